@@ -24,7 +24,7 @@ def heard(audio: bytes, name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_silence_is_silent_in_every_format(name: str) -> None:
+def test_silence_is_detected_in_every_format(name: str) -> None:
     format_ = AudioFormat.parse(name)
     audio = b"".join(silence(format_, 1.0))
 
@@ -33,20 +33,20 @@ def test_silence_is_silent_in_every_format(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_a_hum_is_heard_in_every_format_without_decoding(name: str) -> None:
+def test_hum_is_audible_in_every_format_without_decoding(name: str) -> None:
     assert heard(in_format(name, 0.3), name)
     assert peak_level(in_format(name, 0.3), AudioFormat.parse(name)) > 7000
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_a_word_after_a_pause_is_heard(name: str) -> None:
+def test_word_after_a_pause_is_audible(name: str) -> None:
     audio = convert(bytes(2 * 24000) + hum(0.2, 24000), PCM, AudioFormat.parse(name))
 
     assert heard(audio, name)
 
 
 @given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=50))
-def test_the_loudest_sample_decides(samples: list[int]) -> None:
+def test_peak_level_decides_what_is_silent(samples: list[int]) -> None:
     pcm = array("h", samples).tobytes()
 
     assert peak_level(pcm, PCM) == max(map(abs, samples))
@@ -55,25 +55,25 @@ def test_the_loudest_sample_decides(samples: list[int]) -> None:
 
 @pytest.mark.parametrize("name", ["ulaw_8000", "alaw_8000"])
 @pytest.mark.parametrize("code", range(256))
-def test_telephone_samples_are_quiet_where_they_decode_to_little(name: str, code: int) -> None:
+def test_telephone_samples_are_silent_where_they_decode_to_little(name: str, code: int) -> None:
     codec = {"ulaw_8000": "pcm_mulaw", "alaw_8000": "pcm_alaw"}[name]
     level = peak_level(bytes([code]), AudioFormat.parse(name))
 
     assert surely_audible([Frame(bytes([code]), 1, Coding(codec, 8000))]) == (level > SILENCE_PEAK)
 
 
-def test_silence_ends_above_the_faintest_noise() -> None:
+def test_faintest_encoded_noise_is_not_silence() -> None:
     assert not heard(array("h", [SILENCE_PEAK, -SILENCE_PEAK]).tobytes(), "pcm_24000")
     assert heard(array("h", [0, -SILENCE_PEAK - 1]).tobytes(), "pcm_24000")
 
 
-def test_half_a_sample_is_none() -> None:
+def test_incomplete_sample_is_ignored() -> None:
     assert not surely_audible([Frame(b"\x01\x00\x7f", 1, Coding("pcm_s16le", 8000))])
     assert peak_level(b"", PCM) == 0
 
 
 @pytest.mark.parametrize("name", ["pcm_8000", "wav_8000", "ulaw_8000", "alaw_8000", "mp3_22050_32"])
-def test_where_the_last_sound_is_can_be_told_from_bytes(name: str) -> None:
+def test_trailing_silence_is_measured_without_decoding(name: str) -> None:
     form = AudioFormat.parse(name)
     voice, _ = synthesize_tones("We", sample_rate=form.sample_rate)
     audio = convert(voice + bytes(2 * form.sample_rate), AudioFormat(Codec.PCM, form.sample_rate), form)
@@ -82,6 +82,6 @@ def test_where_the_last_sound_is_can_be_told_from_bytes(name: str) -> None:
     assert quiet == pytest.approx(1.0, abs=0.1)
 
 
-def test_where_nothing_sounds_there_is_no_last_sound() -> None:
+def test_audio_without_sound_has_no_end_of_sound() -> None:
     assert trailing_silence(framer_for(AudioFormat.parse("pcm_8000")).feed(bytes(1000))) is None
     assert trailing_silence([]) is None

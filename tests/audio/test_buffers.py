@@ -22,9 +22,7 @@ ENCODED = convert(HUM.tobytes(), PCM, MP3)
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=4), st.lists(st.floats(0, 0.005), max_size=4))
-def test_samples_go_out_once_and_in_order_up_to_where_they_may(
-    data: bytes, cuts: list[int], places: list[float]
-) -> None:
+def test_samples_are_released_once_in_order_up_to_the_limit(data: bytes, cuts: list[int], places: list[float]) -> None:
     buffer = SampleBuffer(PCM, 44100)
     gone = b""
     edges = [0, *sorted(cuts), len(data)]
@@ -37,7 +35,7 @@ def test_samples_go_out_once_and_in_order_up_to_where_they_may(
 
 
 @given(st.floats(0, 2.5), st.integers(1, 5000))
-def test_whole_frames_go_out_untouched_up_to_where_they_may(upto: float, size: int) -> None:
+def test_complete_frames_are_released_unmodified_up_to_the_limit(upto: float, size: int) -> None:
     buffer = Mp3FrameBuffer(MP3)
     for at in range(0, len(ENCODED), size):
         buffer.feed(ENCODED[at : at + size])
@@ -50,7 +48,7 @@ def test_whole_frames_go_out_untouched_up_to_where_they_may(upto: float, size: i
 
 
 @pytest.mark.parametrize("frames", [10, 33, 50])
-def test_another_encoder_takes_over_without_a_trace(frames: int) -> None:
+def test_second_encoder_continues_a_stream_seamlessly(frames: int) -> None:
     """What a decoder makes of its first frame depends on the frame before, which is not its own."""
     heard = array("h", convert(ENCODED, MP3, PCM))
     begun = b"".join(frame.data for frame in Mp3Framer().feed(ENCODED)[:frames])
@@ -62,7 +60,7 @@ def test_another_encoder_takes_over_without_a_trace(frames: int) -> None:
     assert seam < 1.3 * usual < 1000
 
 
-def test_an_echo_is_the_last_seconds_and_no_more() -> None:
+def test_recent_output_keeps_only_the_last_seconds() -> None:
     echo = RecentOutput(seconds=1.0)
     for second in range(100):
         echo.add(PCM, array("h", [second] * 4410).tobytes())
@@ -71,7 +69,7 @@ def test_an_echo_is_the_last_seconds_and_no_more() -> None:
     assert (samples[0], samples[-1]) == (90, 99)
 
 
-def test_an_echo_of_frames_goes_on_with_what_is_not_out_yet() -> None:
+def test_recent_frames_are_decoded_together_with_pending_ones() -> None:
     echo, buffer = RecentOutput(), Mp3FrameBuffer(MP3)
     buffer.feed(ENCODED)
     echo.add(MP3, buffer.release(1.0))
@@ -81,7 +79,7 @@ def test_an_echo_of_frames_goes_on_with_what_is_not_out_yet() -> None:
     assert samples == array("h", convert(ENCODED, MP3, PCM))[: len(samples)]
 
 
-def test_what_came_behind_an_echo_of_another_format_stands_alone() -> None:
+def test_recent_output_of_another_format_is_not_mixed_in() -> None:
     echo = RecentOutput()
     assert echo.samples(44100) == b""
     echo.add(PCM, HUM.tobytes())

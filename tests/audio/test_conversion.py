@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_every_format_comes_out_as_ffmpeg_understands_it(name: str) -> None:
+def test_ffmpeg_reads_every_format_that_is_written(name: str) -> None:
     format = AudioFormat.parse(name)
     demuxer = {
         Codec.PCM: "s16le",
@@ -57,7 +57,7 @@ def test_every_format_comes_out_as_ffmpeg_understands_it(name: str) -> None:
 
 @pytest.mark.parametrize("target", ONE_OF_EACH)
 @pytest.mark.parametrize("source", ONE_OF_EACH)
-def test_every_kind_turns_into_every_other_with_its_tone_and_length(source: str, target: str) -> None:
+def test_conversion_between_all_formats_keeps_tone_and_length(source: str, target: str) -> None:
     there = convert(in_format(source), AudioFormat.parse(source), AudioFormat.parse(target))
 
     samples = samples_of(there, target)
@@ -67,7 +67,7 @@ def test_every_kind_turns_into_every_other_with_its_tone_and_length(source: str,
 
 
 @pytest.mark.parametrize("name", ["mp3_44100_128", "mp3_24000_48", "aac_24000_64", "opus_48000_64", "flac_24000"])
-def test_sound_stays_where_it_was(name: str) -> None:
+def test_encoding_does_not_shift_sound(name: str) -> None:
     """An encoder's priming would push it back; alignment and joins depend on it."""
     click = array("h", [0] * 24000)
     click[12000:12048] = array("h", [20000] * 48)
@@ -79,7 +79,7 @@ def test_sound_stays_where_it_was(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in FORMAT_NAMES if n.startswith(("mp3", "aac"))])
-def test_a_bit_rate_is_kept(name: str) -> None:
+def test_bit_rate_is_as_requested(name: str) -> None:
     bitrate = AudioFormat.parse(name).bitrate
     assert bitrate is not None
 
@@ -94,7 +94,7 @@ def test_a_bit_rate_is_kept(name: str) -> None:
     target=st.sampled_from(ONE_OF_EACH),
     cuts=st.lists(st.integers(0, 12000), max_size=12),
 )
-def test_where_the_bytes_are_cut_does_not_matter(source: str, target: str, cuts: list[int]) -> None:
+def test_splits_of_the_input_do_not_change_the_output(source: str, target: str, cuts: list[int]) -> None:
     audio = in_format(source, 0.25)
     edges = [0, *sorted(min(cut, len(audio)) for cut in cuts), len(audio)]
     converter = Converter(AudioFormat.parse(source), AudioFormat.parse(target))
@@ -106,12 +106,12 @@ def test_where_the_bytes_are_cut_does_not_matter(source: str, target: str, cuts:
 
 
 @pytest.mark.parametrize("target", ONE_OF_EACH)
-def test_the_same_sound_gives_the_same_bytes(target: str) -> None:
+def test_encoding_is_deterministic(target: str) -> None:
     assert in_format(target) == in_format(target)
 
 
 @pytest.mark.parametrize("source", ONE_OF_EACH)
-def test_byte_by_byte_is_as_good(source: str) -> None:
+def test_input_byte_by_byte_gives_the_same_output(source: str) -> None:
     audio = in_format(source, 0.1)
     converter = Converter(AudioFormat.parse(source), AudioFormat.parse("pcm_8000"))
 
@@ -121,7 +121,7 @@ def test_byte_by_byte_is_as_good(source: str) -> None:
 
 
 @pytest.mark.parametrize("target", ONE_OF_EACH)
-def test_audio_flows_while_more_is_still_to_come(target: str) -> None:
+def test_output_streams_while_input_arrives(target: str) -> None:
     converter = Converter(AudioFormat.parse("mp3_44100_128"), AudioFormat.parse(target))
     audio = in_format("mp3_44100_128", 2.0)
 
@@ -134,7 +134,7 @@ def test_audio_flows_while_more_is_still_to_come(target: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["mp3_22050_32", "mp3_44100_128", "aac_44100_128", "opus_48000_64"])
-def test_haste_is_heard_by_nobody(name: str) -> None:
+def test_quick_encoding_keeps_the_sound(name: str) -> None:
     plain, target = AudioFormat.parse("pcm_44100"), AudioFormat.parse(name)
     samples, _ = synthesize_tones("We are in a hurry.", sample_rate=44_100)
     hasty = Converter(plain, target, quick=True)
@@ -144,14 +144,14 @@ def test_haste_is_heard_by_nobody(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_the_same_format_is_left_alone(name: str) -> None:
+def test_equal_formats_pass_unchanged(name: str) -> None:
     converter = Converter(AudioFormat.parse(name), AudioFormat.parse(name))
 
     assert converter.feed(b"\x00anything") == b"\x00anything"
     assert converter.finish() == b""
 
 
-def test_a_stream_of_wav_says_that_its_end_is_open() -> None:
+def test_streamed_wav_declares_an_unknown_size() -> None:
     audio = in_format("wav_24000")
 
     assert audio[:4] == b"RIFF"
@@ -159,13 +159,13 @@ def test_a_stream_of_wav_says_that_its_end_is_open() -> None:
     assert len(audio) == 44 + round(SECONDS * 24000) * 2
 
 
-def test_a_finished_wav_tells_its_true_size() -> None:
+def test_complete_wav_declares_its_true_size() -> None:
     with wave.open(io.BytesIO(wav_bytes(hum(0.5, 16000), 16000))) as reader:
         assert (reader.getnchannels(), reader.getsampwidth(), reader.getframerate()) == (1, 2, 16000)
         assert reader.readframes(reader.getnframes()) == hum(0.5, 16000)
 
 
-def test_a_wav_is_believed_over_its_name() -> None:
+def test_wav_header_wins_over_the_declared_format() -> None:
     """Servers promise 24 kHz mono and send what their engine made."""
     stereo = array("h", [value for value in array("h", hum(0.5, 44100)) for _ in range(2)]).tobytes()
     header = bytearray(wav_header(44100, len(stereo)))
@@ -179,7 +179,7 @@ def test_a_wav_is_believed_over_its_name() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 100, 1_000_000])
-def test_noise_goes_through_flac_unharmed(size: int) -> None:
+def test_noise_survives_flac(size: int) -> None:
     """Its frames are told apart by their headers, and noise looks like anything."""
     pcm = random.Random(3).randbytes(96_000)
     flac = AudioFormat.parse("flac_24000")
@@ -192,13 +192,13 @@ def test_noise_goes_through_flac_unharmed(size: int) -> None:
     assert AudioMeter(flac).feed(audio) == 2.0
 
 
-def test_what_stands_after_the_audio_of_a_wav_is_not_played() -> None:
+def test_chunks_behind_the_samples_of_a_wav_are_skipped() -> None:
     audio = wav_bytes(hum(0.5, 24000), 24000) + b"LIST" + (4000).to_bytes(4, "little") + b"x" * 4000
 
     assert convert(audio, AudioFormat.parse("wav_24000"), PCM) == hum(0.5, 24000)
 
 
-def test_joined_mp3s_of_two_rates_are_one_stream() -> None:
+def test_concatenated_mp3s_of_two_rates_become_one_stream() -> None:
     joined = in_format("mp3_44100_128") + in_format("mp3_24000_48")
 
     samples = samples_of(joined, "mp3_44100_128")
@@ -208,7 +208,7 @@ def test_joined_mp3s_of_two_rates_are_one_stream() -> None:
     assert level_at(samples[-4000:-400], 440, 8000) == pytest.approx(7800, rel=0.1)
 
 
-def test_what_an_encoder_wrote_before_the_sound_is_not_heard() -> None:
+def test_encoder_delay_is_removed() -> None:
     """FFmpeg's own files begin with ID3 and a Xing frame that tells how much silence precedes."""
     sink = io.BytesIO()
     with av.open(sink, "w", format="mp3") as container:
@@ -227,7 +227,7 @@ def test_what_an_encoder_wrote_before_the_sound_is_not_heard() -> None:
     assert len(samples) / 8000 == pytest.approx(1.0, abs=0.03)
 
 
-def test_rubbish_amid_good_frames_is_left_out() -> None:
+def test_garbage_between_frames_is_skipped() -> None:
     audio = in_format("mp3_44100_128", 1.0)
     half = len(audio) // 2
 
@@ -241,12 +241,12 @@ def test_rubbish_amid_good_frames_is_left_out() -> None:
     "rubbish",
     [b"", b'{"detail": "no"}', b"<html>502</html>", b"RIFF\0\0\0\0AVI ", b"OggS", b"fLaC", bytes(5000), b"\xff" * 5000],
 )
-def test_what_is_no_audio_is_refused_in_plain_words(name: str, rubbish: bytes) -> None:
+def test_input_without_audio_is_refused(name: str, rubbish: bytes) -> None:
     with pytest.raises(TTSNotAudioError, match=f"not decodable as {name}"):
         convert(rubbish, AudioFormat.parse(name), PCM)
 
 
-def test_endless_rubbish_is_refused_before_its_end() -> None:
+def test_endless_garbage_is_refused_early() -> None:
     converter = Converter(AudioFormat.parse("mp3_44100_128"), PCM)
 
     with pytest.raises(TTSNotAudioError, match="no frame of audio"):
@@ -255,7 +255,7 @@ def test_endless_rubbish_is_refused_before_its_end() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(name=st.sampled_from(ONE_OF_EACH), noise=st.binary(max_size=2000))
-def test_no_bytes_make_it_fail_in_another_way(name: str, noise: bytes) -> None:
+def test_any_bytes_convert_or_raise_not_audio(name: str, noise: bytes) -> None:
     with contextlib.suppress(TTSNotAudioError):
         convert(noise, AudioFormat.parse(name), AudioFormat.parse("pcm_8000"))
 
@@ -263,7 +263,7 @@ def test_no_bytes_make_it_fail_in_another_way(name: str, noise: bytes) -> None:
 @settings(max_examples=60, deadline=None)
 @given(name=st.sampled_from(ONE_OF_EACH), place=st.floats(0, 1), noise=st.binary(max_size=300))
 @example(name="flac_24000", place=0.008531730998700528, noise=b"\x00\x00")  # a codec without parameters
-def test_no_damage_makes_it_fail_in_another_way(name: str, place: float, noise: bytes) -> None:
+def test_damaged_audio_converts_or_raises_not_audio(name: str, place: float, noise: bytes) -> None:
     audio = in_format(name, 0.3)
     at = int(place * len(audio))
     damaged = audio[:at] + noise + audio[at + len(noise) :]
@@ -283,7 +283,7 @@ def no_collector() -> Iterator[None]:
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("end", ["dropped", "closed", "finished"])
 @pytest.mark.parametrize("target", ONE_OF_EACH)
-def test_a_converter_let_go_leaves_nothing(target: str, end: str) -> None:
+def test_dropped_converter_frees_its_memory(target: str, end: str) -> None:
     source = "flac_24000" if target != "flac_24000" else "opus_48000_64"
     audio = in_format(source)
     threads = threads_of_this_process()
@@ -304,7 +304,7 @@ def test_a_converter_let_go_leaves_nothing(target: str, end: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["pcm_16000", "wav_24000", "ulaw_8000"])
-def test_no_thread_is_needed_to_decode_and_resample(target: str) -> None:
+def test_decoding_and_resampling_start_no_threads(target: str) -> None:
     """FFmpeg's filters would start one a processor, for each of hundreds of streams."""
     threads = threads_of_this_process()
     converter = Converter(AudioFormat.parse("mp3_44100_128"), AudioFormat.parse(target))
@@ -320,7 +320,7 @@ def threads_of_this_process() -> int:
     return len(list(tasks.iterdir())) if tasks.exists() else threading.active_count()
 
 
-def test_a_closed_converter_says_so() -> None:
+def test_closed_converter_refuses_more() -> None:
     converter = Converter(PCM, AudioFormat.parse("mp3_44100_128"))
     converter.close()
 

@@ -25,19 +25,19 @@ def rest(seconds: float) -> array[int]:
     return array("h", bytes(2 * round(seconds * RATE)))
 
 
-def test_loudness_is_that_of_the_words_not_of_the_pauses() -> None:
+def test_speech_level_ignores_pauses() -> None:
     speech = tone(0.5)
     assert crossfade.speech_level(speech, RATE) == pytest.approx(8000 / math.sqrt(2), rel=0.02)
     assert crossfade.speech_level(speech + rest(2.0) + speech, RATE) == pytest.approx(8000 / math.sqrt(2), rel=0.02)
 
 
-def test_silence_and_a_click_have_no_loudness() -> None:
+def test_silence_and_a_click_have_no_speech_level() -> None:
     assert crossfade.speech_level(rest(1.0), RATE) is None
     assert crossfade.speech_level(rest(0.5) + tone(0.03) + rest(0.5), RATE) is None
 
 
 @given(st.none() | st.floats(1, 32767), st.none() | st.floats(1, 32767))
-def test_a_newcomer_is_made_as_loud_within_six_decibels(heard: float | None, newcomer: float | None) -> None:
+def test_gain_matches_levels_within_six_decibels(heard: float | None, newcomer: float | None) -> None:
     factor = crossfade.matching_gain(heard, newcomer)
     assert 0.5 <= factor <= 2.0
     if heard and newcomer and 0.5 <= heard / newcomer <= 2.0:
@@ -45,21 +45,21 @@ def test_a_newcomer_is_made_as_loud_within_six_decibels(heard: float | None, new
 
 
 @given(sounds, st.floats(0.5, 2.0))
-def test_scaling_multiplies_every_sample_that_there_is_room_for(samples: array[int], factor: float) -> None:
+def test_gain_multiplies_samples_below_the_limit(samples: array[int], factor: float) -> None:
     for sample, product in zip(samples, crossfade.apply_gain(samples, factor), strict=True):
         if abs(sample * factor) <= 26_000 or factor <= 1:
             assert product == pytest.approx(sample * factor, abs=0.5)
 
 
 @given(st.floats(0.5, 2.0))
-def test_scaling_is_the_same_for_either_sign(factor: float) -> None:
+def test_gain_is_symmetric(factor: float) -> None:
     ramp = array("h", range(-32767, 32768))
     scaled = crossfade.apply_gain(ramp, factor)
     assert list(scaled) == [-sample for sample in reversed(scaled)]
     assert crossfade.apply_gain(array("h", [-32768]), factor)[0] <= scaled[0]
 
 
-def test_scaling_by_many_factors_keeps_a_bounded_memory() -> None:
+def test_gain_tables_use_bounded_memory() -> None:
     ramp = array("h", range(-32768, 32768))
     tracemalloc.start()
     try:
@@ -72,7 +72,7 @@ def test_scaling_by_many_factors_keeps_a_bounded_memory() -> None:
 
 
 @given(st.floats(0.5, 2.0))
-def test_what_becomes_too_loud_is_rounded_off_and_never_wraps_around(factor: float) -> None:
+def test_peaks_are_compressed_and_never_wrap_around(factor: float) -> None:
     ramp = array("h", range(-32768, 32768, 7))
     louder = crossfade.apply_gain(ramp, factor)
     steps = [b - a for a, b in pairwise(louder)]
@@ -82,34 +82,34 @@ def test_what_becomes_too_loud_is_rounded_off_and_never_wraps_around(factor: flo
 
 
 @given(st.integers(100, 400), st.integers(100, 400))
-def test_the_cut_falls_on_the_quietest_place(before: int, after: int) -> None:
+def test_cut_is_at_the_quietest_position(before: int, after: int) -> None:
     samples = tone(before / RATE) + tone(0.005, 10.0) + tone(after / RATE)
     assert crossfade.quietest_position(samples, RATE) == pytest.approx(before + 20, abs=8)
 
 
-def test_of_a_silent_pause_all_is_kept() -> None:
+def test_silent_pause_is_kept_whole() -> None:
     assert crossfade.quietest_position(rest(0.1), RATE) == 800
     assert crossfade.quietest_position(tone(0.02) + rest(0.1), RATE) == 960
     assert crossfade.quietest_position(array("h", [1, 2]), RATE) == 2
 
 
 @given(st.integers(0, 800))
-def test_a_voices_first_sound_is_found_with_a_little_run_up(silence: int) -> None:
+def test_leading_silence_ends_just_before_the_first_sound(silence: int) -> None:
     samples = array("h", bytes(2 * silence)) + tone(0.3)
     assert max(0, silence - 160) - 45 <= crossfade.leading_silence(samples, RATE) <= max(0, silence - 160 + 40)
 
 
-def test_a_soft_consonant_belongs_to_the_word() -> None:
+def test_soft_consonant_is_not_silence() -> None:
     hiss = tone(0.1, 400.0)  # 26 dB beneath the vowel
     assert crossfade.leading_silence(rest(0.2) + hiss + tone(0.5), RATE) == pytest.approx(0.18 * RATE, abs=41)
 
 
-def test_who_never_says_a_word_has_no_silence_before_it() -> None:
+def test_audio_without_speech_has_no_leading_silence() -> None:
     assert crossfade.leading_silence(rest(0.5), RATE) == 0
 
 
 @given(st.integers(0, 900), st.integers(0, 900), st.integers(0, 900))
-def test_the_pause_lasts_as_long_as_it_should(tail: int, onset: int, pause: int) -> None:
+def test_crossfade_gives_the_requested_pause(tail: int, onset: int, pause: int) -> None:
     """Never shorter, and longer only by what the pause that was heard was too long."""
     head = array("h", bytes(2 * onset)) + tone(0.1)
     joint = crossfade.crossfade(array("h", bytes(2 * tail)), head, onset=onset, pause=pause, rate=RATE)
@@ -120,7 +120,7 @@ def test_the_pause_lasts_as_long_as_it_should(tail: int, onset: int, pause: int)
 
 
 @given(sounds, sounds, st.integers(0, 600), st.integers(0, 600))
-def test_a_word_behind_its_silence_is_not_touched(tail: array[int], head: array[int], onset: int, pause: int) -> None:
+def test_crossfade_does_not_change_the_first_word(tail: array[int], head: array[int], onset: int, pause: int) -> None:
     onset = min(onset, len(head))
     joint = crossfade.crossfade(tail, head, onset=onset, pause=pause, rate=RATE)
     assert joint.samples[joint.shift + onset :] == head[onset:]
@@ -128,7 +128,7 @@ def test_a_word_behind_its_silence_is_not_touched(tail: array[int], head: array[
     assert joint.samples[: len(tail) - fade] == tail[: max(0, len(tail) - fade)] or len(tail) <= fade
 
 
-def test_two_hums_are_faded_into_each_other_without_a_step() -> None:
+def test_crossfade_of_two_hums_has_no_step() -> None:
     joint = crossfade.crossfade(tone(0.05, 300), tone(0.05, 300), onset=400, pause=700, rate=RATE)
     steps = [abs(b - a) for a, b in zip(joint.samples, joint.samples[1:], strict=False)]
     assert max(steps) < 300

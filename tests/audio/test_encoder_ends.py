@@ -16,7 +16,7 @@ SECOND = bytes(2 * 48000)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_encoder_starts_no_threads(name: str) -> None:
+def test_encoder_starts_no_threads(name: str) -> None:
     before = native_threads()
     encoders = [encoder_for(AudioFormat.parse(name)) for _ in range(10)]
     for encoder in encoders:
@@ -28,7 +28,7 @@ def test_an_encoder_starts_no_threads(name: str) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("end", ["finish", "close"])
-def test_an_encoder_that_has_ended_is_gone_without_the_collector(name: str, end: str) -> None:
+def test_finished_encoder_is_freed_without_the_garbage_collector(name: str, end: str) -> None:
     def encode() -> None:
         encoder = encoder_for(AudioFormat.parse(name))
         encoder.feed(SECOND)
@@ -43,7 +43,7 @@ def test_an_encoder_that_has_ended_is_gone_without_the_collector(name: str, end:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_closed_encoder_refuses_more(name: str) -> None:
+def test_closed_encoder_refuses_more(name: str) -> None:
     encoder = encoder_for(AudioFormat.parse(name))
     encoder.feed(SECOND)
     encoder.close()

@@ -53,7 +53,7 @@ def first_packet(ogg_page: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("footer", [False, True])
-def test_a_picture_made_of_mp3_frames_takes_no_time(footer: bool) -> None:
+def test_frames_within_an_id3_picture_are_not_counted(footer: bool) -> None:
     audio = in_format(MP3)
     size = bytes(len(audio) >> shift & 0x7F for shift in (21, 14, 7, 0))
     tag = b"ID3\x04\x00" + (b"\x10" if footer else b"\0") + size + audio
@@ -63,14 +63,14 @@ def test_a_picture_made_of_mp3_frames_takes_no_time(footer: bool) -> None:
     assert metered(tag + audio, MP3) == metered(audio, MP3)
 
 
-def test_a_lone_header_amid_rubbish_swallows_no_frame() -> None:
+def test_false_header_in_garbage_hides_no_frame() -> None:
     audio = in_format(MP3)
     rubbish = bytes(10) + b"\xff\xfb\x90\xc4" + bytes(600)
 
     assert metered(rubbish + audio, MP3) == metered(audio, MP3)
 
 
-def test_a_vbri_header_takes_no_time() -> None:
+def test_vbri_header_is_not_counted() -> None:
     audio = in_format(MP3)
     frame = bytearray(audio[:418])
     frame[36:40] = b"VBRI"
@@ -78,7 +78,7 @@ def test_a_vbri_header_takes_no_time() -> None:
     assert metered(bytes(frame) + audio, MP3) == metered(audio, MP3)
 
 
-def test_an_ogg_joined_in_its_middle_counts_from_there() -> None:
+def test_ogg_joined_in_its_middle_counts_from_there() -> None:
     pages = pages_of(in_format(OPUS, 0.731))
     head, tags, first, *others = pages
     granule = int.from_bytes(first[6:14], "little")
@@ -86,7 +86,7 @@ def test_an_ogg_joined_in_its_middle_counts_from_there() -> None:
     assert metered(b"".join([head, tags, *others]), OPUS) == pytest.approx(0.731 - granule / 48000, abs=1e-6)
 
 
-def test_another_stream_between_ogg_pages_is_not_heard() -> None:
+def test_interleaved_ogg_stream_is_skipped() -> None:
     pages = pages_of(in_format(OPUS))
     packet = first_packet(pages[3])
     other = page(packet, lacing_of(len(packet)), granule=960, serial=77)
@@ -94,7 +94,7 @@ def test_another_stream_between_ogg_pages_is_not_heard() -> None:
     assert metered(b"".join([*pages[:3], other, *pages[3:]]), OPUS) == pytest.approx(0.7, abs=1e-6)
 
 
-def test_a_packet_that_goes_on_in_the_next_page_is_whole() -> None:
+def test_packet_across_two_pages_is_joined() -> None:
     pages = pages_of(in_format("opus_48000_192"))
     packet = first_packet(pages[3])
     broken = page(packet[:255], [255]) + page(packet[255:], lacing_of(len(packet) - 255), flags=1, granule=960)
@@ -108,7 +108,7 @@ def test_a_packet_that_goes_on_in_the_next_page_is_whole() -> None:
     assert metered(b"".join([*pages[:2], *[broken] * 5]), OPUS) > 0.09
 
 
-def test_a_second_ogg_stream_is_decoded_by_its_own_header() -> None:
+def test_second_ogg_stream_is_decoded_by_its_own_header() -> None:
     audio = in_format(OPUS)
     at = audio.index(b"OpusHead") + 16
     louder_later = audio + audio[:at] + struct.pack("<h", -20 * 256) + audio[at + 2 :]  # decibels / 256
@@ -119,7 +119,7 @@ def test_a_second_ogg_stream_is_decoded_by_its_own_header() -> None:
     assert level_at(samples[6600:10600], 440, 8000) == pytest.approx(800, rel=0.05)
 
 
-def test_a_flac_frame_that_contains_a_header_is_one_frame() -> None:
+def test_flac_frame_that_contains_a_header_is_one_frame() -> None:
     audio = in_format("flac_24000")
     first = audio.index(b"\xff\xf8")
     header = audio[first : first + 16]
@@ -127,7 +127,7 @@ def test_a_flac_frame_that_contains_a_header_is_one_frame() -> None:
     assert metered(audio[: first + 40] + header + audio[first + 40 :], "flac_24000") == pytest.approx(0.7)
 
 
-def test_an_extensible_wav_with_odd_chunks_is_read() -> None:
+def test_extensible_wav_with_unknown_chunks_is_read() -> None:
     pcm = hum(0.5, 24000)
     guid = struct.pack("<H", 1) + bytes.fromhex("000000001000800000aa00389b71")
     form = struct.pack("<HHIIHHHHI", 0xFFFE, 1, 24000, 48000, 2, 16, 22, 16, 4) + guid
@@ -143,7 +143,7 @@ def test_an_extensible_wav_with_odd_chunks_is_read() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFF000])
-def test_a_wav_whose_writer_did_not_know_its_size_is_read_to_the_end(size: int) -> None:
+def test_wav_of_unknown_size_is_read_to_the_end(size: int) -> None:
     audio = bytearray(wav_bytes(hum(0.5, 24000), 24000))
     audio[40:44] = struct.pack("<I", size)
 
@@ -151,7 +151,7 @@ def test_a_wav_whose_writer_did_not_know_its_size_is_read_to_the_end(size: int) 
 
 
 @pytest.mark.parametrize(("tag", "bits", "scale"), [(1, 8, "B"), (1, 32, "i"), (3, 32, "f"), (3, 64, "d")])
-def test_a_wav_may_hold_any_kind_of_samples(tag: int, bits: int, scale: str) -> None:
+def test_wav_samples_of_every_kind_are_read(tag: int, bits: int, scale: str) -> None:
     values = struct.unpack("<12000h", hum(0.5, 24000))
     as_kind = {"B": lambda v: (v >> 8) + 128, "i": lambda v: v << 16}.get(scale, lambda v: v / 32768)
     data = struct.pack(f"<12000{scale}", *map(as_kind, values))
@@ -177,7 +177,7 @@ ID3V1 = b"TAG" + bytes(125)
 
 
 @pytest.mark.parametrize("name", ["mp3_44100_128", "mp3_22050_32", "aac_44100_128"])
-def test_tags_of_any_kind_and_size_are_no_audio_and_no_fault(name: str) -> None:
+def test_tags_of_any_kind_and_size_are_skipped(name: str) -> None:
     audio = in_format(name)
     seconds = metered(audio, name)
 
@@ -194,7 +194,7 @@ def test_tags_of_any_kind_and_size_are_no_audio_and_no_fault(name: str) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 333, 100_000])
-def test_flac_streams_end_to_end_are_all_read(size: int) -> None:
+def test_concatenated_flac_streams_are_all_read(size: int) -> None:
     audio = in_format("flac_24000")
     three = audio * 3
     meter = AudioMeter(AudioFormat.parse("flac_24000"))
@@ -207,7 +207,7 @@ def test_flac_streams_end_to_end_are_all_read(size: int) -> None:
 
 
 @pytest.mark.parametrize("position", [-1, 0, 1, 10**6, 10**15])
-def test_position_that_cannot_be_cuts_nothing_off(position: int) -> None:
+def test_impossible_granule_position_truncates_nothing(position: int) -> None:
     audio = bytearray(in_format("opus_48000_64"))
     seconds = metered(bytes(audio), "opus_48000_64")
     last = audio.rindex(b"OggS")

@@ -29,7 +29,7 @@ def metered(audio: bytes, name: str) -> float:
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_the_meter_tells_what_a_decoder_finds(name: str) -> None:
+def test_meter_agrees_with_a_decoder(name: str) -> None:
     audio = in_format(name, 1.37)
 
     assert metered(audio, name) == pytest.approx(seconds_decoded(audio, name), abs=0.0005)
@@ -37,7 +37,7 @@ def test_the_meter_tells_what_a_decoder_finds(name: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(name=st.sampled_from(ONE_OF_EACH), size=st.integers(1, 3000))
-def test_cuts_do_not_change_what_it_tells(name: str, size: int) -> None:
+def test_splits_do_not_change_the_measurement(name: str, size: int) -> None:
     audio = in_format(name, 0.4)
     meter = AudioMeter(AudioFormat.parse(name))
 
@@ -55,7 +55,7 @@ def test_cuts_do_not_change_what_it_tells(name: str, size: int) -> None:
     where=st.floats(0, 1),
     tagged=st.booleans(),
 )
-def test_passing_over_frames_tells_what_looking_at_them_does(
+def test_skimming_measures_the_same_as_feeding(
     name: str, sizes: list[int], stray: bytes, where: float, tagged: bool
 ) -> None:
     format, audio = AudioFormat.parse(name), _one(name)
@@ -77,7 +77,7 @@ def test_passing_over_frames_tells_what_looking_at_them_does(
 
 
 @pytest.mark.parametrize(("name", "tag", "at"), [("mp3_44100_128", b"Info", 21), ("mp3_22050_32", b"VBRI", 36)])
-def test_an_encoders_tag_is_seen_among_frames_that_are_passed_over(name: str, tag: bytes, at: int) -> None:
+def test_encoder_tag_is_found_while_skimming(name: str, tag: bytes, at: int) -> None:
     """It looks like the frames around it, but no sound is in it: two files were laid end to end."""
     audio, meter = in_format(name), AudioMeter(AudioFormat.parse(name))
     first = meter.feed(audio[:1000])
@@ -96,7 +96,7 @@ def _one(name: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_it_never_runs_backwards_nor_ahead(name: str) -> None:
+def test_measured_seconds_only_grow_up_to_the_true_length(name: str) -> None:
     audio = in_format(name, 0.5)
     meter = AudioMeter(AudioFormat.parse(name))
 
@@ -107,7 +107,7 @@ def test_it_never_runs_backwards_nor_ahead(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_an_utterance_cut_short_is_as_long_as_what_can_be_heard(name: str) -> None:
+def test_truncated_audio_counts_its_audible_part(name: str) -> None:
     audio = in_format(name, 1.0)
     half = audio[: len(audio) // 2]
 
@@ -116,7 +116,7 @@ def test_an_utterance_cut_short_is_as_long_as_what_can_be_heard(name: str) -> No
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_a_frame_of_the_promised_format_is_recognised(name: str) -> None:
+def test_frame_of_the_expected_format_is_recognised(name: str) -> None:
     meter = AudioMeter(AudioFormat.parse(name))
     assert not meter.has_audio
 
@@ -125,7 +125,7 @@ def test_a_frame_of_the_promised_format_is_recognised(name: str) -> None:
     assert meter.has_audio
 
 
-def test_a_flac_frame_is_recognised_when_it_begins() -> None:
+def test_flac_frame_is_recognised_when_it_begins() -> None:
     audio = in_format("flac_24000")
     meter = AudioMeter(AudioFormat.parse("flac_24000"))
 
@@ -137,7 +137,7 @@ def test_a_flac_frame_is_recognised_when_it_begins() -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if not n.startswith(("pcm", "ulaw", "alaw"))])
-def test_a_message_in_place_of_audio_is_no_frame(name: str) -> None:
+def test_error_message_is_not_a_frame(name: str) -> None:
     meter = AudioMeter(AudioFormat.parse(name))
 
     meter.feed(b'{"detail": {"status": "quota_exceeded"}}' * 100)
@@ -146,7 +146,7 @@ def test_a_message_in_place_of_audio_is_no_frame(name: str) -> None:
     assert meter.seconds == 0.0
 
 
-def test_the_frame_with_an_encoders_tag_takes_no_time() -> None:
+def test_frame_with_an_encoder_tag_is_not_counted() -> None:
     sink = io.BytesIO()
     with av.open(sink, "w", format="mp3") as container:
         stream = container.add_stream("libmp3lame", rate=44100, layout="mono")
@@ -159,7 +159,7 @@ def test_the_frame_with_an_encoders_tag_takes_no_time() -> None:
     assert metered(sink.getvalue(), "mp3_44100_128") == pytest.approx(1.0, abs=0.026)
 
 
-def test_a_promise_kept_is_not_broken() -> None:
+def test_expected_format_is_no_mismatch() -> None:
     for name in FORMAT_NAMES:
         meter = AudioMeter(AudioFormat.parse(name))
         meter.feed(in_format(name, 0.3))
@@ -168,7 +168,7 @@ def test_a_promise_kept_is_not_broken() -> None:
 
 
 @pytest.mark.parametrize("name", ["mp3_44100_128", "wav_24000", "aac_24000_64", "flac_24000"])
-def test_another_rate_than_promised_is_told(name: str) -> None:
+def test_unexpected_sample_rate_is_a_mismatch(name: str) -> None:
     asked = AudioFormat.parse(name)
     meter = AudioMeter(asked)
     meter.feed(convert(hum(0.3, 24000), PCM, replace(asked, sample_rate=16000)))
@@ -176,14 +176,14 @@ def test_another_rate_than_promised_is_told(name: str) -> None:
     assert meter.format_mismatch == f"audio of 16000 Hz, expected {name}"
 
 
-def test_half_the_rate_is_no_excuse_for_others() -> None:
+def test_half_the_rate_is_a_mismatch_but_for_aac() -> None:
     meter = AudioMeter(AudioFormat.parse("mp3_44100_128"))
     meter.feed(convert(hum(0.3, 24000), PCM, AudioFormat(Codec.MP3, 22050, 64)))
 
     assert meter.format_mismatch == "audio of 22050 Hz, expected mp3_44100_128"
 
 
-def test_aac_may_be_written_with_half_its_rate() -> None:
+def test_aac_may_declare_half_its_rate() -> None:
     meter = AudioMeter(AudioFormat.parse("aac_44100_128"))
     meter.feed(convert(hum(0.3, 24000), PCM, AudioFormat(Codec.AAC, 22050, 64)))
 
@@ -191,7 +191,7 @@ def test_aac_may_be_written_with_half_its_rate() -> None:
 
 
 @pytest.mark.parametrize("codec", ["libmp3lame", "aac", "flac", "libopus", "pcm_s16le"])
-def test_two_channels_are_not_what_was_promised(codec: str) -> None:
+def test_two_channels_are_a_mismatch(codec: str) -> None:
     name, container = {
         "libmp3lame": ("mp3_44100_128", "mp3"),
         "aac": ("aac_44100_128", "adts"),
@@ -206,7 +206,7 @@ def test_two_channels_are_not_what_was_promised(codec: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["mp3_44100_128", "aac_24000_64", "opus_48000_64"])
-def test_what_is_no_audio_in_the_middle_is_told_once_it_is_too_much_for_a_seam(name: str) -> None:
+def test_too_many_stray_bytes_are_a_mismatch(name: str) -> None:
     meter = AudioMeter(AudioFormat.parse(name))
     audio = in_format(name, 0.3)
     meter.feed(audio)
@@ -221,7 +221,7 @@ def test_what_is_no_audio_in_the_middle_is_told_once_it_is_too_much_for_a_seam(n
 
 
 @pytest.mark.parametrize("name", ["mp3_44100_128", "aac_24000_64", "opus_48000_64"])
-def test_an_end_within_a_frame_is_told(name: str) -> None:
+def test_end_within_a_frame_is_truncation(name: str) -> None:
     audio = in_format(name, 0.3)
 
     for missing in (1, 20):
@@ -230,7 +230,7 @@ def test_an_end_within_a_frame_is_told(name: str) -> None:
         assert meter.truncated
 
 
-def test_a_tag_at_the_end_tears_nothing() -> None:
+def test_tag_at_the_end_is_no_truncation() -> None:
     meter = AudioMeter(AudioFormat.parse("mp3_44100_128"))
     meter.feed(in_format("mp3_44100_128", 0.3) + b"TAG" + bytes(125))
 
@@ -251,13 +251,13 @@ def stereo(codec: str, container: str, rate: int) -> bytes:
     return sink.getvalue()
 
 
-def test_two_ogg_streams_end_to_end_add_up() -> None:
+def test_concatenated_ogg_streams_add_up() -> None:
     audio = in_format("opus_48000_64", 0.5)
 
     assert metered(audio + audio, "opus_48000_64") == pytest.approx(1.0, abs=0.0001)
 
 
-def test_a_wav_ends_where_its_header_says() -> None:
+def test_wav_ends_where_its_header_says() -> None:
     audio = wav_bytes(hum(0.5, 24000), 24000)
 
     assert metered(audio + b"LIST" + bytes(5000), "wav_24000") == 0.5

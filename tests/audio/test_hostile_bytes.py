@@ -62,7 +62,7 @@ def of(name: str, parts: list[bytes | tuple[int, int]]) -> bytes:
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(parts=joined, begins=st.booleans(), places=st.lists(st.integers(0, 1 << 30), max_size=40))
-def test_where_bytes_are_split_changes_nothing(
+def test_splits_of_any_bytes_do_not_change_the_frames(
     name: str, parts: list[bytes | tuple[int, int]], begins: bool, places: list[int]
 ) -> None:
     data = (audio(name)[:4_000] if begins else b"") + of(name, parts)
@@ -85,7 +85,7 @@ def test_where_bytes_are_split_changes_nothing(
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(parts=mixed, places=st.lists(st.integers(0, 1 << 30), max_size=40))
-def test_first_look_comes_to_the_same_verdict_byte_by_byte(
+def test_sniffing_byte_by_byte_gives_the_same_verdict(
     name: str, parts: list[bytes | tuple[int, int]], places: list[int]
 ) -> None:
     data = of(name, parts)[:4_000]
@@ -114,7 +114,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("what", ENDLESS)
-def test_what_has_no_end_is_not_held(what: str) -> None:
+def test_endless_structures_are_not_held_in_memory(what: str) -> None:
     name, begin, block = ENDLESS[what]
     framer, chunk = framer_for(AudioFormat.parse(name)), block * (32_768 // len(block) or 1)
     framer.feed(begin)

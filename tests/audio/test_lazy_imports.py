@@ -22,7 +22,7 @@ READY = "from steadyvoice.speech.format import AudioFormat as F; pcm = bytes(960
         "from steadyvoice.audio.conversion import silence; list(silence(parse('wav'), 1.0))",
     ],
 )
-def test_pyav_is_not_loaded_for(work: str) -> None:
+def test_pyav_is_not_imported_for(work: str) -> None:
     code = f"{READY}{work}; import sys; sys.exit('av' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -16,7 +16,7 @@ from .samples import ONE_OF_EACH, frame_seconds, samples_of
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 @pytest.mark.parametrize("seconds", [0.05, 2.5])
-def test_it_lasts_as_long_as_asked(name: str, seconds: float) -> None:
+def test_silence_has_the_requested_length(name: str, seconds: float) -> None:
     meter = AudioMeter(AudioFormat.parse(name))
 
     for chunk in silence(meter.format, seconds):
@@ -26,21 +26,21 @@ def test_it_lasts_as_long_as_asked(name: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_it_is_silent(name: str) -> None:
+def test_silence_is_silent(name: str) -> None:
     samples = samples_of(b"".join(silence(AudioFormat.parse(name), 1.2)), name)
 
     assert max(map(abs, samples), default=0) <= 8  # A-law knows no zero
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_a_year_of_it_starts_at_once(name: str) -> None:
+def test_year_of_silence_starts_at_once(name: str) -> None:
     chunks = list(islice(silence(AudioFormat.parse(name), 365 * 86400.0), 3))
 
     assert all(0 < len(chunk) < 200_000 for chunk in chunks)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0])
-def test_no_seconds_are_an_empty_piece_of_audio(seconds: float) -> None:
+def test_zero_seconds_are_a_valid_empty_file(seconds: float) -> None:
     assert b"".join(silence(AudioFormat.parse("pcm_24000"), seconds)) == b""
     assert b"".join(silence(AudioFormat.parse("wav_24000"), seconds))[:4] == b"RIFF"
     assert array("h", b"".join(silence(AudioFormat.parse("pcm_8000"), 0.001))) == array("h", [0] * 8)

@@ -17,7 +17,7 @@ class Clock:
         return self.now
 
 
-async def test_work_runs_in_no_more_threads_than_allowed() -> None:
+async def test_jobs_run_in_no_more_threads_than_allowed() -> None:
     workers = AudioThreadPool(2)
     running, most, lock = 0, 0, threading.Lock()
 
@@ -35,7 +35,7 @@ async def test_work_runs_in_no_more_threads_than_allowed() -> None:
     assert most == 2
 
 
-async def test_queue_wait_tells_how_long_the_oldest_waiting_work_has_waited() -> None:
+async def test_queue_wait_is_that_of_the_oldest_queued_job() -> None:
     clock = Clock()
     workers = AudioThreadPool(1, clock=clock)
     go, began = threading.Event(), threading.Event()
@@ -61,7 +61,7 @@ async def test_queue_wait_tells_how_long_the_oldest_waiting_work_has_waited() ->
     workers.close()
 
 
-async def test_work_of_a_cancelled_caller_is_done_and_counts_no_longer() -> None:
+async def test_job_of_a_cancelled_caller_finishes_and_leaves_the_queue() -> None:
     workers = AudioThreadPool(1, clock=Clock())
     go, done = threading.Event(), threading.Event()
     first = asyncio.ensure_future(workers.run(go.wait, 10))
@@ -77,7 +77,7 @@ async def test_work_of_a_cancelled_caller_is_done_and_counts_no_longer() -> None
     assert workers.queue_wait == 0.0
 
 
-async def test_closed_workers_can_be_used_again() -> None:
+async def test_closed_pool_can_be_used_again() -> None:
     workers = AudioThreadPool(1)
     before = threading.active_count()
     assert await workers.run(lambda: 1) == 1

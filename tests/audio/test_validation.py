@@ -33,7 +33,7 @@ def look(head: bytes, content_type: str | None, name: str) -> FormatVerdict:
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 @pytest.mark.parametrize("content_type", [None, "application/octet-stream", "audio/mpeg", "audio/whatever; rate=1"])
-def test_audio_of_every_format_is_believed(name: str, content_type: str | None) -> None:
+def test_audio_of_every_format_matches(name: str, content_type: str | None) -> None:
     assert look(in_format(name, 0.1)[:64], content_type, name) == FormatMatch()
 
 
@@ -50,7 +50,7 @@ def test_audio_of_every_format_is_believed(name: str, content_type: str | None) 
         ("image/svg+xml", "XML"),
     ],
 )
-def test_a_content_type_that_is_no_audio_settles_it(name: str, content_type: str, reason: str) -> None:
+def test_content_type_other_than_audio_is_refused(name: str, content_type: str, reason: str) -> None:
     verdict = look(b"", content_type, name)
 
     assert isinstance(verdict, NotAudio)
@@ -68,9 +68,7 @@ def test_a_content_type_that_is_no_audio_settles_it(name: str, content_type: str
         (b"upstream connect error", "text"),
     ],
 )
-def test_a_message_in_place_of_audio_is_seen_even_under_an_audio_content_type(
-    name: str, body: bytes, reason: str
-) -> None:
+def test_text_under_an_audio_content_type_is_refused(name: str, body: bytes, reason: str) -> None:
     verdict = look(body, "audio/mpeg", name)
 
     assert isinstance(verdict, NotAudio)
@@ -79,18 +77,18 @@ def test_a_message_in_place_of_audio_is_seen_even_under_an_audio_content_type(
 
 @pytest.mark.parametrize("name", BARE)
 @pytest.mark.parametrize("content_type", [None, "application/octet-stream"])
-def test_readable_text_is_not_taken_for_samples(name: str, content_type: str | None) -> None:
+def test_readable_text_is_not_samples(name: str, content_type: str | None) -> None:
     assert isinstance(look(b'{"error": "no credit"}', content_type, name), NotAudio)
 
 
 @pytest.mark.parametrize("name", BARE)
-def test_samples_that_happen_to_be_readable_are_samples_where_the_server_says_audio(name: str) -> None:
+def test_printable_samples_are_samples_under_an_audio_content_type(name: str) -> None:
     assert look(b"{" * 100, "audio/pcm", name) == FormatMatch()
 
 
 @pytest.mark.parametrize("promised", CONTAINED)
 @pytest.mark.parametrize("sent", CONTAINED)
-def test_another_container_than_promised_is_refused(promised: str, sent: str) -> None:
+def test_unexpected_container_is_a_mismatch(promised: str, sent: str) -> None:
     verdict = look(in_format(sent, 0.1)[:64], None, promised)
 
     if promised.split("_")[0] == sent.split("_")[0]:
@@ -102,23 +100,23 @@ def test_another_container_than_promised_is_refused(promised: str, sent: str) ->
 
 @pytest.mark.parametrize("name", CONTAINED)
 @pytest.mark.parametrize("head", [b"", b"I", b"\xff", b"R", b"O", b"f", b"<", b"  "])
-def test_too_few_bytes_are_no_verdict(name: str, head: bytes) -> None:
+def test_too_few_bytes_need_more(name: str, head: bytes) -> None:
     assert look(head, "audio/mpeg", name) in (NeedMoreBytes(), NotAudio("HTML: '<'"))
 
 
 @pytest.mark.parametrize("name", ["mp3_44100_128", "aac_24000_64"])
-def test_a_tag_may_stand_before_mp3_and_aac(name: str) -> None:
+def test_id3_tag_may_precede_mp3_and_aac(name: str) -> None:
     assert look(b"ID3\x04\0\0\0\0\0\0", "audio/mpeg", name) == FormatMatch()
 
 
 @pytest.mark.parametrize("head", [b"\0\0\0\x1cftypM4A ", b"\x1aE\xdf\xa3webm", b"FORM\0\0\0\0AIFF", b"caff\0\1\0\0"])
-def test_containers_we_do_not_speak_are_named_as_such(head: bytes) -> None:
+def test_unsupported_containers_are_a_mismatch(head: bytes) -> None:
     assert look(head, "audio/mp4", "mp3_44100_128") == FormatMismatch("another container, expected mp3_44100_128")
 
 
 @pytest.mark.parametrize("name", BARE)
 @pytest.mark.parametrize("sent", ["wav_24000", "opus_48000_64", "flac_24000"])
-def test_a_container_is_not_taken_for_samples(name: str, sent: str) -> None:
+def test_container_is_not_samples(name: str, sent: str) -> None:
     verdict = look(in_format(sent, 0.1)[:64], "audio/pcm", name)
 
     assert isinstance(verdict, FormatMismatch)
@@ -126,13 +124,13 @@ def test_a_container_is_not_taken_for_samples(name: str, sent: str) -> None:
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_compressed_data_is_not_taken_for_audio_of_any_kind(name: str) -> None:
+def test_gzip_data_is_not_audio(name: str) -> None:
     verdict = look(gzip.compress(in_format(name, 0.1)), "audio/mpeg", name)
 
     assert verdict == NotAudio("gzip data without a Content-Encoding header")
 
 
-def test_a_stream_joined_in_its_middle_is_audio_once_a_frame_comes() -> None:
+def test_stream_joined_in_its_middle_matches_at_the_first_frame() -> None:
     middle = in_format("mp3_44100_128", 0.3)[100:]
 
     assert look(middle[:50], None, "mp3_44100_128") == NeedMoreBytes()
@@ -140,7 +138,7 @@ def test_a_stream_joined_in_its_middle_is_audio_once_a_frame_comes() -> None:
 
 
 @pytest.mark.parametrize("name", CONTAINED)
-def test_bytes_without_a_frame_are_refused_in_the_end(name: str) -> None:
+def test_bytes_without_a_frame_are_refused(name: str) -> None:
     verdict = look(bytes(5000), None, name)
 
     assert isinstance(verdict, NotAudio)
@@ -152,7 +150,7 @@ def test_any_bytes_get_a_verdict(name: str, head: bytes) -> None:
     assert isinstance(look(head, None, name), FormatVerdict)
 
 
-def test_what_the_fastest_voices_need_is_the_least() -> None:
+def test_length_of_the_fastest_voices_is_the_minimum() -> None:
     text = "mistrust " * 20  # 160 letters, of which each usually takes 75 ms
 
     assert is_long_enough(text, 7.45)
@@ -161,7 +159,7 @@ def test_what_the_fastest_voices_need_is_the_least() -> None:
     assert is_long_enough(text, 7.45, speed=0.5), "some vendors ignore the speed"
 
 
-def test_a_voice_that_goes_on_and_on_has_lost_its_way() -> None:
+def test_endless_audio_exceeds_the_longest_plausible() -> None:
     assert longest_plausible("a" * 100) == 130.0
     assert longest_plausible("a" * 100, speed=2.0) == 70.0
     assert longest_plausible("") == 10.0, "a short text may be drawn out"
@@ -176,17 +174,17 @@ def test_a_voice_that_goes_on_and_on_has_lost_its_way() -> None:
     ],
 )
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_an_error_at_the_end_of_audio_is_seen(name: str, message: bytes) -> None:
+def test_error_message_at_the_end_is_found(name: str, message: bytes) -> None:
     assert ends_with_message((in_format(name, 0.1) + message)[-512:])
     assert not ends_with_message(in_format(name, 0.1)[-512:])
 
 
-def test_a_tag_at_the_end_of_audio_is_no_error() -> None:
+def test_tag_at_the_end_is_no_message() -> None:
     assert not ends_with_message(b"\xff\xfb" + b"TAG" + b"Good morning".ljust(124, b"\0") + b"\x0c")
     assert not ends_with_message(b"{}")
 
 
-def test_a_short_text_is_never_refused() -> None:
+def test_short_text_has_no_minimum() -> None:
     assert is_long_enough("bad" * 13, 0.0)
     assert not is_long_enough("bad " * 14, 0.0)
     assert is_long_enough("-" * 1000, 0.0)

@@ -24,7 +24,7 @@ def read(*pieces: bytes) -> bytes:
     [wav(form(), chunk(b"data", PCM, size=UNKNOWN), mark=b"BW64"), chunk(b"id3 ", ID3), chunk(b"ID3 ", ID3)],
     ids=["BW64", "id3", "ID3"],
 )
-def test_mark_behind_samples_of_unknown_size_is_found_however_it_is_split(behind: bytes) -> None:
+def test_mark_behind_samples_of_unknown_size_is_found_across_splits(behind: bytes) -> None:
     first = wav(form(), chunk(b"data", PCM, size=UNKNOWN))
     expected = PCM * (2 if behind.startswith(b"BW64") else 1)
     assert read(first + behind) == expected
@@ -35,7 +35,7 @@ def test_mark_behind_samples_of_unknown_size_is_found_however_it_is_split(behind
 @pytest.mark.parametrize(
     "beginning", [b"B", b"BW", b"BW6", b"BW64....WA", b"i", b"id", b"id3", b"id3 ....ID3", b"ID3 "]
 )
-def test_beginning_of_a_mark_that_does_not_go_on_is_of_the_samples(beginning: bytes) -> None:
+def test_incomplete_mark_belongs_to_the_samples(beginning: bytes) -> None:
     held = beginning + b"." * (len(beginning) % 2)
     assert read(
         wav(form(), chunk(b"data", PCM + beginning, size=UNKNOWN, pad=False)), held[len(beginning) :] + PCM
@@ -43,12 +43,12 @@ def test_beginning_of_a_mark_that_does_not_go_on_is_of_the_samples(beginning: by
 
 
 @pytest.mark.parametrize("length", [2, 6, 4_800, 400_000])
-def test_silence_behind_a_size_of_zero_is_of_the_samples(length: int) -> None:
+def test_zeros_behind_a_size_of_zero_are_samples(length: int) -> None:
     silent = wav(form(), chunk(b"data", bytes(length), size=0))
     assert read(silent) == bytes(length)
     assert read(*(silent[at : at + 777] for at in range(0, len(silent), 777))) == bytes(length)
     assert read(silent + PCM) == bytes(length) + PCM
 
 
-def test_padding_behind_a_true_size_is_no_sample() -> None:
+def test_padding_behind_a_true_size_is_not_samples() -> None:
     assert read(wav(form(), chunk(b"data", PCM)) + bytes(4096)) == PCM

@@ -44,7 +44,7 @@ def read(samples: array[int], rate: int = 8000) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "pitch"), [*((name, 1.0) for name in FORMAT_NAMES), *HARD_CASES])
-def test_every_format_carries_every_word(name: str, pitch: float) -> None:
+def test_words_survive_every_format(name: str, pitch: float) -> None:
     format = AudioFormat.parse(name)
     pcm, _ = synthesize_tones(TEXT, sample_rate=format.sample_rate, pitch=pitch)
 
@@ -63,7 +63,7 @@ def test_any_text_can_be_read_back(text: str, rate: int, seed: int) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(text=st.text(st.sampled_from("ab é世🎉\n\t"), max_size=30), rate=st.sampled_from([8000, 22050, 44100]))
-def test_the_characters_times_tile_the_audio(text: str, rate: int) -> None:
+def test_character_times_cover_the_audio_without_gaps(text: str, rate: int) -> None:
     pcm, alignment = synthesize_tones(text, sample_rate=rate)
 
     assert alignment.text == text
@@ -75,7 +75,7 @@ def test_the_characters_times_tile_the_audio(text: str, rate: int) -> None:
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100])
-def test_words_are_heard_when_the_alignment_says(rate: int) -> None:
+def test_words_are_detected_at_the_times_of_the_alignment(rate: int) -> None:
     pcm, alignment = synthesize_tones(TEXT, sample_rate=rate)
 
     for word, heard in zip(alignment.words(), detect_words(pcm, AudioFormat(Codec.PCM, rate)), strict=True):
@@ -84,14 +84,14 @@ def test_words_are_heard_when_the_alignment_says(rate: int) -> None:
         assert heard.end == pytest.approx(word.end - 0.02, abs=0.006)
 
 
-def test_a_word_can_be_cut_out_by_its_times() -> None:
+def test_word_can_be_cut_out_by_its_times() -> None:
     pcm, alignment = synthesize_tones(TEXT, sample_rate=24000)
 
     for word in alignment.words():
         assert words_in(pcm[2 * round(word.start * 24000) : 2 * round(word.end * 24000)], "pcm_24000") == [word.text]
 
 
-def test_its_pace_is_that_of_a_voice() -> None:
+def test_speed_is_that_of_a_human_voice() -> None:
     text = "It was the best of times, it was the worst of times, it was the age of wisdom."
 
     _, alignment = synthesize_tones(text, sample_rate=8000)
@@ -99,13 +99,13 @@ def test_its_pace_is_that_of_a_voice() -> None:
     assert 0.055 < alignment.ends[-1] / len(text) < 0.08
 
 
-def test_the_same_arguments_give_the_same_bytes() -> None:
+def test_synthesis_is_deterministic() -> None:
     assert synthesize_tones(TEXT, sample_rate=8000, seed=1) == synthesize_tones(TEXT, sample_rate=8000, seed=1)
     assert synthesize_tones(TEXT, sample_rate=8000, seed=1) != synthesize_tones(TEXT, sample_rate=8000, seed=2)
     assert synthesize_tones(TEXT, sample_rate=8000, pitch=1.5) != synthesize_tones(TEXT, sample_rate=8000)
 
 
-def test_it_is_soft() -> None:
+def test_level_is_low() -> None:
     samples = said(rate=24000)
 
     peak = max(map(abs, samples)) / 32768
@@ -114,7 +114,7 @@ def test_it_is_soft() -> None:
     assert step < 0.17  # what the highest tone needs: no clicks
 
 
-def test_a_book_is_spoken_as_it_is_needed() -> None:
+def test_long_text_is_synthesized_on_demand() -> None:
     book = "word " * 1_000_000
 
     pieces = list(islice(synthesize_words(book, sample_rate=8000), 4))
@@ -124,14 +124,14 @@ def test_a_book_is_spoken_as_it_is_needed() -> None:
 
 
 @pytest.mark.parametrize("pitch", [0.0, 0.4, 2.1, float("nan")])
-def test_an_impossible_pitch_is_refused(pitch: float) -> None:
+def test_impossible_pitch_is_refused(pitch: float) -> None:
     with pytest.raises(ValueError, match=r"between 0\.5 and 2"):
         synthesize_tones("hello", sample_rate=8000, pitch=pitch)
 
 
 @settings(max_examples=60, deadline=None)
 @given(place=st.floats(0, 1))
-def test_a_word_cut_short_is_not_reported(place: float) -> None:
+def test_truncated_word_is_not_reported(place: float) -> None:
     text = "aaa bc 世 d"
     pcm, alignment = synthesize_tones(text, sample_rate=8000)
     cut = place * alignment.ends[-1]
@@ -149,14 +149,14 @@ def test_a_word_cut_short_is_not_reported(place: float) -> None:
 
 
 @pytest.mark.parametrize("cut", range(160, 2200, 41))
-def test_a_word_broken_off_by_the_next_does_not_hide_it(cut: int) -> None:
+def test_truncated_word_does_not_hide_the_next(cut: int) -> None:
     margin = 160  # samples, before the mark
     joined = said("hello")[:cut] + said("world")[margin:]
 
     assert read(joined)[-1:] == ["world"]
 
 
-def test_a_word_broken_off_by_the_next_in_its_own_beat_does_not_hide_it() -> None:
+def test_word_truncated_at_a_chord_does_not_hide_the_next() -> None:
     margin, beat = 160, 352
     joined = said("hello")[: margin + 3 * beat] + said("world")[margin:]
 
@@ -166,7 +166,7 @@ def test_a_word_broken_off_by_the_next_in_its_own_beat_does_not_hide_it() -> Non
     ]
 
 
-def test_bytes_that_are_no_text_are_no_word() -> None:
+def test_invalid_utf8_is_no_word() -> None:
     spelled = b"\xff\xfe"
     check = checksum(spelled)
     letters = [(LOWS[byte >> 4], HIGHS[byte & 15]) for byte in spelled]
@@ -174,7 +174,7 @@ def test_bytes_that_are_no_text_are_no_word() -> None:
     assert decode_word([(START_LOW, HIGHS[check >> 4]), *letters, (END_LOW, HIGHS[check & 15])]) is None
 
 
-def test_a_word_begun_and_not_ended_is_known_to_be_partial() -> None:
+def test_unfinished_word_is_partial() -> None:
     samples = said("hello")
 
     heard = detect_words(samples[: len(samples) // 2].tobytes(), "pcm_8000")
@@ -184,7 +184,7 @@ def test_a_word_begun_and_not_ended_is_known_to_be_partial() -> None:
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 @pytest.mark.parametrize("change", ["quieter", "silence before", "silence between", "silence after", "odd start"])
-def test_what_players_and_pipelines_do_loses_no_word(name: str, change: str) -> None:
+def test_words_survive_gain_and_added_silence(name: str, change: str) -> None:
     pcm, alignment = synthesize_tones(TEXT, sample_rate=24000)
     at = 2 * round(alignment.words()[3].end * 24000)
     changed = {
@@ -201,7 +201,7 @@ def test_what_players_and_pipelines_do_loses_no_word(name: str, change: str) -> 
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_cross_fades_at_every_word_lose_none(name: str) -> None:
+def test_words_survive_crossfades(name: str) -> None:
     pcm, alignment = synthesize_tones(TEXT, sample_rate=24000)
     fade = 480  # 20 ms
     joined = array("h")
@@ -220,7 +220,7 @@ def test_cross_fades_at_every_word_lose_none(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["mp3_44100_32", "opus_48000_32", "ulaw_8000", "aac_24000_64"])
-def test_a_chain_of_formats_loses_no_word(name: str) -> None:
+def test_words_survive_a_chain_of_formats(name: str) -> None:
     audio, format = synthesize_tones(TEXT, sample_rate=44100)[0], AudioFormat.parse("pcm_44100")
     for step in ("opus_48000_32", "ulaw_8000", "mp3_22050_32", name):
         audio, format = convert(audio, format, AudioFormat.parse(step)), AudioFormat.parse(step)
@@ -250,11 +250,11 @@ def noise(count: int) -> array[int]:
     ],
     ids=["nothing", "silence", "noise", "the start mark's own tone", "a square wave", "a word drowned out"],
 )
-def test_no_word_is_heard_in_other_sounds(sound: Callable[[], array[int]]) -> None:
+def test_other_sounds_contain_no_words(sound: Callable[[], array[int]]) -> None:
     assert detect_words(sound().tobytes(), "pcm_8000") == []
 
 
-def test_a_damaged_letter_makes_no_other_word() -> None:
+def test_damaged_letter_fails_the_checksum() -> None:
     samples = said("hello world")
     other = said("jelly world")
     letter = slice(round(0.064 * 8000), round(0.108 * 8000))  # the first, after margin and start mark
@@ -266,7 +266,7 @@ def test_a_damaged_letter_makes_no_other_word() -> None:
 
 
 @pytest.mark.parametrize("rate", [8000, 24000])
-def test_soft_noise_beneath_loses_no_word(rate: int) -> None:
+def test_words_survive_soft_noise(rate: int) -> None:
     samples = said(rate=rate)
     soft = array("h", [sample // 16 for sample in noise(len(samples))])
 

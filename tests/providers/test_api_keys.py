@@ -61,7 +61,7 @@ PASTED = {
 
 @pytest.mark.parametrize("how", PASTED)
 @pytest.mark.parametrize("vendor", [ElevenLabs, OpenAICompatible])
-def test_argument_is_refused_with_its_name_and_unshown(
+def test_invalid_argument_is_refused_by_name_and_not_shown(
     vendor: type[ElevenLabs] | type[OpenAICompatible], how: str
 ) -> None:
     with pytest.raises(TTSConfigurationError, match=r"main\.api_key: ") as refused:
@@ -70,7 +70,7 @@ def test_argument_is_refused_with_its_name_and_unshown(
 
 
 @pytest.mark.parametrize("how", PASTED)
-def test_variable_of_the_environment_is_named(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_environment_variable_is_refused_by_name(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELEVENLABS_API_KEY", PASTED[how])
     with pytest.raises(TTSConfigurationError, match=r"elevenlabs\.api_key: .*ELEVENLABS_API_KEY") as refused:
         ElevenLabs()
@@ -82,7 +82,7 @@ def test_variable_of_the_environment_is_named(how: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("how", PASTED)
-def test_variable_named_in_a_file_is_told_with_its_path(how: str, tmp_path: Path) -> None:
+def test_invalid_variable_named_in_a_file_is_refused_with_its_path(how: str, tmp_path: Path) -> None:
     file = tmp_path / "steadyvoice.toml"
     file.write_text('[[providers]]\nkind = "openai"\nbase_url = "http://here"\napi_key = "env:MY_KEY"\n')
     with pytest.raises(TTSConfigurationError, match=r"providers\.0\.api_key: .*MY_KEY") as refused:
@@ -97,7 +97,7 @@ GATEWAY = [how for how in PASTED if not how.startswith(("one quote", "a quote", 
 @pytest.mark.parametrize(
     ("field", "path"), [('api_keys = ["{}"]', "api_keys.0"), ('admin_token = "{}"', "admin_token")]
 )
-def test_the_gateways_own_keys_are_checked_as_well(how: str, field: str, path: str, tmp_path: Path) -> None:
+def test_gateway_keys_are_checked_as_well(how: str, field: str, path: str, tmp_path: Path) -> None:
     file = tmp_path / "steadyvoice.toml"
     file.write_text(f'[server]\n{field.format("env:GATE_KEY")}\n[[providers]]\nkind = "tone"\n')
     with pytest.raises(TTSConfigurationError, match=rf"server\.{path}: .*GATE_KEY") as refused:
@@ -112,9 +112,7 @@ def test_the_gateways_own_keys_are_checked_as_well(how: str, field: str, path: s
 
 
 @pytest.mark.parametrize("around", ["\r", "\n", "\r\n", " ", "\t", "\ufeff", "\u00a0", "\u200b"])
-def test_whitespace_around_a_variables_value_is_left_out(
-    around: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whitespace_around_a_variable_is_stripped(around: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELEVENLABS_API_KEY", KEY)
     clean = ElevenLabs().credential
     monkeypatch.setenv("ELEVENLABS_API_KEY", around + KEY + around)
@@ -127,13 +125,13 @@ def test_whitespace_around_a_variables_value_is_left_out(
 
 
 @pytest.mark.parametrize("nothing", ["none", "null", "undefined", "sk-xxxxxxxx", "xxxx", "..."])
-def test_what_stands_for_no_key_is_refused_where_one_is_needed(nothing: str) -> None:
+def test_word_for_no_key_is_refused_where_a_key_is_required(nothing: str) -> None:
     with pytest.raises(TTSConfigurationError, match=r"elevenlabs\.api_key: .*(placeholder|shortened)"):
         ElevenLabs(nothing)
 
 
 @pytest.mark.parametrize("key", ["none", "EMPTY", "not-needed", "sk-no-key-required", "dummy", "lm-studio", "sk-xxx"])
-def test_server_of_ones_own_may_take_any_key(key: str) -> None:
+def test_self_hosted_server_may_accept_any_key(key: str) -> None:
     OpenAICompatible(key, base_url="http://localhost:8880/v1")
 
 
@@ -149,26 +147,26 @@ def test_server_of_ones_own_may_take_any_key(key: str) -> None:
         "the-key", "any", "k", "token", "my-key", "key-12345",
     ],
 )  # fmt: skip
-def test_true_keys_are_taken(key: str) -> None:
+def test_valid_keys_are_accepted(key: str) -> None:
     assert api_key_problem(key) is None
     assert token_problem(key) is None
 
 
 @pytest.mark.parametrize("token", ["pa$$word", "it's", "100%sure%", "a;b,c", "x{y}", "#!/", "$ecret"])
-def test_token_of_ones_own_may_have_nearly_anything_in_it(token: str) -> None:
+def test_own_token_may_contain_nearly_any_character(token: str) -> None:
     assert token_problem(token) is None
 
 
 @pytest.mark.parametrize("part", ["a_", "a-", "_", "xxx_", "KEY", "${", "your", "key", "add ", "%a"])
 @pytest.mark.parametrize("end", ["b", "\n", " ", "x", ""])
-def test_long_key_is_read_in_time_that_grows_with_its_length(part: str, end: str) -> None:
+def test_validation_time_is_linear_in_the_length_of_a_key(part: str, end: str) -> None:
     key = part * (4_000 // len(part)) + end
     api_key_problem(key)
     token_problem(key)
 
 
 @pytest.mark.parametrize("name", [KEY, "0123456789abcdef0123456789abcdef"])
-def test_key_in_place_of_a_variables_name_is_not_shown(name: str, tmp_path: Path) -> None:
+def test_key_in_place_of_a_variable_name_is_not_shown(name: str, tmp_path: Path) -> None:
     file = tmp_path / "steadyvoice.toml"
     file.write_text(f'[[providers]]\nkind = "elevenlabs"\napi_key = "env:{name}"\n')
     with pytest.raises(TTSConfigurationError, match=r"providers\.0\.api_key: no environment variable") as refused:
@@ -177,14 +175,14 @@ def test_key_in_place_of_a_variables_name_is_not_shown(name: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["ELEVENLABS_API_KEY", "TTS_KEY_2", "my_key2", "elevenlabs_api_key"])
-def test_name_of_a_variable_that_is_not_set_is_shown(name: str, tmp_path: Path) -> None:
+def test_name_of_an_unset_variable_is_shown(name: str, tmp_path: Path) -> None:
     file = tmp_path / "steadyvoice.toml"
     file.write_text(f'[[providers]]\nkind = "elevenlabs"\napi_key = "env:{name}"\n')
     with pytest.raises(TTSConfigurationError, match=rf"providers\.0\.api_key: .* {name} is not set"):
         load_arguments(file, {})
 
 
-def test_nothing_but_whitespace_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whitespace_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert strip_secret(" \r\n") == ""
     monkeypatch.setenv("ELEVENLABS_API_KEY", " \r\n")
     with pytest.raises(TTSConfigurationError, match=r"missing; .*ELEVENLABS_API_KEY"):

@@ -58,7 +58,7 @@ async def timed(vendor: Vendor) -> AsyncIterator[ElevenLabs]:
     await made.aclose()
 
 
-async def test_it_speaks_and_passes_on_what_the_vendor_tells(vendor: Vendor, provider: ElevenLabs) -> None:
+async def test_response_headers_become_accepted(vendor: Vendor, provider: ElevenLabs) -> None:
     vendor.will(chunked(b"one", b"two", **dict[str, Any](SpeechResponseHeaders("r-1", 5, 2, 10).headers())))
 
     result = await heard(provider, say())
@@ -67,7 +67,7 @@ async def test_it_speaks_and_passes_on_what_the_vendor_tells(vendor: Vendor, pro
     assert result.data == b"onetwo"
 
 
-async def test_the_request_is_the_streaming_form_with_the_key_in_a_header_only(
+async def test_request_uses_the_streaming_endpoint_with_the_key_in_a_header(
     vendor: Vendor, provider: ElevenLabs
 ) -> None:
     vendor.will(audio())
@@ -97,7 +97,7 @@ async def test_the_request_is_the_streaming_form_with_the_key_in_a_header_only(
         (500, "internal_server_error", speech.TTSServerError),
     ],
 )
-async def test_a_refusal_is_named_for_what_it_means(
+async def test_error_responses_have_their_kind(
     vendor: Vendor, provider: ElevenLabs, generation: ErrorBodyVersion, status: int, code: str, kind: type[TTSError]
 ) -> None:
     vendor.will(refusal(status, error_body(code, "No.", generation=generation), request_id="r-2"))
@@ -110,7 +110,7 @@ async def test_a_refusal_is_named_for_what_it_means(
     assert (error.provider, error.status, error.code, error.request_id) == ("elevenlabs", status, code, "r-2")
 
 
-async def test_the_list_of_a_422_is_a_bad_request(vendor: Vendor, provider: ElevenLabs) -> None:
+async def test_validation_errors_of_a_422_are_a_bad_request(vendor: Vendor, provider: ElevenLabs) -> None:
     vendor.will(refusal(422, validation_body([ValidationIssue("missing", ("body", "text"), "Field required")])))
 
     with pytest.raises(speech.TTSBadRequestError, match=r"body\.text: Field required"):
@@ -118,7 +118,7 @@ async def test_the_list_of_a_422_is_a_bad_request(vendor: Vendor, provider: Elev
 
 
 @pytest.mark.parametrize("said", ["7", "Tue, 24 Nov 2026 12:00:07 GMT"])
-async def test_a_wait_is_passed_on_in_seconds(vendor: Vendor, provider: ElevenLabs, said: str) -> None:
+async def test_retry_after_is_in_seconds(vendor: Vendor, provider: ElevenLabs, said: str) -> None:
     vendor.will(refusal(429, error_body("system_busy", "Later."), retry_after=said))
 
     with pytest.raises(speech.TTSBusyError) as refused:
@@ -127,9 +127,7 @@ async def test_a_wait_is_passed_on_in_seconds(vendor: Vendor, provider: ElevenLa
     assert refused.value.retry_after == 7.0
 
 
-async def test_a_vendor_that_repeats_the_key_does_not_get_it_into_the_error(
-    vendor: Vendor, provider: ElevenLabs
-) -> None:
+async def test_key_repeated_by_the_vendor_is_redacted(vendor: Vendor, provider: ElevenLabs) -> None:
     vendor.will(refusal(401, error_body("invalid_api_key", f"Bad key {KEY}", request_id=KEY)))
 
     with pytest.raises(speech.TTSInvalidKeyError) as refused:
@@ -146,7 +144,7 @@ async def test_a_vendor_that_repeats_the_key_does_not_get_it_into_the_error(
         ("TEXT/plain", b"hello", "hello"),
     ],
 )
-async def test_a_success_to_be_read_is_not_audio(
+async def test_readable_success_is_not_audio(
     vendor: Vendor, provider: ElevenLabs, content_type: str, body: bytes, told: str
 ) -> None:
     vendor.will(audio(body, content_type=content_type, request_id="r-3"))
@@ -157,14 +155,14 @@ async def test_a_success_to_be_read_is_not_audio(
     assert refused.value.request_id == "r-3"
 
 
-async def test_an_error_that_calls_itself_a_success_keeps_its_meaning(vendor: Vendor, provider: ElevenLabs) -> None:
+async def test_error_with_status_200_keeps_its_kind(vendor: Vendor, provider: ElevenLabs) -> None:
     vendor.will(refusal(200, error_body("quota_exceeded", "Out.")))
 
     with pytest.raises(speech.TTSQuotaExceededError):
         await heard(provider, say())
 
 
-async def test_an_empty_success_is_an_error(vendor: Vendor, provider: ElevenLabs) -> None:
+async def test_empty_success_is_an_error(vendor: Vendor, provider: ElevenLabs) -> None:
     vendor.will(audio(b"", request_id="r-4"))
     vendor.will(chunked())
 
@@ -175,7 +173,7 @@ async def test_an_empty_success_is_an_error(vendor: Vendor, provider: ElevenLabs
         assert len(result.accepted) == 1
 
 
-async def test_with_timestamps_each_piece_of_audio_brings_its_times(vendor: Vendor, timed: ElevenLabs) -> None:
+async def test_audio_with_timestamps_has_alignments(vendor: Vendor, timed: ElevenLabs) -> None:
     first = Alignment(("H", "i"), (0.0, 0.1), (0.1, 0.2))
     second = Alignment(("!",), (0.2,), (0.3,))
     lines = b"".join(
@@ -191,7 +189,7 @@ async def test_with_timestamps_each_piece_of_audio_brings_its_times(vendor: Vend
     assert result.alignments == [first, second]
 
 
-async def test_lines_that_come_at_once_are_one_chunk_up_to_a_line_that_is_an_error(
+async def test_lines_of_one_read_are_one_chunk_up_to_an_error_line(
     vendor: Vendor, timed: ElevenLabs
 ) -> None:
     first = Alignment(("H", "i"), (0.0, 0.1), (0.1, 0.2))
@@ -211,7 +209,7 @@ async def test_lines_that_come_at_once_are_one_chunk_up_to_a_line_that_is_an_err
     assert result.alignments == [Alignment.joined([(0.0, first), (0.0, second)])]
 
 
-async def test_half_a_line_of_audio_with_times_is_an_error(vendor: Vendor, timed: ElevenLabs) -> None:
+async def test_truncated_line_of_timed_audio_is_an_error(vendor: Vendor, timed: ElevenLabs) -> None:
     line = json.dumps(timed_audio_body(TimedAudio(b"one"))).encode()
     vendor.will(chunked(line + b"\n" + line[:20], content_type="application/json"))
     result = Heard()
@@ -222,7 +220,7 @@ async def test_half_a_line_of_audio_with_times_is_an_error(vendor: Vendor, timed
     assert result.data == b"one"
 
 
-async def test_an_error_between_audio_with_times_is_the_vendors_error(vendor: Vendor, timed: ElevenLabs) -> None:
+async def test_error_between_timed_audio_is_the_vendors_error(vendor: Vendor, timed: ElevenLabs) -> None:
     vendor.will(chunked(json.dumps(error_body("quota_exceeded", "Out.")).encode(), content_type="application/json"))
 
     with pytest.raises(speech.TTSQuotaExceededError):
@@ -232,7 +230,7 @@ async def test_an_error_between_audio_with_times_is_the_vendors_error(vendor: Ve
 @pytest.mark.parametrize(
     "body", ['{"detail": {"code": "odd", "message": "Hm."}}\n', '{\n "error": "Hm."\n}', '{"a": 1}', "[]"]
 )
-async def test_a_document_without_any_audio_means_the_same_with_times_and_without(
+async def test_response_without_audio_has_the_same_kind_with_and_without_timestamps(
     vendor: Vendor, timed: ElevenLabs, provider: ElevenLabs, body: str
 ) -> None:
     errors = []
@@ -246,9 +244,7 @@ async def test_a_document_without_any_audio_means_the_same_with_times_and_withou
     assert str(errors[0].body).strip() == str(errors[1].body).strip() == body.strip()
 
 
-async def test_what_is_odd_after_some_audio_with_times_is_the_vendors_trouble(
-    vendor: Vendor, timed: ElevenLabs
-) -> None:
+async def test_invalid_line_after_timed_audio_is_a_vendor_error(vendor: Vendor, timed: ElevenLabs) -> None:
     line = json.dumps(timed_audio_body(TimedAudio(b"one"))).encode()
     vendor.will(chunked(line + b"\n" + json.dumps(error_body("odd", "Hm.")).encode(), content_type="application/json"))
 
@@ -256,14 +252,14 @@ async def test_what_is_odd_after_some_audio_with_times_is_the_vendors_trouble(
         await heard(timed, say())
 
 
-async def test_a_page_is_not_audio_with_times(vendor: Vendor, timed: ElevenLabs) -> None:
+async def test_web_page_is_not_timed_audio(vendor: Vendor, timed: ElevenLabs) -> None:
     vendor.will(answer(200, b"<html>", content_type="text/html"))
 
     with pytest.raises(speech.TTSNotAudioError):
         await heard(timed, say())
 
 
-async def test_options_that_json_cannot_carry_are_the_callers_to_mend(vendor: Vendor, provider: ElevenLabs) -> None:
+async def test_options_that_are_not_json_are_a_bad_request(vendor: Vendor, provider: ElevenLabs) -> None:
     with pytest.raises(speech.TTSBadRequestError, match="options"):
         await heard(provider, say(options={"voice_settings": {"stability": {1, 2}}}))
 
@@ -274,12 +270,12 @@ class TestOffer:
     def provider(self, **settings: Any) -> ElevenLabs:
         return ElevenLabs(KEY, voices={"narrator": "nnn"}, **settings)
 
-    def test_a_voice_in_the_map_is_that_voice(self) -> None:
+    def test_voice_in_the_map_is_used(self) -> None:
         offer = self.provider().offer(say(voice="narrator"))
 
         assert (offer.voice, offer.knows_voice) == ("nnn", True)
 
-    def test_the_default_voice_is_always_in_the_map(self) -> None:
+    def test_default_voice_is_always_in_the_map(self) -> None:
         assert self.provider().offer(say()).voice == VOICES["George"]
         assert ElevenLabs(KEY, voices={"default": "mine"}).offer(say()).voice == "mine"
 
@@ -287,9 +283,7 @@ class TestOffer:
         ("unknown_voice", "voice", "knows"),
         [("passthrough", "stranger", True), ("default", VOICES["George"], True), ("refuse", VOICES["George"], False)],
     )
-    def test_a_voice_no_map_knows_is_passed_replaced_or_stood_in_for(
-        self, unknown_voice: str, voice: str, knows: bool
-    ) -> None:
+    def test_unknown_voice_passes_through_or_is_substituted(self, unknown_voice: str, voice: str, knows: bool) -> None:
         offer = self.provider().offer(say(voice="stranger", unknown_voice=unknown_voice))
 
         assert (offer.voice, offer.knows_voice) == (voice, knows)
@@ -298,13 +292,13 @@ class TestOffer:
         ("dialect", "voice", "knows"),
         [("elevenlabs", "stranger", False), ("openai", VOICES["George"], False), (None, "stranger", True)],
     )
-    def test_a_voice_is_passed_in_its_own_dialect_only(self, dialect: str | None, voice: str, knows: bool) -> None:
+    def test_voice_passes_through_in_its_own_dialect_only(self, dialect: str | None, voice: str, knows: bool) -> None:
         offer = self.provider().offer(say(voice="stranger", unknown_voice="passthrough", dialect=dialect))
 
         assert (offer.voice, offer.knows_voice) == (voice, knows)
 
     @pytest.mark.parametrize("voice", ["", ".", "..", "a\r\nx: y", "a" * 201, " "])
-    def test_a_voice_that_cannot_be_one_is_not_passed(self, voice: str) -> None:
+    def test_invalid_voice_id_does_not_pass_through(self, voice: str) -> None:
         with pytest.raises(speech.TTSBadRequestError, match="voice"):
             self.provider().offer(say(voice=voice, unknown_voice="passthrough"))
 
@@ -317,7 +311,7 @@ class TestOffer:
             ("eleven_multilingual_v2", "eleven_multilingual_v2", 10_000),
         ],
     )
-    def test_a_model_it_does_not_know_becomes_its_own(self, asked: str | None, model: str, limit: int) -> None:
+    def test_unknown_model_becomes_the_configured_one(self, asked: str | None, model: str, limit: int) -> None:
         offer = self.provider(model="mine").offer(say(model=asked))
 
         assert (offer.model, offer.max_characters) == (model, limit)
@@ -331,12 +325,12 @@ class TestOffer:
             ("wav_24000", "pcm_24000"),
         ],
     )
-    def test_a_format_it_has_not_is_offered_in_samples_that_lose_nothing(self, asked: str, offered: str) -> None:
+    def test_missing_format_is_offered_as_pcm_of_the_same_rate(self, asked: str, offered: str) -> None:
         assert self.provider().offer(say(format=asked)).format.name == offered
 
 
 class TestSettings:
-    def test_without_a_key_it_says_where_to_put_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_missing_key_names_the_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("ELEVENLABS_API_KEY", raising=False)
 
         with pytest.raises(TTSConfigurationError, match="ELEVENLABS_API_KEY"):
@@ -344,7 +338,7 @@ class TestSettings:
         with pytest.raises(TTSConfigurationError, match="ELEVENLABS_API_KEY"):
             ElevenLabs("")
 
-    async def test_the_key_may_come_from_the_environment(self, vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_key_may_come_from_the_environment(self, vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ELEVENLABS_API_KEY", "from-outside")
         provider = ElevenLabs(base_url=vendor.url)
         vendor.will(audio())
@@ -355,7 +349,7 @@ class TestSettings:
         assert vendor.seen[0].headers["xi-api-key"] == "from-outside"
 
     @pytest.mark.parametrize("key", ["abc\r\nx-evil: 1", "abc\n", "a b", "schlüssel"])
-    def test_a_key_no_header_can_carry_is_refused_without_showing_it(self, key: str) -> None:
+    def test_key_invalid_in_a_header_is_refused_and_not_shown(self, key: str) -> None:
         with pytest.raises(TTSConfigurationError, match="api_key") as refused:
             ElevenLabs(key)
 
@@ -377,19 +371,19 @@ class TestSettings:
             ({"model": ""}, "model"),
         ],
     )
-    def test_an_impossible_setting_is_named_by_its_path(self, settings: dict[str, Any], where: str) -> None:
+    def test_impossible_setting_is_refused_by_its_path(self, settings: dict[str, Any], where: str) -> None:
         with pytest.raises(TTSConfigurationError) as refused:
             ElevenLabs(KEY, name="main", **settings)
 
         assert refused.value.message.startswith(f"main.{where}: ")
         assert "secret" not in str(refused.value)
 
-    def test_the_key_is_not_in_its_picture(self) -> None:
+    def test_key_is_not_in_the_repr(self) -> None:
         assert KEY not in repr(ElevenLabs(KEY))
         assert "eleven_flash_v2_5" in repr(ElevenLabs(KEY))
 
 
-async def test_a_hanging_vendor_is_left_at_once_when_the_listener_goes(vendor: Vendor, provider: ElevenLabs) -> None:
+async def test_closing_the_stream_closes_a_hanging_connection(vendor: Vendor, provider: ElevenLabs) -> None:
     vendor.will(chunked(b"one", end=False), Then.HANG)
     request = say()
     events = provider.speak(request, provider.offer(request), connection_timeout=5.0)
@@ -402,7 +396,7 @@ async def test_a_hanging_vendor_is_left_at_once_when_the_listener_goes(vendor: V
 
 
 @pytest.mark.parametrize("status", [404, 405])
-async def test_a_server_that_has_no_times_is_asked_without_them(vendor: Vendor, timed: ElevenLabs, status: int) -> None:
+async def test_server_without_timestamps_is_called_without_them(vendor: Vendor, timed: ElevenLabs, status: int) -> None:
     vendor.will(refusal(status, {"detail": "Not Found"}))
     vendor.will(audio(b"one"))
     vendor.will(audio(b"two"))
@@ -414,14 +408,14 @@ async def test_a_server_that_has_no_times_is_asked_without_them(vendor: Vendor, 
     assert ways == ["with-timestamps", "stream", "stream"]
 
 
-async def test_a_voice_that_is_unknown_with_times_is_unknown_without(vendor: Vendor, timed: ElevenLabs) -> None:
+async def test_unknown_voice_is_not_a_missing_timestamps_endpoint(vendor: Vendor, timed: ElevenLabs) -> None:
     vendor.will(refusal(404, error_body("voice_not_found", "no such voice")))
     with pytest.raises(speech.TTSVoiceUnknownError):
         await heard(timed, say())
     assert len(vendor.seen) == 1
 
 
-async def test_audio_where_times_were_asked_for_is_audio_all_the_same(vendor: Vendor, timed: ElevenLabs) -> None:
+async def test_plain_audio_from_the_timestamps_endpoint_is_accepted(vendor: Vendor, timed: ElevenLabs) -> None:
     vendor.will(chunked(b"one", b"two"))
     assert (await heard(timed, say())).data == b"onetwo"
     assert not timed.offer(say()).timed
@@ -436,7 +430,7 @@ EMPTY_LINES = {
 
 
 @pytest.mark.parametrize("what", EMPTY_LINES)
-async def test_lines_without_audio_let_the_event_loop_turn_and_come_to_an_end(
+async def test_lines_without_audio_yield_to_the_event_loop_and_are_limited(
     what: str, vendor: Vendor, timed: ElevenLabs
 ) -> None:
     block = EMPTY_LINES[what] * (32_768 // len(EMPTY_LINES[what]))
@@ -457,7 +451,7 @@ async def test_lines_without_audio_let_the_event_loop_turn_and_come_to_an_end(
     assert turns >= 1024 * 1024 / 65_536
 
 
-async def test_line_without_an_end_is_refused(vendor: Vendor, timed: ElevenLabs) -> None:
+async def test_endless_line_is_refused(vendor: Vendor, timed: ElevenLabs) -> None:
     begin = b'{"audio_base64":"'
     vendor.will(chunked(begin, *[b"A" * 65_536] * 200, content_type="application/json"))
 
@@ -483,14 +477,14 @@ class TestCreditByTheVendorsClock:
             await provider.aclose()
 
     @pytest.mark.parametrize("wrong", [timedelta(hours=-30), timedelta(hours=5), timedelta(days=-9000)])
-    async def test_reset_is_as_far_away_as_the_vendor_means(self, vendor: Vendor, wrong: timedelta) -> None:
+    async def test_credit_reset_uses_the_vendors_clock(self, vendor: Vendor, wrong: timedelta) -> None:
         credit = await self.credit(vendor, self.RESET, ours=NOON + wrong)
         assert credit == Credit(40, NOON + wrong + timedelta(days=3))
 
-    async def test_without_a_date_ours_has_to_do(self, vendor: Vendor) -> None:
+    async def test_credit_reset_without_a_date_uses_the_local_clock(self, vendor: Vendor) -> None:
         credit = await self.credit(vendor, self.RESET, date=None)
         assert credit.resets_at == NOON + timedelta(days=3)
 
     @pytest.mark.parametrize("reset", [None, "soon", True, 1e300, float("1e14"), -(10**12), 10**400, [], {}])
-    async def test_reset_that_makes_no_sense_is_none_and_what_is_left_is_told(self, vendor: Vendor, reset: Any) -> None:
+    async def test_impossible_credit_reset_is_none(self, vendor: Vendor, reset: Any) -> None:
         assert await self.credit(vendor, reset) == Credit(40, None)

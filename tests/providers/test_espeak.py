@@ -40,7 +40,7 @@ def alike(one: Heard, other: Heard) -> bool:
     )
 
 
-async def test_it_speaks(espeak: Espeak) -> None:
+async def test_espeak_speaks(espeak: Espeak) -> None:
     heard = await listen(espeak, SENTENCE)
 
     assert 2.0 < heard.seconds < 4.0
@@ -48,7 +48,7 @@ async def test_it_speaks(espeak: Espeak) -> None:
     assert heard.rate == 22_050
 
 
-async def test_every_word_is_timed_in_order_and_within_the_audio(espeak: Espeak) -> None:
+async def test_word_times_are_in_order_and_within_the_audio(espeak: Espeak) -> None:
     heard = await listen(espeak, SENTENCE)
     words = heard.alignment.words()
 
@@ -60,7 +60,7 @@ async def test_every_word_is_timed_in_order_and_within_the_audio(espeak: Espeak)
     assert words[2].end - words[0].start < heard.seconds * 0.45
 
 
-async def test_a_pause_between_sentences_belongs_to_no_word(espeak: Espeak) -> None:
+async def test_pause_between_sentences_belongs_to_no_word(espeak: Espeak) -> None:
     heard = await listen(espeak, "Stop. Go.")
     go = heard.alignment.words()[1]
     silent = heard.samples[int((go.start - 0.05) * heard.rate) : int((go.start - 0.01) * heard.rate)]
@@ -68,7 +68,7 @@ async def test_a_pause_between_sentences_belongs_to_no_word(espeak: Espeak) -> N
     assert max(map(abs, silent)) < 500
 
 
-async def test_no_character_is_lost_whatever_the_script(espeak: Espeak) -> None:
+async def test_alignment_has_every_character_of_any_script(espeak: Espeak) -> None:
     for text in (
         "Zoë paid $1,234.50 🙂 — “really”?",
         "Привет, мир",
@@ -81,40 +81,40 @@ async def test_no_character_is_lost_whatever_the_script(espeak: Espeak) -> None:
         assert heard.seconds > 0.3
 
 
-async def test_markup_and_phoneme_codes_are_read_as_they_stand(espeak: Espeak) -> None:
+async def test_markup_and_phoneme_codes_are_read_aloud(espeak: Espeak) -> None:
     bare = await listen(espeak, "bold")
     assert (await listen(espeak, "<b>bold</b>")).seconds > bare.seconds + 0.2
     assert (await listen(espeak, "[[bold]]")).seconds > bare.seconds - 0.05
 
 
-async def test_a_text_without_words_is_a_blink_of_silence(espeak: Espeak) -> None:
+async def test_text_without_words_is_short_silence(espeak: Espeak) -> None:
     heard = await listen(espeak, "...")
 
     assert heard.seconds < 0.1
     assert heard.alignment.text == "..."
 
 
-async def test_characters_no_voice_can_speak_do_no_harm(espeak: Espeak) -> None:
+async def test_unpronounceable_characters_are_harmless(espeak: Espeak) -> None:
     heard = await listen(espeak, "one\0two \ud800 three")
 
     assert heard.alignment.text == "one\0two \ud800 three"
     assert heard.seconds > (await listen(espeak, "one two")).seconds + 0.2
 
 
-async def test_speed_multiplies_the_pace(espeak: Espeak) -> None:
+async def test_speed_multiplies_words_per_minute(espeak: Espeak) -> None:
     usual, fast, slow = [(await listen(espeak, SENTENCE, speed=speed)).seconds for speed in (1.0, 2.0, 0.5)]
 
     assert fast == pytest.approx(usual / 2, rel=0.2)
     assert slow == pytest.approx(usual * 2, rel=0.2)
 
 
-async def test_the_longest_and_shortest_speeds_are_speech_too(espeak: Espeak) -> None:
+async def test_extreme_speeds_are_speech(espeak: Espeak) -> None:
     fastest, slowest = [(await listen(espeak, SENTENCE, speed=speed)).seconds for speed in (4.0, 0.25)]
 
     assert 0.3 < fastest < slowest < 15
 
 
-async def test_another_pitch_is_another_sound() -> None:
+async def test_pitch_changes_the_sound() -> None:
     low, high = Espeak(pitch=10), Espeak(pitch=90)
     try:
         assert (await listen(low, "Hello")).samples != (await listen(high, "Hello")).samples
@@ -123,7 +123,7 @@ async def test_another_pitch_is_another_sound() -> None:
         await high.aclose()
 
 
-async def test_a_long_text_is_heard_long_before_it_is_finished(espeak: Espeak) -> None:
+async def test_long_text_streams_before_it_is_finished(espeak: Espeak) -> None:
     request = asking((SENTENCE + " ") * 2_300)  # 100,000 characters, two hours
     async with aclosing(espeak.speak(request, espeak.offer(request), connection_timeout=10)) as speech:
         await anext(speech)
@@ -135,7 +135,7 @@ async def test_a_long_text_is_heard_long_before_it_is_finished(espeak: Espeak) -
     assert 0.3 < shared.seconds < 1.0
 
 
-async def test_a_text_of_several_turns_has_one_continuous_alignment(espeak: Espeak) -> None:
+async def test_text_of_several_jobs_has_one_continuous_alignment(espeak: Espeak) -> None:
     text = (SENTENCE + " ") * 40
     heard = await listen(espeak, text)
 
@@ -150,7 +150,7 @@ async def test_a_text_of_several_turns_has_one_continuous_alignment(espeak: Espe
     assert min(gaps) > alone.seconds
 
 
-async def test_each_second_brings_the_characters_that_begin_in_it(espeak: Espeak) -> None:
+async def test_each_second_has_the_characters_that_begin_in_it(espeak: Espeak) -> None:
     heard = await listen(espeak, SENTENCE * 3)
     edge = 0.0
     for chunk in heard.chunks[:-1]:
@@ -159,7 +159,7 @@ async def test_each_second_brings_the_characters_that_begin_in_it(espeak: Espeak
         edge += 1
 
 
-async def test_fifty_callers_at_once_share_one_process(espeak: Espeak) -> None:
+async def test_fifty_concurrent_callers_share_one_process(espeak: Espeak) -> None:
     one, other = await listen(espeak, "Number one."), await listen(espeak, "And this is the other text.")
     first = espeak.process_id
 
@@ -171,7 +171,7 @@ async def test_fifty_callers_at_once_share_one_process(espeak: Espeak) -> None:
     assert espeak.process_id == first
 
 
-async def test_who_leaves_in_mid_speech_does_not_spoil_the_next_one(espeak: Espeak) -> None:
+async def test_stream_closed_early_does_not_affect_the_next(espeak: Espeak) -> None:
     expected = await listen(espeak, "Something else.")
     first = espeak.process_id
     request = asking(SENTENCE * 100)
@@ -184,7 +184,7 @@ async def test_who_leaves_in_mid_speech_does_not_spoil_the_next_one(espeak: Espe
     assert espeak.process_id == first
 
 
-async def test_a_cancelled_caller_does_not_spoil_the_next_one(espeak: Espeak) -> None:
+async def test_cancelled_caller_does_not_affect_the_next(espeak: Espeak) -> None:
     expected = await listen(espeak, "Something else.")
     leavers = [asyncio.create_task(listen(espeak, SENTENCE * 100)) for _ in range(3)]
     await listen(espeak, "Hi")  # by then they are at their second turn
@@ -196,7 +196,7 @@ async def test_a_cancelled_caller_does_not_spoil_the_next_one(espeak: Espeak) ->
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-async def test_a_child_killed_between_two_turns_is_replaced_and_nothing_is_lost(espeak: Espeak) -> None:
+async def test_child_killed_between_two_jobs_is_replaced(espeak: Espeak) -> None:
     expected = await listen(espeak, SENTENCE * 20)
     request = asking(SENTENCE * 20)
     heard = Heard(rate=22_050)
@@ -213,7 +213,7 @@ async def test_a_child_killed_between_two_turns_is_replaced_and_nothing_is_lost(
     assert espeak.process_id not in (None, killed)
 
 
-async def test_closing_ends_the_child_and_speaking_again_starts_another(espeak: Espeak) -> None:
+async def test_provider_starts_a_new_child_after_closing(espeak: Espeak) -> None:
     await listen(espeak, "Hello")
     child = espeak.process_id
     assert child is not None
@@ -225,13 +225,13 @@ async def test_closing_ends_the_child_and_speaking_again_starts_another(espeak: 
     assert (await listen(espeak, "Hello")).seconds > 0.3
 
 
-async def test_closing_twice_or_unused_is_no_trouble() -> None:
+async def test_closing_twice_or_unused_is_harmless() -> None:
     espeak = Espeak()
     await espeak.aclose()
     await espeak.aclose()
 
 
-def test_it_speaks_in_the_loop_of_any_thread_and_in_one_loop_after_another() -> None:
+def test_one_provider_serves_several_event_loops() -> None:
     espeak = Espeak()
     heard: list[Heard] = []
 
@@ -251,7 +251,7 @@ def test_it_speaks_in_the_loop_of_any_thread_and_in_one_loop_after_another() -> 
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what a process has loaded")
-async def test_the_library_is_loaded_in_the_child_only(espeak: Espeak) -> None:
+async def test_library_is_loaded_in_the_child_only(espeak: Espeak) -> None:
     await listen(espeak, "Hello")
 
     assert "espeak" not in loaded_in("self")
@@ -268,7 +268,7 @@ def run_in_another_python(program: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_without_the_extra_it_says_what_to_install() -> None:
+def test_missing_extra_says_what_to_install() -> None:
     program = """
 import sys
 sys.modules["espeakng_loader"] = None  # what Python does when it is not there
@@ -285,7 +285,7 @@ Espeak()
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux lets one wait for another's child")
-def test_a_program_that_forgets_to_close_it_ends_all_the_same() -> None:
+def test_program_exits_without_closing_the_provider() -> None:
     program = """
 import asyncio
 from steadyvoice.providers.espeak import Espeak
@@ -317,7 +317,7 @@ def ends(process: int) -> bool:
         os.close(handle)
 
 
-async def test_an_engine_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
+async def test_library_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     bundled = EspeakFiles.bundled()
     assert bundled is not None
     broken = tmp_path / "libespeak-ng.so"
@@ -329,7 +329,7 @@ async def test_an_engine_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     await espeak.aclose()
 
 
-async def test_the_data_may_lie_under_a_path_longer_than_the_library_can_hold(tmp_path: Path) -> None:
+async def test_data_may_have_a_path_longer_than_the_library_supports(tmp_path: Path) -> None:
     bundled = EspeakFiles.bundled()
     assert bundled is not None
     deep = tmp_path / ("d" * 100) / ("é" * 100)
@@ -353,7 +353,7 @@ async def test_the_data_may_lie_under_a_path_longer_than_the_library_can_hold(tm
         ({"files": EspeakFiles(Path("nowhere.so"), Path("nowhere"))}, "espeak.files: no eSpeak NG at nowhere.so"),
     ],
 )
-def test_an_impossible_setting_is_refused_at_once(settings: dict[str, object], complaint: str) -> None:
+def test_impossible_setting_is_refused(settings: dict[str, object], complaint: str) -> None:
     with pytest.raises(TTSConfigurationError) as refusal:
         Espeak(**settings)  # type: ignore[arg-type]
     assert str(refusal.value).startswith(complaint)

@@ -30,7 +30,7 @@ async def provider(vendor: Vendor) -> AsyncIterator[OpenAICompatible]:
     await made.aclose()
 
 
-async def test_it_speaks_and_passes_on_what_the_vendor_tells(vendor: Vendor, provider: OpenAICompatible) -> None:
+async def test_response_headers_become_accepted(vendor: Vendor, provider: OpenAICompatible) -> None:
     vendor.will(chunked(b"one", b"two", content_type="audio/pcm", x_request_id="r-1"))
 
     result = await heard(provider, say(speed=1.5, options={"instructions": "whisper", "input": "Other"}))
@@ -51,7 +51,7 @@ async def test_it_speaks_and_passes_on_what_the_vendor_tells(vendor: Vendor, pro
 
 
 @pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
-async def test_the_address_may_end_in_v1_or_not(vendor: Vendor, ending: str) -> None:
+async def test_base_url_may_end_in_v1_or_not(vendor: Vendor, ending: str) -> None:
     provider = OpenAICompatible(KEY, base_url=vendor.url + ending)
     vendor.will(audio())
 
@@ -71,7 +71,7 @@ async def test_the_address_may_end_in_v1_or_not(vendor: Vendor, ending: str) -> 
         (500, None, speech.TTSServerError),
     ],
 )
-async def test_a_refusal_is_named_for_what_it_means(
+async def test_error_responses_have_their_kind(
     vendor: Vendor, provider: OpenAICompatible, status: int, code: str | None, kind: type[TTSError]
 ) -> None:
     vendor.will(refusal(status, error_body(f"No, {KEY}.", type="t", code=code), retry_after_ms="1500"))
@@ -84,7 +84,7 @@ async def test_a_refusal_is_named_for_what_it_means(
     assert KEY not in f"{refused.value} {vars(refused.value)}"
 
 
-async def test_a_success_that_is_json_or_empty_or_cut_is_an_error(vendor: Vendor, provider: OpenAICompatible) -> None:
+async def test_success_in_json_or_empty_or_truncated_is_an_error(vendor: Vendor, provider: OpenAICompatible) -> None:
     vendor.will(refusal(200, {"audio": None}))
     vendor.will(audio(b""))
     vendor.will(chunked(b"one", end=False), Then.CLOSE)
@@ -107,7 +107,7 @@ class TestOffer:
             ({"mp3": "mp3_24000_48", "opus": "opus_48000_64"}, "mp3_24000_48", "mp3_24000_48", "mp3"),
         ],
     )
-    async def test_it_promises_a_format_only_where_it_is_sure(
+    async def test_offer_has_the_requested_format_only_where_it_is_known(
         self, vendor: Vendor, formats: dict[str, str] | None, asked: str, offered: str, sent: str
     ) -> None:
         provider = OpenAICompatible(KEY, base_url=vendor.url, formats=formats)
@@ -119,7 +119,7 @@ class TestOffer:
         assert provider.offer(say(format=asked)).format.name == offered
         assert vendor.seen[0].json["response_format"] == sent
 
-    def test_a_model_it_does_not_know_becomes_its_own(self) -> None:
+    def test_unknown_model_becomes_the_configured_one(self) -> None:
         genuine = OpenAICompatible(KEY)
         other = OpenAICompatible(KEY, base_url="http://kokoro:8880/v1", model="kokoro")
 
@@ -128,7 +128,7 @@ class TestOffer:
         assert other.offer(say(model="tts-1-hd")).model == "kokoro"
         assert other.offer(say()).model == "kokoro"
 
-    def test_voices_follow_the_map_and_then_the_requests_wish(self) -> None:
+    def test_voices_come_from_the_map_then_from_the_request(self) -> None:
         provider = OpenAICompatible(KEY, voices={"narrator": "onyx"})
 
         assert provider.offer(say(voice="narrator")).voice == "onyx"
@@ -136,24 +136,24 @@ class TestOffer:
         assert provider.offer(say(voice="nova", unknown_voice="passthrough")).voice == "nova"
         assert not provider.offer(say(voice="nova")).knows_voice
 
-    def test_a_voice_is_passed_in_its_own_dialect_only(self) -> None:
+    def test_voice_passes_through_in_its_own_dialect_only(self) -> None:
         at_the_door = {"voice": "nova", "unknown_voice": "passthrough"}
         assert OpenAICompatible(KEY).offer(say(**at_the_door, dialect="openai")).voice == "nova"
         assert OpenAICompatible(KEY).offer(say(**at_the_door, dialect="elevenlabs")).voice == "alloy"
 
-    def test_a_text_may_have_4096_characters(self) -> None:
+    def test_text_may_have_4096_characters(self) -> None:
         assert OpenAICompatible(KEY).offer(say()).max_characters == 4096
         assert OpenAICompatible(KEY, max_characters=500).offer(say()).max_characters == 500
 
 
 class TestSettings:
-    def test_openai_itself_needs_a_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_openai_itself_requires_a_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
         with pytest.raises(TTSConfigurationError, match="OPENAI_API_KEY"):
             OpenAICompatible()
 
-    async def test_another_server_may_need_none(self, vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_another_server_may_need_no_key(self, vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)
         provider = OpenAICompatible(base_url=vendor.url)
         vendor.will(audio())
@@ -180,12 +180,12 @@ class TestSettings:
             ({"proxy": "nowhere"}, "proxy"),
         ],
     )
-    def test_an_impossible_setting_is_named_by_its_path(self, settings: dict[str, Any], where: str) -> None:
+    def test_impossible_setting_is_refused_by_its_path(self, settings: dict[str, Any], where: str) -> None:
         with pytest.raises(TTSConfigurationError) as refused:
             OpenAICompatible(**{"api_key": KEY, "name": "second"} | settings)
 
         assert refused.value.message.startswith(f"second.{where}: ")
 
-    def test_the_key_is_not_in_its_picture(self) -> None:
+    def test_key_is_not_in_the_repr(self) -> None:
         assert KEY not in repr(OpenAICompatible(KEY))
         assert "gpt-4o-mini-tts" in repr(OpenAICompatible(KEY))

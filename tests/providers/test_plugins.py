@@ -54,13 +54,13 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     return put
 
 
-def test_ours_are_kinds_like_any_other() -> None:
+def test_built_in_kinds_are_entry_points() -> None:
     assert {"elevenlabs", "openai", "espeak", "tone"} <= set(installed_kinds())
     assert load_kind("elevenlabs") is ElevenLabs
     assert installed_kinds()["elevenlabs"].origin.startswith("steadyvoice ")
 
 
-async def test_another_packages_provider_speaks_by_its_kind(install: Install) -> None:
+async def test_plugin_provider_is_loaded_by_its_kind(install: Install) -> None:
     install("parrot_of_tests", PARROT, parrot="Parrot")
 
     provider = load_kind("parrot")(name="pet")
@@ -71,7 +71,7 @@ async def test_another_packages_provider_speaks_by_its_kind(install: Install) ->
     assert installed_kinds()["parrot"](name="same").name == "same"
 
 
-def test_a_broken_package_harms_nobody_who_does_not_use_it(install: Install) -> None:
+def test_broken_plugin_affects_no_other_kind(install: Install) -> None:
     install("broken_of_tests", "import a_module_that_is_not_there", broken="Anything")
 
     assert load_kind("elevenlabs") is ElevenLabs
@@ -81,7 +81,7 @@ def test_a_broken_package_harms_nobody_who_does_not_use_it(install: Install) -> 
 
 
 @pytest.mark.parametrize("module", ["raise SystemError('odd')", "Other = 1"])
-def test_whatever_a_package_does_when_it_is_imported_becomes_one_error(
+def test_any_error_of_a_plugin_import_is_a_configuration_error(
     install: Install, module: str, request: pytest.FixtureRequest
 ) -> None:
     package = f"odd_of_tests_{request.node.callspec.indices['module']}"
@@ -91,20 +91,20 @@ def test_whatever_a_package_does_when_it_is_imported_becomes_one_error(
         load_kind("odd")
 
 
-def test_a_kind_that_is_no_class_is_refused(install: Install) -> None:
+def test_entry_point_that_is_not_callable_is_refused(install: Install) -> None:
     install("number_of_tests", "FIVE = 5", number="FIVE")
 
     with pytest.raises(TTSConfigurationError, match="is not a class or function"):
         load_kind("number")
 
 
-def test_nobody_takes_the_place_of_one_of_ours(install: Install) -> None:
+def test_plugin_cannot_replace_a_built_in_kind(install: Install) -> None:
     install("impostor_of_tests", PARROT, elevenlabs="Parrot")
 
     assert load_kind("elevenlabs") is ElevenLabs
 
 
-def test_an_unknown_kind_is_told_with_what_there_is() -> None:
+def test_unknown_kind_lists_the_installed_ones() -> None:
     with pytest.raises(TTSConfigurationError, match=r"'polly'.*elevenlabs.*openai.*install") as refused:
         load_kind("polly")
 

@@ -12,7 +12,7 @@ from steadyvoice.speech.format import AudioFormat
 from tests.providers.synthesis import asking, listen
 
 
-async def test_its_tones_carry_every_word() -> None:
+async def test_tones_carry_every_word() -> None:
     heard = await listen(Tone(), "Still here, friend.")
 
     assert words_in(heard.samples.tobytes(), "pcm_24000") == ["Still", "here,", "friend."]
@@ -30,7 +30,7 @@ async def test_its_tones_carry_every_word() -> None:
         ({"voice": "rachel", "unknown_voice": "default"}, True),
     ],
 )
-def test_it_knows_its_own_voice_and_stands_in_for_others(wishes: dict[str, Any], knows: bool) -> None:
+def test_tone_has_one_voice_and_substitutes_all_others(wishes: dict[str, Any], knows: bool) -> None:
     offer = Tone().offer(asking("Hello", **wishes))
 
     assert (offer.voice, offer.knows_voice) == ("tone", knows)
@@ -45,7 +45,7 @@ def test_it_knows_its_own_voice_and_stands_in_for_others(wishes: dict[str, Any],
         ("opus_48000_64", "pcm_48000"),
     ],
 )
-async def test_it_speaks_at_the_rate_that_is_asked_for(asked: str, sent: str) -> None:
+async def test_tone_has_the_requested_sample_rate(asked: str, sent: str) -> None:
     request = asking("Hi", format=AudioFormat.parse(asked))
     assert Tone().offer(request).format.name == sent
 
@@ -53,14 +53,14 @@ async def test_it_speaks_at_the_rate_that_is_asked_for(asked: str, sent: str) ->
     assert heard.seconds == pytest.approx(heard.alignment.ends[-1], abs=0.001)
 
 
-async def test_another_seed_is_another_sound() -> None:
+async def test_seed_changes_the_bytes() -> None:
     first, second, again = [(await listen(Tone(), "Hi", seed=seed)).samples for seed in (1, 2, 1)]
 
     assert first == again
     assert first != second
 
 
-async def test_between_two_words_others_get_their_turn() -> None:
+async def test_tone_yields_to_the_event_loop_between_words() -> None:
     request = asking("one two three four")
     spoken = 0
 

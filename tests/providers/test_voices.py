@@ -25,7 +25,7 @@ def say(**wishes: Any) -> SpeechRequest:
     return SpeechRequest("Hello", AudioFormat.parse("pcm_8000"), **{"voice": "narrator", "like": NARRATOR, **wishes})
 
 
-def test_a_voice_is_an_id_or_a_table_or_a_value() -> None:
+def test_voice_may_be_an_id_a_table_or_a_value() -> None:
     table = {"id": "n", "language": "en-GB", "gender": "female", "rate": 150, "loudness": -18.0}
 
     voices = validate_voices({"plain": "p", "narrator": table, "anna": ANNA}, "d", provider="main")
@@ -48,7 +48,7 @@ def test_a_voice_is_an_id_or_a_table_or_a_value() -> None:
         ({"id": "n", "rate": 2}, "main.voices.narrator.rate: must be from 20 to 1000 words a minute, got 2"),
     ],
 )
-def test_a_table_that_makes_no_sense_is_refused_by_its_path(voice: Any, complaint: str) -> None:
+def test_invalid_table_is_refused_by_its_path(voice: Any, complaint: str) -> None:
     with pytest.raises(TTSConfigurationError) as refused:
         validate_voices({"narrator": voice}, "d", provider="main")
     assert refused.value.message == complaint
@@ -69,7 +69,7 @@ def test_a_table_that_makes_no_sense_is_refused_by_its_path(voice: Any, complain
         ({"unknown_voice": "default"}, BERT, True),
     ],
 )
-def test_who_speaks(wishes: dict[str, Any], speaker: Voice, known: bool) -> None:
+def test_voice_is_selected_by_map_dialect_and_similarity(wishes: dict[str, Any], speaker: Voice, known: bool) -> None:
     choice = choose_voice(say(**wishes), OTHERS, "here", provider="main")
 
     assert (choice.voice, choice.known) == (speaker, known)
@@ -79,14 +79,14 @@ def test_who_speaks(wishes: dict[str, Any], speaker: Voice, known: bool) -> None
     ("language", "speaker"),
     [("de", "h"), ("de-AT", "h"), ("en", "a"), (None, "a"), ("tlh", "a"), ("", "a"), ("?", "a")],
 )
-def test_the_language_asked_for_counts_for_more_than_the_voices_own(language: str | None, speaker: str) -> None:
+def test_requested_language_wins_over_the_voices_own(language: str | None, speaker: str) -> None:
     voices = {**OTHERS, "hans": Voice("h", "de", "male")}
 
     assert choose_voice(say(language=language), voices, "here", provider="main").voice.id == speaker
 
 
 @given(st.floats(0.25, 4.0), st.floats(20, 1000), st.floats(20, 1000))
-def test_the_pace_is_matched_within_what_the_provider_can(speed: float, wanted: float, has: float) -> None:
+def test_speed_is_matched_within_the_providers_range(speed: float, wanted: float, has: float) -> None:
     request = say(speed=speed, like=replace(NARRATOR, rate=wanted))
 
     matched = matched_speed(Voice("x", rate=has), request, (0.7, 1.2))
@@ -101,7 +101,7 @@ def test_the_pace_is_matched_within_what_the_provider_can(speed: float, wanted: 
 
 
 @given(st.floats(-70, 0), st.floats(-70, 0))
-def test_the_loudness_is_matched_within_six_decibels(wanted: float, has: float) -> None:
+def test_loudness_is_matched_within_six_decibels(wanted: float, has: float) -> None:
     gain = matched_gain(Voice("x", loudness=has), say(like=replace(NARRATOR, loudness=wanted)))
 
     assert 0.5 <= gain <= 2.0
@@ -112,12 +112,12 @@ def test_the_loudness_is_matched_within_six_decibels(wanted: float, has: float) 
 @pytest.mark.parametrize(
     ("like", "voice"), [(None, ANNA), (Voice("x"), ANNA), (NARRATOR, Voice("x")), (NARRATOR, replace(NARRATOR, id="x"))]
 )
-def test_what_nobody_declared_or_is_as_wanted_is_left_as_it_is(like: Voice | None, voice: Voice) -> None:
+def test_undeclared_or_equal_properties_are_not_matched(like: Voice | None, voice: Voice) -> None:
     assert matched_speed(voice, say(like=like), (0.5, 2.0)) is None
     assert matched_gain(voice, say(like=like)) == 1.0
 
 
-def test_who_cannot_be_asked_for_a_pace_keeps_its_own() -> None:
+def test_voice_without_speed_control_keeps_its_speed() -> None:
     assert matched_speed(ANNA, say(), None) is None
 
 
@@ -125,7 +125,7 @@ def test_who_cannot_be_asked_for_a_pace_keeps_its_own() -> None:
     ("model", "speed"),
     [("eleven_flash_v2_5", 0.75), ("eleven_multilingual_v2", 0.75), ("eleven_v3", None), ("new", None)],
 )
-def test_elevenlabs_is_asked_for_a_pace_where_it_heeds_one(model: str, speed: float | None) -> None:
+def test_elevenlabs_speed_is_matched_for_models_that_support_it(model: str, speed: float | None) -> None:
     offer = ElevenLabs("sk_test", model=model, voices={"anna": ANNA}).offer(say())
 
     assert (offer.voice, offer.speed) == ("a", speed)
@@ -134,20 +134,20 @@ def test_elevenlabs_is_asked_for_a_pace_where_it_heeds_one(model: str, speed: fl
 
 
 @pytest.mark.parametrize(("dialect", "speed"), [("elevenlabs", None), ("openai", 0.75), (None, None)])
-def test_a_pace_in_elevenlabs_own_words_is_left_alone(dialect: str | None, speed: float | None) -> None:
+def test_speed_in_elevenlabs_options_is_not_overridden(dialect: str | None, speed: float | None) -> None:
     asked = say(options={"voice_settings": {"speed": 1.1}}, dialect=dialect)
     assert ElevenLabs("sk_test", voices={"anna": ANNA}).offer(asked).speed == speed
 
 
 @pytest.mark.parametrize(("model", "speed"), [("tts-1", 0.75), ("kokoro", 0.75), ("gpt-4o-mini-tts-2025-12-15", None)])
-def test_openai_is_asked_for_a_pace_where_it_heeds_one(model: str, speed: float | None) -> None:
+def test_openai_speed_is_matched_for_models_that_support_it(model: str, speed: float | None) -> None:
     offer = OpenAICompatible("sk_test", model=model, voices={"anna": ANNA}).offer(say())
 
     assert (offer.voice, offer.speed) == ("a", speed)
     assert offer.gain == pytest.approx(10 ** (6 / 20))
 
 
-def test_who_has_nothing_declared_stands_in_with_the_default() -> None:
+def test_provider_without_declared_voices_substitutes_its_default() -> None:
     offer = ElevenLabs("sk_test", voices={"other": "o"}).offer(say())
 
     assert (offer.voice, offer.knows_voice, offer.speed, offer.gain) == (VOICES["George"], False, None, 1.0)

@@ -89,24 +89,24 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     await stage.process.aclose()
 
 
-async def test_a_passage_is_answered(stage: Stage) -> None:
+async def test_job_returns_its_audio(stage: Stage) -> None:
     assert (await stage.process.speak(HELLO)).samples == b"hello"
 
 
-async def test_a_child_that_dies_over_a_passage_is_an_error_that_tells_its_last_words(stage: Stage) -> None:
+async def test_child_that_dies_raises_with_its_last_line(stage: Stage) -> None:
     with pytest.raises(
         TTSLocalCrashError, match=re.escape("espeak: child process died (exit status 1: out of breath)")
     ):
         await stage.process.speak(DIE)
 
 
-async def test_half_an_answer_is_an_error_too(stage: Stage) -> None:
+async def test_incomplete_reply_is_an_error(stage: Stage) -> None:
     with pytest.raises(TTSLocalCrashError, match="SIGKILL"):
         await stage.process.speak(DIE_HALFWAY)
 
 
 @pytest.mark.parametrize("passage", [DIE, DIE_HALFWAY, UNKNOWN])
-async def test_passage_that_failed_leaves_nothing_for_the_collector(stage: Stage, passage: EspeakRequest) -> None:
+async def test_failed_job_leaves_no_garbage(stage: Stage, passage: EspeakRequest) -> None:
     async def failed() -> weakref.ref[EspeakJob]:
         turn = stage.process.submit(passage)
         try:
@@ -124,7 +124,7 @@ async def test_passage_that_failed_leaves_nothing_for_the_collector(stage: Stage
         gc.enable()
 
 
-async def test_passage_that_was_given_up_leaves_nothing_for_the_collector(stage: Stage) -> None:
+async def test_abandoned_job_leaves_no_garbage(stage: Stage) -> None:
     gc.disable()
     try:
         stuck = stage.process.submit(HANG)
@@ -138,7 +138,7 @@ async def test_passage_that_was_given_up_leaves_nothing_for_the_collector(stage:
         gc.enable()
 
 
-async def test_queue_tells_who_waits_and_when_the_turn_begins(stage: Stage) -> None:
+async def test_queue_reports_waiting_jobs_and_their_start(stage: Stage) -> None:
     first = stage.process.submit(HANG)
     await stage.somebody_hangs()
     second, third = stage.process.submit(HELLO), stage.process.submit(HELLO)
@@ -155,7 +155,7 @@ async def test_queue_tells_who_waits_and_when_the_turn_begins(stage: Stage) -> N
     assert not stage.process.submit(HELLO).waits, "nobody is counted twice"
 
 
-async def test_turn_that_is_never_had_is_told_as_begun(stage: Stage) -> None:
+async def test_dropped_job_counts_as_started(stage: Stage) -> None:
     stage.process.submit(HANG)
     await stage.somebody_hangs()
     waiting = stage.process.submit(HELLO)
@@ -165,7 +165,7 @@ async def test_turn_that_is_never_had_is_told_as_begun(stage: Stage) -> None:
     await stage.release()
 
 
-async def test_the_next_passage_after_a_death_finds_a_new_child(stage: Stage) -> None:
+async def test_job_after_a_crash_gets_a_new_child(stage: Stage) -> None:
     died, spoken = await asyncio.gather(stage.process.speak(DIE), stage.process.speak(HELLO), return_exceptions=True)
 
     assert isinstance(died, TTSLocalCrashError)
@@ -173,7 +173,7 @@ async def test_the_next_passage_after_a_death_finds_a_new_child(stage: Stage) ->
     assert spoken.samples == b"hello"
 
 
-async def test_an_unknown_voice_is_told_from_a_crash_and_costs_no_child(stage: Stage) -> None:
+async def test_unknown_voice_is_not_a_crash(stage: Stage) -> None:
     await stage.process.speak(HELLO)
     child = stage.process.process_id
     with pytest.raises(TTSVoiceUnknownError, match="espeak has no voice 'nobody'"):
@@ -183,7 +183,7 @@ async def test_an_unknown_voice_is_told_from_a_crash_and_costs_no_child(stage: S
     assert stage.process.process_id == child
 
 
-async def test_giving_up_on_a_stuck_child_makes_way_for_the_next_passage(stage: Stage) -> None:
+async def test_abandoning_a_stuck_job_frees_the_queue(stage: Stage) -> None:
     stuck = asyncio.create_task(stage.process.speak(HANG))
     await stage.somebody_hangs()
     waiting = asyncio.create_task(stage.process.speak(HELLO))
@@ -194,7 +194,7 @@ async def test_giving_up_on_a_stuck_child_makes_way_for_the_next_passage(stage: 
         await stuck
 
 
-async def test_giving_up_in_the_queue_disturbs_nobody(stage: Stage) -> None:
+async def test_abandoning_a_queued_job_affects_no_other(stage: Stage) -> None:
     slow = asyncio.create_task(stage.process.speak(HANG))
     await stage.somebody_hangs()
     impatient = asyncio.create_task(stage.process.speak(DIE))
@@ -244,7 +244,7 @@ class Told:
         return getattr(self._pipe, name)
 
 
-async def test_giving_up_just_as_the_answer_ends_does_not_fail_the_next_passage(tmp_path: Path) -> None:
+async def test_abandoning_a_job_as_it_ends_does_not_fail_the_next(tmp_path: Path) -> None:
     entered, given_up = threading.Event(), list[EspeakJob]()
 
     def give_up() -> None:
@@ -260,7 +260,7 @@ async def test_giving_up_just_as_the_answer_ends_does_not_fail_the_next_passage(
     await process.aclose()
 
 
-async def test_giving_up_while_the_child_starts_leaves_it_to_the_next_passage(stage: Stage) -> None:
+async def test_abandoning_a_job_while_the_child_starts_keeps_the_child(stage: Stage) -> None:
     stage.curtain.clear()
     early = asyncio.create_task(stage.process.speak(HANG))
     await asyncio.to_thread(stage.starting.wait)
@@ -273,7 +273,7 @@ async def test_giving_up_while_the_child_starts_leaves_it_to_the_next_passage(st
         assert (await stage.process.speak(HELLO)).samples == b"hello"
 
 
-async def test_an_idle_child_is_let_go_in_peace(stage: Stage) -> None:
+async def test_idle_child_exits_normally(stage: Stage) -> None:
     await stage.process.speak(HELLO)
     await stage.process.aclose()
 
@@ -298,7 +298,7 @@ async def test_closing_does_not_wait_for_a_stuck_child(stage: Stage) -> None:
     assert stage.process.process_id is None
 
 
-async def test_what_waits_when_it_is_closed_is_still_answered_and_leaves_no_child(stage: Stage) -> None:
+async def test_queued_jobs_are_answered_on_closing_and_leave_no_child(stage: Stage) -> None:
     stuck = asyncio.create_task(stage.process.speak(HANG))
     await stage.somebody_hangs()
     waiting = asyncio.create_task(stage.process.speak(HELLO))
@@ -311,7 +311,7 @@ async def test_what_waits_when_it_is_closed_is_still_answered_and_leaves_no_chil
         await stuck
 
 
-async def test_a_child_that_dies_before_it_has_heard_the_question_is_a_crash_too() -> None:
+async def test_child_that_dies_before_reading_the_request_is_a_crash() -> None:
     process = EspeakProcess(
         lambda: start_child([sys.executable, "-c", "import sys; sys.exit('no voice')"]), name="espeak"
     )
@@ -321,7 +321,7 @@ async def test_a_child_that_dies_before_it_has_heard_the_question_is_a_crash_too
     await process.aclose()
 
 
-async def test_a_program_that_is_not_there_is_a_crash_that_says_so() -> None:
+async def test_missing_program_is_a_crash_that_names_it() -> None:
     process = EspeakProcess(lambda: start_child(["/nowhere/python"]), name="espeak")
     with pytest.raises(TTSLocalCrashError, match=r"espeak: child process does not start: .*No such file"):
         await process.speak(HELLO)

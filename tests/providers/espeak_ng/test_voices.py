@@ -41,7 +41,7 @@ def espeak() -> Espeak:
         ({"voice": "../../etc/passwd", "unknown_voice": "passthrough"}, "en-us", False),
     ],
 )
-def test_an_offer_names_the_voice(espeak: Espeak, wishes: dict[str, Any], voice: str, knows: bool) -> None:
+def test_offer_names_the_voice(espeak: Espeak, wishes: dict[str, Any], voice: str, knows: bool) -> None:
     offer = espeak.offer(asking("Hello", **wishes))
 
     assert (offer.voice, offer.knows_voice) == (voice, knows)
@@ -65,7 +65,7 @@ def test_an_offer_names_the_voice(espeak: Espeak, wishes: dict[str, Any], voice:
         ("", "en-us"),
     ],
 )
-def test_the_default_voice_speaks_the_language_of_the_request(espeak: Espeak, language: str, voice: str) -> None:
+def test_default_voice_speaks_the_language_of_the_request(espeak: Espeak, language: str, voice: str) -> None:
     assert espeak.offer(asking("Hello", language=language)).voice == voice
 
 
@@ -83,7 +83,7 @@ def test_the_default_voice_speaks_the_language_of_the_request(espeak: Espeak, la
         ("ᏣᎳᎩ", None, "en-us"),  # nobody can; the service sees that
     ],
 )
-def test_the_default_voice_reads_the_text_if_one_can(
+def test_default_voice_reads_the_script_of_the_text(
     espeak: Espeak, text: str, language: str | None, voice: str
 ) -> None:
     assert espeak.offer(asking(text, language=language)).voice == voice
@@ -118,7 +118,7 @@ SAMPLES = {
 READ = 0.16  # seconds a letter; a name such as "Chinese letter" takes much longer
 
 
-async def test_it_reads_what_it_says_it_reads() -> None:
+async def test_readable_scripts_are_really_read() -> None:
     voices = ("am", "ar", "de", "el", "en-us", "he", "ja", "ka", "ky", "my", "sr", "te", "th")
     espeak = Espeak(voices={voice: voice for voice in voices})
     pairs = [(voice, script) for voice in voices for script in SAMPLES]
@@ -129,7 +129,7 @@ async def test_it_reads_what_it_says_it_reads() -> None:
     assert {pair for pair in pairs if pair[1] in (readable_scripts(pair[0]) or ())} == really
 
 
-async def test_it_reads_chinese_and_its_japanese_voice_does_not() -> None:
+async def test_chinese_is_read_by_its_own_voice_and_not_by_the_japanese() -> None:
     espeak = Espeak(voices={"cmn": "cmn", "ja": "ja"})
     read, spelt = [await listen(espeak, "今天下雨我们回家", voice=voice) for voice in ("cmn", "ja")]
     await espeak.aclose()
@@ -153,15 +153,13 @@ async def test_it_reads_chinese_and_its_japanese_voice_does_not() -> None:
         (Voice("x"), "de@@", "en-us"),
     ],
 )
-def test_who_stands_in_speaks_the_language_and_as_a_man_or_a_woman(
-    like: Voice, language: str | None, voice: str
-) -> None:
+def test_substitute_matches_language_and_gender(like: Voice, language: str | None, voice: str) -> None:
     offer = Espeak().offer(asking("Hello", voice="rachel", like=like, language=language))
 
     assert (offer.voice, offer.knows_voice) == (voice, False)
 
 
-def test_a_voice_that_was_named_is_not_passed_over_for_one_that_is_as_good() -> None:
+def test_named_voice_is_preferred_to_an_equal_one() -> None:
     anna = {"id": "de+f4", "rate": 160, "loudness": -20}
     espeak = Espeak(voices={"anna": anna, "again": "de+f1"}, words_per_minute=160)
     like = Voice("x", "de", "female", 160, -17.0)
@@ -171,7 +169,7 @@ def test_a_voice_that_was_named_is_not_passed_over_for_one_that_is_as_good() -> 
     assert offer.declared == Voice("de+f4", "de", "female", 160, -20)
 
 
-def test_it_knows_its_own_pace() -> None:
+def test_speed_is_matched_within_espeaks_range() -> None:
     like = Voice("x", "en", "male", 180)
 
     assert Espeak(words_per_minute=200).offer(asking("Hi", voice="rachel", like=like)).speed == pytest.approx(0.75)
@@ -179,7 +177,7 @@ def test_it_knows_its_own_pace() -> None:
     assert Espeak().offer(asking("Hi", voice="rachel")).speed is None
 
 
-async def test_its_pace_and_loudness_are_what_it_says_they_are() -> None:
+async def test_declared_rate_and_loudness_match_measurements() -> None:
     espeak = Espeak()
     text = "The rainbow is a division of white light into many beautiful colors. Sunlight strikes raindrops in the air."
     offer, heard = espeak.offer(asking(text)), await listen(espeak, text)
@@ -191,14 +189,14 @@ async def test_its_pace_and_loudness_are_what_it_says_they_are() -> None:
     assert offer.declared.loudness == pytest.approx(20 * math.log10(amplitude / 32_768), abs=4), "as far as that tells"
 
 
-def test_a_variant_with_a_name_of_its_own_is_neither() -> None:
+def test_named_variant_has_no_gender() -> None:
     assert Espeak(voices={"a": "en-us+Alicia"}).voices["a"].gender is None
     alicia = Espeak(voices={"default": "en-us+Alicia"})
     assert alicia.offer(asking("Hi", voice="rachel", like=Voice("x", gender="male"))).voice == "en-us+Alicia"
     assert Espeak(voices={"m": "de+m2"}).voices["m"].gender == "male"
 
 
-def test_the_timbre_stays_when_the_language_changes() -> None:
+def test_variant_is_kept_when_the_language_changes() -> None:
     espeak = Espeak(voices={"default": "en-us+f3"})
 
     assert espeak.offer(asking("Guten Tag", language="de")).voice == "de+f3"
@@ -212,7 +210,7 @@ async def test_another_language_sounds_different(espeak: Espeak) -> None:
     assert abs(english.seconds - german.seconds) > 0.05
 
 
-async def test_every_voice_it_knows_of_can_really_be_spoken_with() -> None:
+async def test_every_known_voice_speaks() -> None:
     files = EspeakFiles.bundled()
     assert files is not None
     espeak = Espeak(voices={voice: voice for voice in EspeakVoices.read(files.data).ids})

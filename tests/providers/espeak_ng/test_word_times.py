@@ -14,7 +14,7 @@ def spoken(seconds: float, *words: tuple[int, float]) -> EspeakSpeech:
     return EspeakSpeech(bytes(2 * round(seconds * RATE)), words)
 
 
-def test_a_words_time_is_shared_by_its_characters_and_what_follows() -> None:
+def test_time_of_a_word_is_shared_by_its_characters_and_those_behind() -> None:
     alignment = character_times("ab cd", spoken(2.0, (0, 0.0), (3, 1.5)))
 
     assert alignment.starts == pytest.approx((0.0, 0.5, 1.0, 1.5, 1.75))
@@ -22,11 +22,11 @@ def test_a_words_time_is_shared_by_its_characters_and_what_follows() -> None:
     assert alignment.exact
 
 
-def test_what_stands_before_the_first_word_takes_the_time_before_it() -> None:
+def test_characters_before_the_first_word_take_the_time_before_it() -> None:
     assert character_times("“a", spoken(1.0, (1, 0.25))).starts == pytest.approx((0.0, 0.25))
 
 
-def test_a_word_told_twice_counts_once() -> None:
+def test_word_reported_twice_counts_once() -> None:
     once = character_times("12 ab", spoken(2.0, (0, 0.0), (3, 1.5)))
 
     assert character_times("12 ab", spoken(2.0, (0, 0.0), (0, 0.4), (0, 0.8), (3, 1.5))) == once
@@ -36,9 +36,7 @@ events = st.lists(st.tuples(st.integers(0, 60), st.floats(0, 8)), max_size=20)
 
 
 @given(st.text(max_size=50), st.floats(0.01, 5), events)
-def test_whatever_espeak_tells_the_times_rise_without_a_gap(
-    text: str, seconds: float, words: list[tuple[int, float]]
-) -> None:
+def test_times_rise_without_a_gap_for_any_report(text: str, seconds: float, words: list[tuple[int, float]]) -> None:
     said = spoken(seconds, *words)
     alignment = character_times(text, said)
 
@@ -51,7 +49,7 @@ def test_whatever_espeak_tells_the_times_rise_without_a_gap(
 
 @given(st.text(max_size=50), st.floats(0.01, 5), events, st.floats(0, 1000))
 @example("ab", 1.0, [(1, 1.0)], 0.0)  # a word that begins where the audio ends
-def test_cut_into_seconds_nothing_is_lost(
+def test_chunks_of_a_second_lose_nothing(
     text: str, seconds: float, words: list[tuple[int, float]], offset: float
 ) -> None:
     said = spoken(seconds, *words)

@@ -30,19 +30,19 @@ def request(text: bytes, voice: bytes = b"en-us") -> bytes:
     return worker.REQUEST.pack(175, 50, False, len(voice), len(text)) + voice + text
 
 
-def test_it_ends_when_its_stdin_does() -> None:
+def test_worker_exits_when_stdin_is_closed() -> None:
     ended = converse(b"")
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
 
 
-def test_it_ends_when_its_stdin_ends_within_a_request() -> None:
+def test_worker_exits_when_stdin_ends_within_a_request() -> None:
     ended = converse(request(b"Hello")[:7])
 
     assert (ended.returncode, ended.stdout) == (0, b"")
 
 
-def test_a_voice_it_has_not_is_answered_without_audio_and_the_next_request_is_spoken() -> None:
+def test_unknown_voice_is_answered_without_audio() -> None:
     answer = converse(request(b"Hello", b"nobody") + request(b"Hello")).stdout
 
     assert worker.REPLY.unpack_from(answer) == (False, 0, 0)
@@ -52,14 +52,14 @@ def test_a_voice_it_has_not_is_answered_without_audio_and_the_next_request_is_sp
     assert len(answer) == 2 * worker.REPLY.size + words * worker.WORD.size + size
 
 
-def test_what_the_library_prints_reaches_neither_the_answers_nor_the_log() -> None:
+def test_library_output_reaches_neither_replies_nor_log() -> None:
     faroese = converse(request(b"Hello", b"fo"))  # listed in the wheel without its dictionary: espeak complains
 
     assert len(faroese.stdout) == sum(worker.REPLY.unpack_from(faroese.stdout)[2:]) + worker.REPLY.size
     assert faroese.stderr == b""
 
 
-def test_without_its_data_it_says_so_instead_of_speaking(tmp_path: Path) -> None:
+def test_missing_data_is_reported(tmp_path: Path) -> None:
     assert FILES is not None
     (tmp_path / "espeak-ng-data").mkdir()
     ended = converse(b"", files=EspeakFiles(FILES.library, tmp_path / "espeak-ng-data"))
@@ -68,7 +68,7 @@ def test_without_its_data_it_says_so_instead_of_speaking(tmp_path: Path) -> None
     assert f"libespeak-ng cannot use {tmp_path / 'espeak-ng-data'}" in ended.stderr.decode()
 
 
-def test_it_imports_nothing_of_steadyvoice_and_little_else() -> None:
+def test_worker_imports_only_the_standard_library() -> None:
     imported = converse(b"", python_options=("-X", "importtime")).stderr.decode()
 
     assert "ctypes" in imported

@@ -21,7 +21,7 @@ KEY = "sk_0123456789"
      "/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream"],
 )  # fmt: skip
 @pytest.mark.parametrize("below", ["", "/elevenlabs", "/api/v3x"])
-async def test_elevenlabs_address_may_name_more_than_the_host(vendor: Vendor, below: str, ending: str) -> None:
+async def test_elevenlabs_endpoint_paths_are_removed(vendor: Vendor, below: str, ending: str) -> None:
     provider = ElevenLabs(KEY, base_url=vendor.url + below + ending)
     vendor.will(audio())
 
@@ -49,7 +49,7 @@ async def test_elevenlabs_address_may_name_more_than_the_host(vendor: Vendor, be
         ("/api/v3/audio/speech", "/api/v3/audio/speech"),
     ],
 )
-async def test_openai_address_is_read_as_its_own_client_reads_it(vendor: Vendor, path: str, asked: str) -> None:
+async def test_openai_base_url_is_read_as_by_its_own_client(vendor: Vendor, path: str, asked: str) -> None:
     provider = OpenAICompatible(KEY, base_url=vendor.url + path)
     vendor.will(audio())
 
@@ -87,7 +87,7 @@ NONSENSE = {
 
 @pytest.mark.parametrize("how", NONSENSE)
 @pytest.mark.parametrize("kind", ["elevenlabs", "openai"])
-def test_what_is_no_address_is_refused_by_its_name(kind: str, how: str, tmp_path: Path) -> None:
+def test_invalid_base_url_is_refused_by_name(kind: str, how: str, tmp_path: Path) -> None:
     url = NONSENSE[how]
     with pytest.raises(TTSConfigurationError, match=r"main\.base_url: ") as refused:
         (ElevenLabs if kind == "elevenlabs" else OpenAICompatible)(KEY, name="main", base_url=url)
@@ -100,14 +100,14 @@ def test_what_is_no_address_is_refused_by_its_name(kind: str, how: str, tmp_path
             load_arguments(file, {"URL": url})
 
 
-def test_address_without_a_scheme_is_told_how_it_should_be() -> None:
+def test_base_url_without_a_scheme_is_refused_with_a_suggestion() -> None:
     with pytest.raises(TTSConfigurationError, match=r"as in https://api\.example\.com/v1"):
         OpenAICompatible(KEY, base_url="api.example.com/v1")
 
 
 @pytest.mark.parametrize("key", ["sk_0123456789abcdef0123", "0123456789abcdef0123456789abcdef", "sk-0123", "Ab.Cd.Ef"])
 @pytest.mark.parametrize("form", ["{}", "https://api.example.com/{{{}}}"])
-def test_key_in_place_of_an_address_is_not_shown(key: str, form: str) -> None:
+def test_key_in_place_of_a_base_url_is_not_shown(key: str, form: str) -> None:
     with pytest.raises(TTSConfigurationError, match=r"main\.base_url: ") as refused:
         ElevenLabs(KEY, name="main", base_url=form.format(key))
     assert key not in str(refused.value)

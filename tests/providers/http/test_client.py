@@ -33,7 +33,7 @@ async def read(client: HTTPClient, *, connection_timeout: float = 5.0) -> bytes:
     return body
 
 
-async def test_one_connection_carries_one_sentence_after_the_other(vendor: Vendor, client: HTTPClient) -> None:
+async def test_connection_is_reused_for_the_next_request(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(chunked(b"one"))
     vendor.will(refusal(500, error_body("internal_server_error", "")))
     vendor.will(audio(b"three"))
@@ -46,13 +46,13 @@ async def test_one_connection_carries_one_sentence_after_the_other(vendor: Vendo
     assert vendor.connections == 1
 
 
-async def test_a_compressed_body_is_unpacked(vendor: Vendor, client: HTTPClient) -> None:
+async def test_compressed_body_is_decompressed(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(audio(gzip.compress(b"speech" * 100), content_encoding="gzip"))
 
     assert await read(client) == b"speech" * 100
 
 
-async def test_a_body_that_only_says_it_is_compressed_is_an_error(vendor: Vendor, client: HTTPClient) -> None:
+async def test_body_falsely_declared_as_compressed_is_an_error(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(audio(b"speech" * 100, content_encoding="gzip"))
 
     with pytest.raises(speech.TTSCutError):
@@ -69,7 +69,7 @@ async def test_a_body_that_only_says_it_is_compressed_is_an_error(vendor: Vendor
     ],
     ids=["no last chunk", "reset between chunks", "short of its length", "reset"],
 )
-async def test_a_body_cut_off_is_an_error_that_may_have_been_billed(
+async def test_truncated_body_is_an_error_that_may_have_been_billed(
     vendor: Vendor, client: HTTPClient, answered: tuple[bytes | Then, ...]
 ) -> None:
     vendor.will(*answered)
@@ -81,14 +81,14 @@ async def test_a_body_cut_off_is_an_error_that_may_have_been_billed(
     assert cut.value.meaning.billed is not speech.TTSConnectError("").meaning.billed
 
 
-async def test_a_cut_error_body_still_tells_its_status(vendor: Vendor, client: HTTPClient) -> None:
+async def test_truncated_error_body_keeps_its_status(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(answer(503, b'{"detail"', content_length="900"), Then.CLOSE)
 
     with pytest.raises(speech.TTSServerError, match="503"):
         await read(client)
 
 
-async def test_an_error_whose_body_never_comes_still_tells_its_status(vendor: Vendor) -> None:
+async def test_error_without_its_body_keeps_its_status(vendor: Vendor) -> None:
     client = HTTPClient("vendor", vendor.url, refused, headers={}, error_body_timeout=0.01)
     vendor.will(answer(429, content_length="900", retry_after="3"), Then.HANG)
 
@@ -101,9 +101,7 @@ async def test_an_error_whose_body_never_comes_still_tells_its_status(vendor: Ve
 
 
 @pytest.mark.parametrize("ending", [Then.CLOSE, Then.RESET])
-async def test_a_connection_the_vendor_closed_while_it_lay_idle_is_no_outage(
-    vendor: Vendor, client: HTTPClient, ending: Then
-) -> None:
+async def test_idle_connection_closed_by_the_vendor_is_stale(vendor: Vendor, client: HTTPClient, ending: Then) -> None:
     vendor.will(audio(b"one"))
     vendor.will(ending)
     vendor.will(audio(b"two"))
@@ -116,7 +114,7 @@ async def test_a_connection_the_vendor_closed_while_it_lay_idle_is_no_outage(
     assert await read(client) == b"two"
 
 
-async def test_noise_on_a_kept_connection_is_an_answer_and_not_a_stale_one(vendor: Vendor, client: HTTPClient) -> None:
+async def test_garbage_on_an_idle_connection_is_not_stale(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(audio(b"one"))
     vendor.will(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
 
@@ -125,7 +123,7 @@ async def test_noise_on_a_kept_connection_is_an_answer_and_not_a_stale_one(vendo
         await read(client)
 
 
-async def test_a_kept_connection_that_breaks_late_broke_under_the_vendors_hands(vendor: Vendor) -> None:
+async def test_idle_connection_that_breaks_late_is_no_answer(vendor: Vendor) -> None:
     client = HTTPClient("vendor", vendor.url, refused, headers={}, stale_within=-1.0)
     vendor.will(audio(b"one"))
     vendor.will(Then.CLOSE)
@@ -139,7 +137,7 @@ async def test_a_kept_connection_that_breaks_late_broke_under_the_vendors_hands(
 
 
 @pytest.mark.parametrize("ending", [Then.CLOSE, Then.RESET])
-async def test_a_new_connection_dropped_without_an_answer_is_the_vendors_fault(
+async def test_new_connection_closed_without_a_response_is_no_answer(
     vendor: Vendor, client: HTTPClient, ending: Then
 ) -> None:
     vendor.will(ending)
@@ -151,7 +149,7 @@ async def test_a_new_connection_dropped_without_an_answer_is_the_vendors_fault(
     assert dropped.value.meaning.billed is not speech.TTSConnectError("").meaning.billed
 
 
-async def test_the_key_does_not_follow_a_redirect(vendor: Vendor, client: HTTPClient) -> None:
+async def test_redirects_are_not_followed(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(answer(307, location="http://elsewhere.example/speak"))
 
     with pytest.raises(speech.TTSNotAudioError, match=r"redirect to http://elsewhere\.example/speak"):
@@ -160,7 +158,7 @@ async def test_the_key_does_not_follow_a_redirect(vendor: Vendor, client: HTTPCl
     assert len(vendor.seen) == 1
 
 
-async def test_a_refused_port_is_no_connection() -> None:
+async def test_refused_port_is_a_connect_error() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # nobody listens
         client = HTTPClient("vendor", f"http://127.0.0.1:{reserved.getsockname()[1]}", refused, headers={})
@@ -170,7 +168,7 @@ async def test_a_refused_port_is_no_connection() -> None:
     await client.aclose()
 
 
-async def test_an_unknown_host_is_no_connection() -> None:
+async def test_unknown_host_is_a_connect_error() -> None:
     client = HTTPClient("vendor", "http://nowhere.invalid", refused, headers={})
 
     with pytest.raises(speech.TTSConnectError, match=r"no connection to nowhere\.invalid"):
@@ -179,7 +177,7 @@ async def test_an_unknown_host_is_no_connection() -> None:
     await client.aclose()
 
 
-async def test_tls_to_a_plain_port_is_no_connection() -> None:
+async def test_tls_to_a_plain_port_is_a_connect_error() -> None:
     async with plain_server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
         client = HTTPClient("vendor", f"https://127.0.0.1:{port}", refused, headers={})
 
@@ -188,7 +186,7 @@ async def test_tls_to_a_plain_port_is_no_connection() -> None:
         await client.aclose()
 
 
-async def test_a_handshake_that_never_ends_runs_into_the_connection_timeout() -> None:
+async def test_endless_handshake_hits_the_connection_timeout() -> None:
     async with plain_server(b"") as port:
         client = HTTPClient("vendor", f"https://127.0.0.1:{port}", refused, headers={})
 
@@ -208,7 +206,7 @@ async def test_a_handshake_that_never_ends_runs_into_the_connection_timeout() ->
     ],
     ids=["another protocol", "endless first line", "endless header", "a chunk that is none", "endless headers"],
 )
-async def test_what_is_not_http_is_told_in_a_line(noise: bytes) -> None:
+async def test_malformed_response_is_described_in_one_line(noise: bytes) -> None:
     async with plain_server(noise) as port:
         client = HTTPClient("vendor", f"http://127.0.0.1:{port}", refused, headers={})
 
@@ -219,7 +217,7 @@ async def test_what_is_not_http_is_told_in_a_line(noise: bytes) -> None:
     assert len(str(garbled.value)) < 400
 
 
-async def test_a_vendor_that_never_answers_is_left_when_the_caller_gives_up(vendor: Vendor, client: HTTPClient) -> None:
+async def test_cancelled_request_closes_a_silent_connection(vendor: Vendor, client: HTTPClient) -> None:
     asked = asyncio.create_task(read(client))
     await vendor.asked.wait()
 
@@ -230,7 +228,7 @@ async def test_a_vendor_that_never_answers_is_left_when_the_caller_gives_up(vend
     await vendor.client_left.wait()
 
 
-async def test_a_caller_that_gives_up_in_the_middle_closes_the_connection(vendor: Vendor, client: HTTPClient) -> None:
+async def test_cancelled_read_closes_the_connection(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(chunked(b"one", end=False), Then.HANG)
     with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
         assert await reply.read() == b"one"
@@ -242,7 +240,7 @@ async def test_a_caller_that_gives_up_in_the_middle_closes_the_connection(vendor
     await vendor.client_left.wait()
 
 
-async def test_a_slow_listener_stops_the_vendor_instead_of_filling_memory(vendor: Vendor, client: HTTPClient) -> None:
+async def test_slow_consumer_pauses_reading(vendor: Vendor, client: HTTPClient) -> None:
     def endless() -> Iterator[bytes]:
         yield chunked(end=False)
         while True:
@@ -265,7 +263,7 @@ async def test_cookies_are_not_kept(vendor: Vendor, client: HTTPClient) -> None:
     assert "cookie" not in vendor.seen[1].headers
 
 
-async def test_a_proxy_in_the_environment_is_not_used(
+async def test_client_ignores_the_environments_proxy(
     vendor: Vendor, client: HTTPClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
@@ -274,7 +272,7 @@ async def test_a_proxy_in_the_environment_is_not_used(
     assert await read(client) == b"one"
 
 
-async def test_a_proxy_that_was_named_is_asked(vendor: Vendor) -> None:
+async def test_client_uses_the_given_proxy(vendor: Vendor) -> None:
     client = HTTPClient("vendor", "http://far.invalid", refused, headers={}, proxy=vendor.url)
     vendor.will(audio(b"one"))
 
@@ -283,7 +281,7 @@ async def test_a_proxy_that_was_named_is_asked(vendor: Vendor) -> None:
     await client.aclose()
 
 
-async def test_it_may_be_used_again_after_it_was_closed(vendor: Vendor, client: HTTPClient) -> None:
+async def test_client_can_be_used_after_closing(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(audio(b"one"))
     vendor.will(audio(b"two"))
 
@@ -293,7 +291,7 @@ async def test_it_may_be_used_again_after_it_was_closed(vendor: Vendor, client: 
     assert vendor.connections == 2
 
 
-async def test_each_event_loop_has_connections_of_its_own(vendor: Vendor, client: HTTPClient) -> None:
+async def test_each_event_loop_has_its_own_connections(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(audio(b"one"))
     vendor.will(audio(b"two"))
 
@@ -309,7 +307,7 @@ async def test_each_event_loop_has_connections_of_its_own(vendor: Vendor, client
 
 
 @pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")
-def test_an_event_loop_that_is_gone_is_not_remembered() -> None:
+def test_closed_event_loop_is_forgotten() -> None:
     client = HTTPClient("vendor", "http://nowhere.invalid", refused, headers={})
 
     async def attempt(*, tidy: bool) -> weakref.ref[asyncio.AbstractEventLoop]:

@@ -19,7 +19,7 @@ from tests.providers.http.test_client import read, ready
 from tests.providers.scripted_vendor import Then, Vendor, audio, chunked
 
 
-async def test_what_a_request_says(vendor: Vendor, client: HTTPClient) -> None:
+async def test_request_head_and_body(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(audio(x_id="r1"))
 
     params = {"a": "b c", "d": "é/"}
@@ -37,7 +37,7 @@ async def test_what_a_request_says(vendor: Vendor, client: HTTPClient) -> None:
     assert seen.headers["x-key"] == "k"
 
 
-async def test_a_long_answer_that_nobody_read_keeps_no_later_one_away(vendor: Vendor, client: HTTPClient) -> None:
+async def test_unread_long_response_does_not_block_later_requests(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(audio(bytes(3 * READ_BUFFER // 2)))
     vendor.will(audio(b"two"))
 
@@ -48,7 +48,7 @@ async def test_a_long_answer_that_nobody_read_keeps_no_later_one_away(vendor: Ve
         assert await read(client) == b"two"
 
 
-async def test_a_path_in_the_address_comes_first(vendor: Vendor) -> None:
+async def test_path_of_the_base_url_comes_first(vendor: Vendor) -> None:
     client = HTTPClient("vendor", f"{vendor.url}/behind/a", refused, headers={})
     vendor.will(audio())
 
@@ -58,7 +58,7 @@ async def test_a_path_in_the_address_comes_first(vendor: Vendor) -> None:
     await client.aclose()
 
 
-async def test_an_answer_that_is_announced_is_waited_for(vendor: Vendor, client: HTTPClient) -> None:
+async def test_interim_response_is_skipped(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", audio(b"one"))
     vendor.will(audio(b"two"))
 
@@ -67,9 +67,7 @@ async def test_an_answer_that_is_announced_is_waited_for(vendor: Vendor, client:
     assert vendor.connections == 1
 
 
-async def test_where_nothing_tells_how_long_it_is_the_end_of_the_connection_is_the_end(
-    vendor: Vendor, client: HTTPClient
-) -> None:
+async def test_body_without_length_ends_with_the_connection(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\nspeech", Then.CLOSE)
     vendor.will(audio(b"two"))
 
@@ -78,16 +76,14 @@ async def test_where_nothing_tells_how_long_it_is_the_end_of_the_connection_is_t
     assert vendor.connections == 2
 
 
-async def test_an_old_server_that_is_reset_has_not_said_all_of_it(vendor: Vendor, client: HTTPClient) -> None:
+async def test_reset_truncates_a_body_without_length(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\nspeech", Then.RESET)
 
     with pytest.raises((speech.TTSCutError, speech.TTSNoAnswerError)):
         await read(client)
 
 
-async def test_a_server_that_will_close_is_not_asked_again_on_that_connection(
-    vendor: Vendor, client: HTTPClient
-) -> None:
+async def test_connection_close_prevents_reuse(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(audio(b"one", connection="close"))
     vendor.will(audio(b"two"))
 
@@ -96,7 +92,7 @@ async def test_a_server_that_will_close_is_not_asked_again_on_that_connection(
     assert vendor.connections == 2
 
 
-async def test_what_nobody_asked_for_ends_the_connection(vendor: Vendor, client: HTTPClient) -> None:
+async def test_unsolicited_bytes_close_the_connection(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(audio(b"one"), audio(b"a surplus"))
     vendor.will(audio(b"two"))
 
@@ -106,14 +102,14 @@ async def test_what_nobody_asked_for_ends_the_connection(vendor: Vendor, client:
     assert vendor.connections == 2
 
 
-async def test_what_is_packed_in_pieces_is_unpacked_in_pieces(vendor: Vendor, client: HTTPClient) -> None:
+async def test_chunked_gzip_is_decompressed_in_chunks(vendor: Vendor, client: HTTPClient) -> None:
     packed = gzip.compress(bytes(range(256)) * 50)
     vendor.will(chunked(*(packed[at : at + 7] for at in range(0, len(packed), 7)), content_encoding="gzip"))
 
     assert await read(client) == bytes(range(256)) * 50
 
 
-async def test_what_is_packed_and_ends_too_early_was_cut(vendor: Vendor, client: HTTPClient) -> None:
+async def test_truncated_gzip_is_an_error(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(chunked(gzip.compress(b"speech" * 100)[:-9], content_encoding="gzip"))
 
     with pytest.raises(speech.TTSCutError, match="too early"):
@@ -133,9 +129,7 @@ async def test_idle_connections_are_closed_in_time(vendor: Vendor) -> None:
     await transport.aclose()
 
 
-async def test_several_at_once_have_a_connection_each_and_share_them_afterwards(
-    vendor: Vendor, client: HTTPClient
-) -> None:
+async def test_concurrent_requests_have_a_connection_each_and_reuse_them(vendor: Vendor, client: HTTPClient) -> None:
     for _ in range(6):
         vendor.will(audio(b"one"))
 
@@ -145,7 +139,7 @@ async def test_several_at_once_have_a_connection_each_and_share_them_afterwards(
     assert vendor.connections == 3
 
 
-async def test_what_comes_while_somebody_waits_is_poured(vendor: Vendor, client: HTTPClient) -> None:
+async def test_bytes_that_come_during_a_read_go_to_the_sink(vendor: Vendor, client: HTTPClient) -> None:
     going_on, got = asyncio.Event(), list[bytes]()
     vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", b"0\r\n\r\n")
 
@@ -160,7 +154,7 @@ async def test_what_comes_while_somebody_waits_is_poured(vendor: Vendor, client:
     assert b"".join(got) == b"two"
 
 
-async def test_what_is_not_taken_stays_in_its_place(vendor: Vendor, client: HTTPClient) -> None:
+async def test_refused_bytes_stay_in_order(vendor: Vendor, client: HTTPClient) -> None:
     going_on = asyncio.Event()
     vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", b"0\r\n\r\n")
 
@@ -171,7 +165,7 @@ async def test_what_is_not_taken_stays_in_its_place(vendor: Vendor, client: HTTP
         assert await reply.read(lambda _: False) == b""
 
 
-async def test_what_goes_wrong_with_pouring_is_told_to_who_waits(vendor: Vendor, client: HTTPClient) -> None:
+async def test_sink_errors_are_raised_by_read(vendor: Vendor, client: HTTPClient) -> None:
     going_on = asyncio.Event()
     vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", Then.HANG)
     vendor.will(audio(b"three"))
@@ -187,7 +181,7 @@ async def test_what_goes_wrong_with_pouring_is_told_to_who_waits(vendor: Vendor,
     assert await read(client) == b"three"
 
 
-async def test_a_cut_behind_what_was_poured_counts_it(vendor: Vendor, client: HTTPClient) -> None:
+async def test_truncation_counts_the_bytes_of_the_sink(vendor: Vendor, client: HTTPClient) -> None:
     going_on = asyncio.Event()
     vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", Then.CLOSE)
 
@@ -198,7 +192,7 @@ async def test_a_cut_behind_what_was_poured_counts_it(vendor: Vendor, client: HT
             await reply.read(lambda _: True)
 
 
-async def test_what_is_packed_is_not_poured(vendor: Vendor, client: HTTPClient) -> None:
+async def test_compressed_bytes_do_not_go_to_the_sink(vendor: Vendor, client: HTTPClient) -> None:
     packed = gzip.compress(b"speech" * 100)
     going_on = asyncio.Event()
     rest = b"%x\r\n%s\r\n" % (len(packed) - 20, packed[20:])
@@ -257,7 +251,7 @@ async def reading(sink: ByteSink) -> tuple[HTTPConnection, asyncio.Task[bytes]]:
     return connection, waiting
 
 
-async def test_behind_what_went_wrong_nothing_more_is_poured() -> None:
+async def test_sink_gets_nothing_after_an_error() -> None:
     poured: list[bytes] = []
 
     def sink(data: bytes) -> bool:
@@ -273,7 +267,7 @@ async def test_behind_what_went_wrong_nothing_more_is_poured() -> None:
     assert poured == [b"one"]
 
 
-async def test_what_comes_behind_what_was_not_taken_does_not_overtake_it() -> None:
+async def test_later_bytes_do_not_overtake_refused_ones() -> None:
     poured: list[bytes] = []
 
     def sink(data: bytes) -> bool:
@@ -289,7 +283,7 @@ async def test_what_comes_behind_what_was_not_taken_does_not_overtake_it() -> No
 
 
 @pytest.mark.parametrize("tiny", [False, True], ids=["large chunks", "tiny chunks"])
-async def test_full_read_is_the_last_of_its_turn(tiny: bool) -> None:
+async def test_full_read_pauses_until_the_next_iteration(tiny: bool) -> None:
     """A loop that reads for as long as the buffer comes back full would otherwise do nothing else."""
     poured: list[bytes] = []
 
@@ -332,9 +326,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("what", ENDLESS)
-async def test_head_without_end_is_refused_before_it_fills_memory(
-    what: str, vendor: Vendor, client: HTTPClient
-) -> None:
+async def test_endless_head_is_refused(what: str, vendor: Vendor, client: HTTPClient) -> None:
     begin, more = ENDLESS[what]
     sent = Sent(more)
     vendor.will(begin, iter(sent))
@@ -354,7 +346,7 @@ AFTERWARDS = {
 
 
 @pytest.mark.parametrize("what", AFTERWARDS)
-async def test_body_that_goes_on_without_audio_is_cut_off(what: str, vendor: Vendor, client: HTTPClient) -> None:
+async def test_endless_body_without_data_is_refused(what: str, vendor: Vendor, client: HTTPClient) -> None:
     begin, more = AFTERWARDS[what]
     sent = Sent(more)
     vendor.will(chunked(b"speech", end=False) + begin, iter(sent))
@@ -365,7 +357,7 @@ async def test_body_that_goes_on_without_audio_is_cut_off(what: str, vendor: Ven
     assert sent.size < 8_000_000
 
 
-async def test_trailers_change_nothing_that_was_told_before(vendor: Vendor, client: HTTPClient) -> None:
+async def test_trailers_do_not_change_headers(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(chunked(b"speech", end=False, x_id="r1") + b"0\r\nx-id: r2\r\ncontent-encoding: gzip\r\n\r\n")
 
     async with asyncio.timeout(5.0):

@@ -57,7 +57,9 @@ PACKED = {
 
 @pytest.mark.parametrize("form", PACKED)
 @pytest.mark.parametrize("size", [1, 7, 10_000, 1 << 20])
-async def test_packed_answer_is_unpacked_to_its_end(form: str, size: int, vendor: Vendor, client: HTTPClient) -> None:
+async def test_compressed_body_is_decompressed_to_its_end(
+    form: str, size: int, vendor: Vendor, client: HTTPClient
+) -> None:
     coding, packed = PACKED[form]
     if size == 1:
         packed = PACKED[form][1]
@@ -68,9 +70,7 @@ async def test_packed_answer_is_unpacked_to_its_end(form: str, size: int, vendor
 
 
 @pytest.mark.parametrize("form", PACKED)
-async def test_packed_answer_is_unpacked_the_same_way_through_a_proxy(
-    form: str, vendor: Vendor, asked: HTTPClient
-) -> None:
+async def test_compressed_body_is_decompressed_through_a_proxy(form: str, vendor: Vendor, asked: HTTPClient) -> None:
     coding, packed = PACKED[form]
     vendor.will(audio(packed, content_encoding=coding))
 
@@ -96,9 +96,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("form", DAMAGED)
-async def test_packed_answer_that_is_damaged_is_never_taken_for_the_whole(
-    form: str, vendor: Vendor, asked: HTTPClient
-) -> None:
+async def test_damaged_compressed_body_is_an_error(form: str, vendor: Vendor, asked: HTTPClient) -> None:
     coding, packed = DAMAGED[form]
     vendor.will(audio(packed, content_encoding=coding))
 
@@ -122,21 +120,21 @@ async def test_packed_answer_that_is_damaged_is_never_taken_for_the_whole(
         "br\t",
     ],
 )
-async def test_coding_that_was_not_asked_for_is_refused(coding: str, vendor: Vendor, asked: HTTPClient) -> None:
+async def test_unsupported_coding_is_refused(coding: str, vendor: Vendor, asked: HTTPClient) -> None:
     vendor.will(audio(SPEECH, content_encoding=coding))
 
     with pytest.raises(speech.TTSNotAudioError):
         await read(asked)
 
 
-async def test_refusal_of_a_coding_names_it_and_what_to_do(vendor: Vendor, asked: HTTPClient) -> None:
+async def test_unsupported_coding_is_named_with_the_remedy(vendor: Vendor, asked: HTTPClient) -> None:
     vendor.will(audio(SPEECH, content_encoding="zstd"))
 
     with pytest.raises(speech.TTSNotAudioError, match=r"'zstd'.*disable compression"):
         await read(asked)
 
 
-async def test_coding_announced_twice_counts_twice(vendor: Vendor, client: HTTPClient) -> None:
+async def test_repeated_content_encoding_headers_add_up(vendor: Vendor, client: HTTPClient) -> None:
     vendor.will(audio(gzip.compress(SPEECH), content_encoding="gzip\r\nContent-Encoding: gzip"))
     vendor.will(audio(gzip.compress(SPEECH), content_encoding="br\r\nContent-Encoding: identity"))
     vendor.will(audio(gzip.compress(SPEECH), content_encoding="identity\r\nContent-Encoding: gzip"))
@@ -147,7 +145,7 @@ async def test_coding_announced_twice_counts_twice(vendor: Vendor, client: HTTPC
     assert await read(client) == SPEECH
 
 
-async def test_transfer_coding_is_refused_as_a_content_coding_is(vendor: Vendor, client: HTTPClient) -> None:
+async def test_compressed_transfer_coding_is_refused(vendor: Vendor, client: HTTPClient) -> None:
     packed = gzip.compress(SPEECH)
     body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed)
     vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ntransfer-encoding: gzip, chunked\r\n\r\n" + body)
@@ -156,7 +154,7 @@ async def test_transfer_coding_is_refused_as_a_content_coding_is(vendor: Vendor,
         await read(client)
 
 
-async def test_packed_error_tells_what_it_complains_of(vendor: Vendor, asked: HTTPClient) -> None:
+async def test_compressed_error_body_is_read(vendor: Vendor, asked: HTTPClient) -> None:
     complaint = json.dumps({"detail": {"status": "quota_exceeded", "message": "all spent"}}).encode()
     vendor.will(answer(401, gzip.compress(complaint), content_type="application/json", content_encoding="gzip"))
 
@@ -165,9 +163,7 @@ async def test_packed_error_tells_what_it_complains_of(vendor: Vendor, asked: HT
 
 
 @pytest.mark.parametrize("coding", ["br", "gzip"])
-async def test_error_in_a_coding_that_cannot_be_unpacked_keeps_its_status(
-    coding: str, vendor: Vendor, asked: HTTPClient
-) -> None:
+async def test_error_in_an_unsupported_coding_keeps_its_status(coding: str, vendor: Vendor, asked: HTTPClient) -> None:
     vendor.will(answer(429, b"noise", content_type="application/json", content_encoding=coding))
 
     with pytest.raises(speech.TTSError) as failed:
@@ -175,7 +171,7 @@ async def test_error_in_a_coding_that_cannot_be_unpacked_keeps_its_status(
     assert failed.value.status == 429
 
 
-async def test_packed_document_is_bounded_after_unpacking(vendor: Vendor, asked: HTTPClient) -> None:
+async def test_size_of_a_document_is_limited_after_decompression(vendor: Vendor, asked: HTTPClient) -> None:
     document = b'"' + b"x" * (MAX_DOCUMENT + 1) + b'"'
     vendor.will(answer(200, gzip.compress(document), content_type="application/json", content_encoding="gzip"))
     vendor.will(answer(200, gzip.compress(b'{"a": 1}'), content_type="application/json", content_encoding="gzip"))
@@ -193,9 +189,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("form", BOMBS)
-async def test_bomb_is_unpacked_in_pieces_between_which_the_event_loop_turns(
-    form: str, vendor: Vendor, asked: HTTPClient
-) -> None:
+async def test_decompression_bomb_yields_to_the_event_loop(form: str, vendor: Vendor, asked: HTTPClient) -> None:
     coding, packed = BOMBS[form]
     vendor.will(audio(packed, content_encoding=coding))
 
@@ -209,9 +203,7 @@ async def test_bomb_is_unpacked_in_pieces_between_which_the_event_loop_turns(
         assert turns.count >= sum(sizes) / (2 * CHUNK_SIZE)
 
 
-async def test_members_without_end_and_without_content_let_the_event_loop_turn(
-    vendor: Vendor, asked: HTTPClient
-) -> None:
+async def test_endless_empty_gzip_members_yield_to_the_event_loop(vendor: Vendor, asked: HTTPClient) -> None:
     vendor.will(audio(gzip.compress(b"") * 100_000 + gzip.compress(b"speech"), content_encoding="gzip"))
 
     async with turning() as turns:

@@ -122,7 +122,7 @@ async def speak(kind: str, url: str, **more: Any) -> bytes:
 @kinds
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("form", ["http://127.0.0.1:{}", "127.0.0.1:{}", "http://127.0.0.1:{}/", " 127.0.0.1:{} "])
-async def test_proxy_of_the_environment_is_asked(
+async def test_proxy_of_the_environment_is_used(
     vendor: Vendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, kind: str, variable: str, form: str
 ) -> None:
     monkeypatch.setenv(variable, form.format(proxy.port))
@@ -139,7 +139,7 @@ async def test_proxy_of_the_environment_is_asked(
      "all://127.0.0.1", " 127.0.0.1 ", "example.com 127.0.0.1"],
 )  # fmt: skip
 @pytest.mark.parametrize("variable", ["NO_PROXY", "no_proxy"])
-async def test_no_proxy_is_heeded(
+async def test_no_proxy_is_respected(
     vendor: Vendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, kind: str, variable: str, no_proxy: str
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
@@ -151,7 +151,7 @@ async def test_no_proxy_is_heeded(
 
 
 @kinds
-async def test_provider_may_say_no(
+async def test_trust_env_false_ignores_the_environment(
     vendor: Vendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, kind: str, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
@@ -168,7 +168,7 @@ async def test_provider_may_say_no(
     assert proxy.heads == []
 
 
-async def test_proxy_that_is_named_wins(vendor: Vendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_configured_proxy_wins(vendor: Vendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "*")
     vendor.will(audio(b"spoken"))
@@ -177,7 +177,7 @@ async def test_proxy_that_is_named_wins(vendor: Vendor, proxy: Proxy, monkeypatc
 
 
 @kinds
-async def test_password_of_the_proxy_is_sent_to_it_and_told_to_nobody(
+async def test_proxy_password_is_sent_to_the_proxy_only(
     vendor: Vendor, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     async with proxy_on_a_socket("me:open sesame") as proxy:
@@ -194,7 +194,7 @@ async def test_password_of_the_proxy_is_sent_to_it_and_told_to_nobody(
             assert "sesame" not in told
 
 
-async def test_proxy_that_is_down_is_the_networks_failure(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreachable_proxy_is_a_connect_error(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://me:sesame@127.0.0.1:1")
     async with AsyncTTSService([ElevenLabs(KEY, base_url="https://far.invalid"), Tone()]) as tts:
         speech = await tts.synthesize("Hello")
@@ -224,9 +224,7 @@ UNUSABLE = {
 @kinds
 @pytest.mark.parametrize("how", UNUSABLE)
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-def test_variable_that_cannot_be_used_is_named(
-    monkeypatch: pytest.MonkeyPatch, kind: str, how: str, variable: str
-) -> None:
+def test_invalid_proxy_variable_is_named(monkeypatch: pytest.MonkeyPatch, kind: str, how: str, variable: str) -> None:
     monkeypatch.setenv(variable, UNUSABLE[how])
     with pytest.raises(TTSConfigurationError, match=rf"{variable} .*NO_PROXY.*trust_env") as refused:
         made(kind, "https://api.example.com")
@@ -252,7 +250,7 @@ def test_variable_that_cannot_be_used_is_named(
         "user:100%25%20",
     ],
 )
-def test_password_may_have_special_characters_in_it(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
+def test_proxy_password_may_contain_special_characters(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
     proxy = f"http://{user}@proxy:3128"
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     assert select_proxy("https://a.example", given=None, trust_env=True, provider="p") == proxy
@@ -261,7 +259,7 @@ def test_password_may_have_special_characters_in_it(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "user", ["user:${PASSWORD}", "user:{{ password }}", "%USER%:x", 'user:"sesame"', "<user>:sesame", "user:%PASS_1%"]
 )
-def test_user_of_a_proxy_that_nothing_has_replaced_is_refused(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
+def test_unexpanded_variable_in_the_proxy_user_is_refused(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://{user}@proxy:3128")
     with pytest.raises(TTSConfigurationError, match=r"HTTPS_PROXY contains quotes or an unexpanded variable"):
         select_proxy("https://a.example", given=None, trust_env=True, provider="p")
@@ -269,12 +267,12 @@ def test_user_of_a_proxy_that_nothing_has_replaced_is_refused(monkeypatch: pytes
 
 @kinds
 @pytest.mark.parametrize("proxy", [8080, b"http://proxy:3128", {"https": "http://proxy:3128"}, True], ids=stable_repr)
-def test_proxy_that_is_no_text_is_refused_by_its_name(kind: str, proxy: Any) -> None:
+def test_proxy_that_is_not_text_is_refused_by_name(kind: str, proxy: Any) -> None:
     with pytest.raises(TTSConfigurationError, match=rf"{kind}\.proxy: must be text"):
         made(kind, "https://api.example.com", proxy=proxy)
 
 
-def test_variable_for_the_scheme_comes_before_that_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_of_the_scheme_wins_over_all_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://all:1")
     monkeypatch.setenv("HTTPS_PROXY", "http://secure:2")
 
@@ -322,14 +320,12 @@ def test_variable_for_the_scheme_comes_before_that_for_all(monkeypatch: pytest.M
         ("wss://api.example.com", "example.com:443", True),
     ],
 )
-def test_list_of_exceptions(url: str, no_proxy: str, without: bool) -> None:
+def test_no_proxy_entries_match(url: str, no_proxy: str, without: bool) -> None:
     assert matches_no_proxy(url, no_proxy) is without
 
 
 @kinds
-async def test_proxy_that_opens_a_tunnel_is_told_no_key(
-    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+async def test_tunnel_proxy_does_not_see_the_key(proxy: Proxy, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
     with pytest.raises(TTSError):
         await speak(kind, "https://127.0.0.1:1")
@@ -338,9 +334,7 @@ async def test_proxy_that_opens_a_tunnel_is_told_no_key(
 
 
 @kinds
-async def test_library_speaks_through_a_tunnel_that_wants_a_password(
-    monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+async def test_library_speaks_through_a_tunnel_with_a_password(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     async with proxy_on_a_socket("me:sesame") as proxy, Simulator(host="localhost", tls=True) as sim:
         monkeypatch.setenv("SSL_CERT_FILE", str(sim.ca_file))
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:sesame@127.0.0.1:{proxy.port}")
@@ -351,7 +345,7 @@ async def test_library_speaks_through_a_tunnel_that_wants_a_password(
         assert KEY not in proxy.heads[0]
 
 
-async def test_command_goes_through_a_tunnel_to_a_vendor_with_tls(proxy: Proxy, tmp_path: Path) -> None:
+async def test_command_uses_a_tunnel_to_a_vendor_with_tls(proxy: Proxy, tmp_path: Path) -> None:
     async with Simulator(host="localhost", tls=True) as sim:
         environ = {
             **{name: value for name, value in os.environ.items() if name.upper() not in VARIABLES},
