@@ -8,7 +8,7 @@ from array import array
 from steadyvoice.audio.conversion import convert
 from steadyvoice.speech.format import AudioFormat, Codec
 
-ONE_OF_EACH = (
+FORMAT_OF_EACH_CODEC = (
     "mp3_44100_128",
     "mp3_24000_48",
     "wav_24000",
@@ -30,11 +30,11 @@ def hum(seconds: float, rate: int, hertz: float = 440.0) -> bytes:
     return array("h", [round(8000 * math.sin(step * i)) for i in range(round(seconds * rate))]).tobytes()
 
 
-def in_format(name: str, seconds: float = SECONDS) -> bytes:
+def encoded_hum(name: str, seconds: float = SECONDS) -> bytes:
     return convert(hum(seconds, 24000), PCM, AudioFormat.parse(name))
 
 
-def samples_of(audio: bytes, name: str) -> array[int]:
+def decoded_samples(audio: bytes, name: str) -> array[int]:
     return array("h", convert(audio, AudioFormat.parse(name), AudioFormat.parse("pcm_8000")))
 
 

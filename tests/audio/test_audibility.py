@@ -15,10 +15,10 @@ from steadyvoice.audio.validation import SILENCE_PEAK, peak_level, surely_audibl
 from steadyvoice.audio.word_tones import synthesize_tones
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
 
-from .samples import ONE_OF_EACH, PCM, hum, in_format
+from .samples import FORMAT_OF_EACH_CODEC, PCM, encoded_hum, hum
 
 
-def heard(audio: bytes, name: str) -> bool:
+def is_audible_sample(audio: bytes, name: str) -> bool:
     framer = framer_for(AudioFormat.parse(name))
     return surely_audible(framer.feed(audio) + framer.finish())
 
@@ -28,21 +28,21 @@ def test_silence_is_detected_in_every_format(name: str) -> None:
     format_ = AudioFormat.parse(name)
     audio = b"".join(silence(format_, 1.0))
 
-    assert not heard(audio, name)
+    assert not is_audible_sample(audio, name)
     assert peak_level(audio, format_) <= SILENCE_PEAK
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 def test_hum_is_audible_in_every_format_without_decoding(name: str) -> None:
-    assert heard(in_format(name, 0.3), name)
-    assert peak_level(in_format(name, 0.3), AudioFormat.parse(name)) > 7000
+    assert is_audible_sample(encoded_hum(name, 0.3), name)
+    assert peak_level(encoded_hum(name, 0.3), AudioFormat.parse(name)) > 7000
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", FORMAT_OF_EACH_CODEC)
 def test_word_after_a_pause_is_audible(name: str) -> None:
     audio = convert(bytes(2 * 24000) + hum(0.2, 24000), PCM, AudioFormat.parse(name))
 
-    assert heard(audio, name)
+    assert is_audible_sample(audio, name)
 
 
 @given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=50))
@@ -50,7 +50,7 @@ def test_peak_level_decides_what_is_silent(samples: list[int]) -> None:
     pcm = array("h", samples).tobytes()
 
     assert peak_level(pcm, PCM) == max(map(abs, samples))
-    assert heard(pcm, "pcm_24000") == (max(map(abs, samples)) > SILENCE_PEAK)
+    assert is_audible_sample(pcm, "pcm_24000") == (max(map(abs, samples)) > SILENCE_PEAK)
 
 
 @pytest.mark.parametrize("name", ["ulaw_8000", "alaw_8000"])
@@ -63,8 +63,8 @@ def test_telephone_samples_are_silent_where_they_decode_to_little(name: str, cod
 
 
 def test_faintest_encoded_noise_is_not_silence() -> None:
-    assert not heard(array("h", [SILENCE_PEAK, -SILENCE_PEAK]).tobytes(), "pcm_24000")
-    assert heard(array("h", [0, -SILENCE_PEAK - 1]).tobytes(), "pcm_24000")
+    assert not is_audible_sample(array("h", [SILENCE_PEAK, -SILENCE_PEAK]).tobytes(), "pcm_24000")
+    assert is_audible_sample(array("h", [0, -SILENCE_PEAK - 1]).tobytes(), "pcm_24000")
 
 
 def test_incomplete_sample_is_ignored() -> None:

@@ -26,7 +26,7 @@ from steadyvoice.audio.word_tones import synthesize_tones, words_in
 from steadyvoice.speech.errors import TTSNotAudioError
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
 
-from .samples import ONE_OF_EACH, PCM, SECONDS, frame_seconds, hum, in_format, level_at, samples_of
+from .samples import FORMAT_OF_EACH_CODEC, PCM, SECONDS, decoded_samples, encoded_hum, frame_seconds, hum, level_at
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,7 @@ def test_ffmpeg_reads_every_format_that_is_written(name: str) -> None:
     if format.codec in (Codec.ULAW, Codec.ALAW):
         options = {"sample_rate": str(format.sample_rate)}
 
-    with av.open(io.BytesIO(in_format(name)), "r", format=demuxer, options=options) as container:
+    with av.open(io.BytesIO(encoded_hum(name)), "r", format=demuxer, options=options) as container:
         stream = container.streams.audio[0]
         decoded = list(container.decode(stream))
 
@@ -55,12 +55,12 @@ def test_ffmpeg_reads_every_format_that_is_written(name: str) -> None:
     assert seconds == pytest.approx(SECONDS, abs=frame_seconds(name))
 
 
-@pytest.mark.parametrize("target", ONE_OF_EACH)
-@pytest.mark.parametrize("source", ONE_OF_EACH)
+@pytest.mark.parametrize("target", FORMAT_OF_EACH_CODEC)
+@pytest.mark.parametrize("source", FORMAT_OF_EACH_CODEC)
 def test_conversion_between_all_formats_keeps_tone_and_length(source: str, target: str) -> None:
-    there = convert(in_format(source), AudioFormat.parse(source), AudioFormat.parse(target))
+    there = convert(encoded_hum(source), AudioFormat.parse(source), AudioFormat.parse(target))
 
-    samples = samples_of(there, target)
+    samples = decoded_samples(there, target)
 
     assert len(samples) / 8000 == pytest.approx(SECONDS, abs=frame_seconds(source) + frame_seconds(target))
     assert level_at(samples[800:-800], 440, 8000) == pytest.approx(7800, rel=0.1)
@@ -72,7 +72,7 @@ def test_encoding_does_not_shift_sound(name: str) -> None:
     click = array("h", [0] * 24000)
     click[12000:12048] = array("h", [20000] * 48)
 
-    samples = samples_of(convert(click.tobytes(), PCM, AudioFormat.parse(name)), name)
+    samples = decoded_samples(convert(click.tobytes(), PCM, AudioFormat.parse(name)), name)
 
     loudest = max(range(len(samples)), key=lambda i: abs(samples[i]))
     assert loudest / 8000 == pytest.approx(0.501, abs=0.003)
@@ -83,19 +83,19 @@ def test_bit_rate_is_as_requested(name: str) -> None:
     bitrate = AudioFormat.parse(name).bitrate
     assert bitrate is not None
 
-    kilobits = len(in_format(name, 3.0)) * 8 / 3.0 / 1000
+    kilobits = len(encoded_hum(name, 3.0)) * 8 / 3.0 / 1000
 
     assert kilobits == pytest.approx(bitrate, rel=0.05 if name.startswith("mp3") else 0.9)
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    source=st.sampled_from(ONE_OF_EACH),
-    target=st.sampled_from(ONE_OF_EACH),
+    source=st.sampled_from(FORMAT_OF_EACH_CODEC),
+    target=st.sampled_from(FORMAT_OF_EACH_CODEC),
     cuts=st.lists(st.integers(0, 12000), max_size=12),
 )
 def test_splits_of_the_input_do_not_change_the_output(source: str, target: str, cuts: list[int]) -> None:
-    audio = in_format(source, 0.25)
+    audio = encoded_hum(source, 0.25)
     edges = [0, *sorted(min(cut, len(audio)) for cut in cuts), len(audio)]
     converter = Converter(AudioFormat.parse(source), AudioFormat.parse(target))
 
@@ -105,14 +105,14 @@ def test_splits_of_the_input_do_not_change_the_output(source: str, target: str, 
     assert b"".join(pieces) + converter.finish() == whole
 
 
-@pytest.mark.parametrize("target", ONE_OF_EACH)
+@pytest.mark.parametrize("target", FORMAT_OF_EACH_CODEC)
 def test_encoding_is_deterministic(target: str) -> None:
-    assert in_format(target) == in_format(target)
+    assert encoded_hum(target) == encoded_hum(target)
 
 
-@pytest.mark.parametrize("source", ONE_OF_EACH)
+@pytest.mark.parametrize("source", FORMAT_OF_EACH_CODEC)
 def test_input_byte_by_byte_gives_the_same_output(source: str) -> None:
-    audio = in_format(source, 0.1)
+    audio = encoded_hum(source, 0.1)
     converter = Converter(AudioFormat.parse(source), AudioFormat.parse("pcm_8000"))
 
     dripped = b"".join(converter.feed(bytes([byte])) for byte in audio) + converter.finish()
@@ -120,15 +120,15 @@ def test_input_byte_by_byte_gives_the_same_output(source: str) -> None:
     assert dripped == convert(audio, AudioFormat.parse(source), AudioFormat.parse("pcm_8000"))
 
 
-@pytest.mark.parametrize("target", ONE_OF_EACH)
+@pytest.mark.parametrize("target", FORMAT_OF_EACH_CODEC)
 def test_output_streams_while_input_arrives(target: str) -> None:
     converter = Converter(AudioFormat.parse("mp3_44100_128"), AudioFormat.parse(target))
-    audio = in_format("mp3_44100_128", 2.0)
+    audio = encoded_hum("mp3_44100_128", 2.0)
 
     early = converter.feed(audio[: len(audio) // 2])
     late = converter.feed(audio[len(audio) // 2 :]) + converter.finish()
 
-    seconds = len(samples_of(early, target)) / 8000
+    seconds = len(decoded_samples(early, target)) / 8000
     assert seconds == pytest.approx(1.0, abs=0.3)
     assert late
 
@@ -143,7 +143,7 @@ def test_quick_encoding_keeps_the_sound(name: str) -> None:
     assert words_in(audio, name) == ["We", "are", "in", "a", "hurry."]
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", FORMAT_OF_EACH_CODEC)
 def test_equal_formats_pass_unchanged(name: str) -> None:
     converter = Converter(AudioFormat.parse(name), AudioFormat.parse(name))
 
@@ -152,7 +152,7 @@ def test_equal_formats_pass_unchanged(name: str) -> None:
 
 
 def test_streamed_wav_declares_an_unknown_size() -> None:
-    audio = in_format("wav_24000")
+    audio = encoded_hum("wav_24000")
 
     assert audio[:4] == b"RIFF"
     assert audio[4:8] == audio[40:44] == b"\xff\xff\xff\xff"
@@ -172,7 +172,7 @@ def test_wav_header_wins_over_the_declared_format() -> None:
     header[22:24] = (2).to_bytes(2, "little")
     header[28:34] = (4 * 44100).to_bytes(4, "little") + (4).to_bytes(2, "little")
 
-    samples = samples_of(bytes(header) + stereo, "wav_24000")
+    samples = decoded_samples(bytes(header) + stereo, "wav_24000")
 
     assert len(samples) / 8000 == pytest.approx(0.5, abs=0.001)
     assert level_at(samples, 440, 8000) == pytest.approx(8000, rel=0.05)
@@ -199,11 +199,11 @@ def test_chunks_behind_the_samples_of_a_wav_are_skipped() -> None:
 
 
 def test_concatenated_mp3s_of_two_rates_become_one_stream() -> None:
-    joined = in_format("mp3_44100_128") + in_format("mp3_24000_48")
+    joined = encoded_hum("mp3_44100_128") + encoded_hum("mp3_24000_48")
 
-    samples = samples_of(joined, "mp3_44100_128")
+    samples = decoded_samples(joined, "mp3_44100_128")
 
-    apart = [samples_of(in_format(name), name) for name in ("mp3_44100_128", "mp3_24000_48")]
+    apart = [decoded_samples(encoded_hum(name), name) for name in ("mp3_44100_128", "mp3_24000_48")]
     assert len(samples) == pytest.approx(sum(map(len, apart)), abs=8)
     assert level_at(samples[-4000:-400], 440, 8000) == pytest.approx(7800, rel=0.1)
 
@@ -219,7 +219,7 @@ def test_encoder_delay_is_removed() -> None:
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
-    samples = samples_of(sink.getvalue(), "mp3_24000_48")
+    samples = decoded_samples(sink.getvalue(), "mp3_24000_48")
 
     assert sink.getvalue()[:3] == b"ID3"
     assert b"Info" in sink.getvalue()[:400]
@@ -228,15 +228,15 @@ def test_encoder_delay_is_removed() -> None:
 
 
 def test_garbage_between_frames_is_skipped() -> None:
-    audio = in_format("mp3_44100_128", 1.0)
+    audio = encoded_hum("mp3_44100_128", 1.0)
     half = len(audio) // 2
 
-    samples = samples_of(audio[:half] + b"\xff\xfb\x90 rubbish \xff" * 50 + audio[half:], "mp3_44100_128")
+    samples = decoded_samples(audio[:half] + b"\xff\xfb\x90 rubbish \xff" * 50 + audio[half:], "mp3_44100_128")
 
     assert len(samples) / 8000 == pytest.approx(1.0, abs=0.06)
 
 
-@pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if not n.startswith(("pcm", "ulaw", "alaw"))])
+@pytest.mark.parametrize("name", [n for n in FORMAT_OF_EACH_CODEC if not n.startswith(("pcm", "ulaw", "alaw"))])
 @pytest.mark.parametrize(
     "rubbish",
     [b"", b'{"detail": "no"}', b"<html>502</html>", b"RIFF\0\0\0\0AVI ", b"OggS", b"fLaC", bytes(5000), b"\xff" * 5000],
@@ -254,17 +254,17 @@ def test_endless_garbage_is_refused_early() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(name=st.sampled_from(ONE_OF_EACH), noise=st.binary(max_size=2000))
+@given(name=st.sampled_from(FORMAT_OF_EACH_CODEC), noise=st.binary(max_size=2000))
 def test_any_bytes_convert_or_raise_not_audio(name: str, noise: bytes) -> None:
     with contextlib.suppress(TTSNotAudioError):
         convert(noise, AudioFormat.parse(name), AudioFormat.parse("pcm_8000"))
 
 
 @settings(max_examples=60, deadline=None)
-@given(name=st.sampled_from(ONE_OF_EACH), place=st.floats(0, 1), noise=st.binary(max_size=300))
+@given(name=st.sampled_from(FORMAT_OF_EACH_CODEC), place=st.floats(0, 1), noise=st.binary(max_size=300))
 @example(name="flac_24000", place=0.008531730998700528, noise=b"\x00\x00")  # a codec without parameters
 def test_damaged_audio_converts_or_raises_not_audio(name: str, place: float, noise: bytes) -> None:
-    audio = in_format(name, 0.3)
+    audio = encoded_hum(name, 0.3)
     at = int(place * len(audio))
     damaged = audio[:at] + noise + audio[at + len(noise) :]
     with contextlib.suppress(TTSNotAudioError):
@@ -272,7 +272,7 @@ def test_damaged_audio_converts_or_raises_not_audio(name: str, place: float, noi
 
 
 @pytest.fixture
-def no_collector() -> Iterator[None]:
+def garbage_collector_disabled() -> Iterator[None]:
     """What is let go must go at once, not when the garbage collector comes by."""
     gc.collect()
     gc.disable()
@@ -282,10 +282,10 @@ def no_collector() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("end", ["dropped", "closed", "finished"])
-@pytest.mark.parametrize("target", ONE_OF_EACH)
+@pytest.mark.parametrize("target", FORMAT_OF_EACH_CODEC)
 def test_dropped_converter_frees_its_memory(target: str, end: str) -> None:
     source = "flac_24000" if target != "flac_24000" else "opus_48000_64"
-    audio = in_format(source)
+    audio = encoded_hum(source)
     threads = threads_of_this_process()
     converter = Converter(AudioFormat.parse(source), AudioFormat.parse(target))
     converter.feed(audio[: len(audio) // 2])
@@ -309,7 +309,7 @@ def test_decoding_and_resampling_start_no_threads(target: str) -> None:
     threads = threads_of_this_process()
     converter = Converter(AudioFormat.parse("mp3_44100_128"), AudioFormat.parse(target))
 
-    converter.feed(in_format("mp3_44100_128"))
+    converter.feed(encoded_hum("mp3_44100_128"))
 
     assert threads_of_this_process() == threads
 

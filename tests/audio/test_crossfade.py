@@ -21,19 +21,19 @@ def tone(seconds: float, amplitude: float = 8000.0) -> array[int]:
     return array("h", (round(amplitude * math.sin(0.7 * i)) for i in range(round(seconds * RATE))))
 
 
-def rest(seconds: float) -> array[int]:
+def silence(seconds: float) -> array[int]:
     return array("h", bytes(2 * round(seconds * RATE)))
 
 
 def test_speech_level_ignores_pauses() -> None:
     speech = tone(0.5)
     assert crossfade.speech_level(speech, RATE) == pytest.approx(8000 / math.sqrt(2), rel=0.02)
-    assert crossfade.speech_level(speech + rest(2.0) + speech, RATE) == pytest.approx(8000 / math.sqrt(2), rel=0.02)
+    assert crossfade.speech_level(speech + silence(2.0) + speech, RATE) == pytest.approx(8000 / math.sqrt(2), rel=0.02)
 
 
 def test_silence_and_a_click_have_no_speech_level() -> None:
-    assert crossfade.speech_level(rest(1.0), RATE) is None
-    assert crossfade.speech_level(rest(0.5) + tone(0.03) + rest(0.5), RATE) is None
+    assert crossfade.speech_level(silence(1.0), RATE) is None
+    assert crossfade.speech_level(silence(0.5) + tone(0.03) + silence(0.5), RATE) is None
 
 
 @given(st.none() | st.floats(1, 32767), st.none() | st.floats(1, 32767))
@@ -88,8 +88,8 @@ def test_cut_is_at_the_quietest_position(before: int, after: int) -> None:
 
 
 def test_silent_pause_is_kept_whole() -> None:
-    assert crossfade.quietest_position(rest(0.1), RATE) == 800
-    assert crossfade.quietest_position(tone(0.02) + rest(0.1), RATE) == 960
+    assert crossfade.quietest_position(silence(0.1), RATE) == 800
+    assert crossfade.quietest_position(tone(0.02) + silence(0.1), RATE) == 960
     assert crossfade.quietest_position(array("h", [1, 2]), RATE) == 2
 
 
@@ -101,11 +101,11 @@ def test_leading_silence_ends_just_before_the_first_sound(silence: int) -> None:
 
 def test_soft_consonant_is_not_silence() -> None:
     hiss = tone(0.1, 400.0)  # 26 dB beneath the vowel
-    assert crossfade.leading_silence(rest(0.2) + hiss + tone(0.5), RATE) == pytest.approx(0.18 * RATE, abs=41)
+    assert crossfade.leading_silence(silence(0.2) + hiss + tone(0.5), RATE) == pytest.approx(0.18 * RATE, abs=41)
 
 
 def test_audio_without_speech_has_no_leading_silence() -> None:
-    assert crossfade.leading_silence(rest(0.5), RATE) == 0
+    assert crossfade.leading_silence(silence(0.5), RATE) == 0
 
 
 @given(st.integers(0, 900), st.integers(0, 900), st.integers(0, 900))

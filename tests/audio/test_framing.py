@@ -17,34 +17,34 @@ from steadyvoice.audio.framing import MAX_STRAY_BYTES, AudioMeter
 from steadyvoice.audio.wav import wav_bytes
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
 
-from .samples import ONE_OF_EACH, PCM, hum, in_format
+from .samples import FORMAT_OF_EACH_CODEC, PCM, encoded_hum, hum
 
 
 def seconds_decoded(audio: bytes, name: str) -> float:
     return len(convert(audio, AudioFormat.parse(name), AudioFormat.parse("pcm_48000"))) / 96000
 
 
-def metered(audio: bytes, name: str) -> float:
+def measured_seconds(audio: bytes, name: str) -> float:
     return AudioMeter(AudioFormat.parse(name)).feed(audio)
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 def test_meter_agrees_with_a_decoder(name: str) -> None:
-    audio = in_format(name, 1.37)
+    audio = encoded_hum(name, 1.37)
 
-    assert metered(audio, name) == pytest.approx(seconds_decoded(audio, name), abs=0.0005)
+    assert measured_seconds(audio, name) == pytest.approx(seconds_decoded(audio, name), abs=0.0005)
 
 
 @settings(max_examples=60, deadline=None)
-@given(name=st.sampled_from(ONE_OF_EACH), size=st.integers(1, 3000))
+@given(name=st.sampled_from(FORMAT_OF_EACH_CODEC), size=st.integers(1, 3000))
 def test_splits_do_not_change_the_measurement(name: str, size: int) -> None:
-    audio = in_format(name, 0.4)
+    audio = encoded_hum(name, 0.4)
     meter = AudioMeter(AudioFormat.parse(name))
 
     for at in range(0, len(audio), size):
         meter.feed(audio[at : at + size])
 
-    assert meter.seconds == metered(audio, name)
+    assert meter.seconds == measured_seconds(audio, name)
 
 
 @settings(max_examples=50, deadline=None)
@@ -58,7 +58,7 @@ def test_splits_do_not_change_the_measurement(name: str, size: int) -> None:
 def test_skimming_measures_the_same_as_feeding(
     name: str, sizes: list[int], stray: bytes, where: float, tagged: bool
 ) -> None:
-    format, audio = AudioFormat.parse(name), _one(name)
+    format, audio = AudioFormat.parse(name), _cached_hum(name)
     at = round(where * len(audio))
     audio = (b"ID3\x04\0\0\0\0\0\x20" + bytes(32)) * tagged + audio[:at] + stray + audio[at:]
     looked, passed = AudioMeter(format), AudioMeter(format)
@@ -79,7 +79,7 @@ def test_skimming_measures_the_same_as_feeding(
 @pytest.mark.parametrize(("name", "tag", "at"), [("mp3_44100_128", b"Info", 21), ("mp3_22050_32", b"VBRI", 36)])
 def test_encoder_tag_is_found_while_skimming(name: str, tag: bytes, at: int) -> None:
     """It looks like the frames around it, but no sound is in it: two files were laid end to end."""
-    audio, meter = in_format(name), AudioMeter(AudioFormat.parse(name))
+    audio, meter = encoded_hum(name), AudioMeter(AudioFormat.parse(name))
     first = meter.feed(audio[:1000])
     frame = audio[: audio.index(audio[:2], 2)]
     tagged = frame[:at] + tag + frame[at + len(tag) :]
@@ -87,17 +87,17 @@ def test_encoder_tag_is_found_while_skimming(name: str, tag: bytes, at: int) -> 
     rest = meter.skim(audio[1000:] + tagged + audio)
 
     assert first
-    assert rest == pytest.approx(2 * metered(audio, name))
+    assert rest == pytest.approx(2 * measured_seconds(audio, name))
 
 
 @cache
-def _one(name: str) -> bytes:
-    return in_format(name)
+def _cached_hum(name: str) -> bytes:
+    return encoded_hum(name)
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", FORMAT_OF_EACH_CODEC)
 def test_measured_seconds_only_grow_up_to_the_true_length(name: str) -> None:
-    audio = in_format(name, 0.5)
+    audio = encoded_hum(name, 0.5)
     meter = AudioMeter(AudioFormat.parse(name))
 
     seen = [meter.feed(audio[at : at + 100]) for at in range(0, len(audio), 100)]
@@ -106,13 +106,13 @@ def test_measured_seconds_only_grow_up_to_the_true_length(name: str) -> None:
     assert seen[0] < 0.2 < seen[-1] < 0.6
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", FORMAT_OF_EACH_CODEC)
 def test_truncated_audio_counts_its_audible_part(name: str) -> None:
-    audio = in_format(name, 1.0)
+    audio = encoded_hum(name, 1.0)
     half = audio[: len(audio) // 2]
 
     # A broken FLAC frame at the end counts for the meter, which cannot know.
-    assert metered(half, name) == pytest.approx(seconds_decoded(half, name), abs=0.1)
+    assert measured_seconds(half, name) == pytest.approx(seconds_decoded(half, name), abs=0.1)
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
@@ -126,7 +126,7 @@ def test_frame_of_the_expected_format_is_recognised(name: str) -> None:
 
 
 def test_flac_frame_is_recognised_when_it_begins() -> None:
-    audio = in_format("flac_24000")
+    audio = encoded_hum("flac_24000")
     meter = AudioMeter(AudioFormat.parse("flac_24000"))
 
     meter.feed(audio[: audio.index(b"\xff\xf8")])
@@ -136,7 +136,7 @@ def test_flac_frame_is_recognised_when_it_begins() -> None:
     assert meter.has_audio
 
 
-@pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if not n.startswith(("pcm", "ulaw", "alaw"))])
+@pytest.mark.parametrize("name", [n for n in FORMAT_OF_EACH_CODEC if not n.startswith(("pcm", "ulaw", "alaw"))])
 def test_error_message_is_not_a_frame(name: str) -> None:
     meter = AudioMeter(AudioFormat.parse(name))
 
@@ -156,13 +156,13 @@ def test_frame_with_an_encoder_tag_is_not_counted() -> None:
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
-    assert metered(sink.getvalue(), "mp3_44100_128") == pytest.approx(1.0, abs=0.026)
+    assert measured_seconds(sink.getvalue(), "mp3_44100_128") == pytest.approx(1.0, abs=0.026)
 
 
 def test_expected_format_is_no_mismatch() -> None:
     for name in FORMAT_NAMES:
         meter = AudioMeter(AudioFormat.parse(name))
-        meter.feed(in_format(name, 0.3))
+        meter.feed(encoded_hum(name, 0.3))
         assert meter.format_mismatch is None
         assert not meter.truncated
 
@@ -208,7 +208,7 @@ def test_two_channels_are_a_mismatch(codec: str) -> None:
 @pytest.mark.parametrize("name", ["mp3_44100_128", "aac_24000_64", "opus_48000_64"])
 def test_too_many_stray_bytes_are_a_mismatch(name: str) -> None:
     meter = AudioMeter(AudioFormat.parse(name))
-    audio = in_format(name, 0.3)
+    audio = encoded_hum(name, 0.3)
     meter.feed(audio)
 
     meter.feed(bytes(MAX_STRAY_BYTES))
@@ -222,7 +222,7 @@ def test_too_many_stray_bytes_are_a_mismatch(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mp3_44100_128", "aac_24000_64", "opus_48000_64"])
 def test_end_within_a_frame_is_truncation(name: str) -> None:
-    audio = in_format(name, 0.3)
+    audio = encoded_hum(name, 0.3)
 
     for missing in (1, 20):
         meter = AudioMeter(AudioFormat.parse(name))
@@ -232,7 +232,7 @@ def test_end_within_a_frame_is_truncation(name: str) -> None:
 
 def test_tag_at_the_end_is_no_truncation() -> None:
     meter = AudioMeter(AudioFormat.parse("mp3_44100_128"))
-    meter.feed(in_format("mp3_44100_128", 0.3) + b"TAG" + bytes(125))
+    meter.feed(encoded_hum("mp3_44100_128", 0.3) + b"TAG" + bytes(125))
 
     assert not meter.truncated
     assert meter.format_mismatch is None
@@ -252,12 +252,12 @@ def stereo(codec: str, container: str, rate: int) -> bytes:
 
 
 def test_concatenated_ogg_streams_add_up() -> None:
-    audio = in_format("opus_48000_64", 0.5)
+    audio = encoded_hum("opus_48000_64", 0.5)
 
-    assert metered(audio + audio, "opus_48000_64") == pytest.approx(1.0, abs=0.0001)
+    assert measured_seconds(audio + audio, "opus_48000_64") == pytest.approx(1.0, abs=0.0001)
 
 
 def test_wav_ends_where_its_header_says() -> None:
     audio = wav_bytes(hum(0.5, 24000), 24000)
 
-    assert metered(audio + b"LIST" + bytes(5000), "wav_24000") == 0.5
+    assert measured_seconds(audio + b"LIST" + bytes(5000), "wav_24000") == 0.5

@@ -35,7 +35,7 @@ def frames_of(framer: Framer, pieces: list[bytes]) -> list[Frame]:
     return [frame for piece in pieces for frame in framer.feed(piece)] + framer.finish()
 
 
-def cut(data: bytes, places: list[int]) -> list[bytes]:
+def split_at(data: bytes, places: list[int]) -> list[bytes]:
     at = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
     return [data[begin:end] for begin, end in pairwise(at)]
 
@@ -55,7 +55,7 @@ def parts_with(junk: tuple[bytes, ...]) -> st.SearchStrategy[list[bytes | tuple[
 mixed, joined = parts_with(JUNK), parts_with(JUNK + JOINTS)
 
 
-def of(name: str, parts: list[bytes | tuple[int, int]]) -> bytes:
+def assemble(name: str, parts: list[bytes | tuple[int, int]]) -> bytes:
     good = audio(name)
     return b"".join(part if isinstance(part, bytes) else good[part[0] : part[0] + part[1]] for part in parts)
 
@@ -65,11 +65,11 @@ def of(name: str, parts: list[bytes | tuple[int, int]]) -> bytes:
 def test_splits_of_any_bytes_do_not_change_the_frames(
     name: str, parts: list[bytes | tuple[int, int]], begins: bool, places: list[int]
 ) -> None:
-    data = (audio(name)[:4_000] if begins else b"") + of(name, parts)
+    data = (audio(name)[:4_000] if begins else b"") + assemble(name, parts)
     format_ = AudioFormat.parse(name)
 
     whole, split = framer_for(format_), framer_for(format_)
-    ours, theirs = frames_of(whole, [data]), frames_of(split, cut(data, places))
+    ours, theirs = frames_of(whole, [data]), frames_of(split, split_at(data, places))
     if name.startswith(("pcm", "wav")):  # samples are no frames: how many come at once is as it comes
         assert b"".join(frame.data for frame in ours) == b"".join(frame.data for frame in theirs)
     else:
@@ -78,7 +78,7 @@ def test_splits_of_any_bytes_do_not_change_the_frames(
 
     one, many = AudioMeter(format_), AudioMeter(format_)
     one.skim(data)
-    for piece in cut(data, places):
+    for piece in split_at(data, places):
         many.skim(piece)
     assert many.seconds == pytest.approx(one.seconds)
 
@@ -88,10 +88,10 @@ def test_splits_of_any_bytes_do_not_change_the_frames(
 def test_sniffing_byte_by_byte_gives_the_same_verdict(
     name: str, parts: list[bytes | tuple[int, int]], places: list[int]
 ) -> None:
-    data = of(name, parts)[:4_000]
+    data = assemble(name, parts)[:4_000]
     format_ = AudioFormat.parse(name)
     look = FormatSniffer(format_)
-    for piece in cut(data, places):
+    for piece in split_at(data, places):
         look.feed(piece)
     verdict = look.verdict
     if isinstance(verdict, NotAudio) and verdict.reason.startswith(("text", "JSON", "HTML")):

@@ -21,23 +21,23 @@ from steadyvoice.audio.validation import (
 )
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat
 
-from .samples import ONE_OF_EACH, in_format
+from .samples import FORMAT_OF_EACH_CODEC, encoded_hum
 
-CONTAINED = [name for name in ONE_OF_EACH if not name.startswith(("pcm", "ulaw", "alaw"))]
-BARE = [name for name in ONE_OF_EACH if name.startswith(("pcm", "ulaw", "alaw"))]
+CONTAINED = [name for name in FORMAT_OF_EACH_CODEC if not name.startswith(("pcm", "ulaw", "alaw"))]
+BARE = [name for name in FORMAT_OF_EACH_CODEC if name.startswith(("pcm", "ulaw", "alaw"))]
 
 
-def look(head: bytes, content_type: str | None, name: str) -> FormatVerdict:
+def sniff(head: bytes, content_type: str | None, name: str) -> FormatVerdict:
     return sniff_format(head, content_type, AudioFormat.parse(name))
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 @pytest.mark.parametrize("content_type", [None, "application/octet-stream", "audio/mpeg", "audio/whatever; rate=1"])
 def test_audio_of_every_format_matches(name: str, content_type: str | None) -> None:
-    assert look(in_format(name, 0.1)[:64], content_type, name) == FormatMatch()
+    assert sniff(encoded_hum(name, 0.1)[:64], content_type, name) == FormatMatch()
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", FORMAT_OF_EACH_CODEC)
 @pytest.mark.parametrize(
     ("content_type", "reason"),
     [
@@ -51,7 +51,7 @@ def test_audio_of_every_format_matches(name: str, content_type: str | None) -> N
     ],
 )
 def test_content_type_other_than_audio_is_refused(name: str, content_type: str, reason: str) -> None:
-    verdict = look(b"", content_type, name)
+    verdict = sniff(b"", content_type, name)
 
     assert isinstance(verdict, NotAudio)
     assert verdict.reason.startswith(reason)
@@ -69,7 +69,7 @@ def test_content_type_other_than_audio_is_refused(name: str, content_type: str, 
     ],
 )
 def test_text_under_an_audio_content_type_is_refused(name: str, body: bytes, reason: str) -> None:
-    verdict = look(body, "audio/mpeg", name)
+    verdict = sniff(body, "audio/mpeg", name)
 
     assert isinstance(verdict, NotAudio)
     assert verdict.reason.startswith(reason)
@@ -78,18 +78,18 @@ def test_text_under_an_audio_content_type_is_refused(name: str, body: bytes, rea
 @pytest.mark.parametrize("name", BARE)
 @pytest.mark.parametrize("content_type", [None, "application/octet-stream"])
 def test_readable_text_is_not_samples(name: str, content_type: str | None) -> None:
-    assert isinstance(look(b'{"error": "no credit"}', content_type, name), NotAudio)
+    assert isinstance(sniff(b'{"error": "no credit"}', content_type, name), NotAudio)
 
 
 @pytest.mark.parametrize("name", BARE)
 def test_printable_samples_are_samples_under_an_audio_content_type(name: str) -> None:
-    assert look(b"{" * 100, "audio/pcm", name) == FormatMatch()
+    assert sniff(b"{" * 100, "audio/pcm", name) == FormatMatch()
 
 
 @pytest.mark.parametrize("promised", CONTAINED)
 @pytest.mark.parametrize("sent", CONTAINED)
 def test_unexpected_container_is_a_mismatch(promised: str, sent: str) -> None:
-    verdict = look(in_format(sent, 0.1)[:64], None, promised)
+    verdict = sniff(encoded_hum(sent, 0.1)[:64], None, promised)
 
     if promised.split("_")[0] == sent.split("_")[0]:
         assert verdict == FormatMatch()
@@ -101,45 +101,45 @@ def test_unexpected_container_is_a_mismatch(promised: str, sent: str) -> None:
 @pytest.mark.parametrize("name", CONTAINED)
 @pytest.mark.parametrize("head", [b"", b"I", b"\xff", b"R", b"O", b"f", b"<", b"  "])
 def test_too_few_bytes_need_more(name: str, head: bytes) -> None:
-    assert look(head, "audio/mpeg", name) in (NeedMoreBytes(), NotAudio("HTML: '<'"))
+    assert sniff(head, "audio/mpeg", name) in (NeedMoreBytes(), NotAudio("HTML: '<'"))
 
 
 @pytest.mark.parametrize("name", ["mp3_44100_128", "aac_24000_64"])
 def test_id3_tag_may_precede_mp3_and_aac(name: str) -> None:
-    assert look(b"ID3\x04\0\0\0\0\0\0", "audio/mpeg", name) == FormatMatch()
+    assert sniff(b"ID3\x04\0\0\0\0\0\0", "audio/mpeg", name) == FormatMatch()
 
 
 @pytest.mark.parametrize("head", [b"\0\0\0\x1cftypM4A ", b"\x1aE\xdf\xa3webm", b"FORM\0\0\0\0AIFF", b"caff\0\1\0\0"])
 def test_unsupported_containers_are_a_mismatch(head: bytes) -> None:
-    assert look(head, "audio/mp4", "mp3_44100_128") == FormatMismatch("another container, expected mp3_44100_128")
+    assert sniff(head, "audio/mp4", "mp3_44100_128") == FormatMismatch("another container, expected mp3_44100_128")
 
 
 @pytest.mark.parametrize("name", BARE)
 @pytest.mark.parametrize("sent", ["wav_24000", "opus_48000_64", "flac_24000"])
 def test_container_is_not_samples(name: str, sent: str) -> None:
-    verdict = look(in_format(sent, 0.1)[:64], "audio/pcm", name)
+    verdict = sniff(encoded_hum(sent, 0.1)[:64], "audio/pcm", name)
 
     assert isinstance(verdict, FormatMismatch)
     assert "expected bare samples" in verdict.reason
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", FORMAT_OF_EACH_CODEC)
 def test_gzip_data_is_not_audio(name: str) -> None:
-    verdict = look(gzip.compress(in_format(name, 0.1)), "audio/mpeg", name)
+    verdict = sniff(gzip.compress(encoded_hum(name, 0.1)), "audio/mpeg", name)
 
     assert verdict == NotAudio("gzip data without a Content-Encoding header")
 
 
 def test_stream_joined_in_its_middle_matches_at_the_first_frame() -> None:
-    middle = in_format("mp3_44100_128", 0.3)[100:]
+    middle = encoded_hum("mp3_44100_128", 0.3)[100:]
 
-    assert look(middle[:50], None, "mp3_44100_128") == NeedMoreBytes()
-    assert look(middle[:2000], None, "mp3_44100_128") == FormatMatch()
+    assert sniff(middle[:50], None, "mp3_44100_128") == NeedMoreBytes()
+    assert sniff(middle[:2000], None, "mp3_44100_128") == FormatMatch()
 
 
 @pytest.mark.parametrize("name", CONTAINED)
 def test_bytes_without_a_frame_are_refused(name: str) -> None:
-    verdict = look(bytes(5000), None, name)
+    verdict = sniff(bytes(5000), None, name)
 
     assert isinstance(verdict, NotAudio)
     assert "it begins with 00 00" in verdict.reason
@@ -147,7 +147,7 @@ def test_bytes_without_a_frame_are_refused(name: str) -> None:
 
 @given(name=st.sampled_from(FORMAT_NAMES), head=st.binary(max_size=300))
 def test_any_bytes_get_a_verdict(name: str, head: bytes) -> None:
-    assert isinstance(look(head, None, name), FormatVerdict)
+    assert isinstance(sniff(head, None, name), FormatVerdict)
 
 
 def test_length_of_the_fastest_voices_is_the_minimum() -> None:
@@ -173,10 +173,10 @@ def test_endless_audio_exceeds_the_longest_plausible() -> None:
         b"<html><body>502 Bad Gateway</body></html>\r\n",
     ],
 )
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", FORMAT_OF_EACH_CODEC)
 def test_error_message_at_the_end_is_found(name: str, message: bytes) -> None:
-    assert ends_with_message((in_format(name, 0.1) + message)[-512:])
-    assert not ends_with_message(in_format(name, 0.1)[-512:])
+    assert ends_with_message((encoded_hum(name, 0.1) + message)[-512:])
+    assert not ends_with_message(encoded_hum(name, 0.1)[-512:])
 
 
 def test_tag_at_the_end_is_no_message() -> None:

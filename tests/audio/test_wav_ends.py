@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from steadyvoice.audio.wav import WavFramer
-from tests.audio.wav_files import chunk, form, pcm, wav
+from tests.audio.wav_files import chunk, fmt, pcm, wav
 
 PCM = pcm(0.1)
 ID3 = b"ID3\4\0\0\0\0\0\0"
@@ -21,11 +21,11 @@ def read(*pieces: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "behind",
-    [wav(form(), chunk(b"data", PCM, size=UNKNOWN), mark=b"BW64"), chunk(b"id3 ", ID3), chunk(b"ID3 ", ID3)],
+    [wav(fmt(), chunk(b"data", PCM, size=UNKNOWN), mark=b"BW64"), chunk(b"id3 ", ID3), chunk(b"ID3 ", ID3)],
     ids=["BW64", "id3", "ID3"],
 )
 def test_mark_behind_samples_of_unknown_size_is_found_across_splits(behind: bytes) -> None:
-    first = wav(form(), chunk(b"data", PCM, size=UNKNOWN))
+    first = wav(fmt(), chunk(b"data", PCM, size=UNKNOWN))
     expected = PCM * (2 if behind.startswith(b"BW64") else 1)
     assert read(first + behind) == expected
     for cut in range(len(first) - 1, len(first) + 20):
@@ -37,18 +37,18 @@ def test_mark_behind_samples_of_unknown_size_is_found_across_splits(behind: byte
 )
 def test_incomplete_mark_belongs_to_the_samples(beginning: bytes) -> None:
     held = beginning + b"." * (len(beginning) % 2)
-    assert read(
-        wav(form(), chunk(b"data", PCM + beginning, size=UNKNOWN, pad=False)), held[len(beginning) :] + PCM
-    ) == (PCM + held + PCM)
+    assert read(wav(fmt(), chunk(b"data", PCM + beginning, size=UNKNOWN, pad=False)), held[len(beginning) :] + PCM) == (
+        PCM + held + PCM
+    )
 
 
 @pytest.mark.parametrize("length", [2, 6, 4_800, 400_000])
 def test_zeros_behind_a_size_of_zero_are_samples(length: int) -> None:
-    silent = wav(form(), chunk(b"data", bytes(length), size=0))
+    silent = wav(fmt(), chunk(b"data", bytes(length), size=0))
     assert read(silent) == bytes(length)
     assert read(*(silent[at : at + 777] for at in range(0, len(silent), 777))) == bytes(length)
     assert read(silent + PCM) == bytes(length) + PCM
 
 
 def test_padding_behind_a_true_size_is_not_samples() -> None:
-    assert read(wav(form(), chunk(b"data", PCM)) + bytes(4096)) == PCM
+    assert read(wav(fmt(), chunk(b"data", PCM)) + bytes(4096)) == PCM

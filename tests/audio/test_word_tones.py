@@ -26,7 +26,7 @@ from steadyvoice.audio.word_tones import (
 )
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
 
-from .samples import ONE_OF_EACH, hum
+from .samples import FORMAT_OF_EACH_CODEC, hum
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ HARD_CASES = [(name, pitch) for name in ("ulaw_8000", "mp3_22050_32", "aac_24000
 SOME_RATES = st.sampled_from([8000, 24000])
 
 
-def said(text: str = TEXT, rate: int = 8000) -> array[int]:
+def tone_samples(text: str = TEXT, rate: int = 8000) -> array[int]:
     return array("h", synthesize_tones(text, sample_rate=rate)[0])
 
 
@@ -106,7 +106,7 @@ def test_synthesis_is_deterministic() -> None:
 
 
 def test_level_is_low() -> None:
-    samples = said(rate=24000)
+    samples = tone_samples(rate=24000)
 
     peak = max(map(abs, samples)) / 32768
     step = max(abs(b - a) for a, b in pairwise(samples)) / 32768
@@ -151,14 +151,14 @@ def test_truncated_word_is_not_reported(place: float) -> None:
 @pytest.mark.parametrize("cut", range(160, 2200, 41))
 def test_truncated_word_does_not_hide_the_next(cut: int) -> None:
     margin = 160  # samples, before the mark
-    joined = said("hello")[:cut] + said("world")[margin:]
+    joined = tone_samples("hello")[:cut] + tone_samples("world")[margin:]
 
     assert read(joined)[-1:] == ["world"]
 
 
 def test_word_truncated_at_a_chord_does_not_hide_the_next() -> None:
     margin, beat = 160, 352
-    joined = said("hello")[: margin + 3 * beat] + said("world")[margin:]
+    joined = tone_samples("hello")[: margin + 3 * beat] + tone_samples("world")[margin:]
 
     assert [(word.text, word.partial) for word in detect_words(joined.tobytes(), "pcm_8000")] == [
         ("", True),
@@ -175,14 +175,14 @@ def test_invalid_utf8_is_no_word() -> None:
 
 
 def test_unfinished_word_is_partial() -> None:
-    samples = said("hello")
+    samples = tone_samples("hello")
 
     heard = detect_words(samples[: len(samples) // 2].tobytes(), "pcm_8000")
 
     assert [(word.text, word.partial) for word in heard] == [("", True)]
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", FORMAT_OF_EACH_CODEC)
 @pytest.mark.parametrize("change", ["quieter", "silence before", "silence between", "silence after", "odd start"])
 def test_words_survive_gain_and_added_silence(name: str, change: str) -> None:
     pcm, alignment = synthesize_tones(TEXT, sample_rate=24000)
@@ -200,7 +200,7 @@ def test_words_survive_gain_and_added_silence(name: str, change: str) -> None:
     assert words_in(audio, name) == TEXT.split()
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", FORMAT_OF_EACH_CODEC)
 def test_words_survive_crossfades(name: str) -> None:
     pcm, alignment = synthesize_tones(TEXT, sample_rate=24000)
     fade = 480  # 20 ms
@@ -228,7 +228,7 @@ def test_words_survive_a_chain_of_formats(name: str) -> None:
     assert words_in(audio, name) == TEXT.split()
 
 
-def mixed(*sounds: array[int]) -> array[int]:
+def mix(*sounds: array[int]) -> array[int]:
     """Played at once, as long as the shortest."""
     return array("h", map(sum, zip(*sounds, strict=False)))
 
@@ -246,7 +246,7 @@ def noise(count: int) -> array[int]:
         lambda: noise(32000),
         lambda: array("h", hum(2.0, 8000, 90.909 * 20)),
         lambda: array("h", [30000, -30000] * 8000),
-        lambda: mixed(said("hello"), array("h", hum(2.0, 8000, 90.909 * 21)), array("h", hum(2.0, 8000, 3600.0))),
+        lambda: mix(tone_samples("hello"), array("h", hum(2.0, 8000, 90.909 * 21)), array("h", hum(2.0, 8000, 3600.0))),
     ],
     ids=["nothing", "silence", "noise", "the start mark's own tone", "a square wave", "a word drowned out"],
 )
@@ -255,8 +255,8 @@ def test_other_sounds_contain_no_words(sound: Callable[[], array[int]]) -> None:
 
 
 def test_damaged_letter_fails_the_checksum() -> None:
-    samples = said("hello world")
-    other = said("jelly world")
+    samples = tone_samples("hello world")
+    other = tone_samples("jelly world")
     letter = slice(round(0.064 * 8000), round(0.108 * 8000))  # the first, after margin and start mark
     assert other[letter] != samples[letter]
 
@@ -267,7 +267,7 @@ def test_damaged_letter_fails_the_checksum() -> None:
 
 @pytest.mark.parametrize("rate", [8000, 24000])
 def test_words_survive_soft_noise(rate: int) -> None:
-    samples = said(rate=rate)
+    samples = tone_samples(rate=rate)
     soft = array("h", [sample // 16 for sample in noise(len(samples))])
 
-    assert read(mixed(samples, soft), rate) == TEXT.split()
+    assert read(mix(samples, soft), rate) == TEXT.split()

@@ -62,7 +62,7 @@ def chunk(name: bytes, content: bytes, *, size: int | None = None, pad: bool = T
     return name + struct.pack("<I", told) + content + (b"\0" if pad and len(content) % 2 else b"")
 
 
-def form(kind: Kind = (1, 16), *, rate: int = RATE, channels: int = 1, extensible: bool = False) -> bytes:
+def fmt(kind: Kind = (1, 16), *, rate: int = RATE, channels: int = 1, extensible: bool = False) -> bytes:
     """A `fmt ` chunk."""
     tag, bits = kind
     width = channels * bits // 8
@@ -79,7 +79,7 @@ def wav(*chunks: bytes, size: int | None = None, mark: bytes = b"RIFF") -> bytes
 
 
 @dataclass(frozen=True)
-class Parsed:
+class ParsedWav:
     """What a strict reader finds in a WAV."""
 
     tag: int
@@ -89,7 +89,7 @@ class Parsed:
     data: bytes
 
 
-def strictly(audio: bytes, *, open_end: bool = False) -> Parsed:
+def parse_strictly(audio: bytes, *, open_end: bool = False) -> ParsedWav:
     """Read a WAV of one `fmt ` and one `data` chunk. Raises AssertionError where a size is not true.
 
     With `open_end`, both sizes have to be 0xFFFFFFFF instead.
@@ -101,4 +101,4 @@ def strictly(audio: bytes, *, open_end: bool = False) -> Parsed:
     assert name == b"data"
     assert (riff, length) == ((0xFFFFFFFF,) * 2 if open_end else (len(audio) - 8, len(audio) - 44))
     assert (second, width) == (rate * channels * bits // 8, channels * bits // 8)
-    return Parsed(tag, channels, rate, bits, audio[44:])
+    return ParsedWav(tag, channels, rate, bits, audio[44:])

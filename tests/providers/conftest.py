@@ -10,21 +10,21 @@ import pytest
 from steadyvoice.providers.http.client import HTTPClient
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.wire.elevenlabs.errors import parse_error
-from tests.providers.scripted_vendor import Vendor, vendor_on_a_socket
+from tests.providers.scripted_vendor import ScriptedVendor, scripted_vendor
 
 
 @pytest.fixture
-async def vendor() -> AsyncIterator[Vendor]:
-    async with vendor_on_a_socket() as listening:
+async def vendor() -> AsyncIterator[ScriptedVendor]:
+    async with scripted_vendor() as listening:
         yield listening
 
 
 @pytest.fixture
-async def client(vendor: Vendor) -> AsyncIterator[HTTPClient]:
-    made = HTTPClient("vendor", vendor.url, refused, headers={"x-key": "k"})
+async def client(vendor: ScriptedVendor) -> AsyncIterator[HTTPClient]:
+    made = HTTPClient("vendor", vendor.url, parse_vendor_error, headers={"x-key": "k"})
     yield made
     await made.aclose()
 
 
-def refused(status: int, headers: Mapping[str, str], body: bytes) -> TTSError:
+def parse_vendor_error(status: int, headers: Mapping[str, str], body: bytes) -> TTSError:
     return parse_error(status, headers, body, now=datetime.now(UTC), provider="vendor")

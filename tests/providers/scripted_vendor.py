@@ -19,7 +19,7 @@ from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import SpeechRequest
 
 
-class Then(Enum):
+class ConnectionAction(Enum):
     """What a vendor does that is not bytes."""
 
     HANG = "hang"  # nothing more, until the client leaves
@@ -27,12 +27,12 @@ class Then(Enum):
     RESET = "reset"  # hang up with a TCP reset
 
 
-Step = bytes | Then | Iterator[bytes] | asyncio.Event
+Step = bytes | ConnectionAction | Iterator[bytes] | asyncio.Event
 """Bytes, something else, bytes one after the other; or wait until a test says that it goes on."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class ReceivedRequest:
     """One request as it arrived."""
 
     method: str
@@ -46,11 +46,11 @@ class Seen:
 
 
 @dataclass
-class Vendor:
+class ScriptedVendor:
     """Answers the first request with the first answer, the second with the second, and hangs after the last."""
 
     answers: list[tuple[Step, ...]] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[ReceivedRequest] = field(default_factory=list)
     connections: int = 0
     url: str = ""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,17 +77,17 @@ class Vendor:
         first, *lines = head.strip().split("\r\n")
         method, target, _ = first.split(" ")
         headers = dict(line.lower().split(": ", 1) for line in lines)
-        self.seen.append(Seen(method, target, headers, body))
+        self.seen.append(ReceivedRequest(method, target, headers, body))
         self.asked.set()
-        for step in self.answers.pop(0) if self.answers else (Then.HANG,):
-            if step is Then.CLOSE:
+        for step in self.answers.pop(0) if self.answers else (ConnectionAction.HANG,):
+            if step is ConnectionAction.CLOSE:
                 return False
-            if step is Then.RESET:
+            if step is ConnectionAction.RESET:
                 linger = struct.pack("ii", 1, 0)
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 writer.transport.abort()
                 return False
-            if step is Then.HANG:
+            if step is ConnectionAction.HANG:
                 await reader.read()
                 return False
             if isinstance(step, asyncio.Event):
@@ -100,15 +100,17 @@ class Vendor:
 
 
 @asynccontextmanager
-async def vendor_on_a_socket() -> AsyncIterator[Vendor]:
-    vendor = Vendor()
-    async with served(vendor.serve) as port:
+async def scripted_vendor() -> AsyncIterator[ScriptedVendor]:
+    vendor = ScriptedVendor()
+    async with tcp_server(vendor.serve) as port:
         vendor.url = f"http://127.0.0.1:{port}"
         yield vendor
 
 
 @asynccontextmanager
-async def served(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[int]:
+async def tcp_server(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
     """A server on some port of this machine that leaves nothing behind."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -128,23 +130,23 @@ async def served(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], A
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def answer(status: int, body: bytes = b"", **headers: str) -> bytes:
+def http_response(status: int, body: bytes = b"", **headers: str) -> bytes:
     """A whole answer with a true Content-Length, unless `content_length` says otherwise."""
     told = {"content-length": str(len(body))} | {name.replace("_", "-"): value for name, value in headers.items()}
     return _head(status, told) + body
 
 
-def audio(body: bytes = b"speech", **headers: str) -> bytes:
+def audio_response(body: bytes = b"speech", **headers: str) -> bytes:
     """A success."""
-    return answer(200, body, **{"content_type": "audio/mpeg", **headers})
+    return http_response(200, body, **{"content_type": "audio/mpeg", **headers})
 
 
-def refusal(status: int, document: Any, **headers: str) -> bytes:
+def error_response(status: int, document: Any, **headers: str) -> bytes:
     """An error in JSON."""
-    return answer(status, json.dumps(document).encode(), content_type="application/json", **headers)
+    return http_response(status, json.dumps(document).encode(), content_type="application/json", **headers)
 
 
-def chunked(*chunks: bytes, end: bool = True, **headers: Any) -> bytes:
+def chunked_response(*chunks: bytes, end: bool = True, **headers: Any) -> bytes:
     """A success in chunks, with or without the one that ends it."""
     told = {"content-type": "audio/mpeg", "transfer-encoding": "chunked"}
     told |= {name.replace("_", "-"): str(value) for name, value in headers.items()}
@@ -158,7 +160,7 @@ def _head(status: int, headers: dict[str, str]) -> bytes:
 
 
 @dataclass
-class Heard:
+class CollectedEvents:
     """All that came of one request."""
 
     accepted: list[Accepted] = field(default_factory=list)
@@ -166,9 +168,11 @@ class Heard:
     alignments: list[Alignment] = field(default_factory=list)
 
 
-async def heard(provider: Provider, request: SpeechRequest, *, into: Heard | None = None) -> Heard:
+async def collect_events(
+    provider: Provider, request: SpeechRequest, *, into: CollectedEvents | None = None
+) -> CollectedEvents:
     """Listen to the end. With `into`, what came before an error can be seen."""
-    result = Heard() if into is None else into
+    result = CollectedEvents() if into is None else into
     offer = provider.offer(request)
     async with aclosing(provider.speak(request, offer, connection_timeout=5.0)) as events:
         async for event in events:
@@ -182,6 +186,6 @@ async def heard(provider: Provider, request: SpeechRequest, *, into: Heard | Non
     return result
 
 
-def say(text: str = "Hello", format: str = "mp3_44100_128", **fields: Any) -> SpeechRequest:
+def speech_request(text: str = "Hello", format: str = "mp3_44100_128", **fields: Any) -> SpeechRequest:
     """A request."""
     return SpeechRequest(text, AudioFormat.parse(format), **fields)

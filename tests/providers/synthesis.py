@@ -15,7 +15,7 @@ PCM = AudioFormat.parse("pcm_24000")
 
 
 @dataclass
-class Heard:
+class SynthesisResult:
     """Everything one request brought."""
 
     chunks: list[AudioChunk] = field(default_factory=list)
@@ -34,13 +34,13 @@ class Heard:
         return Alignment.joined([(0.0, chunk.alignment or Alignment()) for chunk in self.chunks])
 
 
-def asking(text: str, **wishes: Any) -> SpeechRequest:
+def pcm_request(text: str, **wishes: Any) -> SpeechRequest:
     return SpeechRequest(text, wishes.pop("format", PCM), **wishes)
 
 
-async def listen(provider: Provider, text: str, **wishes: Any) -> Heard:
-    request = asking(text, **wishes)
+async def synthesize(provider: Provider, text: str, **wishes: Any) -> SynthesisResult:
+    request = pcm_request(text, **wishes)
     offer = provider.offer(request)
     first, *rest = [piece async for piece in provider.speak(request, offer, connection_timeout=10)]
     assert isinstance(first, Accepted)
-    return Heard([piece for piece in rest if isinstance(piece, AudioChunk)], offer.format.sample_rate)
+    return SynthesisResult([piece for piece in rest if isinstance(piece, AudioChunk)], offer.format.sample_rate)

@@ -66,7 +66,7 @@ def test_invalid_argument_is_refused_by_name_and_not_shown(
 ) -> None:
     with pytest.raises(TTSConfigurationError, match=r"main\.api_key: ") as refused:
         vendor(PASTED[how], name="main")
-    assert unshown(refused.value, PASTED[how])
+    assert shows_no_part_of(refused.value, PASTED[how])
 
 
 @pytest.mark.parametrize("how", PASTED)
@@ -74,11 +74,11 @@ def test_invalid_environment_variable_is_refused_by_name(how: str, monkeypatch: 
     monkeypatch.setenv("ELEVENLABS_API_KEY", PASTED[how])
     with pytest.raises(TTSConfigurationError, match=r"elevenlabs\.api_key: .*ELEVENLABS_API_KEY") as refused:
         ElevenLabs()
-    assert unshown(refused.value, PASTED[how])
+    assert shows_no_part_of(refused.value, PASTED[how])
 
     with pytest.raises(TTSConfigurationError, match="OPENAI_API_KEY") as refused:
         AsyncTTSService.from_env({"OPENAI_API_KEY": PASTED[how]})
-    assert unshown(refused.value, PASTED[how])
+    assert shows_no_part_of(refused.value, PASTED[how])
 
 
 @pytest.mark.parametrize("how", PASTED)
@@ -87,7 +87,7 @@ def test_invalid_variable_named_in_a_file_is_refused_with_its_path(how: str, tmp
     file.write_text('[[providers]]\nkind = "openai"\nbase_url = "http://here"\napi_key = "env:MY_KEY"\n')
     with pytest.raises(TTSConfigurationError, match=r"providers\.0\.api_key: .*MY_KEY") as refused:
         load_arguments(file, {"MY_KEY": PASTED[how]})
-    assert unshown(refused.value, PASTED[how])
+    assert shows_no_part_of(refused.value, PASTED[how])
 
 
 GATEWAY = [how for how in PASTED if not how.startswith(("one quote", "a quote", "masked", "a variable in small"))]
@@ -102,13 +102,13 @@ def test_gateway_keys_are_checked_as_well(how: str, field: str, path: str, tmp_p
     file.write_text(f'[server]\n{field.format("env:GATE_KEY")}\n[[providers]]\nkind = "tone"\n')
     with pytest.raises(TTSConfigurationError, match=rf"server\.{path}: .*GATE_KEY") as refused:
         load_arguments(file, {"GATE_KEY": PASTED[how]})
-    assert unshown(refused.value, PASTED[how])
+    assert shows_no_part_of(refused.value, PASTED[how])
 
     quoted = PASTED[how].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
     file.write_text(f'[server]\n{field.format(quoted)}\n[[providers]]\nkind = "tone"\n')
     with pytest.raises(TTSConfigurationError, match=rf"server\.{path}: ") as refused:
         load_arguments(file, {})
-    assert unshown(refused.value, PASTED[how])
+    assert shows_no_part_of(refused.value, PASTED[how])
 
 
 @pytest.mark.parametrize("around", ["\r", "\n", "\r\n", " ", "\t", "\ufeff", "\u00a0", "\u200b"])
@@ -189,7 +189,7 @@ def test_whitespace_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         ElevenLabs()
 
 
-def unshown(error: Exception, key: str) -> bool:
+def shows_no_part_of(error: Exception, key: str) -> bool:
     """Whether no part of a key is shown, its name aside."""
     told = f"{error} {error!r}"
     return KEY[3:12] not in told and KEY[12:] not in told and (key not in told or "API_KEY" in key)

@@ -22,16 +22,16 @@ from steadyvoice.wire.elevenlabs.speech import SpeechResponseHeaders
 from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, timed_audio_body
 from steadyvoice.wire.request_validation import ValidationIssue
 from tests.providers.scripted_vendor import (
-    Heard,
-    Then,
-    Vendor,
-    answer,
-    audio,
-    chunked,
-    heard,
-    refusal,
-    say,
-    vendor_on_a_socket,
+    CollectedEvents,
+    ConnectionAction,
+    ScriptedVendor,
+    audio_response,
+    chunked_response,
+    collect_events,
+    error_response,
+    http_response,
+    scripted_vendor,
+    speech_request,
 )
 
 KEY = "sk_test_0123456789"
@@ -39,39 +39,39 @@ NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-async def vendor() -> AsyncIterator[Vendor]:
-    async with vendor_on_a_socket() as listening:
+async def vendor() -> AsyncIterator[ScriptedVendor]:
+    async with scripted_vendor() as listening:
         yield listening
 
 
 @pytest.fixture
-async def provider(vendor: Vendor) -> AsyncIterator[ElevenLabs]:
+async def provider(vendor: ScriptedVendor) -> AsyncIterator[ElevenLabs]:
     made = ElevenLabs(KEY, base_url=vendor.url, wall_clock=lambda: NOON)
     yield made
     await made.aclose()
 
 
 @pytest.fixture
-async def timed(vendor: Vendor) -> AsyncIterator[ElevenLabs]:
+async def timed(vendor: ScriptedVendor) -> AsyncIterator[ElevenLabs]:
     made = ElevenLabs(KEY, base_url=vendor.url, timestamps=True)
     yield made
     await made.aclose()
 
 
-async def test_response_headers_become_accepted(vendor: Vendor, provider: ElevenLabs) -> None:
-    vendor.will(chunked(b"one", b"two", **dict[str, Any](SpeechResponseHeaders("r-1", 5, 2, 10).headers())))
+async def test_response_headers_become_accepted(vendor: ScriptedVendor, provider: ElevenLabs) -> None:
+    vendor.will(chunked_response(b"one", b"two", **dict[str, Any](SpeechResponseHeaders("r-1", 5, 2, 10).headers())))
 
-    result = await heard(provider, say())
+    result = await collect_events(provider, speech_request())
 
     assert result.accepted == [Accepted("r-1", 5.0, 2, 10)]
     assert result.data == b"onetwo"
 
 
 async def test_request_uses_the_streaming_endpoint_with_the_key_in_a_header(
-    vendor: Vendor, provider: ElevenLabs
+    vendor: ScriptedVendor, provider: ElevenLabs
 ) -> None:
-    vendor.will(audio())
-    await heard(provider, say(options={"enable_logging": False, "text": "Other"}))
+    vendor.will(audio_response())
+    await collect_events(provider, speech_request(options={"enable_logging": False, "text": "Other"}))
 
     seen = vendor.seen[0]
     assert seen.method == "POST"
@@ -98,40 +98,45 @@ async def test_request_uses_the_streaming_endpoint_with_the_key_in_a_header(
     ],
 )
 async def test_error_responses_have_their_kind(
-    vendor: Vendor, provider: ElevenLabs, generation: ErrorBodyVersion, status: int, code: str, kind: type[TTSError]
+    vendor: ScriptedVendor,
+    provider: ElevenLabs,
+    generation: ErrorBodyVersion,
+    status: int,
+    code: str,
+    kind: type[TTSError],
 ) -> None:
-    vendor.will(refusal(status, error_body(code, "No.", generation=generation), request_id="r-2"))
+    vendor.will(error_response(status, error_body(code, "No.", generation=generation), request_id="r-2"))
 
     with pytest.raises(TTSError) as refused:
-        await heard(provider, say())
+        await collect_events(provider, speech_request())
 
     error = refused.value
     assert type(error) is kind
     assert (error.provider, error.status, error.code, error.request_id) == ("elevenlabs", status, code, "r-2")
 
 
-async def test_validation_errors_of_a_422_are_a_bad_request(vendor: Vendor, provider: ElevenLabs) -> None:
-    vendor.will(refusal(422, validation_body([ValidationIssue("missing", ("body", "text"), "Field required")])))
+async def test_validation_errors_of_a_422_are_a_bad_request(vendor: ScriptedVendor, provider: ElevenLabs) -> None:
+    vendor.will(error_response(422, validation_body([ValidationIssue("missing", ("body", "text"), "Field required")])))
 
     with pytest.raises(speech.TTSBadRequestError, match=r"body\.text: Field required"):
-        await heard(provider, say())
+        await collect_events(provider, speech_request())
 
 
 @pytest.mark.parametrize("said", ["7", "Tue, 24 Nov 2026 12:00:07 GMT"])
-async def test_retry_after_is_in_seconds(vendor: Vendor, provider: ElevenLabs, said: str) -> None:
-    vendor.will(refusal(429, error_body("system_busy", "Later."), retry_after=said))
+async def test_retry_after_is_in_seconds(vendor: ScriptedVendor, provider: ElevenLabs, said: str) -> None:
+    vendor.will(error_response(429, error_body("system_busy", "Later."), retry_after=said))
 
     with pytest.raises(speech.TTSBusyError) as refused:
-        await heard(provider, say())
+        await collect_events(provider, speech_request())
 
     assert refused.value.retry_after == 7.0
 
 
-async def test_key_repeated_by_the_vendor_is_redacted(vendor: Vendor, provider: ElevenLabs) -> None:
-    vendor.will(refusal(401, error_body("invalid_api_key", f"Bad key {KEY}", request_id=KEY)))
+async def test_key_repeated_by_the_vendor_is_redacted(vendor: ScriptedVendor, provider: ElevenLabs) -> None:
+    vendor.will(error_response(401, error_body("invalid_api_key", f"Bad key {KEY}", request_id=KEY)))
 
     with pytest.raises(speech.TTSInvalidKeyError) as refused:
-        await heard(provider, say())
+        await collect_events(provider, speech_request())
 
     assert KEY not in f"{refused.value} {vars(refused.value)}"
 
@@ -145,53 +150,51 @@ async def test_key_repeated_by_the_vendor_is_redacted(vendor: Vendor, provider: 
     ],
 )
 async def test_readable_success_is_not_audio(
-    vendor: Vendor, provider: ElevenLabs, content_type: str, body: bytes, told: str
+    vendor: ScriptedVendor, provider: ElevenLabs, content_type: str, body: bytes, told: str
 ) -> None:
-    vendor.will(audio(body, content_type=content_type, request_id="r-3"))
+    vendor.will(audio_response(body, content_type=content_type, request_id="r-3"))
 
     with pytest.raises(speech.TTSNotAudioError, match=told) as refused:
-        await heard(provider, say())
+        await collect_events(provider, speech_request())
 
     assert refused.value.request_id == "r-3"
 
 
-async def test_error_with_status_200_keeps_its_kind(vendor: Vendor, provider: ElevenLabs) -> None:
-    vendor.will(refusal(200, error_body("quota_exceeded", "Out.")))
+async def test_error_with_status_200_keeps_its_kind(vendor: ScriptedVendor, provider: ElevenLabs) -> None:
+    vendor.will(error_response(200, error_body("quota_exceeded", "Out.")))
 
     with pytest.raises(speech.TTSQuotaExceededError):
-        await heard(provider, say())
+        await collect_events(provider, speech_request())
 
 
-async def test_empty_success_is_an_error(vendor: Vendor, provider: ElevenLabs) -> None:
-    vendor.will(audio(b"", request_id="r-4"))
-    vendor.will(chunked())
+async def test_empty_success_is_an_error(vendor: ScriptedVendor, provider: ElevenLabs) -> None:
+    vendor.will(audio_response(b"", request_id="r-4"))
+    vendor.will(chunked_response())
 
     for _ in range(2):
-        result = Heard()
+        result = CollectedEvents()
         with pytest.raises(speech.TTSEmptyAudioError):
-            await heard(provider, say(), into=result)
+            await collect_events(provider, speech_request(), into=result)
         assert len(result.accepted) == 1
 
 
-async def test_audio_with_timestamps_has_alignments(vendor: Vendor, timed: ElevenLabs) -> None:
+async def test_audio_with_timestamps_has_alignments(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
     first = Alignment(("H", "i"), (0.0, 0.1), (0.1, 0.2))
     second = Alignment(("!",), (0.2,), (0.3,))
     lines = b"".join(
         json.dumps(timed_audio_body(TimedAudio(data, times))).encode() + b"\n"
         for data, times in [(b"one", first), (b"two", None), (b"three", second)]
     )
-    vendor.will(chunked(lines[:50], lines[50:-1], content_type="application/json"))
+    vendor.will(chunked_response(lines[:50], lines[50:-1], content_type="application/json"))
 
-    result = await heard(timed, say("Hi!"))
+    result = await collect_events(timed, speech_request("Hi!"))
 
     assert vendor.seen[0].target.startswith(f"/v1/text-to-speech/{VOICES['George']}/stream/with-timestamps?")
     assert result.data == b"onetwothree"
     assert result.alignments == [first, second]
 
 
-async def test_lines_of_one_read_are_one_chunk_up_to_an_error_line(
-    vendor: Vendor, timed: ElevenLabs
-) -> None:
+async def test_lines_of_one_read_are_one_chunk_up_to_an_error_line(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
     first = Alignment(("H", "i"), (0.0, 0.1), (0.1, 0.2))
     second = Alignment(("!",), (0.2,), (0.3,))
     lines = [
@@ -199,69 +202,73 @@ async def test_lines_of_one_read_are_one_chunk_up_to_an_error_line(
         for data, times in [(b"one", first), (b"two", None), (b"three", second)]
     ]
     error = json.dumps(error_body("quota_exceeded", "Out.")).encode() + b"\n"
-    vendor.will(chunked(b"".join([*lines, error, lines[0]]), content_type="application/json"))
-    result = Heard()
+    vendor.will(chunked_response(b"".join([*lines, error, lines[0]]), content_type="application/json"))
+    result = CollectedEvents()
 
     with pytest.raises(speech.TTSQuotaExceededError):
-        await heard(timed, say("Hi!"), into=result)
+        await collect_events(timed, speech_request("Hi!"), into=result)
 
     assert result.data == b"onetwothree"
     assert result.alignments == [Alignment.joined([(0.0, first), (0.0, second)])]
 
 
-async def test_truncated_line_of_timed_audio_is_an_error(vendor: Vendor, timed: ElevenLabs) -> None:
+async def test_truncated_line_of_timed_audio_is_an_error(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
     line = json.dumps(timed_audio_body(TimedAudio(b"one"))).encode()
-    vendor.will(chunked(line + b"\n" + line[:20], content_type="application/json"))
-    result = Heard()
+    vendor.will(chunked_response(line + b"\n" + line[:20], content_type="application/json"))
+    result = CollectedEvents()
 
     with pytest.raises(speech.TTSNotAudioError):
-        await heard(timed, say(), into=result)
+        await collect_events(timed, speech_request(), into=result)
 
     assert result.data == b"one"
 
 
-async def test_error_between_timed_audio_is_the_vendors_error(vendor: Vendor, timed: ElevenLabs) -> None:
-    vendor.will(chunked(json.dumps(error_body("quota_exceeded", "Out.")).encode(), content_type="application/json"))
+async def test_error_between_timed_audio_is_the_vendors_error(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
+    vendor.will(
+        chunked_response(json.dumps(error_body("quota_exceeded", "Out.")).encode(), content_type="application/json")
+    )
 
     with pytest.raises(speech.TTSQuotaExceededError):
-        await heard(timed, say())
+        await collect_events(timed, speech_request())
 
 
 @pytest.mark.parametrize(
     "body", ['{"detail": {"code": "odd", "message": "Hm."}}\n', '{\n "error": "Hm."\n}', '{"a": 1}', "[]"]
 )
 async def test_response_without_audio_has_the_same_kind_with_and_without_timestamps(
-    vendor: Vendor, timed: ElevenLabs, provider: ElevenLabs, body: str
+    vendor: ScriptedVendor, timed: ElevenLabs, provider: ElevenLabs, body: str
 ) -> None:
     errors = []
     for asked in (timed, provider):
-        vendor.will(answer(200, body.encode(), content_type="application/json"))
+        vendor.will(http_response(200, body.encode(), content_type="application/json"))
         with pytest.raises(speech.TTSNotAudioError, match="HTTP 200") as caught:
-            await heard(asked, say())
+            await collect_events(asked, speech_request())
         errors.append(caught.value)
 
     assert str(errors[0]) == str(errors[1])
     assert str(errors[0].body).strip() == str(errors[1].body).strip() == body.strip()
 
 
-async def test_invalid_line_after_timed_audio_is_a_vendor_error(vendor: Vendor, timed: ElevenLabs) -> None:
+async def test_invalid_line_after_timed_audio_is_a_vendor_error(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
     line = json.dumps(timed_audio_body(TimedAudio(b"one"))).encode()
-    vendor.will(chunked(line + b"\n" + json.dumps(error_body("odd", "Hm.")).encode(), content_type="application/json"))
+    vendor.will(
+        chunked_response(line + b"\n" + json.dumps(error_body("odd", "Hm.")).encode(), content_type="application/json")
+    )
 
     with pytest.raises(speech.TTSServerError, match="in the middle of the answer"):
-        await heard(timed, say())
+        await collect_events(timed, speech_request())
 
 
-async def test_web_page_is_not_timed_audio(vendor: Vendor, timed: ElevenLabs) -> None:
-    vendor.will(answer(200, b"<html>", content_type="text/html"))
+async def test_web_page_is_not_timed_audio(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
+    vendor.will(http_response(200, b"<html>", content_type="text/html"))
 
     with pytest.raises(speech.TTSNotAudioError):
-        await heard(timed, say())
+        await collect_events(timed, speech_request())
 
 
-async def test_options_that_are_not_json_are_a_bad_request(vendor: Vendor, provider: ElevenLabs) -> None:
+async def test_options_that_are_not_json_are_a_bad_request(vendor: ScriptedVendor, provider: ElevenLabs) -> None:
     with pytest.raises(speech.TTSBadRequestError, match="options"):
-        await heard(provider, say(options={"voice_settings": {"stability": {1, 2}}}))
+        await collect_events(provider, speech_request(options={"voice_settings": {"stability": {1, 2}}}))
 
     assert not vendor.seen
 
@@ -271,20 +278,20 @@ class TestOffer:
         return ElevenLabs(KEY, voices={"narrator": "nnn"}, **settings)
 
     def test_voice_in_the_map_is_used(self) -> None:
-        offer = self.provider().offer(say(voice="narrator"))
+        offer = self.provider().offer(speech_request(voice="narrator"))
 
         assert (offer.voice, offer.knows_voice) == ("nnn", True)
 
     def test_default_voice_is_always_in_the_map(self) -> None:
-        assert self.provider().offer(say()).voice == VOICES["George"]
-        assert ElevenLabs(KEY, voices={"default": "mine"}).offer(say()).voice == "mine"
+        assert self.provider().offer(speech_request()).voice == VOICES["George"]
+        assert ElevenLabs(KEY, voices={"default": "mine"}).offer(speech_request()).voice == "mine"
 
     @pytest.mark.parametrize(
         ("unknown_voice", "voice", "knows"),
         [("passthrough", "stranger", True), ("default", VOICES["George"], True), ("refuse", VOICES["George"], False)],
     )
     def test_unknown_voice_passes_through_or_is_substituted(self, unknown_voice: str, voice: str, knows: bool) -> None:
-        offer = self.provider().offer(say(voice="stranger", unknown_voice=unknown_voice))
+        offer = self.provider().offer(speech_request(voice="stranger", unknown_voice=unknown_voice))
 
         assert (offer.voice, offer.knows_voice) == (voice, knows)
 
@@ -293,14 +300,14 @@ class TestOffer:
         [("elevenlabs", "stranger", False), ("openai", VOICES["George"], False), (None, "stranger", True)],
     )
     def test_voice_passes_through_in_its_own_dialect_only(self, dialect: str | None, voice: str, knows: bool) -> None:
-        offer = self.provider().offer(say(voice="stranger", unknown_voice="passthrough", dialect=dialect))
+        offer = self.provider().offer(speech_request(voice="stranger", unknown_voice="passthrough", dialect=dialect))
 
         assert (offer.voice, offer.knows_voice) == (voice, knows)
 
     @pytest.mark.parametrize("voice", ["", ".", "..", "a\r\nx: y", "a" * 201, " "])
     def test_invalid_voice_id_does_not_pass_through(self, voice: str) -> None:
         with pytest.raises(speech.TTSBadRequestError, match="voice"):
-            self.provider().offer(say(voice=voice, unknown_voice="passthrough"))
+            self.provider().offer(speech_request(voice=voice, unknown_voice="passthrough"))
 
     @pytest.mark.parametrize(
         ("asked", "model", "limit"),
@@ -312,7 +319,7 @@ class TestOffer:
         ],
     )
     def test_unknown_model_becomes_the_configured_one(self, asked: str | None, model: str, limit: int) -> None:
-        offer = self.provider(model="mine").offer(say(model=asked))
+        offer = self.provider(model="mine").offer(speech_request(model=asked))
 
         assert (offer.model, offer.max_characters) == (model, limit)
 
@@ -326,7 +333,7 @@ class TestOffer:
         ],
     )
     def test_missing_format_is_offered_as_pcm_of_the_same_rate(self, asked: str, offered: str) -> None:
-        assert self.provider().offer(say(format=asked)).format.name == offered
+        assert self.provider().offer(speech_request(format=asked)).format.name == offered
 
 
 class TestSettings:
@@ -338,12 +345,14 @@ class TestSettings:
         with pytest.raises(TTSConfigurationError, match="ELEVENLABS_API_KEY"):
             ElevenLabs("")
 
-    async def test_key_may_come_from_the_environment(self, vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_key_may_come_from_the_environment(
+        self, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("ELEVENLABS_API_KEY", "from-outside")
         provider = ElevenLabs(base_url=vendor.url)
-        vendor.will(audio())
+        vendor.will(audio_response())
 
-        await heard(provider, say())
+        await collect_events(provider, speech_request())
         await provider.aclose()
 
         assert vendor.seen[0].headers["xi-api-key"] == "from-outside"
@@ -383,9 +392,9 @@ class TestSettings:
         assert "eleven_flash_v2_5" in repr(ElevenLabs(KEY))
 
 
-async def test_closing_the_stream_closes_a_hanging_connection(vendor: Vendor, provider: ElevenLabs) -> None:
-    vendor.will(chunked(b"one", end=False), Then.HANG)
-    request = say()
+async def test_closing_the_stream_closes_a_hanging_connection(vendor: ScriptedVendor, provider: ElevenLabs) -> None:
+    vendor.will(chunked_response(b"one", end=False), ConnectionAction.HANG)
+    request = speech_request()
     events = provider.speak(request, provider.offer(request), connection_timeout=5.0)
     await anext(events)
     await anext(events)
@@ -396,29 +405,31 @@ async def test_closing_the_stream_closes_a_hanging_connection(vendor: Vendor, pr
 
 
 @pytest.mark.parametrize("status", [404, 405])
-async def test_server_without_timestamps_is_called_without_them(vendor: Vendor, timed: ElevenLabs, status: int) -> None:
-    vendor.will(refusal(status, {"detail": "Not Found"}))
-    vendor.will(audio(b"one"))
-    vendor.will(audio(b"two"))
+async def test_server_without_timestamps_is_called_without_them(
+    vendor: ScriptedVendor, timed: ElevenLabs, status: int
+) -> None:
+    vendor.will(error_response(status, {"detail": "Not Found"}))
+    vendor.will(audio_response(b"one"))
+    vendor.will(audio_response(b"two"))
 
-    assert (await heard(timed, say())).data == b"one"
-    assert (await heard(timed, say())).data == b"two"
+    assert (await collect_events(timed, speech_request())).data == b"one"
+    assert (await collect_events(timed, speech_request())).data == b"two"
 
     ways = [seen.target.partition("?")[0].rpartition("/")[2] for seen in vendor.seen]
     assert ways == ["with-timestamps", "stream", "stream"]
 
 
-async def test_unknown_voice_is_not_a_missing_timestamps_endpoint(vendor: Vendor, timed: ElevenLabs) -> None:
-    vendor.will(refusal(404, error_body("voice_not_found", "no such voice")))
+async def test_unknown_voice_is_not_a_missing_timestamps_endpoint(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
+    vendor.will(error_response(404, error_body("voice_not_found", "no such voice")))
     with pytest.raises(speech.TTSVoiceUnknownError):
-        await heard(timed, say())
+        await collect_events(timed, speech_request())
     assert len(vendor.seen) == 1
 
 
-async def test_plain_audio_from_the_timestamps_endpoint_is_accepted(vendor: Vendor, timed: ElevenLabs) -> None:
-    vendor.will(chunked(b"one", b"two"))
-    assert (await heard(timed, say())).data == b"onetwo"
-    assert not timed.offer(say()).timed
+async def test_plain_audio_from_the_timestamps_endpoint_is_accepted(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
+    vendor.will(chunked_response(b"one", b"two"))
+    assert (await collect_events(timed, speech_request())).data == b"onetwo"
+    assert not timed.offer(speech_request()).timed
 
 
 EMPTY_LINES = {
@@ -431,10 +442,10 @@ EMPTY_LINES = {
 
 @pytest.mark.parametrize("what", EMPTY_LINES)
 async def test_lines_without_audio_yield_to_the_event_loop_and_are_limited(
-    what: str, vendor: Vendor, timed: ElevenLabs
+    what: str, vendor: ScriptedVendor, timed: ElevenLabs
 ) -> None:
     block = EMPTY_LINES[what] * (32_768 // len(EMPTY_LINES[what]))
-    vendor.will(chunked(*[block] * 100, content_type="application/json"))
+    vendor.will(chunked_response(*[block] * 100, content_type="application/json"))
     turns, on = 0, True
 
     def turn() -> None:
@@ -445,18 +456,18 @@ async def test_lines_without_audio_yield_to_the_event_loop_and_are_limited(
 
     turn()
     with pytest.raises(TTSNotAudioError, match="without audio"):
-        async for _ in timed.speak(say(), timed.offer(say()), connection_timeout=5.0):
+        async for _ in timed.speak(speech_request(), timed.offer(speech_request()), connection_timeout=5.0):
             pass
     on = False
     assert turns >= 1024 * 1024 / 65_536
 
 
-async def test_endless_line_is_refused(vendor: Vendor, timed: ElevenLabs) -> None:
+async def test_endless_line_is_refused(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
     begin = b'{"audio_base64":"'
-    vendor.will(chunked(begin, *[b"A" * 65_536] * 200, content_type="application/json"))
+    vendor.will(chunked_response(begin, *[b"A" * 65_536] * 200, content_type="application/json"))
 
     with pytest.raises(TTSNotAudioError, match="a line of the response is longer"):
-        await heard(timed, say())
+        await collect_events(timed, speech_request())
 
 
 class TestCreditByTheVendorsClock:
@@ -465,11 +476,11 @@ class TestCreditByTheVendorsClock:
     RESET = int((NOON + timedelta(days=3)).timestamp())
 
     async def credit(
-        self, vendor: Vendor, reset: Any, *, ours: datetime = NOON, date: datetime | None = NOON
+        self, vendor: ScriptedVendor, reset: Any, *, ours: datetime = NOON, date: datetime | None = NOON
     ) -> Credit:
         headers = {} if date is None else {"date": format_datetime(date, usegmt=True)}
         document = {"character_count": 10, "character_limit": 50, "next_character_count_reset_unix": reset}
-        vendor.will(refusal(200, document, **headers))
+        vendor.will(error_response(200, document, **headers))
         provider = ElevenLabs(KEY, base_url=vendor.url, wall_clock=lambda: ours)
         try:
             return await provider.credit()
@@ -477,14 +488,14 @@ class TestCreditByTheVendorsClock:
             await provider.aclose()
 
     @pytest.mark.parametrize("wrong", [timedelta(hours=-30), timedelta(hours=5), timedelta(days=-9000)])
-    async def test_credit_reset_uses_the_vendors_clock(self, vendor: Vendor, wrong: timedelta) -> None:
+    async def test_credit_reset_uses_the_vendors_clock(self, vendor: ScriptedVendor, wrong: timedelta) -> None:
         credit = await self.credit(vendor, self.RESET, ours=NOON + wrong)
         assert credit == Credit(40, NOON + wrong + timedelta(days=3))
 
-    async def test_credit_reset_without_a_date_uses_the_local_clock(self, vendor: Vendor) -> None:
+    async def test_credit_reset_without_a_date_uses_the_local_clock(self, vendor: ScriptedVendor) -> None:
         credit = await self.credit(vendor, self.RESET, date=None)
         assert credit.resets_at == NOON + timedelta(days=3)
 
     @pytest.mark.parametrize("reset", [None, "soon", True, 1e300, float("1e14"), -(10**12), 10**400, [], {}])
-    async def test_impossible_credit_reset_is_none(self, vendor: Vendor, reset: Any) -> None:
+    async def test_impossible_credit_reset_is_none(self, vendor: ScriptedVendor, reset: Any) -> None:
         assert await self.credit(vendor, reset) == Credit(40, None)

@@ -12,28 +12,39 @@ from steadyvoice.providers.openai import OpenAICompatible
 from steadyvoice.speech import errors as speech
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError
 from steadyvoice.wire.openai.errors import error_body
-from tests.providers.scripted_vendor import Then, Vendor, audio, chunked, heard, refusal, say, vendor_on_a_socket
+from tests.providers.scripted_vendor import (
+    ConnectionAction,
+    ScriptedVendor,
+    audio_response,
+    chunked_response,
+    collect_events,
+    error_response,
+    scripted_vendor,
+    speech_request,
+)
 
 KEY = "sk-proj-test0123456789"
 
 
 @pytest.fixture
-async def vendor() -> AsyncIterator[Vendor]:
-    async with vendor_on_a_socket() as listening:
+async def vendor() -> AsyncIterator[ScriptedVendor]:
+    async with scripted_vendor() as listening:
         yield listening
 
 
 @pytest.fixture
-async def provider(vendor: Vendor) -> AsyncIterator[OpenAICompatible]:
+async def provider(vendor: ScriptedVendor) -> AsyncIterator[OpenAICompatible]:
     made = OpenAICompatible(KEY, base_url=vendor.url, model="kokoro")
     yield made
     await made.aclose()
 
 
-async def test_response_headers_become_accepted(vendor: Vendor, provider: OpenAICompatible) -> None:
-    vendor.will(chunked(b"one", b"two", content_type="audio/pcm", x_request_id="r-1"))
+async def test_response_headers_become_accepted(vendor: ScriptedVendor, provider: OpenAICompatible) -> None:
+    vendor.will(chunked_response(b"one", b"two", content_type="audio/pcm", x_request_id="r-1"))
 
-    result = await heard(provider, say(speed=1.5, options={"instructions": "whisper", "input": "Other"}))
+    result = await collect_events(
+        provider, speech_request(speed=1.5, options={"instructions": "whisper", "input": "Other"})
+    )
 
     assert result.accepted == [Accepted("r-1")]
     assert result.data == b"onetwo"
@@ -51,11 +62,11 @@ async def test_response_headers_become_accepted(vendor: Vendor, provider: OpenAI
 
 
 @pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
-async def test_base_url_may_end_in_v1_or_not(vendor: Vendor, ending: str) -> None:
+async def test_base_url_may_end_in_v1_or_not(vendor: ScriptedVendor, ending: str) -> None:
     provider = OpenAICompatible(KEY, base_url=vendor.url + ending)
-    vendor.will(audio())
+    vendor.will(audio_response())
 
-    await heard(provider, say())
+    await collect_events(provider, speech_request())
     await provider.aclose()
 
     assert vendor.seen[0].target == "/v1/audio/speech"
@@ -72,26 +83,28 @@ async def test_base_url_may_end_in_v1_or_not(vendor: Vendor, ending: str) -> Non
     ],
 )
 async def test_error_responses_have_their_kind(
-    vendor: Vendor, provider: OpenAICompatible, status: int, code: str | None, kind: type[TTSError]
+    vendor: ScriptedVendor, provider: OpenAICompatible, status: int, code: str | None, kind: type[TTSError]
 ) -> None:
-    vendor.will(refusal(status, error_body(f"No, {KEY}.", type="t", code=code), retry_after_ms="1500"))
+    vendor.will(error_response(status, error_body(f"No, {KEY}.", type="t", code=code), retry_after_ms="1500"))
 
     with pytest.raises(TTSError) as refused:
-        await heard(provider, say())
+        await collect_events(provider, speech_request())
 
     assert type(refused.value) is kind
     assert (refused.value.provider, refused.value.retry_after) == ("openai", 1.5)
     assert KEY not in f"{refused.value} {vars(refused.value)}"
 
 
-async def test_success_in_json_or_empty_or_truncated_is_an_error(vendor: Vendor, provider: OpenAICompatible) -> None:
-    vendor.will(refusal(200, {"audio": None}))
-    vendor.will(audio(b""))
-    vendor.will(chunked(b"one", end=False), Then.CLOSE)
+async def test_success_in_json_or_empty_or_truncated_is_an_error(
+    vendor: ScriptedVendor, provider: OpenAICompatible
+) -> None:
+    vendor.will(error_response(200, {"audio": None}))
+    vendor.will(audio_response(b""))
+    vendor.will(chunked_response(b"one", end=False), ConnectionAction.CLOSE)
 
     for kind in (speech.TTSNotAudioError, speech.TTSEmptyAudioError, speech.TTSCutError):
         with pytest.raises(kind):
-            await heard(provider, say())
+            await collect_events(provider, speech_request())
 
 
 class TestOffer:
@@ -108,42 +121,42 @@ class TestOffer:
         ],
     )
     async def test_offer_has_the_requested_format_only_where_it_is_known(
-        self, vendor: Vendor, formats: dict[str, str] | None, asked: str, offered: str, sent: str
+        self, vendor: ScriptedVendor, formats: dict[str, str] | None, asked: str, offered: str, sent: str
     ) -> None:
         provider = OpenAICompatible(KEY, base_url=vendor.url, formats=formats)
-        vendor.will(audio())
+        vendor.will(audio_response())
 
-        await heard(provider, say(format=asked))
+        await collect_events(provider, speech_request(format=asked))
         await provider.aclose()
 
-        assert provider.offer(say(format=asked)).format.name == offered
+        assert provider.offer(speech_request(format=asked)).format.name == offered
         assert vendor.seen[0].json["response_format"] == sent
 
     def test_unknown_model_becomes_the_configured_one(self) -> None:
         genuine = OpenAICompatible(KEY)
         other = OpenAICompatible(KEY, base_url="http://kokoro:8880/v1", model="kokoro")
 
-        assert genuine.offer(say(model="tts-1-hd")).model == "tts-1-hd"
-        assert genuine.offer(say(model="eleven_v3")).model == "gpt-4o-mini-tts"
-        assert other.offer(say(model="tts-1-hd")).model == "kokoro"
-        assert other.offer(say()).model == "kokoro"
+        assert genuine.offer(speech_request(model="tts-1-hd")).model == "tts-1-hd"
+        assert genuine.offer(speech_request(model="eleven_v3")).model == "gpt-4o-mini-tts"
+        assert other.offer(speech_request(model="tts-1-hd")).model == "kokoro"
+        assert other.offer(speech_request()).model == "kokoro"
 
     def test_voices_come_from_the_map_then_from_the_request(self) -> None:
         provider = OpenAICompatible(KEY, voices={"narrator": "onyx"})
 
-        assert provider.offer(say(voice="narrator")).voice == "onyx"
-        assert provider.offer(say()).voice == "alloy"
-        assert provider.offer(say(voice="nova", unknown_voice="passthrough")).voice == "nova"
-        assert not provider.offer(say(voice="nova")).knows_voice
+        assert provider.offer(speech_request(voice="narrator")).voice == "onyx"
+        assert provider.offer(speech_request()).voice == "alloy"
+        assert provider.offer(speech_request(voice="nova", unknown_voice="passthrough")).voice == "nova"
+        assert not provider.offer(speech_request(voice="nova")).knows_voice
 
     def test_voice_passes_through_in_its_own_dialect_only(self) -> None:
         at_the_door = {"voice": "nova", "unknown_voice": "passthrough"}
-        assert OpenAICompatible(KEY).offer(say(**at_the_door, dialect="openai")).voice == "nova"
-        assert OpenAICompatible(KEY).offer(say(**at_the_door, dialect="elevenlabs")).voice == "alloy"
+        assert OpenAICompatible(KEY).offer(speech_request(**at_the_door, dialect="openai")).voice == "nova"
+        assert OpenAICompatible(KEY).offer(speech_request(**at_the_door, dialect="elevenlabs")).voice == "alloy"
 
     def test_text_may_have_4096_characters(self) -> None:
-        assert OpenAICompatible(KEY).offer(say()).max_characters == 4096
-        assert OpenAICompatible(KEY, max_characters=500).offer(say()).max_characters == 500
+        assert OpenAICompatible(KEY).offer(speech_request()).max_characters == 4096
+        assert OpenAICompatible(KEY, max_characters=500).offer(speech_request()).max_characters == 500
 
 
 class TestSettings:
@@ -153,12 +166,14 @@ class TestSettings:
         with pytest.raises(TTSConfigurationError, match="OPENAI_API_KEY"):
             OpenAICompatible()
 
-    async def test_another_server_may_need_no_key(self, vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_another_server_may_need_no_key(
+        self, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)
         provider = OpenAICompatible(base_url=vendor.url)
-        vendor.will(audio())
+        vendor.will(audio_response())
 
-        await heard(provider, say())
+        await collect_events(provider, speech_request())
         await provider.aclose()
 
         assert "authorization" not in vendor.seen[0].headers

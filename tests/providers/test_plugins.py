@@ -11,7 +11,7 @@ from steadyvoice.providers.base import Accepted
 from steadyvoice.providers.elevenlabs import ElevenLabs
 from steadyvoice.providers.plugins import installed_kinds, load_kind
 from steadyvoice.speech.errors import TTSConfigurationError
-from tests.providers.scripted_vendor import heard, say
+from tests.providers.scripted_vendor import collect_events, speech_request
 
 PARROT = '''
 from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
@@ -64,7 +64,7 @@ async def test_plugin_provider_is_loaded_by_its_kind(install: Install) -> None:
     install("parrot_of_tests", PARROT, parrot="Parrot")
 
     provider = load_kind("parrot")(name="pet")
-    result = await heard(provider, say("Hello"))
+    result = await collect_events(provider, speech_request("Hello"))
 
     assert provider.name == "pet"
     assert (result.accepted, result.data) == ([Accepted()], b"Hello")

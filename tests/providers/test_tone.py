@@ -9,11 +9,11 @@ import pytest
 from steadyvoice.audio.word_tones import words_in
 from steadyvoice.providers.tone import Tone
 from steadyvoice.speech.format import AudioFormat
-from tests.providers.synthesis import asking, listen
+from tests.providers.synthesis import pcm_request, synthesize
 
 
 async def test_tones_carry_every_word() -> None:
-    heard = await listen(Tone(), "Still here, friend.")
+    heard = await synthesize(Tone(), "Still here, friend.")
 
     assert words_in(heard.samples.tobytes(), "pcm_24000") == ["Still", "here,", "friend."]
     assert heard.alignment.text == "Still here, friend."
@@ -31,7 +31,7 @@ async def test_tones_carry_every_word() -> None:
     ],
 )
 def test_tone_has_one_voice_and_substitutes_all_others(wishes: dict[str, Any], knows: bool) -> None:
-    offer = Tone().offer(asking("Hello", **wishes))
+    offer = Tone().offer(pcm_request("Hello", **wishes))
 
     assert (offer.voice, offer.knows_voice) == ("tone", knows)
 
@@ -46,22 +46,22 @@ def test_tone_has_one_voice_and_substitutes_all_others(wishes: dict[str, Any], k
     ],
 )
 async def test_tone_has_the_requested_sample_rate(asked: str, sent: str) -> None:
-    request = asking("Hi", format=AudioFormat.parse(asked))
+    request = pcm_request("Hi", format=AudioFormat.parse(asked))
     assert Tone().offer(request).format.name == sent
 
-    heard = await listen(Tone(), "Hi", format=AudioFormat.parse(asked))
+    heard = await synthesize(Tone(), "Hi", format=AudioFormat.parse(asked))
     assert heard.seconds == pytest.approx(heard.alignment.ends[-1], abs=0.001)
 
 
 async def test_seed_changes_the_bytes() -> None:
-    first, second, again = [(await listen(Tone(), "Hi", seed=seed)).samples for seed in (1, 2, 1)]
+    first, second, again = [(await synthesize(Tone(), "Hi", seed=seed)).samples for seed in (1, 2, 1)]
 
     assert first == again
     assert first != second
 
 
 async def test_tone_yields_to_the_event_loop_between_words() -> None:
-    request = asking("one two three four")
+    request = pcm_request("one two three four")
     spoken = 0
 
     async def speak() -> None:

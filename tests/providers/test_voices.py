@@ -21,7 +21,7 @@ ANNA, BERT = Voice("a", "en", "female", 200, -24.0), Voice("b", "en", "male", 15
 OTHERS = {"default": BERT, "anna": ANNA}
 
 
-def say(**wishes: Any) -> SpeechRequest:
+def request_for(**wishes: Any) -> SpeechRequest:
     return SpeechRequest("Hello", AudioFormat.parse("pcm_8000"), **{"voice": "narrator", "like": NARRATOR, **wishes})
 
 
@@ -70,7 +70,7 @@ def test_invalid_table_is_refused_by_its_path(voice: Any, complaint: str) -> Non
     ],
 )
 def test_voice_is_selected_by_map_dialect_and_similarity(wishes: dict[str, Any], speaker: Voice, known: bool) -> None:
-    choice = choose_voice(say(**wishes), OTHERS, "here", provider="main")
+    choice = choose_voice(request_for(**wishes), OTHERS, "here", provider="main")
 
     assert (choice.voice, choice.known) == (speaker, known)
 
@@ -82,12 +82,12 @@ def test_voice_is_selected_by_map_dialect_and_similarity(wishes: dict[str, Any],
 def test_requested_language_wins_over_the_voices_own(language: str | None, speaker: str) -> None:
     voices = {**OTHERS, "hans": Voice("h", "de", "male")}
 
-    assert choose_voice(say(language=language), voices, "here", provider="main").voice.id == speaker
+    assert choose_voice(request_for(language=language), voices, "here", provider="main").voice.id == speaker
 
 
 @given(st.floats(0.25, 4.0), st.floats(20, 1000), st.floats(20, 1000))
 def test_speed_is_matched_within_the_providers_range(speed: float, wanted: float, has: float) -> None:
-    request = say(speed=speed, like=replace(NARRATOR, rate=wanted))
+    request = request_for(speed=speed, like=replace(NARRATOR, rate=wanted))
 
     matched = matched_speed(Voice("x", rate=has), request, (0.7, 1.2))
 
@@ -102,7 +102,7 @@ def test_speed_is_matched_within_the_providers_range(speed: float, wanted: float
 
 @given(st.floats(-70, 0), st.floats(-70, 0))
 def test_loudness_is_matched_within_six_decibels(wanted: float, has: float) -> None:
-    gain = matched_gain(Voice("x", loudness=has), say(like=replace(NARRATOR, loudness=wanted)))
+    gain = matched_gain(Voice("x", loudness=has), request_for(like=replace(NARRATOR, loudness=wanted)))
 
     assert 0.5 <= gain <= 2.0
     if abs(wanted - has) <= 6:
@@ -113,12 +113,12 @@ def test_loudness_is_matched_within_six_decibels(wanted: float, has: float) -> N
     ("like", "voice"), [(None, ANNA), (Voice("x"), ANNA), (NARRATOR, Voice("x")), (NARRATOR, replace(NARRATOR, id="x"))]
 )
 def test_undeclared_or_equal_properties_are_not_matched(like: Voice | None, voice: Voice) -> None:
-    assert matched_speed(voice, say(like=like), (0.5, 2.0)) is None
-    assert matched_gain(voice, say(like=like)) == 1.0
+    assert matched_speed(voice, request_for(like=like), (0.5, 2.0)) is None
+    assert matched_gain(voice, request_for(like=like)) == 1.0
 
 
 def test_voice_without_speed_control_keeps_its_speed() -> None:
-    assert matched_speed(ANNA, say(), None) is None
+    assert matched_speed(ANNA, request_for(), None) is None
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_voice_without_speed_control_keeps_its_speed() -> None:
     [("eleven_flash_v2_5", 0.75), ("eleven_multilingual_v2", 0.75), ("eleven_v3", None), ("new", None)],
 )
 def test_elevenlabs_speed_is_matched_for_models_that_support_it(model: str, speed: float | None) -> None:
-    offer = ElevenLabs("sk_test", model=model, voices={"anna": ANNA}).offer(say())
+    offer = ElevenLabs("sk_test", model=model, voices={"anna": ANNA}).offer(request_for())
 
     assert (offer.voice, offer.speed) == ("a", speed)
     assert offer.gain == pytest.approx(10 ** (6 / 20))
@@ -135,19 +135,19 @@ def test_elevenlabs_speed_is_matched_for_models_that_support_it(model: str, spee
 
 @pytest.mark.parametrize(("dialect", "speed"), [("elevenlabs", None), ("openai", 0.75), (None, None)])
 def test_speed_in_elevenlabs_options_is_not_overridden(dialect: str | None, speed: float | None) -> None:
-    asked = say(options={"voice_settings": {"speed": 1.1}}, dialect=dialect)
+    asked = request_for(options={"voice_settings": {"speed": 1.1}}, dialect=dialect)
     assert ElevenLabs("sk_test", voices={"anna": ANNA}).offer(asked).speed == speed
 
 
 @pytest.mark.parametrize(("model", "speed"), [("tts-1", 0.75), ("kokoro", 0.75), ("gpt-4o-mini-tts-2025-12-15", None)])
 def test_openai_speed_is_matched_for_models_that_support_it(model: str, speed: float | None) -> None:
-    offer = OpenAICompatible("sk_test", model=model, voices={"anna": ANNA}).offer(say())
+    offer = OpenAICompatible("sk_test", model=model, voices={"anna": ANNA}).offer(request_for())
 
     assert (offer.voice, offer.speed) == ("a", speed)
     assert offer.gain == pytest.approx(10 ** (6 / 20))
 
 
 def test_provider_without_declared_voices_substitutes_its_default() -> None:
-    offer = ElevenLabs("sk_test", voices={"other": "o"}).offer(say())
+    offer = ElevenLabs("sk_test", voices={"other": "o"}).offer(request_for())
 
     assert (offer.voice, offer.knows_voice, offer.speed, offer.gain) == (VOICES["George"], False, None, 1.0)

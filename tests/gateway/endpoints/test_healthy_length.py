@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from steadyvoice import OpenAICompatible
-from tests.providers.scripted_vendor import chunked, vendor_on_a_socket
+from tests.providers.scripted_vendor import chunked_response, scripted_vendor
 
 from ..running_gateway import ELEVENLABS, OPENAI, elevenlabs_body, openai_body, running_gateway
 
@@ -37,9 +37,9 @@ def tone(length: float) -> bytes:
     ids=["Chinese", "numbers and markup"],
 )
 async def test_a_whole_answer_reaches_the_client(texts: list[str], door: str, on_midstream: Any) -> None:
-    async with vendor_on_a_socket() as vendor:
+    async with scripted_vendor() as vendor:
         for text in texts:
-            vendor.will(chunked(tone(seconds(text)), content_type="audio/pcm"))
+            vendor.will(chunked_response(tone(seconds(text)), content_type="audio/pcm"))
         one = OpenAICompatible("sk_any", name="openai", base_url=vendor.url)
         async with running_gateway(one, on_midstream=on_midstream) as at:
             for text in texts:
@@ -57,8 +57,8 @@ async def test_a_whole_answer_reaches_the_client(texts: list[str], door: str, on
 
 @pytest.mark.parametrize("door", [OPENAI, f"{ELEVENLABS}/stream?output_format=pcm_24000"])
 async def test_half_an_answer_that_has_been_passed_on_ends_with_an_error(door: str) -> None:
-    async with vendor_on_a_socket() as vendor:
-        vendor.will(chunked(tone(seconds(ENGLISH) / 2), content_type="audio/pcm"))
+    async with scripted_vendor() as vendor:
+        vendor.will(chunked_response(tone(seconds(ENGLISH) / 2), content_type="audio/pcm"))
         one = OpenAICompatible("sk_any", name="openai", base_url=vendor.url)
         async with running_gateway(one, on_midstream="error") as at:
             body = openai_body(ENGLISH, response_format="pcm") if door == OPENAI else elevenlabs_body(ENGLISH)

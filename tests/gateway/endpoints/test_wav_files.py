@@ -17,20 +17,20 @@ from steadyvoice.audio.conversion import convert
 from steadyvoice.gateway.server import Gateway
 from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.speech.format import AudioFormat
-from tests.audio.wav_files import Parsed, chunk, form, pcm, samples, strictly, wav
-from tests.providers.scripted_vendor import Vendor, chunked, vendor_on_a_socket
+from tests.audio.wav_files import ParsedWav, chunk, fmt, parse_strictly, pcm, samples, wav
+from tests.providers.scripted_vendor import ScriptedVendor, chunked_response, scripted_vendor
 
 PCM = pcm()
 FILES = {
-    "sizes of 0xFFFFFFFF": wav(form(), chunk(b"data", PCM, size=0xFFFFFFFF), size=0xFFFFFFFF),
-    "two files": wav(form(), chunk(b"data", PCM[:8_000])) + wav(form(), chunk(b"data", PCM[8_000:])),
-    "floats": wav(form((3, 32)), chunk(b"data", samples((3, 32)), size=0)),
+    "sizes of 0xFFFFFFFF": wav(fmt(), chunk(b"data", PCM, size=0xFFFFFFFF), size=0xFFFFFFFF),
+    "two files": wav(fmt(), chunk(b"data", PCM[:8_000])) + wav(fmt(), chunk(b"data", PCM[8_000:])),
+    "floats": wav(fmt((3, 32)), chunk(b"data", samples((3, 32)), size=0)),
 }
-SPOKEN = Parsed(1, 1, 24_000, 16, PCM)
+SPOKEN = ParsedWav(1, 1, 24_000, 16, PCM)
 WHOLE = "/v1/text-to-speech/alloy?output_format=wav_24000"
 
 
-async def answered(vendor: Vendor, path: str, document: dict[str, Any], **settings: Any) -> tuple[Any, bytes]:
+async def answered(vendor: ScriptedVendor, path: str, document: dict[str, Any], **settings: Any) -> tuple[Any, bytes]:
     provider = OpenAICompatible("sk-test", base_url=vendor.url)
     service = AsyncTTSService([provider], muted=False, **settings)
     async with (
@@ -46,37 +46,37 @@ async def answered(vendor: Vendor, path: str, document: dict[str, Any], **settin
 @pytest.mark.parametrize("how", FILES)
 @pytest.mark.parametrize("on_midstream", ["error", "resume"])
 async def test_wav_at_each_endpoint(how: str, on_midstream: str) -> None:
-    async with vendor_on_a_socket() as vendor:
+    async with scripted_vendor() as vendor:
         for _ in range(3):
-            vendor.will(chunked(FILES[how][:5_000], FILES[how][5_000:], content_type="audio/wav"))
+            vendor.will(chunked_response(FILES[how][:5_000], FILES[how][5_000:], content_type="audio/wav"))
 
         headers, audio = await answered(vendor, WHOLE, {"text": "Hello"}, on_midstream=on_midstream)
-        assert strictly(audio) == SPOKEN
+        assert parse_strictly(audio) == SPOKEN
         assert int(headers["content-length"]) == len(audio)
 
         timed = "/v1/text-to-speech/alloy/with-timestamps?output_format=wav_24000"
         _, body = await answered(vendor, timed, {"text": "Hello"}, on_midstream=on_midstream)
         encoded = body.partition(b'"audio_base64":"')[2].partition(b'"')[0]
-        assert strictly(b64decode(encoded)) == SPOKEN
+        assert parse_strictly(b64decode(encoded)) == SPOKEN
 
         document = {"model": "tts-1", "input": "Hello", "voice": "alloy", "response_format": "wav"}
         headers, audio = await answered(vendor, "/v1/audio/speech", document, on_midstream=on_midstream)
-        assert strictly(audio, open_end="content-length" not in headers) == SPOKEN
+        assert parse_strictly(audio, open_end="content-length" not in headers) == SPOKEN
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
 async def test_file_that_the_command_writes_has_its_true_length(tmp_path: Path, name: str) -> None:
-    async with vendor_on_a_socket() as vendor:
+    async with scripted_vendor() as vendor:
         kind = name.partition(".")[2]
         flac = convert(PCM, AudioFormat.parse("pcm_24000"), AudioFormat.parse("flac_24000"))
         body = FILES["two files"] if kind == "wav" else flac + flac
-        vendor.will(chunked(body, content_type=f"audio/{kind}"))
+        vendor.will(chunked_response(body, content_type=f"audio/{kind}"))
         (tmp_path / "c.toml").write_text(f'[[providers]]\nkind = "openai"\nbase_url = "{vendor.url}"\n')
         command = [sys.executable, "-m", "steadyvoice", "say", "Hello", "-o", name, "--config", "c.toml"]
         ended = await asyncio.to_thread(subprocess.run, command, cwd=tmp_path, capture_output=True, timeout=50)
         assert ended.returncode == 0, ended.stderr.decode()
     audio = (tmp_path / name).read_bytes()
     if kind == "wav":
-        assert strictly(audio) == SPOKEN
+        assert parse_strictly(audio) == SPOKEN
     else:
         assert int.from_bytes(audio[18:26], "big") & 0xF_FFFF_FFFF == len(PCM)  # twice as many samples of two bytes

@@ -53,7 +53,7 @@ open(farewell, "wb").close()
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes")
 
 
-class Stage:
+class ProcessWithFakeChild:
     """A process of misbehaving children, word of when one hangs, and a way to end it."""
 
     def __init__(self, folder: Path) -> None:
@@ -83,30 +83,30 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    stage = Stage(tmp_path)
+async def stage(tmp_path: Path) -> AsyncIterator[ProcessWithFakeChild]:
+    stage = ProcessWithFakeChild(tmp_path)
     yield stage
     await stage.process.aclose()
 
 
-async def test_job_returns_its_audio(stage: Stage) -> None:
+async def test_job_returns_its_audio(stage: ProcessWithFakeChild) -> None:
     assert (await stage.process.speak(HELLO)).samples == b"hello"
 
 
-async def test_child_that_dies_raises_with_its_last_line(stage: Stage) -> None:
+async def test_child_that_dies_raises_with_its_last_line(stage: ProcessWithFakeChild) -> None:
     with pytest.raises(
         TTSLocalCrashError, match=re.escape("espeak: child process died (exit status 1: out of breath)")
     ):
         await stage.process.speak(DIE)
 
 
-async def test_incomplete_reply_is_an_error(stage: Stage) -> None:
+async def test_incomplete_reply_is_an_error(stage: ProcessWithFakeChild) -> None:
     with pytest.raises(TTSLocalCrashError, match="SIGKILL"):
         await stage.process.speak(DIE_HALFWAY)
 
 
 @pytest.mark.parametrize("passage", [DIE, DIE_HALFWAY, UNKNOWN])
-async def test_failed_job_leaves_no_garbage(stage: Stage, passage: EspeakRequest) -> None:
+async def test_failed_job_leaves_no_garbage(stage: ProcessWithFakeChild, passage: EspeakRequest) -> None:
     async def failed() -> weakref.ref[EspeakJob]:
         turn = stage.process.submit(passage)
         try:
@@ -124,7 +124,7 @@ async def test_failed_job_leaves_no_garbage(stage: Stage, passage: EspeakRequest
         gc.enable()
 
 
-async def test_abandoned_job_leaves_no_garbage(stage: Stage) -> None:
+async def test_abandoned_job_leaves_no_garbage(stage: ProcessWithFakeChild) -> None:
     gc.disable()
     try:
         stuck = stage.process.submit(HANG)
@@ -138,7 +138,7 @@ async def test_abandoned_job_leaves_no_garbage(stage: Stage) -> None:
         gc.enable()
 
 
-async def test_queue_reports_waiting_jobs_and_their_start(stage: Stage) -> None:
+async def test_queue_reports_waiting_jobs_and_their_start(stage: ProcessWithFakeChild) -> None:
     first = stage.process.submit(HANG)
     await stage.somebody_hangs()
     second, third = stage.process.submit(HELLO), stage.process.submit(HELLO)
@@ -155,7 +155,7 @@ async def test_queue_reports_waiting_jobs_and_their_start(stage: Stage) -> None:
     assert not stage.process.submit(HELLO).waits, "nobody is counted twice"
 
 
-async def test_dropped_job_counts_as_started(stage: Stage) -> None:
+async def test_dropped_job_counts_as_started(stage: ProcessWithFakeChild) -> None:
     stage.process.submit(HANG)
     await stage.somebody_hangs()
     waiting = stage.process.submit(HELLO)
@@ -165,7 +165,7 @@ async def test_dropped_job_counts_as_started(stage: Stage) -> None:
     await stage.release()
 
 
-async def test_job_after_a_crash_gets_a_new_child(stage: Stage) -> None:
+async def test_job_after_a_crash_gets_a_new_child(stage: ProcessWithFakeChild) -> None:
     died, spoken = await asyncio.gather(stage.process.speak(DIE), stage.process.speak(HELLO), return_exceptions=True)
 
     assert isinstance(died, TTSLocalCrashError)
@@ -173,7 +173,7 @@ async def test_job_after_a_crash_gets_a_new_child(stage: Stage) -> None:
     assert spoken.samples == b"hello"
 
 
-async def test_unknown_voice_is_not_a_crash(stage: Stage) -> None:
+async def test_unknown_voice_is_not_a_crash(stage: ProcessWithFakeChild) -> None:
     await stage.process.speak(HELLO)
     child = stage.process.process_id
     with pytest.raises(TTSVoiceUnknownError, match="espeak has no voice 'nobody'"):
@@ -183,7 +183,7 @@ async def test_unknown_voice_is_not_a_crash(stage: Stage) -> None:
     assert stage.process.process_id == child
 
 
-async def test_abandoning_a_stuck_job_frees_the_queue(stage: Stage) -> None:
+async def test_abandoning_a_stuck_job_frees_the_queue(stage: ProcessWithFakeChild) -> None:
     stuck = asyncio.create_task(stage.process.speak(HANG))
     await stage.somebody_hangs()
     waiting = asyncio.create_task(stage.process.speak(HELLO))
@@ -194,7 +194,7 @@ async def test_abandoning_a_stuck_job_frees_the_queue(stage: Stage) -> None:
         await stuck
 
 
-async def test_abandoning_a_queued_job_affects_no_other(stage: Stage) -> None:
+async def test_abandoning_a_queued_job_affects_no_other(stage: ProcessWithFakeChild) -> None:
     slow = asyncio.create_task(stage.process.speak(HANG))
     await stage.somebody_hangs()
     impatient = asyncio.create_task(stage.process.speak(DIE))
@@ -208,7 +208,7 @@ async def test_abandoning_a_queued_job_affects_no_other(stage: Stage) -> None:
     assert (await stage.process.speak(HELLO)).samples == b"hello"  # and not the death of DIE
 
 
-class SlowToDie(subprocess.Popen[bytes]):
+class ChildThatDiesSlowly(subprocess.Popen[bytes]):
     """A child that still looks alive after it was killed, as any does for a moment, and that tells of its last word."""
 
     def __init__(self, folder: Path, last_word: Callable[[], object]) -> None:
@@ -216,7 +216,7 @@ class SlowToDie(subprocess.Popen[bytes]):
         pipe = subprocess.PIPE
         super().__init__(command, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
         assert self.stdout
-        self.stdout = cast("IO[bytes]", Told(self.stdout, last_word))
+        self.stdout = cast("IO[bytes]", ObservedPipe(self.stdout, last_word))
         self.killed = False
 
     def kill(self) -> None:
@@ -228,7 +228,7 @@ class SlowToDie(subprocess.Popen[bytes]):
         return None if self.killed else super().poll()
 
 
-class Told:
+class ObservedPipe:
     """A pipe that tells when "hello" has come out of it."""
 
     def __init__(self, pipe: IO[bytes], last_word: Callable[[], object]) -> None:
@@ -252,7 +252,7 @@ async def test_abandoning_a_job_as_it_ends_does_not_fail_the_next(tmp_path: Path
         if given_up:
             given_up.pop().abandon()
 
-    process = EspeakProcess(lambda: SlowToDie(tmp_path, give_up), name="espeak")
+    process = EspeakProcess(lambda: ChildThatDiesSlowly(tmp_path, give_up), name="espeak")
     given_up.append(process.submit(HELLO))
     entered.set()
 
@@ -260,7 +260,7 @@ async def test_abandoning_a_job_as_it_ends_does_not_fail_the_next(tmp_path: Path
     await process.aclose()
 
 
-async def test_abandoning_a_job_while_the_child_starts_keeps_the_child(stage: Stage) -> None:
+async def test_abandoning_a_job_while_the_child_starts_keeps_the_child(stage: ProcessWithFakeChild) -> None:
     stage.curtain.clear()
     early = asyncio.create_task(stage.process.speak(HANG))
     await asyncio.to_thread(stage.starting.wait)
@@ -273,14 +273,14 @@ async def test_abandoning_a_job_while_the_child_starts_keeps_the_child(stage: St
         assert (await stage.process.speak(HELLO)).samples == b"hello"
 
 
-async def test_idle_child_exits_normally(stage: Stage) -> None:
+async def test_idle_child_exits_normally(stage: ProcessWithFakeChild) -> None:
     await stage.process.speak(HELLO)
     await stage.process.aclose()
 
     assert stage.said_farewell
 
 
-async def test_ctrl_c_at_the_terminal_does_not_reach_the_child(stage: Stage) -> None:
+async def test_ctrl_c_at_the_terminal_does_not_reach_the_child(stage: ProcessWithFakeChild) -> None:
     await stage.process.speak(HELLO)
     child = stage.process.process_id
 
@@ -288,7 +288,7 @@ async def test_ctrl_c_at_the_terminal_does_not_reach_the_child(stage: Stage) -> 
     assert os.getpgid(child) != os.getpgid(0)
 
 
-async def test_closing_does_not_wait_for_a_stuck_child(stage: Stage) -> None:
+async def test_closing_does_not_wait_for_a_stuck_child(stage: ProcessWithFakeChild) -> None:
     stuck = asyncio.create_task(stage.process.speak(HANG))
     await stage.somebody_hangs()
     await stage.process.aclose()
@@ -298,7 +298,7 @@ async def test_closing_does_not_wait_for_a_stuck_child(stage: Stage) -> None:
     assert stage.process.process_id is None
 
 
-async def test_queued_jobs_are_answered_on_closing_and_leave_no_child(stage: Stage) -> None:
+async def test_queued_jobs_are_answered_on_closing_and_leave_no_child(stage: ProcessWithFakeChild) -> None:
     stuck = asyncio.create_task(stage.process.speak(HANG))
     await stage.somebody_hangs()
     waiting = asyncio.create_task(stage.process.speak(HELLO))

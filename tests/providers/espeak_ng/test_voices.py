@@ -13,7 +13,7 @@ from steadyvoice.providers.espeak import Espeak, is_installed
 from steadyvoice.providers.espeak_ng.voices import EspeakFiles, EspeakVoices, readable_scripts
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.voice import Voice
-from tests.providers.synthesis import asking, listen
+from tests.providers.synthesis import pcm_request, synthesize
 from tests.required_tools import require_tool
 
 require_tool(is_installed(), "espeakng-loader")
@@ -42,7 +42,7 @@ def espeak() -> Espeak:
     ],
 )
 def test_offer_names_the_voice(espeak: Espeak, wishes: dict[str, Any], voice: str, knows: bool) -> None:
-    offer = espeak.offer(asking("Hello", **wishes))
+    offer = espeak.offer(pcm_request("Hello", **wishes))
 
     assert (offer.voice, offer.knows_voice) == (voice, knows)
     assert offer.format == AudioFormat.parse("pcm_22050")
@@ -66,7 +66,7 @@ def test_offer_names_the_voice(espeak: Espeak, wishes: dict[str, Any], voice: st
     ],
 )
 def test_default_voice_speaks_the_language_of_the_request(espeak: Espeak, language: str, voice: str) -> None:
-    assert espeak.offer(asking("Hello", language=language)).voice == voice
+    assert espeak.offer(pcm_request("Hello", language=language)).voice == voice
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_default_voice_speaks_the_language_of_the_request(espeak: Espeak, langua
 def test_default_voice_reads_the_script_of_the_text(
     espeak: Espeak, text: str, language: str | None, voice: str
 ) -> None:
-    assert espeak.offer(asking(text, language=language)).voice == voice
+    assert espeak.offer(pcm_request(text, language=language)).voice == voice
 
 
 SAMPLES = {
@@ -122,7 +122,7 @@ async def test_readable_scripts_are_really_read() -> None:
     voices = ("am", "ar", "de", "el", "en-us", "he", "ja", "ka", "ky", "my", "sr", "te", "th")
     espeak = Espeak(voices={voice: voice for voice in voices})
     pairs = [(voice, script) for voice in voices for script in SAMPLES]
-    heard = await asyncio.gather(*(listen(espeak, SAMPLES[script], voice=voice) for voice, script in pairs))
+    heard = await asyncio.gather(*(synthesize(espeak, SAMPLES[script], voice=voice) for voice, script in pairs))
     await espeak.aclose()
 
     really = {pair for pair, one in zip(pairs, heard, strict=True) if one.seconds / len(SAMPLES[pair[1]]) < READ}
@@ -131,7 +131,7 @@ async def test_readable_scripts_are_really_read() -> None:
 
 async def test_chinese_is_read_by_its_own_voice_and_not_by_the_japanese() -> None:
     espeak = Espeak(voices={"cmn": "cmn", "ja": "ja"})
-    read, spelt = [await listen(espeak, "今天下雨我们回家", voice=voice) for voice in ("cmn", "ja")]
+    read, spelt = [await synthesize(espeak, "今天下雨我们回家", voice=voice) for voice in ("cmn", "ja")]
     await espeak.aclose()
 
     assert spelt.seconds > 2 * read.seconds
@@ -154,7 +154,7 @@ async def test_chinese_is_read_by_its_own_voice_and_not_by_the_japanese() -> Non
     ],
 )
 def test_substitute_matches_language_and_gender(like: Voice, language: str | None, voice: str) -> None:
-    offer = Espeak().offer(asking("Hello", voice="rachel", like=like, language=language))
+    offer = Espeak().offer(pcm_request("Hello", voice="rachel", like=like, language=language))
 
     assert (offer.voice, offer.knows_voice) == (voice, False)
 
@@ -164,7 +164,7 @@ def test_named_voice_is_preferred_to_an_equal_one() -> None:
     espeak = Espeak(voices={"anna": anna, "again": "de+f1"}, words_per_minute=160)
     like = Voice("x", "de", "female", 160, -17.0)
 
-    offer = espeak.offer(asking("Guten Tag", voice="rachel", like=like))
+    offer = espeak.offer(pcm_request("Guten Tag", voice="rachel", like=like))
     assert (offer.voice, offer.speed, round(offer.gain, 3)) == ("de+f4", None, 1.413)
     assert offer.declared == Voice("de+f4", "de", "female", 160, -20)
 
@@ -172,15 +172,15 @@ def test_named_voice_is_preferred_to_an_equal_one() -> None:
 def test_speed_is_matched_within_espeaks_range() -> None:
     like = Voice("x", "en", "male", 180)
 
-    assert Espeak(words_per_minute=200).offer(asking("Hi", voice="rachel", like=like)).speed == pytest.approx(0.75)
-    assert Espeak(words_per_minute=100).offer(asking("Hi", voice="rachel", like=like, speed=4.0)).speed == 4.0
-    assert Espeak().offer(asking("Hi", voice="rachel")).speed is None
+    assert Espeak(words_per_minute=200).offer(pcm_request("Hi", voice="rachel", like=like)).speed == pytest.approx(0.75)
+    assert Espeak(words_per_minute=100).offer(pcm_request("Hi", voice="rachel", like=like, speed=4.0)).speed == 4.0
+    assert Espeak().offer(pcm_request("Hi", voice="rachel")).speed is None
 
 
 async def test_declared_rate_and_loudness_match_measurements() -> None:
     espeak = Espeak()
     text = "The rainbow is a division of white light into many beautiful colors. Sunlight strikes raindrops in the air."
-    offer, heard = espeak.offer(asking(text)), await listen(espeak, text)
+    offer, heard = espeak.offer(pcm_request(text)), await synthesize(espeak, text)
     await espeak.aclose()
 
     assert offer.declared is not None
@@ -192,19 +192,19 @@ async def test_declared_rate_and_loudness_match_measurements() -> None:
 def test_named_variant_has_no_gender() -> None:
     assert Espeak(voices={"a": "en-us+Alicia"}).voices["a"].gender is None
     alicia = Espeak(voices={"default": "en-us+Alicia"})
-    assert alicia.offer(asking("Hi", voice="rachel", like=Voice("x", gender="male"))).voice == "en-us+Alicia"
+    assert alicia.offer(pcm_request("Hi", voice="rachel", like=Voice("x", gender="male"))).voice == "en-us+Alicia"
     assert Espeak(voices={"m": "de+m2"}).voices["m"].gender == "male"
 
 
 def test_variant_is_kept_when_the_language_changes() -> None:
     espeak = Espeak(voices={"default": "en-us+f3"})
 
-    assert espeak.offer(asking("Guten Tag", language="de")).voice == "de+f3"
+    assert espeak.offer(pcm_request("Guten Tag", language="de")).voice == "de+f3"
 
 
 async def test_another_language_sounds_different(espeak: Espeak) -> None:
-    english = await listen(espeak, "777", voice="default")
-    german = await listen(espeak, "777", voice="erzähler")
+    english = await synthesize(espeak, "777", voice="default")
+    german = await synthesize(espeak, "777", voice="erzähler")
     await espeak.aclose()
 
     assert abs(english.seconds - german.seconds) > 0.05
@@ -215,7 +215,7 @@ async def test_every_known_voice_speaks() -> None:
     assert files is not None
     espeak = Espeak(voices={voice: voice for voice in EspeakVoices.read(files.data).ids})
     names = sorted(EspeakVoices.read(files.data).ids)
-    heard = await asyncio.gather(*(listen(espeak, "Hello 1 2 3", voice=name) for name in names))
+    heard = await asyncio.gather(*(synthesize(espeak, "Hello 1 2 3", voice=name) for name in names))
     await espeak.aclose()
 
     assert len(names) > 120

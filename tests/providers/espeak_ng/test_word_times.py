@@ -10,12 +10,12 @@ from steadyvoice.providers.espeak_ng.process import EspeakSpeech
 RATE = 22_050
 
 
-def spoken(seconds: float, *words: tuple[int, float]) -> EspeakSpeech:
+def speech_with_words(seconds: float, *words: tuple[int, float]) -> EspeakSpeech:
     return EspeakSpeech(bytes(2 * round(seconds * RATE)), words)
 
 
 def test_time_of_a_word_is_shared_by_its_characters_and_those_behind() -> None:
-    alignment = character_times("ab cd", spoken(2.0, (0, 0.0), (3, 1.5)))
+    alignment = character_times("ab cd", speech_with_words(2.0, (0, 0.0), (3, 1.5)))
 
     assert alignment.starts == pytest.approx((0.0, 0.5, 1.0, 1.5, 1.75))
     assert alignment.ends == pytest.approx((0.5, 1.0, 1.5, 1.75, 2.0))
@@ -23,13 +23,13 @@ def test_time_of_a_word_is_shared_by_its_characters_and_those_behind() -> None:
 
 
 def test_characters_before_the_first_word_take_the_time_before_it() -> None:
-    assert character_times("“a", spoken(1.0, (1, 0.25))).starts == pytest.approx((0.0, 0.25))
+    assert character_times("“a", speech_with_words(1.0, (1, 0.25))).starts == pytest.approx((0.0, 0.25))
 
 
 def test_word_reported_twice_counts_once() -> None:
-    once = character_times("12 ab", spoken(2.0, (0, 0.0), (3, 1.5)))
+    once = character_times("12 ab", speech_with_words(2.0, (0, 0.0), (3, 1.5)))
 
-    assert character_times("12 ab", spoken(2.0, (0, 0.0), (0, 0.4), (0, 0.8), (3, 1.5))) == once
+    assert character_times("12 ab", speech_with_words(2.0, (0, 0.0), (0, 0.4), (0, 0.8), (3, 1.5))) == once
 
 
 events = st.lists(st.tuples(st.integers(0, 60), st.floats(0, 8)), max_size=20)
@@ -37,7 +37,7 @@ events = st.lists(st.tuples(st.integers(0, 60), st.floats(0, 8)), max_size=20)
 
 @given(st.text(max_size=50), st.floats(0.01, 5), events)
 def test_times_rise_without_a_gap_for_any_report(text: str, seconds: float, words: list[tuple[int, float]]) -> None:
-    said = spoken(seconds, *words)
+    said = speech_with_words(seconds, *words)
     alignment = character_times(text, said)
 
     assert alignment.text == text
@@ -52,7 +52,7 @@ def test_times_rise_without_a_gap_for_any_report(text: str, seconds: float, word
 def test_chunks_of_a_second_lose_nothing(
     text: str, seconds: float, words: list[tuple[int, float]], offset: float
 ) -> None:
-    said = spoken(seconds, *words)
+    said = speech_with_words(seconds, *words)
     pieces = list(audio_chunks(text, said, offset))
 
     assert b"".join(piece.data for piece in pieces) == said.samples

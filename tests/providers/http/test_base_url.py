@@ -9,7 +9,7 @@ import pytest
 from steadyvoice import ElevenLabs, OpenAICompatible
 from steadyvoice.service.config_file import load_arguments
 from steadyvoice.speech.errors import TTSConfigurationError
-from tests.providers.scripted_vendor import Vendor, audio, heard, say
+from tests.providers.scripted_vendor import ScriptedVendor, audio_response, collect_events, speech_request
 
 KEY = "sk_0123456789"
 
@@ -21,11 +21,11 @@ KEY = "sk_0123456789"
      "/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream"],
 )  # fmt: skip
 @pytest.mark.parametrize("below", ["", "/elevenlabs", "/api/v3x"])
-async def test_elevenlabs_endpoint_paths_are_removed(vendor: Vendor, below: str, ending: str) -> None:
+async def test_elevenlabs_endpoint_paths_are_removed(vendor: ScriptedVendor, below: str, ending: str) -> None:
     provider = ElevenLabs(KEY, base_url=vendor.url + below + ending)
-    vendor.will(audio())
+    vendor.will(audio_response())
 
-    await heard(provider, say())
+    await collect_events(provider, speech_request())
     await provider.aclose()
 
     assert vendor.seen[0].target.startswith(f"{below}/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream")
@@ -49,11 +49,11 @@ async def test_elevenlabs_endpoint_paths_are_removed(vendor: Vendor, below: str,
         ("/api/v3/audio/speech", "/api/v3/audio/speech"),
     ],
 )
-async def test_openai_base_url_is_read_as_by_its_own_client(vendor: Vendor, path: str, asked: str) -> None:
+async def test_openai_base_url_is_read_as_by_its_own_client(vendor: ScriptedVendor, path: str, asked: str) -> None:
     provider = OpenAICompatible(KEY, base_url=vendor.url + path)
-    vendor.will(audio())
+    vendor.will(audio_response())
 
-    await heard(provider, say())
+    await collect_events(provider, speech_request())
     await provider.aclose()
 
     assert vendor.seen[0].target == asked

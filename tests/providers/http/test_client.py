@@ -17,26 +17,34 @@ from steadyvoice.providers.http.client import HTTPClient, PreparedHTTPRequest
 from steadyvoice.providers.http.connection import READ_BUFFER
 from steadyvoice.speech import errors as speech
 from steadyvoice.wire.elevenlabs.errors import error_body
-from tests.providers.conftest import refused
-from tests.providers.scripted_vendor import Then, Vendor, answer, audio, chunked, refusal, served
+from tests.providers.conftest import parse_vendor_error
+from tests.providers.scripted_vendor import (
+    ConnectionAction,
+    ScriptedVendor,
+    audio_response,
+    chunked_response,
+    error_response,
+    http_response,
+    tcp_server,
+)
 
 
-def ready(client: HTTPClient) -> PreparedHTTPRequest:
+def prepared_request(client: HTTPClient) -> PreparedHTTPRequest:
     return client.prepare("/speak", {}, text="text", accepted=lambda _: Accepted())
 
 
 async def read(client: HTTPClient, *, connection_timeout: float = 5.0) -> bytes:
     body = b""
-    with closing(await ready(client).send("Hi", connection_timeout=connection_timeout)) as reply:
+    with closing(await prepared_request(client).send("Hi", connection_timeout=connection_timeout)) as reply:
         while data := await reply.read():
             body += data
     return body
 
 
-async def test_connection_is_reused_for_the_next_request(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(chunked(b"one"))
-    vendor.will(refusal(500, error_body("internal_server_error", "")))
-    vendor.will(audio(b"three"))
+async def test_connection_is_reused_for_the_next_request(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(chunked_response(b"one"))
+    vendor.will(error_response(500, error_body("internal_server_error", "")))
+    vendor.will(audio_response(b"three"))
 
     assert await read(client) == b"one"
     with pytest.raises(speech.TTSServerError):
@@ -46,14 +54,14 @@ async def test_connection_is_reused_for_the_next_request(vendor: Vendor, client:
     assert vendor.connections == 1
 
 
-async def test_compressed_body_is_decompressed(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(audio(gzip.compress(b"speech" * 100), content_encoding="gzip"))
+async def test_compressed_body_is_decompressed(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(audio_response(gzip.compress(b"speech" * 100), content_encoding="gzip"))
 
     assert await read(client) == b"speech" * 100
 
 
-async def test_body_falsely_declared_as_compressed_is_an_error(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(audio(b"speech" * 100, content_encoding="gzip"))
+async def test_body_falsely_declared_as_compressed_is_an_error(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(audio_response(b"speech" * 100, content_encoding="gzip"))
 
     with pytest.raises(speech.TTSCutError):
         await read(client)
@@ -62,15 +70,15 @@ async def test_body_falsely_declared_as_compressed_is_an_error(vendor: Vendor, c
 @pytest.mark.parametrize(
     "answered",
     [
-        (chunked(b"one", end=False), Then.CLOSE),
-        (chunked(b"one", end=False), Then.RESET),
-        (audio(b"one", content_length="100"), Then.CLOSE),
-        (audio(b"one", content_length="100"), Then.RESET),
+        (chunked_response(b"one", end=False), ConnectionAction.CLOSE),
+        (chunked_response(b"one", end=False), ConnectionAction.RESET),
+        (audio_response(b"one", content_length="100"), ConnectionAction.CLOSE),
+        (audio_response(b"one", content_length="100"), ConnectionAction.RESET),
     ],
     ids=["no last chunk", "reset between chunks", "short of its length", "reset"],
 )
 async def test_truncated_body_is_an_error_that_may_have_been_billed(
-    vendor: Vendor, client: HTTPClient, answered: tuple[bytes | Then, ...]
+    vendor: ScriptedVendor, client: HTTPClient, answered: tuple[bytes | ConnectionAction, ...]
 ) -> None:
     vendor.will(*answered)
 
@@ -81,16 +89,16 @@ async def test_truncated_body_is_an_error_that_may_have_been_billed(
     assert cut.value.meaning.billed is not speech.TTSConnectError("").meaning.billed
 
 
-async def test_truncated_error_body_keeps_its_status(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(answer(503, b'{"detail"', content_length="900"), Then.CLOSE)
+async def test_truncated_error_body_keeps_its_status(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(http_response(503, b'{"detail"', content_length="900"), ConnectionAction.CLOSE)
 
     with pytest.raises(speech.TTSServerError, match="503"):
         await read(client)
 
 
-async def test_error_without_its_body_keeps_its_status(vendor: Vendor) -> None:
-    client = HTTPClient("vendor", vendor.url, refused, headers={}, error_body_timeout=0.01)
-    vendor.will(answer(429, content_length="900", retry_after="3"), Then.HANG)
+async def test_error_without_its_body_keeps_its_status(vendor: ScriptedVendor) -> None:
+    client = HTTPClient("vendor", vendor.url, parse_vendor_error, headers={}, error_body_timeout=0.01)
+    vendor.will(http_response(429, content_length="900", retry_after="3"), ConnectionAction.HANG)
 
     with pytest.raises(speech.TTSBusyError) as busy:
         await read(client)
@@ -100,11 +108,13 @@ async def test_error_without_its_body_keeps_its_status(vendor: Vendor) -> None:
     await client.aclose()
 
 
-@pytest.mark.parametrize("ending", [Then.CLOSE, Then.RESET])
-async def test_idle_connection_closed_by_the_vendor_is_stale(vendor: Vendor, client: HTTPClient, ending: Then) -> None:
-    vendor.will(audio(b"one"))
+@pytest.mark.parametrize("ending", [ConnectionAction.CLOSE, ConnectionAction.RESET])
+async def test_idle_connection_closed_by_the_vendor_is_stale(
+    vendor: ScriptedVendor, client: HTTPClient, ending: ConnectionAction
+) -> None:
+    vendor.will(audio_response(b"one"))
     vendor.will(ending)
-    vendor.will(audio(b"two"))
+    vendor.will(audio_response(b"two"))
 
     assert await read(client) == b"one"
     with pytest.raises(speech.TTSStaleConnectionError, match=r"without a response: \S+ ?\S") as stale:
@@ -114,8 +124,8 @@ async def test_idle_connection_closed_by_the_vendor_is_stale(vendor: Vendor, cli
     assert await read(client) == b"two"
 
 
-async def test_garbage_on_an_idle_connection_is_not_stale(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(audio(b"one"))
+async def test_garbage_on_an_idle_connection_is_not_stale(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(audio_response(b"one"))
     vendor.will(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
 
     await read(client)
@@ -123,10 +133,10 @@ async def test_garbage_on_an_idle_connection_is_not_stale(vendor: Vendor, client
         await read(client)
 
 
-async def test_idle_connection_that_breaks_late_is_no_answer(vendor: Vendor) -> None:
-    client = HTTPClient("vendor", vendor.url, refused, headers={}, stale_within=-1.0)
-    vendor.will(audio(b"one"))
-    vendor.will(Then.CLOSE)
+async def test_idle_connection_that_breaks_late_is_no_answer(vendor: ScriptedVendor) -> None:
+    client = HTTPClient("vendor", vendor.url, parse_vendor_error, headers={}, stale_within=-1.0)
+    vendor.will(audio_response(b"one"))
+    vendor.will(ConnectionAction.CLOSE)
 
     await read(client)
     with pytest.raises(speech.TTSNoAnswerError):
@@ -136,9 +146,9 @@ async def test_idle_connection_that_breaks_late_is_no_answer(vendor: Vendor) -> 
     await client.aclose()
 
 
-@pytest.mark.parametrize("ending", [Then.CLOSE, Then.RESET])
+@pytest.mark.parametrize("ending", [ConnectionAction.CLOSE, ConnectionAction.RESET])
 async def test_new_connection_closed_without_a_response_is_no_answer(
-    vendor: Vendor, client: HTTPClient, ending: Then
+    vendor: ScriptedVendor, client: HTTPClient, ending: ConnectionAction
 ) -> None:
     vendor.will(ending)
 
@@ -149,8 +159,8 @@ async def test_new_connection_closed_without_a_response_is_no_answer(
     assert dropped.value.meaning.billed is not speech.TTSConnectError("").meaning.billed
 
 
-async def test_redirects_are_not_followed(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(answer(307, location="http://elsewhere.example/speak"))
+async def test_redirects_are_not_followed(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(http_response(307, location="http://elsewhere.example/speak"))
 
     with pytest.raises(speech.TTSNotAudioError, match=r"redirect to http://elsewhere\.example/speak"):
         await read(client)
@@ -161,7 +171,7 @@ async def test_redirects_are_not_followed(vendor: Vendor, client: HTTPClient) ->
 async def test_refused_port_is_a_connect_error() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # nobody listens
-        client = HTTPClient("vendor", f"http://127.0.0.1:{reserved.getsockname()[1]}", refused, headers={})
+        client = HTTPClient("vendor", f"http://127.0.0.1:{reserved.getsockname()[1]}", parse_vendor_error, headers={})
 
         with pytest.raises(speech.TTSConnectError, match=r"no connection to 127\.0\.0\.1"):
             await read(client)
@@ -169,7 +179,7 @@ async def test_refused_port_is_a_connect_error() -> None:
 
 
 async def test_unknown_host_is_a_connect_error() -> None:
-    client = HTTPClient("vendor", "http://nowhere.invalid", refused, headers={})
+    client = HTTPClient("vendor", "http://nowhere.invalid", parse_vendor_error, headers={})
 
     with pytest.raises(speech.TTSConnectError, match=r"no connection to nowhere\.invalid"):
         await read(client)
@@ -179,7 +189,7 @@ async def test_unknown_host_is_a_connect_error() -> None:
 
 async def test_tls_to_a_plain_port_is_a_connect_error() -> None:
     async with plain_server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
-        client = HTTPClient("vendor", f"https://127.0.0.1:{port}", refused, headers={})
+        client = HTTPClient("vendor", f"https://127.0.0.1:{port}", parse_vendor_error, headers={})
 
         with pytest.raises(speech.TTSConnectError, match="no connection"):
             await read(client)
@@ -188,7 +198,7 @@ async def test_tls_to_a_plain_port_is_a_connect_error() -> None:
 
 async def test_endless_handshake_hits_the_connection_timeout() -> None:
     async with plain_server(b"") as port:
-        client = HTTPClient("vendor", f"https://127.0.0.1:{port}", refused, headers={})
+        client = HTTPClient("vendor", f"https://127.0.0.1:{port}", parse_vendor_error, headers={})
 
         with pytest.raises(speech.TTSConnectTimeoutError, match=r"no connection within 0\.05 s"):
             await read(client, connection_timeout=0.05)
@@ -201,14 +211,14 @@ async def test_endless_handshake_hits_the_connection_timeout() -> None:
         b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
         b"HTTP/1.1 200 " + b"O" * 100_000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nx-long: " + b"y" * 100_000 + b"\r\n\r\n",
-        chunked(end=False) + b"what?\r\n",
+        chunked_response(end=False) + b"what?\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"x-many: y\r\n" * 10_000 + b"\r\n",
     ],
     ids=["another protocol", "endless first line", "endless header", "a chunk that is none", "endless headers"],
 )
 async def test_malformed_response_is_described_in_one_line(noise: bytes) -> None:
     async with plain_server(noise) as port:
-        client = HTTPClient("vendor", f"http://127.0.0.1:{port}", refused, headers={})
+        client = HTTPClient("vendor", f"http://127.0.0.1:{port}", parse_vendor_error, headers={})
 
         with pytest.raises(speech.TTSNotAudioError, match="malformed HTTP response") as garbled:
             await read(client)
@@ -217,7 +227,7 @@ async def test_malformed_response_is_described_in_one_line(noise: bytes) -> None
     assert len(str(garbled.value)) < 400
 
 
-async def test_cancelled_request_closes_a_silent_connection(vendor: Vendor, client: HTTPClient) -> None:
+async def test_cancelled_request_closes_a_silent_connection(vendor: ScriptedVendor, client: HTTPClient) -> None:
     asked = asyncio.create_task(read(client))
     await vendor.asked.wait()
 
@@ -228,9 +238,9 @@ async def test_cancelled_request_closes_a_silent_connection(vendor: Vendor, clie
     await vendor.client_left.wait()
 
 
-async def test_cancelled_read_closes_the_connection(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(chunked(b"one", end=False), Then.HANG)
-    with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+async def test_cancelled_read_closes_the_connection(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(chunked_response(b"one", end=False), ConnectionAction.HANG)
+    with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
         assert await reply.read() == b"one"
         waiting = asyncio.create_task(reply.read())
         waiting.cancel()
@@ -240,22 +250,22 @@ async def test_cancelled_read_closes_the_connection(vendor: Vendor, client: HTTP
     await vendor.client_left.wait()
 
 
-async def test_slow_consumer_pauses_reading(vendor: Vendor, client: HTTPClient) -> None:
+async def test_slow_consumer_pauses_reading(vendor: ScriptedVendor, client: HTTPClient) -> None:
     def endless() -> Iterator[bytes]:
-        yield chunked(end=False)
+        yield chunked_response(end=False)
         while True:
             yield b"10000\r\n" + bytes(0x10000) + b"\r\n"
 
     vendor.will(endless())
-    with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+    with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
         for _ in range(1_000):  # turns of the loop, in which the vendor could send 64 MB
             await asyncio.sleep(0)
         assert len(await reply.read()) <= 4 * READ_BUFFER
 
 
-async def test_cookies_are_not_kept(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(audio(set_cookie="a=b; Path=/"))
-    vendor.will(audio())
+async def test_cookies_are_not_kept(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(audio_response(set_cookie="a=b; Path=/"))
+    vendor.will(audio_response())
 
     await read(client)
     await read(client)
@@ -264,26 +274,26 @@ async def test_cookies_are_not_kept(vendor: Vendor, client: HTTPClient) -> None:
 
 
 async def test_client_ignores_the_environments_proxy(
-    vendor: Vendor, client: HTTPClient, monkeypatch: pytest.MonkeyPatch
+    vendor: ScriptedVendor, client: HTTPClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    vendor.will(audio(b"one"))
+    vendor.will(audio_response(b"one"))
 
     assert await read(client) == b"one"
 
 
-async def test_client_uses_the_given_proxy(vendor: Vendor) -> None:
-    client = HTTPClient("vendor", "http://far.invalid", refused, headers={}, proxy=vendor.url)
-    vendor.will(audio(b"one"))
+async def test_client_uses_the_given_proxy(vendor: ScriptedVendor) -> None:
+    client = HTTPClient("vendor", "http://far.invalid", parse_vendor_error, headers={}, proxy=vendor.url)
+    vendor.will(audio_response(b"one"))
 
     assert await read(client) == b"one"
     assert vendor.seen[0].target == "http://far.invalid/speak"
     await client.aclose()
 
 
-async def test_client_can_be_used_after_closing(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(audio(b"one"))
-    vendor.will(audio(b"two"))
+async def test_client_can_be_used_after_closing(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(audio_response(b"one"))
+    vendor.will(audio_response(b"two"))
 
     assert await read(client) == b"one"
     await client.aclose()
@@ -291,9 +301,9 @@ async def test_client_can_be_used_after_closing(vendor: Vendor, client: HTTPClie
     assert vendor.connections == 2
 
 
-async def test_each_event_loop_has_its_own_connections(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(audio(b"one"))
-    vendor.will(audio(b"two"))
+async def test_each_event_loop_has_its_own_connections(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(audio_response(b"one"))
+    vendor.will(audio_response(b"two"))
 
     async def elsewhere() -> bytes:
         try:
@@ -308,7 +318,7 @@ async def test_each_event_loop_has_its_own_connections(vendor: Vendor, client: H
 
 @pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")
 def test_closed_event_loop_is_forgotten() -> None:
-    client = HTTPClient("vendor", "http://nowhere.invalid", refused, headers={})
+    client = HTTPClient("vendor", "http://nowhere.invalid", parse_vendor_error, headers={})
 
     async def attempt(*, tidy: bool) -> weakref.ref[asyncio.AbstractEventLoop]:
         with pytest.raises(speech.TTSConnectError):
@@ -338,5 +348,5 @@ async def plain_server(said: bytes) -> AsyncIterator[int]:
         finally:
             writer.close()
 
-    async with served(serve) as port:
+    async with tcp_server(serve) as port:
         yield port

@@ -14,13 +14,13 @@ from steadyvoice.providers.http.client import HTTPClient
 from steadyvoice.providers.http.connection import READ_BUFFER, HTTPConnection
 from steadyvoice.providers.http.transport import DirectTransport
 from steadyvoice.speech import errors as speech
-from tests.providers.conftest import refused
-from tests.providers.http.test_client import read, ready
-from tests.providers.scripted_vendor import Then, Vendor, audio, chunked
+from tests.providers.conftest import parse_vendor_error
+from tests.providers.http.test_client import prepared_request, read
+from tests.providers.scripted_vendor import ConnectionAction, ScriptedVendor, audio_response, chunked_response
 
 
-async def test_request_head_and_body(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(audio(x_id="r1"))
+async def test_request_head_and_body(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(audio_response(x_id="r1"))
 
     params = {"a": "b c", "d": "é/"}
     say = client.prepare(
@@ -37,20 +37,20 @@ async def test_request_head_and_body(vendor: Vendor, client: HTTPClient) -> None
     assert seen.headers["x-key"] == "k"
 
 
-async def test_unread_long_response_does_not_block_later_requests(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(audio(bytes(3 * READ_BUFFER // 2)))
-    vendor.will(audio(b"two"))
+async def test_unread_long_response_does_not_block_later_requests(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(audio_response(bytes(3 * READ_BUFFER // 2)))
+    vendor.will(audio_response(b"two"))
 
-    with closing(await ready(client).send("one", connection_timeout=5.0)):
+    with closing(await prepared_request(client).send("one", connection_timeout=5.0)):
         for _ in range(1_000):  # turns of the loop, in which all of it comes
             await asyncio.sleep(0)
     async with asyncio.timeout(5.0):
         assert await read(client) == b"two"
 
 
-async def test_path_of_the_base_url_comes_first(vendor: Vendor) -> None:
-    client = HTTPClient("vendor", f"{vendor.url}/behind/a", refused, headers={})
-    vendor.will(audio())
+async def test_path_of_the_base_url_comes_first(vendor: ScriptedVendor) -> None:
+    client = HTTPClient("vendor", f"{vendor.url}/behind/a", parse_vendor_error, headers={})
+    vendor.will(audio_response())
 
     await read(client)
 
@@ -58,43 +58,43 @@ async def test_path_of_the_base_url_comes_first(vendor: Vendor) -> None:
     await client.aclose()
 
 
-async def test_interim_response_is_skipped(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", audio(b"one"))
-    vendor.will(audio(b"two"))
+async def test_interim_response_is_skipped(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", audio_response(b"one"))
+    vendor.will(audio_response(b"two"))
 
     assert await read(client) == b"one"
     assert await read(client) == b"two"
     assert vendor.connections == 1
 
 
-async def test_body_without_length_ends_with_the_connection(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\nspeech", Then.CLOSE)
-    vendor.will(audio(b"two"))
+async def test_body_without_length_ends_with_the_connection(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\nspeech", ConnectionAction.CLOSE)
+    vendor.will(audio_response(b"two"))
 
     assert await read(client) == b"speech"
     assert await read(client) == b"two"
     assert vendor.connections == 2
 
 
-async def test_reset_truncates_a_body_without_length(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\nspeech", Then.RESET)
+async def test_reset_truncates_a_body_without_length(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\nspeech", ConnectionAction.RESET)
 
     with pytest.raises((speech.TTSCutError, speech.TTSNoAnswerError)):
         await read(client)
 
 
-async def test_connection_close_prevents_reuse(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(audio(b"one", connection="close"))
-    vendor.will(audio(b"two"))
+async def test_connection_close_prevents_reuse(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(audio_response(b"one", connection="close"))
+    vendor.will(audio_response(b"two"))
 
     assert await read(client) == b"one"
     assert await read(client) == b"two"
     assert vendor.connections == 2
 
 
-async def test_unsolicited_bytes_close_the_connection(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(audio(b"one"), audio(b"a surplus"))
-    vendor.will(audio(b"two"))
+async def test_unsolicited_bytes_close_the_connection(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(audio_response(b"one"), audio_response(b"a surplus"))
+    vendor.will(audio_response(b"two"))
 
     assert await read(client) == b"one"
     await asyncio.sleep(0.01)  # in which the surplus may come
@@ -102,23 +102,23 @@ async def test_unsolicited_bytes_close_the_connection(vendor: Vendor, client: HT
     assert vendor.connections == 2
 
 
-async def test_chunked_gzip_is_decompressed_in_chunks(vendor: Vendor, client: HTTPClient) -> None:
+async def test_chunked_gzip_is_decompressed_in_chunks(vendor: ScriptedVendor, client: HTTPClient) -> None:
     packed = gzip.compress(bytes(range(256)) * 50)
-    vendor.will(chunked(*(packed[at : at + 7] for at in range(0, len(packed), 7)), content_encoding="gzip"))
+    vendor.will(chunked_response(*(packed[at : at + 7] for at in range(0, len(packed), 7)), content_encoding="gzip"))
 
     assert await read(client) == bytes(range(256)) * 50
 
 
-async def test_truncated_gzip_is_an_error(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(chunked(gzip.compress(b"speech" * 100)[:-9], content_encoding="gzip"))
+async def test_truncated_gzip_is_an_error(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(chunked_response(gzip.compress(b"speech" * 100)[:-9], content_encoding="gzip"))
 
     with pytest.raises(speech.TTSCutError, match="too early"):
         await read(client)
 
 
-async def test_idle_connections_are_closed_in_time(vendor: Vendor) -> None:
+async def test_idle_connections_are_closed_in_time(vendor: ScriptedVendor) -> None:
     transport = DirectTransport("vendor", vendor.url, {}, stale_within=1.0, keep_alive=0.05)
-    vendor.will(audio(b"one"))
+    vendor.will(audio_response(b"one"))
 
     answer = await transport.send("POST", "/", b"{}", 5.0)
     while await answer.read():
@@ -129,9 +129,11 @@ async def test_idle_connections_are_closed_in_time(vendor: Vendor) -> None:
     await transport.aclose()
 
 
-async def test_concurrent_requests_have_a_connection_each_and_reuse_them(vendor: Vendor, client: HTTPClient) -> None:
+async def test_concurrent_requests_have_a_connection_each_and_reuse_them(
+    vendor: ScriptedVendor, client: HTTPClient
+) -> None:
     for _ in range(6):
-        vendor.will(audio(b"one"))
+        vendor.will(audio_response(b"one"))
 
     await asyncio.gather(*(read(client) for _ in range(3)))
     await asyncio.gather(*(read(client) for _ in range(3)))
@@ -139,41 +141,41 @@ async def test_concurrent_requests_have_a_connection_each_and_reuse_them(vendor:
     assert vendor.connections == 3
 
 
-async def test_bytes_that_come_during_a_read_go_to_the_sink(vendor: Vendor, client: HTTPClient) -> None:
+async def test_bytes_that_come_during_a_read_go_to_the_sink(vendor: ScriptedVendor, client: HTTPClient) -> None:
     going_on, got = asyncio.Event(), list[bytes]()
-    vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", b"0\r\n\r\n")
+    vendor.will(chunked_response(b"one", end=False), going_on, b"3\r\ntwo\r\n", b"0\r\n\r\n")
 
     def sink(data: bytes) -> bool:
         got.append(data)
         return True
 
-    with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+    with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
         assert await reply.read(sink) == b"one"
         going_on.set()
         assert await reply.read(sink) == b""
     assert b"".join(got) == b"two"
 
 
-async def test_refused_bytes_stay_in_order(vendor: Vendor, client: HTTPClient) -> None:
+async def test_refused_bytes_stay_in_order(vendor: ScriptedVendor, client: HTTPClient) -> None:
     going_on = asyncio.Event()
-    vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", b"0\r\n\r\n")
+    vendor.will(chunked_response(b"one", end=False), going_on, b"3\r\ntwo\r\n", b"0\r\n\r\n")
 
-    with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+    with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
         assert await reply.read() == b"one"
         going_on.set()
         assert await reply.read(lambda _: False) == b"two"
         assert await reply.read(lambda _: False) == b""
 
 
-async def test_sink_errors_are_raised_by_read(vendor: Vendor, client: HTTPClient) -> None:
+async def test_sink_errors_are_raised_by_read(vendor: ScriptedVendor, client: HTTPClient) -> None:
     going_on = asyncio.Event()
-    vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", Then.HANG)
-    vendor.will(audio(b"three"))
+    vendor.will(chunked_response(b"one", end=False), going_on, b"3\r\ntwo\r\n", ConnectionAction.HANG)
+    vendor.will(audio_response(b"three"))
 
     def sink(data: bytes) -> bool:
         raise speech.TTSTooSlowError("too slow", provider="vendor")
 
-    with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+    with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
         assert await reply.read() == b"one"
         going_on.set()
         with pytest.raises(speech.TTSTooSlowError):
@@ -181,35 +183,35 @@ async def test_sink_errors_are_raised_by_read(vendor: Vendor, client: HTTPClient
     assert await read(client) == b"three"
 
 
-async def test_truncation_counts_the_bytes_of_the_sink(vendor: Vendor, client: HTTPClient) -> None:
+async def test_truncation_counts_the_bytes_of_the_sink(vendor: ScriptedVendor, client: HTTPClient) -> None:
     going_on = asyncio.Event()
-    vendor.will(chunked(b"one", end=False), going_on, b"3\r\ntwo\r\n", Then.CLOSE)
+    vendor.will(chunked_response(b"one", end=False), going_on, b"3\r\ntwo\r\n", ConnectionAction.CLOSE)
 
-    with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+    with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
         assert await reply.read() == b"one"
         going_on.set()
         with pytest.raises(speech.TTSCutError, match="after 6 bytes"):
             await reply.read(lambda _: True)
 
 
-async def test_compressed_bytes_do_not_go_to_the_sink(vendor: Vendor, client: HTTPClient) -> None:
+async def test_compressed_bytes_do_not_go_to_the_sink(vendor: ScriptedVendor, client: HTTPClient) -> None:
     packed = gzip.compress(b"speech" * 100)
     going_on = asyncio.Event()
     rest = b"%x\r\n%s\r\n" % (len(packed) - 20, packed[20:])
-    vendor.will(chunked(packed[:20], end=False, content_encoding="gzip"), going_on, rest, b"0\r\n\r\n")
+    vendor.will(chunked_response(packed[:20], end=False, content_encoding="gzip"), going_on, rest, b"0\r\n\r\n")
     body = b""
 
     def sink(data: bytes) -> bool:
         raise AssertionError("nobody can play this")
 
-    with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+    with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
         going_on.set()
         while data := await reply.read(sink):
             body += data
     assert body == b"speech" * 100
 
 
-class Socket(asyncio.Transport):
+class FakeTransport(asyncio.Transport):
     """Takes what is sent; what comes is for a test to say."""
 
     def __init__(self) -> None:
@@ -232,19 +234,19 @@ class Socket(asyncio.Transport):
         return False
 
 
-def arrive(connection: HTTPConnection, data: bytes) -> None:
+def receive(connection: HTTPConnection, data: bytes) -> None:
     """Have this come in, in one piece."""
     connection.get_buffer(-1)[: len(data)] = data
     connection.buffer_updated(len(data))
 
 
-async def reading(sink: ByteSink) -> tuple[HTTPConnection, asyncio.Task[bytes]]:
+async def waiting_connection(sink: ByteSink) -> tuple[HTTPConnection, asyncio.Task[bytes]]:
     """A connection that has answered, and somebody who waits for more of it."""
     connection = HTTPConnection(asyncio.get_running_loop(), lambda _: None)
-    connection.connection_made(Socket())
+    connection.connection_made(FakeTransport())
     asked = asyncio.ensure_future(connection.request(b"GET / HTTP/1.1\r\n\r\n"))
     await asyncio.sleep(0)
-    arrive(connection, chunked(end=False))
+    receive(connection, chunked_response(end=False))
     await asked
     waiting = asyncio.ensure_future(connection.read(sink))
     await asyncio.sleep(0)
@@ -258,9 +260,9 @@ async def test_sink_gets_nothing_after_an_error() -> None:
         poured.append(data)
         raise speech.TTSTooLongError("no end", provider="vendor")
 
-    connection, waiting = await reading(sink)
+    connection, waiting = await waiting_connection(sink)
     for packet in (b"3\r\none\r\n", b"3\r\ntwo\r\n"):  # within one turn, before anybody can look
-        arrive(connection, packet)
+        receive(connection, packet)
 
     with pytest.raises(speech.TTSTooLongError):
         await waiting
@@ -274,9 +276,9 @@ async def test_later_bytes_do_not_overtake_refused_ones() -> None:
         poured.append(data)
         return len(poured) > 1
 
-    connection, waiting = await reading(sink)
+    connection, waiting = await waiting_connection(sink)
     for packet in (b"3\r\none\r\n", b"3\r\ntwo\r\n", b"0\r\n\r\n"):
-        arrive(connection, packet)
+        receive(connection, packet)
 
     assert await waiting == b""
     assert poured == [b"one", b"onetwo"]
@@ -291,12 +293,12 @@ async def test_full_read_pauses_until_the_next_iteration(tiny: bool) -> None:
         poured.append(data)
         return True
 
-    connection, waiting = await reading(sink)
+    connection, waiting = await waiting_connection(sink)
     transport = connection._transport
-    assert isinstance(transport, Socket)
+    assert isinstance(transport, FakeTransport)
     room = len(connection.get_buffer(-1))
     packet = b"1\r\nx\r\n" * (room // 6 + 1) if tiny else b"fff0\r\n" + bytes(0xFFF0) + b"\r\n3\r\none\r\n"
-    arrive(connection, packet[:room])
+    receive(connection, packet[:room])
 
     assert room <= READ_BUFFER
     assert not transport.reading
@@ -306,11 +308,11 @@ async def test_full_read_pauses_until_the_next_iteration(tiny: bool) -> None:
 
 
 async def test_partial_read_does_not_pause() -> None:
-    connection, waiting = await reading(lambda data: True)
-    arrive(connection, b"3\r\none\r\n")
+    connection, waiting = await waiting_connection(lambda data: True)
+    receive(connection, b"3\r\none\r\n")
 
     transport = connection._transport
-    assert isinstance(transport, Socket)
+    assert isinstance(transport, FakeTransport)
     assert transport.reading
     waiting.cancel()
 
@@ -326,9 +328,9 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("what", ENDLESS)
-async def test_endless_head_is_refused(what: str, vendor: Vendor, client: HTTPClient) -> None:
+async def test_endless_head_is_refused(what: str, vendor: ScriptedVendor, client: HTTPClient) -> None:
     begin, more = ENDLESS[what]
-    sent = Sent(more)
+    sent = CountedChunks(more)
     vendor.will(begin, iter(sent))
 
     with pytest.raises(speech.TTSNotAudioError, match=r"endless headers|not HTTP"):
@@ -346,10 +348,10 @@ AFTERWARDS = {
 
 
 @pytest.mark.parametrize("what", AFTERWARDS)
-async def test_endless_body_without_data_is_refused(what: str, vendor: Vendor, client: HTTPClient) -> None:
+async def test_endless_body_without_data_is_refused(what: str, vendor: ScriptedVendor, client: HTTPClient) -> None:
     begin, more = AFTERWARDS[what]
-    sent = Sent(more)
-    vendor.will(chunked(b"speech", end=False) + begin, iter(sent))
+    sent = CountedChunks(more)
+    vendor.will(chunked_response(b"speech", end=False) + begin, iter(sent))
 
     with pytest.raises(speech.TTSCutError):
         await read(client)
@@ -357,24 +359,24 @@ async def test_endless_body_without_data_is_refused(what: str, vendor: Vendor, c
     assert sent.size < 8_000_000
 
 
-async def test_trailers_do_not_change_headers(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(chunked(b"speech", end=False, x_id="r1") + b"0\r\nx-id: r2\r\ncontent-encoding: gzip\r\n\r\n")
+async def test_trailers_do_not_change_headers(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(chunked_response(b"speech", end=False, x_id="r1") + b"0\r\nx-id: r2\r\ncontent-encoding: gzip\r\n\r\n")
 
     async with asyncio.timeout(5.0):
-        with closing(await ready(client).send("Hi", connection_timeout=5.0)) as reply:
+        with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
             assert await reply.read() == b"speech"
             assert await reply.read() == b""
             assert reply.headers["x-id"] == "r1"
 
 
-async def test_head_and_a_long_body_may_come_at_once(vendor: Vendor, client: HTTPClient) -> None:
+async def test_head_and_a_long_body_may_come_at_once(vendor: ScriptedVendor, client: HTTPClient) -> None:
     body = bytes(range(256)) * 2_000
-    vendor.will(audio(body, x_long="a" * 20_000))
+    vendor.will(audio_response(body, x_long="a" * 20_000))
 
     assert await read(client) == body
 
 
-class Sent:
+class CountedChunks:
     """The same bytes again and again, and how many of them there were."""
 
     def __init__(self, block: bytes) -> None:

@@ -14,9 +14,9 @@ import pytest
 from steadyvoice.providers.cooperative_scheduling import CHUNK_SIZE
 from steadyvoice.providers.http.client import MAX_DOCUMENT, HTTPClient
 from steadyvoice.speech import errors as speech
-from tests.providers.conftest import refused
-from tests.providers.http.test_client import read, ready
-from tests.providers.scripted_vendor import Vendor, answer, audio, chunked
+from tests.providers.conftest import parse_vendor_error
+from tests.providers.http.test_client import prepared_request, read
+from tests.providers.scripted_vendor import ScriptedVendor, audio_response, chunked_response, http_response
 
 SPEECH = bytes(range(256)) * 400
 PLAIN = "application/octet-stream"
@@ -25,10 +25,10 @@ Ask = Callable[[], HTTPClient]
 
 
 @pytest.fixture(params=["direct", "through a proxy"])
-async def asked(request: pytest.FixtureRequest, vendor: Vendor) -> AsyncIterator[HTTPClient]:
+async def asked(request: pytest.FixtureRequest, vendor: ScriptedVendor) -> AsyncIterator[HTTPClient]:
     proxy = vendor.url if request.param == "through a proxy" else None
     client = HTTPClient(
-        "vendor", "http://far.invalid" if proxy else vendor.url, refused, headers={"x-key": "k"}, proxy=proxy
+        "vendor", "http://far.invalid" if proxy else vendor.url, parse_vendor_error, headers={"x-key": "k"}, proxy=proxy
     )
     yield client
     await client.aclose()
@@ -58,21 +58,23 @@ PACKED = {
 @pytest.mark.parametrize("form", PACKED)
 @pytest.mark.parametrize("size", [1, 7, 10_000, 1 << 20])
 async def test_compressed_body_is_decompressed_to_its_end(
-    form: str, size: int, vendor: Vendor, client: HTTPClient
+    form: str, size: int, vendor: ScriptedVendor, client: HTTPClient
 ) -> None:
     coding, packed = PACKED[form]
     if size == 1:
         packed = PACKED[form][1]
     pieces = [packed[at : at + size] for at in range(0, len(packed), size)]
-    vendor.will(chunked(*pieces, content_encoding=coding))
+    vendor.will(chunked_response(*pieces, content_encoding=coding))
 
     assert await read(client) == SPEECH
 
 
 @pytest.mark.parametrize("form", PACKED)
-async def test_compressed_body_is_decompressed_through_a_proxy(form: str, vendor: Vendor, asked: HTTPClient) -> None:
+async def test_compressed_body_is_decompressed_through_a_proxy(
+    form: str, vendor: ScriptedVendor, asked: HTTPClient
+) -> None:
     coding, packed = PACKED[form]
-    vendor.will(audio(packed, content_encoding=coding))
+    vendor.will(audio_response(packed, content_encoding=coding))
 
     assert await read(asked) == SPEECH
 
@@ -96,9 +98,9 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("form", DAMAGED)
-async def test_damaged_compressed_body_is_an_error(form: str, vendor: Vendor, asked: HTTPClient) -> None:
+async def test_damaged_compressed_body_is_an_error(form: str, vendor: ScriptedVendor, asked: HTTPClient) -> None:
     coding, packed = DAMAGED[form]
-    vendor.will(audio(packed, content_encoding=coding))
+    vendor.will(audio_response(packed, content_encoding=coding))
 
     with pytest.raises(speech.TTSCutError, match="compressed body"):
         await read(asked)
@@ -120,24 +122,24 @@ async def test_damaged_compressed_body_is_an_error(form: str, vendor: Vendor, as
         "br\t",
     ],
 )
-async def test_unsupported_coding_is_refused(coding: str, vendor: Vendor, asked: HTTPClient) -> None:
-    vendor.will(audio(SPEECH, content_encoding=coding))
+async def test_unsupported_coding_is_refused(coding: str, vendor: ScriptedVendor, asked: HTTPClient) -> None:
+    vendor.will(audio_response(SPEECH, content_encoding=coding))
 
     with pytest.raises(speech.TTSNotAudioError):
         await read(asked)
 
 
-async def test_unsupported_coding_is_named_with_the_remedy(vendor: Vendor, asked: HTTPClient) -> None:
-    vendor.will(audio(SPEECH, content_encoding="zstd"))
+async def test_unsupported_coding_is_named_with_the_remedy(vendor: ScriptedVendor, asked: HTTPClient) -> None:
+    vendor.will(audio_response(SPEECH, content_encoding="zstd"))
 
     with pytest.raises(speech.TTSNotAudioError, match=r"'zstd'.*disable compression"):
         await read(asked)
 
 
-async def test_repeated_content_encoding_headers_add_up(vendor: Vendor, client: HTTPClient) -> None:
-    vendor.will(audio(gzip.compress(SPEECH), content_encoding="gzip\r\nContent-Encoding: gzip"))
-    vendor.will(audio(gzip.compress(SPEECH), content_encoding="br\r\nContent-Encoding: identity"))
-    vendor.will(audio(gzip.compress(SPEECH), content_encoding="identity\r\nContent-Encoding: gzip"))
+async def test_repeated_content_encoding_headers_add_up(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.will(audio_response(gzip.compress(SPEECH), content_encoding="gzip\r\nContent-Encoding: gzip"))
+    vendor.will(audio_response(gzip.compress(SPEECH), content_encoding="br\r\nContent-Encoding: identity"))
+    vendor.will(audio_response(gzip.compress(SPEECH), content_encoding="identity\r\nContent-Encoding: gzip"))
 
     for coding in ("gzip, gzip", "br"):
         with pytest.raises(speech.TTSNotAudioError, match=f"'{coding}'"):
@@ -145,7 +147,7 @@ async def test_repeated_content_encoding_headers_add_up(vendor: Vendor, client: 
     assert await read(client) == SPEECH
 
 
-async def test_compressed_transfer_coding_is_refused(vendor: Vendor, client: HTTPClient) -> None:
+async def test_compressed_transfer_coding_is_refused(vendor: ScriptedVendor, client: HTTPClient) -> None:
     packed = gzip.compress(SPEECH)
     body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed)
     vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ntransfer-encoding: gzip, chunked\r\n\r\n" + body)
@@ -154,27 +156,31 @@ async def test_compressed_transfer_coding_is_refused(vendor: Vendor, client: HTT
         await read(client)
 
 
-async def test_compressed_error_body_is_read(vendor: Vendor, asked: HTTPClient) -> None:
+async def test_compressed_error_body_is_read(vendor: ScriptedVendor, asked: HTTPClient) -> None:
     complaint = json.dumps({"detail": {"status": "quota_exceeded", "message": "all spent"}}).encode()
-    vendor.will(answer(401, gzip.compress(complaint), content_type="application/json", content_encoding="gzip"))
+    vendor.will(http_response(401, gzip.compress(complaint), content_type="application/json", content_encoding="gzip"))
 
     with pytest.raises(speech.TTSQuotaExceededError, match="all spent"):
         await read(asked)
 
 
 @pytest.mark.parametrize("coding", ["br", "gzip"])
-async def test_error_in_an_unsupported_coding_keeps_its_status(coding: str, vendor: Vendor, asked: HTTPClient) -> None:
-    vendor.will(answer(429, b"noise", content_type="application/json", content_encoding=coding))
+async def test_error_in_an_unsupported_coding_keeps_its_status(
+    coding: str, vendor: ScriptedVendor, asked: HTTPClient
+) -> None:
+    vendor.will(http_response(429, b"noise", content_type="application/json", content_encoding=coding))
 
     with pytest.raises(speech.TTSError) as failed:
         await read(asked)
     assert failed.value.status == 429
 
 
-async def test_size_of_a_document_is_limited_after_decompression(vendor: Vendor, asked: HTTPClient) -> None:
+async def test_size_of_a_document_is_limited_after_decompression(vendor: ScriptedVendor, asked: HTTPClient) -> None:
     document = b'"' + b"x" * (MAX_DOCUMENT + 1) + b'"'
-    vendor.will(answer(200, gzip.compress(document), content_type="application/json", content_encoding="gzip"))
-    vendor.will(answer(200, gzip.compress(b'{"a": 1}'), content_type="application/json", content_encoding="gzip"))
+    vendor.will(http_response(200, gzip.compress(document), content_type="application/json", content_encoding="gzip"))
+    vendor.will(
+        http_response(200, gzip.compress(b'{"a": 1}'), content_type="application/json", content_encoding="gzip")
+    )
 
     with pytest.raises(speech.TTSNotAudioError):
         await asked.document("/voices", connection_timeout=5.0)
@@ -189,13 +195,15 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("form", BOMBS)
-async def test_decompression_bomb_yields_to_the_event_loop(form: str, vendor: Vendor, asked: HTTPClient) -> None:
+async def test_decompression_bomb_yields_to_the_event_loop(
+    form: str, vendor: ScriptedVendor, asked: HTTPClient
+) -> None:
     coding, packed = BOMBS[form]
-    vendor.will(audio(packed, content_encoding=coding))
+    vendor.will(audio_response(packed, content_encoding=coding))
 
     sizes = list[int]()
-    async with turning() as turns:
-        with closing(await ready(asked).send("Hi", connection_timeout=5.0)) as reply:
+    async with count_loop_iterations() as turns:
+        with closing(await prepared_request(asked).send("Hi", connection_timeout=5.0)) as reply:
             while (data := reply.read_nowait() or await reply.read()) != b"":
                 sizes.append(len(data))
         assert sum(sizes) == 20_000_000
@@ -203,15 +211,15 @@ async def test_decompression_bomb_yields_to_the_event_loop(form: str, vendor: Ve
         assert turns.count >= sum(sizes) / (2 * CHUNK_SIZE)
 
 
-async def test_endless_empty_gzip_members_yield_to_the_event_loop(vendor: Vendor, asked: HTTPClient) -> None:
-    vendor.will(audio(gzip.compress(b"") * 100_000 + gzip.compress(b"speech"), content_encoding="gzip"))
+async def test_endless_empty_gzip_members_yield_to_the_event_loop(vendor: ScriptedVendor, asked: HTTPClient) -> None:
+    vendor.will(audio_response(gzip.compress(b"") * 100_000 + gzip.compress(b"speech"), content_encoding="gzip"))
 
-    async with turning() as turns:
+    async with count_loop_iterations() as turns:
         assert await read(asked) == b"speech"
         assert turns.count >= 2_000_000 / (2 * CHUNK_SIZE)
 
 
-class Turns:
+class LoopIterations:
     """How often the event loop has turned."""
 
     def __init__(self) -> None:
@@ -220,7 +228,7 @@ class Turns:
         self._on = True
         self._loop.call_soon(self._turn)
 
-    async def __aenter__(self) -> Turns:
+    async def __aenter__(self) -> LoopIterations:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -232,5 +240,5 @@ class Turns:
             self._loop.call_soon(self._turn)
 
 
-def turning() -> Turns:
-    return Turns()
+def count_loop_iterations() -> LoopIterations:
+    return LoopIterations()

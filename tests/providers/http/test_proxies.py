@@ -24,7 +24,14 @@ from steadyvoice.simulator.simulator import Simulator
 from steadyvoice.speech.errors import TTSConfigurationError, TTSConnectError, TTSError
 from steadyvoice.speech.failure_kinds import FailureKind
 from tests.parametrize_ids import stable_repr
-from tests.providers.scripted_vendor import Vendor, audio, heard, say, served, vendor_on_a_socket
+from tests.providers.scripted_vendor import (
+    ScriptedVendor,
+    audio_response,
+    collect_events,
+    scripted_vendor,
+    speech_request,
+    tcp_server,
+)
 
 KEY = "sk_test"
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -38,8 +45,8 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def vendor() -> AsyncIterator[Vendor]:
-    async with vendor_on_a_socket() as listening:
+async def vendor() -> AsyncIterator[ScriptedVendor]:
+    async with scripted_vendor() as listening:
         yield listening
 
 
@@ -94,7 +101,7 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 @asynccontextmanager
 async def proxy_on_a_socket(password: str | None = None) -> AsyncIterator[Proxy]:
     proxy = Proxy(password)
-    async with served(proxy.serve) as proxy.port:
+    async with tcp_server(proxy.serve) as proxy.port:
         yield proxy
 
 
@@ -107,14 +114,14 @@ async def proxy() -> AsyncIterator[Proxy]:
 kinds = pytest.mark.parametrize("kind", ["elevenlabs", "openai"])
 
 
-def made(kind: str, url: str, **more: Any) -> ElevenLabs | OpenAICompatible:
+def new_provider(kind: str, url: str, **more: Any) -> ElevenLabs | OpenAICompatible:
     return (ElevenLabs if kind == "elevenlabs" else OpenAICompatible)(KEY, base_url=url, **more)
 
 
 async def speak(kind: str, url: str, **more: Any) -> bytes:
-    provider = made(kind, url, **more)
+    provider = new_provider(kind, url, **more)
     try:
-        return (await heard(provider, say())).data
+        return (await collect_events(provider, speech_request())).data
     finally:
         await provider.aclose()
 
@@ -123,10 +130,10 @@ async def speak(kind: str, url: str, **more: Any) -> bytes:
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("form", ["http://127.0.0.1:{}", "127.0.0.1:{}", "http://127.0.0.1:{}/", " 127.0.0.1:{} "])
 async def test_proxy_of_the_environment_is_used(
-    vendor: Vendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, kind: str, variable: str, form: str
+    vendor: ScriptedVendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, kind: str, variable: str, form: str
 ) -> None:
     monkeypatch.setenv(variable, form.format(proxy.port))
-    vendor.will(audio(b"spoken"))
+    vendor.will(audio_response(b"spoken"))
 
     assert await speak(kind, vendor.url) == b"spoken"
     assert proxy.heads[0].startswith(f"POST {vendor.url}/v1/")
@@ -140,11 +147,11 @@ async def test_proxy_of_the_environment_is_used(
 )  # fmt: skip
 @pytest.mark.parametrize("variable", ["NO_PROXY", "no_proxy"])
 async def test_no_proxy_is_respected(
-    vendor: Vendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, kind: str, variable: str, no_proxy: str
+    vendor: ScriptedVendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, kind: str, variable: str, no_proxy: str
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
     monkeypatch.setenv(variable, no_proxy.format(port=vendor.url.rpartition(":")[2]))
-    vendor.will(audio(b"spoken"))
+    vendor.will(audio_response(b"spoken"))
 
     assert await speak(kind, vendor.url) == b"spoken"
     assert proxy.heads == []
@@ -152,37 +159,37 @@ async def test_no_proxy_is_respected(
 
 @kinds
 async def test_trust_env_false_ignores_the_environment(
-    vendor: Vendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, kind: str, tmp_path: Path
+    vendor: ScriptedVendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, kind: str, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
-    vendor.will(audio(b"spoken"))
+    vendor.will(audio_response(b"spoken"))
     assert await speak(kind, vendor.url, trust_env=False) == b"spoken"
     assert proxy.heads == []
 
     file = tmp_path / "steadyvoice.toml"
     file.write_text(f'[[providers]]\nkind = "{kind}"\napi_key = "k"\nbase_url = "{vendor.url}"\ntrust_env = false\n')
     [provider] = load_arguments(file, {})["providers"]
-    vendor.will(audio(b"spoken"))
-    assert (await heard(provider, say())).data == b"spoken"
+    vendor.will(audio_response(b"spoken"))
+    assert (await collect_events(provider, speech_request())).data == b"spoken"
     await provider.aclose()
     assert proxy.heads == []
 
 
-async def test_configured_proxy_wins(vendor: Vendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_configured_proxy_wins(vendor: ScriptedVendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "*")
-    vendor.will(audio(b"spoken"))
+    vendor.will(audio_response(b"spoken"))
     assert await speak("openai", vendor.url, proxy=f"http://127.0.0.1:{proxy.port}") == b"spoken"
     assert len(proxy.heads) == 1
 
 
 @kinds
 async def test_proxy_password_is_sent_to_the_proxy_only(
-    vendor: Vendor, monkeypatch: pytest.MonkeyPatch, kind: str
+    vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     async with proxy_on_a_socket("me:open sesame") as proxy:
         monkeypatch.setenv("http_proxy", f"http://me:open%20sesame@127.0.0.1:{proxy.port}")
-        vendor.will(audio(b"spoken"))
+        vendor.will(audio_response(b"spoken"))
         assert await speak(kind, vendor.url) == b"spoken"
 
         monkeypatch.setenv("http_proxy", f"http://me:wrong-sesame@127.0.0.1:{proxy.port}")
@@ -190,11 +197,11 @@ async def test_proxy_password_is_sent_to_the_proxy_only(
             monkeypatch.setenv("https_proxy", f"http://me:wrong-sesame@127.0.0.1:{proxy.port}")
             with pytest.raises(TTSConnectError, match="407") as refused:
                 await speak(kind, url)
-            told = "".join(traceback.format_exception(refused.value)) + repr(made(kind, url))
+            told = "".join(traceback.format_exception(refused.value)) + repr(new_provider(kind, url))
             assert "sesame" not in told
 
 
-async def test_unreachable_proxy_is_a_connect_error(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreachable_proxy_is_a_connect_error(vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://me:sesame@127.0.0.1:1")
     async with AsyncTTSService([ElevenLabs(KEY, base_url="https://far.invalid"), Tone()]) as tts:
         speech = await tts.synthesize("Hello")
@@ -227,14 +234,14 @@ UNUSABLE = {
 def test_invalid_proxy_variable_is_named(monkeypatch: pytest.MonkeyPatch, kind: str, how: str, variable: str) -> None:
     monkeypatch.setenv(variable, UNUSABLE[how])
     with pytest.raises(TTSConfigurationError, match=rf"{variable} .*NO_PROXY.*trust_env") as refused:
-        made(kind, "https://api.example.com")
+        new_provider(kind, "https://api.example.com")
     assert "sesame" not in str(refused.value)
 
-    made(kind, "https://api.example.com", trust_env=False)
+    new_provider(kind, "https://api.example.com", trust_env=False)
     monkeypatch.setenv("NO_PROXY", ".example.com")
-    made(kind, "https://api.example.com")
+    new_provider(kind, "https://api.example.com")
     if variable != "ALL_PROXY":
-        made(kind, "http://other.invalid")
+        new_provider(kind, "http://other.invalid")
 
 
 @pytest.mark.parametrize(
@@ -269,7 +276,7 @@ def test_unexpanded_variable_in_the_proxy_user_is_refused(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("proxy", [8080, b"http://proxy:3128", {"https": "http://proxy:3128"}, True], ids=stable_repr)
 def test_proxy_that_is_not_text_is_refused_by_name(kind: str, proxy: Any) -> None:
     with pytest.raises(TTSConfigurationError, match=rf"{kind}\.proxy: must be text"):
-        made(kind, "https://api.example.com", proxy=proxy)
+        new_provider(kind, "https://api.example.com", proxy=proxy)
 
 
 def test_variable_of_the_scheme_wins_over_all_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,7 +345,7 @@ async def test_library_speaks_through_a_tunnel_with_a_password(monkeypatch: pyte
     async with proxy_on_a_socket("me:sesame") as proxy, Simulator(host="localhost", tls=True) as sim:
         monkeypatch.setenv("SSL_CERT_FILE", str(sim.ca_file))
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:sesame@127.0.0.1:{proxy.port}")
-        async with AsyncTTSService([made(kind, sim.url)], muted=False) as tts:
+        async with AsyncTTSService([new_provider(kind, sim.url)], muted=False) as tts:
             for _ in range(2):
                 assert (await tts.synthesize("Hello")).outcome == "spoken"
         assert proxy.tunnels == [sim.url.removeprefix("https://")], "the second request goes through the same"

@@ -24,13 +24,20 @@ from steadyvoice import (
 )
 from steadyvoice.speech.errors import TTSQuotaExceededError, TTSServerError
 from steadyvoice.wire.elevenlabs.errors import ErrorBodyVersion, error_body
-from tests.providers.scripted_vendor import Then, Vendor, answer, chunked, refusal, vendor_on_a_socket
+from tests.providers.scripted_vendor import (
+    ConnectionAction,
+    ScriptedVendor,
+    chunked_response,
+    error_response,
+    http_response,
+    scripted_vendor,
+)
 
 from ..scripted_provider import pcm
 
 TEXT = "Good morning"
 SPEECH = pcm(len(TEXT) * 0.06)
-SPOKEN = chunked(SPEECH, content_type="audio/pcm")
+SPOKEN = chunked_response(SPEECH, content_type="audio/pcm")
 HASTY = TimeoutConfig(connection_timeout=1.0, read_timeout=0.15, total_timeout=0.5)
 CIRCUIT = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, cooldown_period=0.2, success_threshold=2)
 QUICK = RetryConfig(base_delay=0.001, max_delay=0.001)
@@ -47,14 +54,14 @@ class Clock:
 
 
 @pytest.fixture
-async def vendor() -> AsyncIterator[Vendor]:
-    async with vendor_on_a_socket() as listening:
+async def vendor() -> AsyncIterator[ScriptedVendor]:
+    async with scripted_vendor() as listening:
         yield listening
 
 
 @asynccontextmanager
 async def service(
-    vendor: Vendor, *others: Any, clock: Callable[[], float] | None = None, **settings: Any
+    vendor: ScriptedVendor, *others: Any, clock: Callable[[], float] | None = None, **settings: Any
 ) -> AsyncIterator[AsyncTTSService]:
     elevenlabs = ElevenLabs("sk_test", base_url=vendor.url)
     settings = {"circuit": CIRCUIT, "retry": QUICK, **settings}
@@ -62,10 +69,10 @@ async def service(
         yield tts
 
 
-async def test_503s_open_the_circuit_which_probes_reopens_and_closes(vendor: Vendor) -> None:
+async def test_503s_open_the_circuit_which_probes_reopens_and_closes(vendor: ScriptedVendor) -> None:
     clock = Clock()
     for _ in range(2):
-        vendor.will(refusal(503, {"detail": {"status": "internal", "message": "down"}}))
+        vendor.will(error_response(503, {"detail": {"status": "internal", "message": "down"}}))
     async with service(vendor, clock=clock, muted=False) as tts:
         with pytest.raises(TTSServerError):
             await tts.synthesize(TEXT, format="pcm_8000")
@@ -80,7 +87,7 @@ async def test_503s_open_the_circuit_which_probes_reopens_and_closes(vendor: Ven
         assert tts.get_error_state()["totals"]["refused"] == 1
 
         clock.ahead += 1.0
-        vendor.will(refusal(503, {"detail": "still down"}))
+        vendor.will(error_response(503, {"detail": "still down"}))
         with pytest.raises(TTSServerError):
             await tts.synthesize(TEXT, format="pcm_8000")
         state = tts.get_error_state()
@@ -96,7 +103,7 @@ async def test_503s_open_the_circuit_which_probes_reopens_and_closes(vendor: Ven
         assert tts.get_error_state()["recoveries"]["count"] == 1
 
 
-async def test_hanging_request_ends_at_the_read_timeout(vendor: Vendor) -> None:
+async def test_hanging_request_ends_at_the_read_timeout(vendor: ScriptedVendor) -> None:
     async with service(vendor, Tone(), timeouts=HASTY) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_8000")
         assert (speech.outcome, speech.provider) == ("substituted", "tone")
@@ -107,7 +114,7 @@ async def test_hanging_request_ends_at_the_read_timeout(vendor: Vendor) -> None:
         assert tts.get_error_state()["totals"]["failures"] == 1
 
 
-async def test_endless_drip_of_bytes_ends_on_time(vendor: Vendor) -> None:
+async def test_endless_drip_of_bytes_ends_on_time(vendor: ScriptedVendor) -> None:
     async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.readuntil(b"\r\n\r\n")
@@ -136,8 +143,8 @@ async def test_endless_drip_of_bytes_ends_on_time(vendor: Vendor) -> None:
 
 @pytest.mark.parametrize("body", [b'{"detail": "sorry"}', b"<!doctype html><title>Welcome</title>"])
 @pytest.mark.parametrize("kind", ["application/json", "audio/mpeg"])
-async def test_json_or_html_with_status_200_is_not_audio(vendor: Vendor, body: bytes, kind: str) -> None:
-    vendor.will(answer(200, body, content_type=kind))
+async def test_json_or_html_with_status_200_is_not_audio(vendor: ScriptedVendor, body: bytes, kind: str) -> None:
+    vendor.will(http_response(200, body, content_type=kind))
     async with service(vendor, Tone()) as tts:
         speech = await tts.synthesize(TEXT, format="mp3_44100_128")
         assert speech.provider == "tone"
@@ -150,8 +157,10 @@ async def test_json_or_html_with_status_200_is_not_audio(vendor: Vendor, body: b
         assert "/with-timestamps" in vendor.seen[1].target, "one bad answer is no lack of times"
 
 
-@pytest.mark.parametrize("ending", [Then.CLOSE, Then.RESET])
-async def test_request_on_a_closed_kept_connection_is_not_billed_twice(vendor: Vendor, ending: Then) -> None:
+@pytest.mark.parametrize("ending", [ConnectionAction.CLOSE, ConnectionAction.RESET])
+async def test_request_on_a_closed_kept_connection_is_not_billed_twice(
+    vendor: ScriptedVendor, ending: ConnectionAction
+) -> None:
     vendor.will(SPOKEN)
     vendor.will(ending)
     async with service(vendor, Tone()) as tts:
@@ -161,19 +170,19 @@ async def test_request_on_a_closed_kept_connection_is_not_billed_twice(vendor: V
         assert tts.get_error_state()["totals"]["failures"] == 0, "it may have lain idle too long"
 
 
-async def test_stale_connection_is_replaced_when_no_other_provider_is_left(vendor: Vendor) -> None:
+async def test_stale_connection_is_replaced_when_no_other_provider_is_left(vendor: ScriptedVendor) -> None:
     vendor.will(SPOKEN)
-    vendor.will(Then.CLOSE)
+    vendor.will(ConnectionAction.CLOSE)
     vendor.will(SPOKEN)
     async with service(vendor) as tts:
         for _ in range(2):
             assert (await tts.synthesize(TEXT, format="pcm_8000")).outcome == "spoken"
 
 
-async def test_retry_after_of_a_429_is_kept_and_counts_half(vendor: Vendor) -> None:
+async def test_retry_after_of_a_429_is_kept_and_counts_half(vendor: ScriptedVendor) -> None:
     clock = Clock()
     busy = error_body("system_busy", "too much", generation=ErrorBodyVersion.LEGACY)
-    vendor.will(refusal(429, busy, retry_after="30"))
+    vendor.will(error_response(429, busy, retry_after="30"))
     async with service(vendor, Tone(), clock=clock) as tts:
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "tone"
         state = tts.get_error_state()
@@ -188,8 +197,10 @@ async def test_retry_after_of_a_429_is_kept_and_counts_half(vendor: Vendor) -> N
 
 
 @pytest.mark.parametrize("generation", ErrorBodyVersion)
-async def test_quota_exceeded_holds_the_key_and_not_the_circuit(vendor: Vendor, generation: ErrorBodyVersion) -> None:
-    vendor.will(refusal(401, error_body("quota_exceeded", "no credit left", generation=generation)))
+async def test_quota_exceeded_holds_the_key_and_not_the_circuit(
+    vendor: ScriptedVendor, generation: ErrorBodyVersion
+) -> None:
+    vendor.will(error_response(401, error_body("quota_exceeded", "no credit left", generation=generation)))
     async with service(vendor, Tone()) as tts:
         for _ in range(3):
             assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "tone"
@@ -198,21 +209,21 @@ async def test_quota_exceeded_holds_the_key_and_not_the_circuit(vendor: Vendor, 
         assert state["circuit_state"] == "closed"
         assert state["totals"]["failures"] == 0
         assert [(hold["key"], hold["kind"]) for hold in state["holds"]] == [("elevenlabs/credential", "quota_exceeded")]
-    vendor.will(refusal(401, error_body("quota_exceeded", "no credit left", generation=generation)))
+    vendor.will(error_response(401, error_body("quota_exceeded", "no credit left", generation=generation)))
     async with service(vendor, muted=False) as tts:
         with pytest.raises(TTSQuotaExceededError, match="buy credit"):
             await tts.synthesize(TEXT, format="pcm_8000")
 
 
-async def test_stream_cut_without_its_end_is_a_failure(vendor: Vendor) -> None:
-    vendor.will(chunked(SPEECH[:1000], end=False, content_type="audio/pcm"), Then.CLOSE)
+async def test_stream_cut_without_its_end_is_a_failure(vendor: ScriptedVendor) -> None:
+    vendor.will(chunked_response(SPEECH[:1000], end=False, content_type="audio/pcm"), ConnectionAction.CLOSE)
     async with service(vendor, Tone()) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_8000")
         assert (speech.outcome, speech.provider) == ("substituted", "tone")
         assert tts.get_error_state()["last_error"]["kind"] == "cut"
 
 
-async def test_refused_connection_is_a_connection_failure(vendor: Vendor) -> None:
+async def test_refused_connection_is_a_connection_failure(vendor: ScriptedVendor) -> None:
     vendor.url = "http://127.0.0.1:1"
     async with service(vendor, Tone()) as tts:
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "tone"
@@ -220,8 +231,8 @@ async def test_refused_connection_is_a_connection_failure(vendor: Vendor) -> Non
         assert tts.circuits["elevenlabs"].state is CircuitState.OPEN
 
 
-async def test_vendor_notices_at_once_when_the_caller_hangs_up(vendor: Vendor) -> None:
-    vendor.will(chunked(SPEECH, end=False, content_type="audio/pcm"), Then.HANG)
+async def test_vendor_notices_at_once_when_the_caller_hangs_up(vendor: ScriptedVendor) -> None:
+    vendor.will(chunked_response(SPEECH, end=False, content_type="audio/pcm"), ConnectionAction.HANG)
     async with service(vendor) as tts:
         async with tts.stream(TEXT, format="pcm_8000", on_midstream="error") as stream:
             await anext(stream)

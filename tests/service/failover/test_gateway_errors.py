@@ -10,7 +10,7 @@ import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, RetryConfig, Tone
 from steadyvoice.speech.failure_kinds import FailureKind
-from tests.providers.scripted_vendor import Vendor, answer, refusal, vendor_on_a_socket
+from tests.providers.scripted_vendor import ScriptedVendor, error_response, http_response, scripted_vendor
 
 QUICK = RetryConfig(base_delay=0.001, max_delay=0.001)
 CHALLENGE = b"<!DOCTYPE html><html lang='en-US'><head><title>Just a moment...</title></head><body></body></html>"
@@ -23,40 +23,42 @@ PROBLEM = {
 }
 
 GATEKEEPERS = {
-    "Cloudflare's challenge": answer(403, CHALLENGE, cf_mitigated="challenge", **CLOUDFLARE),
-    "the challenge as 503": answer(503, CHALLENGE, cf_mitigated="challenge", **CLOUDFLARE),
-    "the challenge as 429": answer(429, CHALLENGE, cf_mitigated="challenge", **CLOUDFLARE),
-    "the challenge as 401": answer(401, CHALLENGE, **CLOUDFLARE),
-    "the challenge without its header": answer(403, CHALLENGE, **CLOUDFLARE),
-    "the challenge without any header": answer(403, CHALLENGE),
-    "Cloudflare's text": answer(403, b"error code: 1020", server="cloudflare", content_type="text/plain"),
-    "Cloudflare without a body": answer(403, server="cloudflare", cf_ray="8f0a1b2c3d4e5f60-FRA"),
-    "Cloudflare's JSON": answer(403, json.dumps(PROBLEM).encode(), content_type="application/problem+json"),
-    "nginx": answer(403, b"<html>\r\n<head><title>403 Forbidden</title></head>\r\n</html>", content_type="text/html"),
-    "Akamai": answer(403, b"<HTML><HEAD>\n<TITLE>Access Denied</TITLE>\n</HEAD></HTML>", server="AkamaiGHost"),
-    "a load balancer of AWS": answer(
+    "Cloudflare's challenge": http_response(403, CHALLENGE, cf_mitigated="challenge", **CLOUDFLARE),
+    "the challenge as 503": http_response(503, CHALLENGE, cf_mitigated="challenge", **CLOUDFLARE),
+    "the challenge as 429": http_response(429, CHALLENGE, cf_mitigated="challenge", **CLOUDFLARE),
+    "the challenge as 401": http_response(401, CHALLENGE, **CLOUDFLARE),
+    "the challenge without its header": http_response(403, CHALLENGE, **CLOUDFLARE),
+    "the challenge without any header": http_response(403, CHALLENGE),
+    "Cloudflare's text": http_response(403, b"error code: 1020", server="cloudflare", content_type="text/plain"),
+    "Cloudflare without a body": http_response(403, server="cloudflare", cf_ray="8f0a1b2c3d4e5f60-FRA"),
+    "Cloudflare's JSON": http_response(403, json.dumps(PROBLEM).encode(), content_type="application/problem+json"),
+    "nginx": http_response(
+        403, b"<html>\r\n<head><title>403 Forbidden</title></head>\r\n</html>", content_type="text/html"
+    ),
+    "Akamai": http_response(403, b"<HTML><HEAD>\n<TITLE>Access Denied</TITLE>\n</HEAD></HTML>", server="AkamaiGHost"),
+    "a load balancer of AWS": http_response(
         403, b"<html><head><title>403 Forbidden</title></head></html>", server="awselb/2.0"
     ),
-    "Imperva": answer(403, b"blocked", x_iinfo="7-12345-0", content_type="text/plain"),
-    "Sucuri": answer(403, b"Access Denied - Sucuri Website Firewall", x_sucuri_id="14012"),
-    "plain text": answer(403, b"Forbidden", content_type="text/plain"),
-    "Envoy": answer(403, b"RBAC: access denied", content_type="text/plain"),
-    "Envoy as 401": answer(401, b"RBAC: access denied", content_type="text/plain"),
-    "nothing": answer(403),
-    "a page behind a mark of byte order": answer(401, b"\xef\xbb\xbf\r\n<html><body>Denied</body></html>"),
-    "a page that begins in its midst": answer(401, b"<center><h1>Denied</h1></center>"),
-    "a page of a heading": answer(401, b"<h1>Denied</h1>"),
-    "AWS's API Gateway": refusal(403, {"message": "Forbidden"}, x_amzn_errortype="ForbiddenException"),
+    "Imperva": http_response(403, b"blocked", x_iinfo="7-12345-0", content_type="text/plain"),
+    "Sucuri": http_response(403, b"Access Denied - Sucuri Website Firewall", x_sucuri_id="14012"),
+    "plain text": http_response(403, b"Forbidden", content_type="text/plain"),
+    "Envoy": http_response(403, b"RBAC: access denied", content_type="text/plain"),
+    "Envoy as 401": http_response(401, b"RBAC: access denied", content_type="text/plain"),
+    "nothing": http_response(403),
+    "a page behind a mark of byte order": http_response(401, b"\xef\xbb\xbf\r\n<html><body>Denied</body></html>"),
+    "a page that begins in its midst": http_response(401, b"<center><h1>Denied</h1></center>"),
+    "a page of a heading": http_response(401, b"<h1>Denied</h1>"),
+    "AWS's API Gateway": error_response(403, {"message": "Forbidden"}, x_amzn_errortype="ForbiddenException"),
 }
 
 
 @pytest.fixture
-async def vendor() -> AsyncIterator[Vendor]:
-    async with vendor_on_a_socket() as listening:
+async def vendor() -> AsyncIterator[ScriptedVendor]:
+    async with scripted_vendor() as listening:
         yield listening
 
 
-def first(kind: str, vendor: Vendor) -> Any:
+def first(kind: str, vendor: ScriptedVendor) -> Any:
     if kind == "elevenlabs":
         return ElevenLabs("sk_test", base_url=vendor.url)
     return OpenAICompatible("sk_test", base_url=vendor.url)
@@ -67,7 +69,7 @@ kinds = pytest.mark.parametrize("kind", ["elevenlabs", "openai"])
 
 @kinds
 @pytest.mark.parametrize("who", GATEKEEPERS)
-async def test_firewall_page_does_not_hold_the_key(vendor: Vendor, kind: str, who: str) -> None:
+async def test_firewall_page_does_not_hold_the_key(vendor: ScriptedVendor, kind: str, who: str) -> None:
     vendor.will(GATEKEEPERS[who])
     async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         speech = await tts.synthesize("Good morning")
@@ -80,7 +82,7 @@ async def test_firewall_page_does_not_hold_the_key(vendor: Vendor, kind: str, wh
     assert state["window"]["failures"] == 1
 
 
-async def test_cloudflare_ray_id_is_in_the_error(vendor: Vendor) -> None:
+async def test_cloudflare_ray_id_is_in_the_error(vendor: ScriptedVendor) -> None:
     vendor.will(GATEKEEPERS["Cloudflare's challenge"])
     async with AsyncTTSService([first("openai", vendor)], muted=False) as tts:
         with pytest.raises(Exception, match=r"Just a moment\.\.\..*8f0a1b2c3d4e5f60-FRA.*firewall"):
@@ -91,15 +93,15 @@ async def test_cloudflare_ray_id_is_in_the_error(vendor: Vendor) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        refusal(401, {"error": {"message": "Incorrect key", "code": "invalid_api_key"}}, server="cloudflare"),
-        refusal(403, {"detail": {"status": "missing_permissions", "message": "no"}}, cf_ray="8f0a"),
-        refusal(401, {"detail": "Invalid API key"}, server="cloudflare", cf_ray="8f0a"),
-        refusal(403, {"message": "Forbidden: this key may not speak"}),
-        answer(401, b"Unauthorized", content_type="text/plain"),
-        answer(401),
+        error_response(401, {"error": {"message": "Incorrect key", "code": "invalid_api_key"}}, server="cloudflare"),
+        error_response(403, {"detail": {"status": "missing_permissions", "message": "no"}}, cf_ray="8f0a"),
+        error_response(401, {"detail": "Invalid API key"}, server="cloudflare", cf_ray="8f0a"),
+        error_response(403, {"message": "Forbidden: this key may not speak"}),
+        http_response(401, b"Unauthorized", content_type="text/plain"),
+        http_response(401),
     ],
 )  # fmt: skip
-async def test_vendors_own_refusal_of_the_key_holds_it(vendor: Vendor, kind: str, said: bytes) -> None:
+async def test_vendors_own_refusal_of_the_key_holds_it(vendor: ScriptedVendor, kind: str, said: bytes) -> None:
     vendor.will(said)
     async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         assert (await tts.synthesize("Good morning")).outcome == "substituted"
@@ -110,12 +112,12 @@ async def test_vendors_own_refusal_of_the_key_holds_it(vendor: Vendor, kind: str
 @kinds
 @pytest.mark.parametrize("said", ["with JSON", "with a page", "with nothing"])
 @pytest.mark.parametrize("status", [409, 418, 423, 431, 451])
-async def test_unknown_status_fails_over(vendor: Vendor, kind: str, status: int, said: str) -> None:
+async def test_unknown_status_fails_over(vendor: ScriptedVendor, kind: str, status: int, said: str) -> None:
     for _ in range(9):
         vendor.will({
-            "with JSON": refusal(status, {"error": {"message": "I'm a teapot"}}),
-            "with a page": answer(status, b"<html><title>teapot</title></html>", content_type="text/html"),
-            "with nothing": answer(status),
+            "with JSON": error_response(status, {"error": {"message": "I'm a teapot"}}),
+            "with a page": http_response(status, b"<html><title>teapot</title></html>", content_type="text/html"),
+            "with nothing": http_response(status),
         }[said])  # fmt: skip
     async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         speech = await tts.synthesize("Good morning")
@@ -127,9 +129,9 @@ async def test_unknown_status_fails_over(vendor: Vendor, kind: str, status: int,
 
 
 @kinds
-async def test_html_page_with_status_400_is_no_mistake_of_the_caller(vendor: Vendor, kind: str) -> None:
+async def test_html_page_with_status_400_is_no_mistake_of_the_caller(vendor: ScriptedVendor, kind: str) -> None:
     page = b"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>"
     for _ in range(9):
-        vendor.will(answer(400, page, content_type="text/html"))
+        vendor.will(http_response(400, page, content_type="text/html"))
     async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         assert (await tts.synthesize("Good morning")).outcome == "substituted"

@@ -13,35 +13,35 @@ from steadyvoice import AsyncTTSService, ElevenLabs, Espeak, OpenAICompatible, P
 from steadyvoice.audio.crossfade import speech_level
 from steadyvoice.audio.word_tones import synthesize_tones
 from steadyvoice.providers.espeak import is_installed
-from tests.providers.scripted_vendor import Vendor, audio, refusal, vendor_on_a_socket
+from tests.providers.scripted_vendor import ScriptedVendor, audio_response, error_response, scripted_vendor
 from tests.required_tools import require_tool
 
 TEXT = "The rainbow is a division of white light into many beautiful colors. Sunlight strikes raindrops in the air."
 SPEECH = synthesize_tones(TEXT, sample_rate=24_000)[0]
-DOWN = refusal(503, {"detail": "down"})
+DOWN = error_response(503, {"detail": "down"})
 RACHEL = Voice("21m00Tcm4TlvDq8ikWAM", "en-US", "female", rate=150, loudness=-18.0)
 NOVA, ONYX = Voice("nova", "en", "female", rate=180, loudness=-21.0), Voice("onyx", "en", "male", rate=150)
 QUICK = RetryConfig(max_attempts=1)
 
 
 @pytest.fixture
-async def vendors() -> AsyncIterator[list[Vendor]]:
+async def vendors() -> AsyncIterator[list[ScriptedVendor]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(vendor_on_a_socket()) for _ in range(2)]
+        yield [await stack.enter_async_context(scripted_vendor()) for _ in range(2)]
 
 
-def elevenlabs(vendor: Vendor, **voices: Voice) -> ElevenLabs:
+def elevenlabs(vendor: ScriptedVendor, **voices: Voice) -> ElevenLabs:
     return ElevenLabs("sk_test", base_url=vendor.url, voices=voices)
 
 
-def openai(vendor: Vendor, **voices: Voice) -> OpenAICompatible:
+def openai(vendor: ScriptedVendor, **voices: Voice) -> OpenAICompatible:
     return OpenAICompatible("sk_test", base_url=vendor.url, model="tts-1", voices=voices)
 
 
-async def test_openai_voice_for_an_elevenlabs_voice(vendors: list[Vendor]) -> None:
+async def test_openai_voice_for_an_elevenlabs_voice(vendors: list[ScriptedVendor]) -> None:
     first, spare = vendors
     first.will(DOWN)
-    spare.will(audio(SPEECH, content_type="audio/pcm"))
+    spare.will(audio_response(SPEECH, content_type="audio/pcm"))
     providers: list[Provider] = [elevenlabs(first, narrator=RACHEL), openai(spare, default=ONYX, reader=NOVA)]
     async with AsyncTTSService(providers, retry=QUICK) as tts:
         speech = await tts.synthesize(TEXT, voice="narrator", format="pcm_24000", speed=1.5)
@@ -51,10 +51,10 @@ async def test_openai_voice_for_an_elevenlabs_voice(vendors: list[Vendor]) -> No
     assert loudness(speech.audio) == pytest.approx(loudness(SPEECH) * 10 ** (3 / 20), rel=0.05)
 
 
-async def test_elevenlabs_voice_for_an_openai_voice(vendors: list[Vendor]) -> None:
+async def test_elevenlabs_voice_for_an_openai_voice(vendors: list[ScriptedVendor]) -> None:
     first, spare = vendors
     first.will(DOWN)
-    spare.will(audio(SPEECH, content_type="audio/pcm"))
+    spare.will(audio_response(SPEECH, content_type="audio/pcm"))
     providers: list[Provider] = [
         openai(first, narrator=NOVA),
         elevenlabs(spare, default=Voice("x", "de"), reader=RACHEL),
@@ -67,7 +67,7 @@ async def test_elevenlabs_voice_for_an_openai_voice(vendors: list[Vendor]) -> No
     assert loudness(speech.audio) == pytest.approx(loudness(SPEECH) * 10 ** (-3 / 20), rel=0.05)
 
 
-async def test_espeak_voice_for_an_elevenlabs_voice(vendors: list[Vendor]) -> None:
+async def test_espeak_voice_for_an_elevenlabs_voice(vendors: list[ScriptedVendor]) -> None:
     require_tool(is_installed(), "espeakng-loader")
     heard: dict[str, Any] = {}
     for name, like in (("as it is", Voice("x", "en-US", "female")), ("matched", RACHEL)):

@@ -12,7 +12,7 @@ import pytest
 
 from steadyvoice.providers.espeak import is_installed
 from steadyvoice.simulator import Simulator
-from tests.providers.scripted_vendor import Then, chunked, vendor_on_a_socket
+from tests.providers.scripted_vendor import ConnectionAction, chunked_response, scripted_vendor
 from tests.required_tools import require_tool
 
 from ..fork_scripts import run_script
@@ -118,9 +118,9 @@ async def test_close_returns_in_both_processes_whoever_closes_first() -> None:
 
 
 async def test_parents_connections_stay_the_parents() -> None:
-    async with vendor_on_a_socket() as vendor:
+    async with scripted_vendor() as vendor:
         for _ in range(6):
-            vendor.will(chunked(SOUND, content_type="audio/pcm"))
+            vendor.will(chunked_response(SOUND, content_type="audio/pcm"))
         told = await run(
             """
             tts = TTSService([ElevenLabs("sk_test", base_url=sys.argv[1])])
@@ -189,8 +189,8 @@ async def test_stream_begun_before_the_fork_ends_with_an_error_in_the_child_only
 
 
 async def test_vendor_sees_the_parent_hang_up_while_a_child_lives() -> None:
-    async with vendor_on_a_socket() as vendor:
-        vendor.will(chunked(SOUND, end=False, content_type="audio/pcm"), Then.HANG)
+    async with scripted_vendor() as vendor:
+        vendor.will(chunked_response(SOUND, end=False, content_type="audio/pcm"), ConnectionAction.HANG)
         told = await run(
             """
             tts = TTSService([ElevenLabs("sk_test", base_url=sys.argv[1])], on_midstream="error")

@@ -13,7 +13,7 @@ from steadyvoice import AsyncTTSService, ElevenLabs, Tone
 from steadyvoice.providers.base import Provider
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, timed_audio_body
-from tests.providers.scripted_vendor import chunked, vendor_on_a_socket
+from tests.providers.scripted_vendor import chunked_response, scripted_vendor
 
 RATE = 16000
 TEXT = "You owe $5 to the harbour master, who has been waiting since the morning."
@@ -58,10 +58,10 @@ HEALTHY = {
 
 @asynccontextmanager
 async def answered(alignments: Any, normalized: Any, seconds: float) -> AsyncIterator[AsyncTTSService]:
-    async with vendor_on_a_socket() as vendor:
+    async with scripted_vendor() as vendor:
         lines = answer_of(alignments, normalized, seconds)
         for _ in range(3):
-            vendor.will(chunked(*lines, content_type="application/json"))
+            vendor.will(chunked_response(*lines, content_type="application/json"))
         providers: list[Provider] = [ElevenLabs("sk_any", base_url=vendor.url), Tone()]
         async with AsyncTTSService(providers) as tts:
             yield tts

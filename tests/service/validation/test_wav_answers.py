@@ -11,8 +11,8 @@ import pytest
 
 from steadyvoice import AsyncTTSService, OpenAICompatible, Tone
 from steadyvoice.speech.failure_kinds import FailureKind
-from tests.audio.wav_files import KINDS, Parsed, chunk, form, pcm, samples, strictly, wav
-from tests.providers.scripted_vendor import Vendor, chunked, vendor_on_a_socket
+from tests.audio.wav_files import KINDS, ParsedWav, chunk, fmt, parse_strictly, pcm, samples, wav
+from tests.providers.scripted_vendor import ScriptedVendor, chunked_response, scripted_vendor
 
 TEXT = "Hello"
 PCM = pcm()
@@ -25,11 +25,11 @@ LONG_SIZES = chunk(b"ds64", struct.pack("<QQQI", len(PCM) + 100, len(PCM), len(P
 
 def sized(data: int, riff: int | None = None) -> bytes:
     """Return a WAV whose header states these sizes."""
-    return wav(form(), chunk(b"data", PCM, size=data), size=data + 36 if riff is None else riff)
+    return wav(fmt(), chunk(b"data", PCM, size=data), size=data + 36 if riff is None else riff)
 
 
 WAVS = {
-    "true sizes": wav(form(), DATA),
+    "true sizes": wav(fmt(), DATA),
     "sizes of 0xFFFFFFFF": sized(0xFFFFFFFF, 0xFFFFFFFF),
     "sizes of 0": sized(0, 0),
     "sizes of 0x7FFFFFFF": sized(0x7FFFFFFF, 0x7FFFFFFF),
@@ -40,43 +40,43 @@ WAVS = {
     "sizes that are an estimate": sized(len(PCM) // 4),
     "odd size": sized(len(PCM) // 4 + 1),
     "size of one sample": sized(2),
-    "tags before the samples": wav(form(), TAGS, DATA),
-    "tags behind the samples": wav(form(), DATA, TAGS),
-    "tags behind samples of unknown size": wav(form(), chunk(b"data", PCM, size=0xFFFFFFFF), TAGS),
-    "fact and junk": wav(chunk(b"JUNK", bytes(29)), form(), FACT, chunk(b"PAD ", bytes(4050)), DATA),
-    "chunks nobody knows behind the samples": wav(form(), DATA, chunk(b"_PMX", b"<x:xmpmeta/>"), chunk(b"afsp", b"x")),
-    "odd chunks without padding": wav(chunk(b"LIST", b"abc", pad=False), form(), DATA),
-    "several chunks of samples": wav(form(), *(chunk(b"data", PCM[at : at + 1000]) for at in range(0, len(PCM), 1000))),
-    "64-bit sizes": wav(LONG_SIZES, form(), chunk(b"data", PCM, size=0xFFFFFFFF), TAGS, size=0xFFFFFFFF, mark=b"RF64"),
-    "64-bit sizes of BW64": wav(LONG_SIZES, form(), chunk(b"data", PCM, size=0xFFFFFFFF), mark=b"BW64"),
-    "extensible": wav(form(extensible=True), DATA),
-    "wrong bytes a second and in a block": wav(form().replace(struct.pack("<IH", 48_000, 2), bytes(6)), DATA),
-    "two files": wav(form(), chunk(b"data", PCM[:9000])) + wav(form(), chunk(b"data", PCM[9000:])),
-    "two files of unknown size": wav(form(), chunk(b"data", PCM[:9000], size=0xFFFFFFFF))
-    + wav(form(), chunk(b"data", PCM[9000:], size=0xFFFFFFFF)),
-    "two files of BW64": wav(form(), chunk(b"data", PCM[:9000], size=0xFFFFFFFF), mark=b"BW64")
-    + wav(form(), chunk(b"data", PCM[9000:], size=0xFFFFFFFF), mark=b"BW64"),
-    "ID3 behind samples of unknown size": wav(form(), chunk(b"data", PCM, size=0xFFFFFFFF), chunk(b"id3 ", ID3)),
-    "ID3 in capitals": wav(form(), chunk(b"data", PCM, size=0xFFFFFFFF), chunk(b"ID3 ", ID3)),
-    "two files, the first too large": wav(form(), chunk(b"data", PCM[:9000], size=99_999)) + wav(form(), TAGS)
-    + wav(form(), chunk(b"data", PCM[9000:], size=0)),
-    "two files with tags behind each": wav(form(), chunk(b"data", PCM[:9000]), TAGS)
-    + wav(form(), chunk(b"data", PCM[9000:]), TAGS),
+    "tags before the samples": wav(fmt(), TAGS, DATA),
+    "tags behind the samples": wav(fmt(), DATA, TAGS),
+    "tags behind samples of unknown size": wav(fmt(), chunk(b"data", PCM, size=0xFFFFFFFF), TAGS),
+    "fact and junk": wav(chunk(b"JUNK", bytes(29)), fmt(), FACT, chunk(b"PAD ", bytes(4050)), DATA),
+    "chunks nobody knows behind the samples": wav(fmt(), DATA, chunk(b"_PMX", b"<x:xmpmeta/>"), chunk(b"afsp", b"x")),
+    "odd chunks without padding": wav(chunk(b"LIST", b"abc", pad=False), fmt(), DATA),
+    "several chunks of samples": wav(fmt(), *(chunk(b"data", PCM[at : at + 1000]) for at in range(0, len(PCM), 1000))),
+    "64-bit sizes": wav(LONG_SIZES, fmt(), chunk(b"data", PCM, size=0xFFFFFFFF), TAGS, size=0xFFFFFFFF, mark=b"RF64"),
+    "64-bit sizes of BW64": wav(LONG_SIZES, fmt(), chunk(b"data", PCM, size=0xFFFFFFFF), mark=b"BW64"),
+    "extensible": wav(fmt(extensible=True), DATA),
+    "wrong bytes a second and in a block": wav(fmt().replace(struct.pack("<IH", 48_000, 2), bytes(6)), DATA),
+    "two files": wav(fmt(), chunk(b"data", PCM[:9000])) + wav(fmt(), chunk(b"data", PCM[9000:])),
+    "two files of unknown size": wav(fmt(), chunk(b"data", PCM[:9000], size=0xFFFFFFFF))
+    + wav(fmt(), chunk(b"data", PCM[9000:], size=0xFFFFFFFF)),
+    "two files of BW64": wav(fmt(), chunk(b"data", PCM[:9000], size=0xFFFFFFFF), mark=b"BW64")
+    + wav(fmt(), chunk(b"data", PCM[9000:], size=0xFFFFFFFF), mark=b"BW64"),
+    "ID3 behind samples of unknown size": wav(fmt(), chunk(b"data", PCM, size=0xFFFFFFFF), chunk(b"id3 ", ID3)),
+    "ID3 in capitals": wav(fmt(), chunk(b"data", PCM, size=0xFFFFFFFF), chunk(b"ID3 ", ID3)),
+    "two files, the first too large": wav(fmt(), chunk(b"data", PCM[:9000], size=99_999)) + wav(fmt(), TAGS)
+    + wav(fmt(), chunk(b"data", PCM[9000:], size=0)),
+    "two files with tags behind each": wav(fmt(), chunk(b"data", PCM[:9000]), TAGS)
+    + wav(fmt(), chunk(b"data", PCM[9000:]), TAGS),
     "a file for each sentence": b"".join(
-        wav(form(), chunk(b"data", PCM[at : at + 1000])) for at in range(0, len(PCM), 1000)
+        wav(fmt(), chunk(b"data", PCM[at : at + 1000])) for at in range(0, len(PCM), 1000)
     ),
-    "one header before the samples of all": wav(form(), chunk(b"data", PCM[:2000])) + PCM[2000:],
+    "one header before the samples of all": wav(fmt(), chunk(b"data", PCM[:2000])) + PCM[2000:],
 }  # fmt: skip
 
 
 @pytest.fixture
-async def vendor() -> AsyncIterator[Vendor]:
-    async with vendor_on_a_socket() as listening:
+async def vendor() -> AsyncIterator[ScriptedVendor]:
+    async with scripted_vendor() as listening:
         yield listening
 
 
 @pytest.fixture
-async def tts(vendor: Vendor) -> AsyncIterator[AsyncTTSService]:
+async def tts(vendor: ScriptedVendor) -> AsyncIterator[AsyncTTSService]:
     openai = OpenAICompatible("sk-test", base_url=vendor.url)
     async with AsyncTTSService([openai], muted=False) as service:
         yield service
@@ -86,17 +86,19 @@ def in_pieces(audio: bytes, size: int = 777) -> list[bytes]:
     return [audio[at : at + size] for at in range(0, len(audio), size)]
 
 
-def will_send(vendor: Vendor, audio: bytes) -> None:
-    vendor.will(chunked(*in_pieces(audio), content_type="audio/wav"))
+def will_send(vendor: ScriptedVendor, audio: bytes) -> None:
+    vendor.will(chunked_response(*in_pieces(audio), content_type="audio/wav"))
 
 
 @pytest.mark.parametrize("how", WAVS)
-async def test_whole_answer_has_true_sizes_and_every_sample(tts: AsyncTTSService, vendor: Vendor, how: str) -> None:
+async def test_whole_answer_has_true_sizes_and_every_sample(
+    tts: AsyncTTSService, vendor: ScriptedVendor, how: str
+) -> None:
     will_send(vendor, WAVS[how])
 
     speech = await tts.synthesize(TEXT, format="wav_24000")
 
-    assert strictly(speech.audio) == Parsed(1, 1, 24_000, 16, PCM)
+    assert parse_strictly(speech.audio) == ParsedWav(1, 1, 24_000, 16, PCM)
     assert speech.duration == pytest.approx(0.5, abs=1e-4)
     assert (speech.outcome, speech.attempts[0].error) == ("spoken", None)
 
@@ -104,45 +106,45 @@ async def test_whole_answer_has_true_sizes_and_every_sample(tts: AsyncTTSService
 @pytest.mark.parametrize("on_midstream", ["error", "resume"])
 @pytest.mark.parametrize("how", WAVS)
 async def test_stream_has_an_open_size_and_every_sample(
-    tts: AsyncTTSService, vendor: Vendor, how: str, on_midstream: Literal["error", "resume"]
+    tts: AsyncTTSService, vendor: ScriptedVendor, how: str, on_midstream: Literal["error", "resume"]
 ) -> None:
     will_send(vendor, WAVS[how])
 
     audio = b"".join([data async for data in tts.stream(TEXT, format="wav_24000", on_midstream=on_midstream)])
 
-    assert strictly(audio, open_end=True) == Parsed(1, 1, 24_000, 16, PCM)
+    assert parse_strictly(audio, open_end=True) == ParsedWav(1, 1, 24_000, 16, PCM)
 
 
 @pytest.mark.parametrize("extensible", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_any_sample_format_is_converted(
-    tts: AsyncTTSService, vendor: Vendor, kind: str, extensible: bool
+    tts: AsyncTTSService, vendor: ScriptedVendor, kind: str, extensible: bool
 ) -> None:
-    of_kind = form(KINDS[kind], extensible=extensible)
+    of_kind = fmt(KINDS[kind], extensible=extensible)
     will_send(vendor, wav(of_kind, FACT, chunk(b"data", samples(KINDS[kind]), size=0xFFFFFFFF), size=0xFFFFFFFF))
 
     speech = await tts.synthesize(TEXT, format="wav_24000")
 
-    parsed = strictly(speech.audio)
+    parsed = parse_strictly(speech.audio)
     assert (parsed.tag, parsed.channels, parsed.rate, parsed.bits) == (1, 1, 24_000, 16)
     assert within(parsed.data, 300)  # what 8 bits round to
     assert speech.duration == pytest.approx(0.5, abs=1e-3)
 
 
-async def test_files_of_different_samples_become_one_stream(tts: AsyncTTSService, vendor: Vendor) -> None:
+async def test_files_of_different_samples_become_one_stream(tts: AsyncTTSService, vendor: ScriptedVendor) -> None:
     kinds = ["16-bit", "float32", "24-bit", "16-bit"]
-    will_send(vendor, b"".join(wav(form(KINDS[kind]), chunk(b"data", samples(KINDS[kind], 0.2))) for kind in kinds))
+    will_send(vendor, b"".join(wav(fmt(KINDS[kind]), chunk(b"data", samples(KINDS[kind], 0.2))) for kind in kinds))
 
     speech = await tts.synthesize(TEXT, format="wav_24000")
 
-    assert len(strictly(speech.audio).data) == 2 * 24_000 * 8 // 10
+    assert len(parse_strictly(speech.audio).data) == 2 * 24_000 * 8 // 10
     assert speech.duration == pytest.approx(0.8, abs=1e-3)
 
 
 @pytest.mark.parametrize("target", ["pcm_24000", "mp3_44100_128", "wav_8000"])
-async def test_joined_files_are_converted_completely(tts: AsyncTTSService, vendor: Vendor, target: str) -> None:
+async def test_joined_files_are_converted_completely(tts: AsyncTTSService, vendor: ScriptedVendor, target: str) -> None:
     openai = OpenAICompatible("sk-test", base_url=vendor.url, formats={"wav": "wav_24000"})
-    will_send(vendor, b"".join(wav(form(), chunk(b"data", pcm(0.3), size=0xFFFFFFFF)) for _ in range(3)))
+    will_send(vendor, b"".join(wav(fmt(), chunk(b"data", pcm(0.3), size=0xFFFFFFFF)) for _ in range(3)))
     async with AsyncTTSService([openai], muted=False) as service:
         speech = await service.synthesize(TEXT, format=target)
     assert speech.duration == pytest.approx(0.9, abs=0.03)
@@ -150,8 +152,8 @@ async def test_joined_files_are_converted_completely(tts: AsyncTTSService, vendo
         assert len(speech.audio) == 2 * 24_000 * 9 // 10
 
 
-@pytest.mark.parametrize("other", [form(rate=16_000), form(channels=2), form((2, 4)), form((0x55, 0))])
-async def test_audio_in_the_wrong_format_fails_over(vendor: Vendor, other: bytes) -> None:
+@pytest.mark.parametrize("other", [fmt(rate=16_000), fmt(channels=2), fmt((2, 4)), fmt((0x55, 0))])
+async def test_audio_in_the_wrong_format_fails_over(vendor: ScriptedVendor, other: bytes) -> None:
     will_send(vendor, wav(other, DATA))
     openai = OpenAICompatible("sk-test", base_url=vendor.url)
     async with AsyncTTSService([openai, Tone()]) as service:
@@ -160,15 +162,15 @@ async def test_audio_in_the_wrong_format_fails_over(vendor: Vendor, other: bytes
     assert error is not None
     assert error.kind in (FailureKind.WRONG_FORMAT, FailureKind.NOT_AUDIO)
     assert (speech.outcome, speech.provider) == ("substituted", "tone")
-    assert strictly(speech.audio).rate == 24_000
+    assert parse_strictly(speech.audio).rate == 24_000
 
 
-async def test_embedded_header_is_found_however_it_is_split(tts: AsyncTTSService, vendor: Vendor) -> None:
+async def test_embedded_header_is_found_however_it_is_split(tts: AsyncTTSService, vendor: ScriptedVendor) -> None:
     audio = WAVS["two files of unknown size"]
     at = audio.index(b"RIFF", 12)
     for cut in range(at - 1, at + 50):
-        vendor.will(chunked(audio[:cut], audio[cut:], content_type="audio/wav"))
-        assert strictly((await tts.synthesize(TEXT, format="wav_24000")).audio).data == PCM
+        vendor.will(chunked_response(audio[:cut], audio[cut:], content_type="audio/wav"))
+        assert parse_strictly((await tts.synthesize(TEXT, format="wav_24000")).audio).data == PCM
 
 
 def within(data: bytes, most: int) -> bool:
