@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from steadyvoice.speech.duration_estimate import (
@@ -110,6 +110,7 @@ def test_quick_estimate_never_contradicts_the_full_one(text: str, seconds: float
 
 
 @given(texts)
+@example("㊊")
 def test_text_with_a_least_duration_is_pronounceable(text: str) -> None:
     if estimate_duration(text).least > 0:
         assert is_pronounceable(text)

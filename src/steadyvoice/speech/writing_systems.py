@@ -80,7 +80,8 @@ def _script(character: str) -> str | None:
     The standard library has no table of scripts, but letters' names begin with them: CYRILLIC SMALL LETTER PE.
     """
     plain = unicodedata.normalize("NFKC", character)[0]  # full-width and mathematical letters are plain ones, too
-    if not unicodedata.category(plain).startswith("L"):
+    # Symbols such as "㊊" and "🄰" are made of letters, but voices may leave them unspoken like other symbols.
+    if not unicodedata.category(plain).startswith("L") or unicodedata.category(character) == "So":
         return None
     first = unicodedata.name(plain, "").partition(" ")[0].partition("-")[0]
     return _SCRIPT_OF_NAME.get(first, first.capitalize()) or None
