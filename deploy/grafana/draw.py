@@ -1,6 +1,6 @@
-"""Writes steadyvoice.json, the dashboard for those who have Grafana. Run: `python deploy/grafana/draw.py`.
+"""Generate steadyvoice.json, the Grafana dashboard. Run: `python deploy/grafana/draw.py`.
 
-Import the file in Grafana and choose the Prometheus that scrapes the gateway. Every query is a line below.
+Import the file in Grafana, and choose the Prometheus data source that scrapes the gateway.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SOME = 'instance=~"$instance"'
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: its kind, its title, its queries with their legends, its unit, and its width of 24."""
+    """Panel: kind, title, queries by legend, unit, and width in columns of 24."""
 
     kind: str
     title: str
@@ -39,30 +39,30 @@ def _quantile(share: float, metric: str, by: str) -> str:
 PANELS = [
     Panel(
         "stat",
-        "What callers hear",
+        "Providers not called",
         {"{{provider}}": f"max by (provider) (steadyvoice_provider_muted{{{SOME}}})"},
         width=6,
-        about="1: nothing is heard from it. Its circuit refuses, or its key is on hold.",
+        about="1: the provider is not called, because its circuit is open or its credential on hold.",
     ),
     Panel(
         "state-timeline",
-        "Circuits",
+        "Circuit states",
         {"{{provider}}: {{state}}": f"max by (provider, state) (steadyvoice_circuit_state{{{SOME}}}) == 1"},
         width=18,
-        about="Which state each circuit was in.",
+        about="State of each circuit.",
     ),
     Panel(
         "timeseries",
-        "How calls ended",
+        "Call outcomes",
         {"{{outcome}}": _rate("steadyvoice_requests_total", "outcome")},
         "reqps",
         12,
-        "Spoken, substituted, resumed, cached: heard. Muted, failed: not.",
+        "Spoken, substituted, resumed and cached are successful; muted and failed are not.",
         stacked=True,
     ),
     Panel(
         "timeseries",
-        "Callers who heard nothing",
+        "Muted and failed calls",
         {
             "share": f"sum(rate(steadyvoice_requests_total{{{SOME},outcome=~'muted|failed'}}[$__rate_interval]))"
             f" / sum(rate(steadyvoice_requests_total{{{SOME}}}[$__rate_interval]))"
@@ -72,18 +72,18 @@ PANELS = [
     ),
     Panel(
         "timeseries",
-        "First audio, for callers",
+        "Time to first audio",
         {
             "median": _quantile(0.5, "steadyvoice_first_audio_seconds", "job"),
             "p95": _quantile(0.95, "steadyvoice_first_audio_seconds", "job"),
             "p99": _quantile(0.99, "steadyvoice_first_audio_seconds", "job"),
         },
         "s",
-        about="From the request to the first byte that can be heard, whoever speaks.",
+        about="From the request to the first byte of audio, of any provider.",
     ),
     Panel(
         "timeseries",
-        "First audio, by provider (p95)",
+        "Time to first audio by provider (p95)",
         {"{{provider}}": _quantile(0.95, "steadyvoice_provider_first_audio_seconds", "provider")},
         "s",
     ),
@@ -95,14 +95,14 @@ PANELS = [
     ),
     Panel(
         "timeseries",
-        "What attempts came to",
+        "Attempts by result",
         {"{{provider}}: {{result}}": _rate("steadyvoice_provider_attempts_total", "provider, result")},
         "reqps",
-        about="ok, or the kind of error. A circuit's refusals are not attempts.",
+        about="ok, or the kind of failure. Calls refused by a circuit are not attempts.",
     ),
     Panel(
         "timeseries",
-        "Changes of state",
+        "Circuit transitions",
         {
             "{{provider}} {{from}} to {{to}}: {{cause}}": "sum by (provider, from, to, cause) "
             f"(increase(steadyvoice_circuit_transitions_total{{{SOME}}}[$__rate_interval]))"
@@ -110,7 +110,7 @@ PANELS = [
     ),
     Panel(
         "timeseries",
-        "Recovery, from opening to closing",
+        "Recovery times",
         {
             "median": _quantile(0.5, "steadyvoice_circuit_recovery_seconds", "job"),
             "p95": _quantile(0.95, "steadyvoice_circuit_recovery_seconds", "job"),
@@ -119,27 +119,27 @@ PANELS = [
     ),
     Panel(
         "timeseries",
-        "Characters billed, and what nobody heard",
+        "Characters billed and wasted",
         {
             "{{provider}}": _rate("steadyvoice_provider_characters_total", "provider"),
             "{{provider}} wasted: {{cause}}": _rate("steadyvoice_provider_wasted_characters_total", "provider, cause"),
         },
-        about="Characters a second, as the vendors count them.",
+        about="Characters per second, as the vendors count them.",
     ),
     Panel(
         "timeseries",
-        "Credit left",
+        "Remaining quota",
         {"{{provider}}": f"min by (provider) (steadyvoice_provider_credit_characters{{{SOME}}})"},
     ),
     Panel(
         "timeseries",
-        "Credit lasts",
+        "Time until the quota is used up",
         {"{{provider}}": f"min by (provider) (steadyvoice_provider_credit_ends_in_seconds{{{SOME}}})"},
         "s",
     ),
     Panel(
         "timeseries",
-        "Requests at once, and their limit",
+        "Concurrency and its limit",
         {
             "{{provider}}": f"sum by (provider) (steadyvoice_provider_requests_in_flight{{{SOME}}})",
             "{{provider}} limit": f"min by (provider) (steadyvoice_provider_concurrency_limit{{{SOME}}})",
@@ -148,7 +148,7 @@ PANELS = [
     ),
     Panel(
         "timeseries",
-        "The gateway itself",
+        "Streams and connections",
         {
             "streams": f"sum(steadyvoice_streams_in_flight{{{SOME}}})",
             "connections": f"sum(steadyvoice_connections{{{SOME}}})",
@@ -156,11 +156,11 @@ PANELS = [
     ),
     Panel(
         "timeseries",
-        "Load, and what is refused for overload",
+        "Load and overload",
         {
             "active": f"sum(steadyvoice_syntheses_active{{{SOME}}})",
             "queued": f"sum(steadyvoice_syntheses_queued{{{SOME}}})",
-            "refused a second, {{cause}}": _rate("steadyvoice_overload_refused_total", "cause"),
+            "refused per second, {{cause}}": _rate("steadyvoice_overload_refused_total", "cause"),
         },
     ),
     Panel(
@@ -168,11 +168,11 @@ PANELS = [
         "Event loop lag",
         {"{{instance}}": f"max by (instance) (steadyvoice_loop_lag_seconds{{{SOME}}})"},
         "s",
-        about="Above 0.25 s new requests queue, and are refused after a while.",
+        about="Above 0.25 s new requests are queued, and refused after queue_timeout.",
     ),
     Panel(
         "timeseries",
-        "Cache and hedges",
+        "Cache and hedging",
         {
             "cache {{result}}": _rate("steadyvoice_cache_requests_total", "result"),
             "hedge {{result}}": _rate("steadyvoice_hedges_total", "result"),
@@ -182,8 +182,8 @@ PANELS = [
 ]
 
 
-def drawn() -> dict[str, Any]:
-    """The whole dashboard."""
+def dashboard() -> dict[str, Any]:
+    """Return the dashboard."""
     return {
         "title": "steadyvoice",
         "uid": "steadyvoice",
@@ -218,7 +218,7 @@ def _instances() -> dict[str, Any]:
 
 
 def _placed() -> list[dict[str, Any]]:
-    """Side by side, as many as fit in a row of 24."""
+    """Place panels side by side, as many as fit into 24 columns."""
     x = y = 0
     placed = []
     for number, panel in enumerate(PANELS, start=1):
@@ -246,4 +246,4 @@ def _panel(panel: Panel, number: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    (HERE / "steadyvoice.json").write_text(json.dumps(drawn(), indent=1) + "\n", encoding="utf-8")
+    (HERE / "steadyvoice.json").write_text(json.dumps(dashboard(), indent=1) + "\n", encoding="utf-8")

@@ -57,7 +57,7 @@ def test_every_metric_is_exported_with_the_labels_that_are_asked_for(query: str)
 
 def test_the_dashboard_is_what_its_script_draws() -> None:
     draw = runpy.run_path(str(DEPLOY / "grafana" / "draw.py"))
-    assert json.loads(GRAFANA.read_text("utf-8")) == draw["drawn"]()
+    assert json.loads(GRAFANA.read_text("utf-8")) == draw["dashboard"]()
 
 
 def test_no_panel_hides_another() -> None:

@@ -22,9 +22,9 @@ class ConnectionPhase(Enum):
 
     HEAD = "head"  # the rest of a request's head
     IDLE = "idle"  # the next request
-    ANSWER = "answer"  # the response; bodies and providers have timeouts of their own
-    REST = "rest"  # the end of a body that nothing reads any more
-    LEAVE = "leave"  # the client's close, after the last bytes were sent to it
+    RESPONSE = "response"  # the response; bodies and providers have timeouts of their own
+    DRAIN = "drain"  # the end of a body that nothing reads any more
+    CLOSING = "closing"  # the client's close, after the last bytes were sent to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ class ConnectionLimits:
     body_bytes: int = 1024 * 1024  # as the reader counts them; on the wire, a chunk may carry a single byte
     answer_bytes: int = MAX_AUDIO_BYTES  # buffered where a response cannot be streamed: HTTP/1.0
     pipelined: int = 8  # requests of one connection that wait behind another
-    latecomers: int = 512  # connections beyond the limit, while they are being refused
+    over_limit: int = 512  # connections beyond the limit, while they are being refused
     head: float = 10.0
     # Longer than clients keep idle connections: the client closes first, and no request meets a closing connection.
     idle: float = 75.0
-    rest: float = 10.0
-    leave: float = 2.0
+    drain: float = 10.0
+    closing: float = 2.0
     write: float = 60.0  # in which a client reads not a single byte
 
     @staticmethod
@@ -63,7 +63,7 @@ class ConnectionLimits:
             answer_bytes=server.max_answer_bytes,
             head=server.header_timeout,
             idle=server.idle_timeout,
-            rest=server.body_timeout,
+            drain=server.body_timeout,
             write=server.write_timeout,
         )
 
@@ -79,17 +79,17 @@ class ConnectionLimits:
                 return self.head
             case ConnectionPhase.IDLE:
                 return self.idle
-            case ConnectionPhase.REST:
-                return self.rest
-            case ConnectionPhase.LEAVE:
-                return self.leave
-            case ConnectionPhase.ANSWER:
+            case ConnectionPhase.DRAIN:
+                return self.drain
+            case ConnectionPhase.CLOSING:
+                return self.closing
+            case ConnectionPhase.RESPONSE:
                 return _NEVER
 
     @property
     def tick(self) -> float:
         """Seconds between two checks of the timeouts, short enough for the shortest of them."""
-        return min(1.0, self.head / 4, self.idle / 4, self.rest / 4, self.write / 4)
+        return min(1.0, self.head / 4, self.idle / 4, self.drain / 4, self.write / 4)
 
 
 def check_head(
@@ -199,7 +199,7 @@ class ConnectionSet:
 
     def is_overcrowded(self) -> bool:
         """Whether so many connections are open that new ones are reset without a response."""
-        return len(self.state.connections) > self.limits.connections + self.limits.latecomers
+        return len(self.state.connections) > self.limits.connections + self.limits.over_limit
 
     def close_idle(self, newcomer: ManagedConnection) -> bool:
         """Close the connection that has been idle the longest; return False if there is none but the newcomer."""

@@ -199,7 +199,7 @@ class ClientConnection(HttpToolsProtocol):
         version, limits = self.parser.get_http_version(), self._limits
         if len(self.pipeline) >= limits.pipelined:
             return ConnectionRefusal(429, f"too many pipelined requests: the limit is {limits.pipelined}")
-        pipelined = self._phase is ConnectionPhase.ANSWER
+        pipelined = self._phase is ConnectionPhase.RESPONSE
         if pipelined or version != "1.1" or self._bytes > limits.url_bytes or len(self.headers) > limits.headers:
             return check_head(self.url, self.headers, version, limits)
         return None
@@ -210,13 +210,13 @@ class ClientConnection(HttpToolsProtocol):
             return
         super().on_message_complete()
         self._bytes = 0
-        if self._phase is ConnectionPhase.REST:
+        if self._phase is ConnectionPhase.DRAIN:
             self._enter(ConnectionPhase.IDLE)
 
     # Callbacks of responses.
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._enter(ConnectionPhase.ANSWER)
+        self._enter(ConnectionPhase.RESPONSE)
         self._running = cycle
         if self._half_closed:
             self._half_closed.watch(cycle)
@@ -252,7 +252,7 @@ class ClientConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request after a complete response."""
         self.server_state.total_requests += 1
-        if self._phase is ConnectionPhase.LEAVE or self.transport.is_closing():
+        if self._phase is ConnectionPhase.CLOSING or self.transport.is_closing():
             return
         if self._half_closed:
             self._half_closed.stop()
@@ -265,7 +265,7 @@ class ClientConnection(HttpToolsProtocol):
         elif not self.cycle.more_body:
             self._enter(ConnectionPhase.HEAD if self._in_head else ConnectionPhase.IDLE)
         elif _is_short(self.cycle.scope["headers"], self._limits.body_bytes):
-            self._enter(ConnectionPhase.REST)
+            self._enter(ConnectionPhase.DRAIN)
         else:
             self._linger()
 
@@ -274,12 +274,12 @@ class ClientConnection(HttpToolsProtocol):
     @property
     def _is_leaving(self) -> bool:
         """Whether everything is sent, and only the client's close is awaited."""
-        return self._phase is ConnectionPhase.LEAVE
+        return self._phase is ConnectionPhase.CLOSING
 
     @property
     def busy(self) -> bool:
         """Whether a response is not finished, or not yet read by the client."""
-        return self._phase is ConnectionPhase.ANSWER or self.transport.get_write_buffer_size() > 0
+        return self._phase is ConnectionPhase.RESPONSE or self.transport.get_write_buffer_size() > 0
 
     def check_timeouts(self, now: float) -> None:
         """End the connection if its phase has lasted too long, or if the client has stopped reading."""
@@ -295,20 +295,20 @@ class ClientConnection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close the connection at once when it is idle, else after its response."""
-        if self._phase is ConnectionPhase.ANSWER:
+        if self._phase is ConnectionPhase.RESPONSE:
             self.cycle.keep_alive = False
-        elif self._phase is not ConnectionPhase.LEAVE:
+        elif self._phase is not ConnectionPhase.CLOSING:
             self.close()
 
     def close(self) -> None:
         """Close the connection without a response."""
-        self._enter(ConnectionPhase.LEAVE)
+        self._enter(ConnectionPhase.CLOSING)
         self._output.flush()
         self.transport.close()
 
     def reset(self) -> None:
         """Reset the connection, which the client sees as an error."""
-        self._enter(ConnectionPhase.LEAVE)
+        self._enter(ConnectionPhase.CLOSING)
         with contextlib.suppress(OSError):  # the socket may be gone
             line: socket.socket = self.transport.get_extra_info("socket")
             line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
@@ -320,7 +320,7 @@ class ClientConnection(HttpToolsProtocol):
         Beside another response, this one would be taken for that one, or for a part of it.
         """
         request_id = None
-        if self._phase is ConnectionPhase.ANSWER:
+        if self._phase is ConnectionPhase.RESPONSE:
             if self.pipeline or self.cycle.response_started or not self.cycle.more_body:
                 return self.reset()
             # The body of the running request is malformed: its endpoint must not answer as well.
@@ -366,7 +366,7 @@ class ClientConnection(HttpToolsProtocol):
         if self._half_closed:  # nothing more is received
             self.close()
             return
-        self._enter(ConnectionPhase.LEAVE)
+        self._enter(ConnectionPhase.CLOSING)
         self._output.flush()
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
