@@ -34,7 +34,7 @@ async def test_error_tells_what_to_do_when_no_voice_can_read(make_service: MakeS
     with pytest.raises(TTSUnsupportedScriptError) as caught:
         make_service(first, second).stream(RUSSIAN, format="pcm_8000")
     assert str(caught.value) == (
-        "the text is in Cyrillic, and none of these reads it: english (english-voice), another (another-voice); "
+        "the text is in Cyrillic, and no provider reads it: english (english-voice), another (another-voice); "
         "name the `language`, choose a voice or model that reads it, or add a provider that does"
     )
     assert first.asked == second.asked == []
@@ -43,7 +43,7 @@ async def test_error_tells_what_to_do_when_no_voice_can_read(make_service: MakeS
 async def test_tone_substitutes_for_failures_and_not_for_unreadable_text(
     make_service: MakeService,
 ) -> None:
-    with pytest.raises(TTSUnsupportedScriptError, match=r"none of these reads it: english \("):
+    with pytest.raises(TTSUnsupportedScriptError, match=r"no provider reads it: english \("):
         make_service(english(), Tone()).stream(RUSSIAN, format="pcm_8000")
     speech = await make_service(ScriptedProvider([TTSServerError("down")]), Tone()).synthesize(
         RUSSIAN, format="pcm_8000"

@@ -139,7 +139,7 @@ async def test_end_within_a_frame_is_a_cut() -> None:
 async def test_voice_that_does_not_stop_is_rejected() -> None:
     heard = hearing("Good morning")
     await heard.validate(tone(24.0))
-    with pytest.raises(TTSError, match="and no end") as failed:
+    with pytest.raises(TTSError, match="without an end") as failed:
         await heard.validate(tone(1.0))
     assert failed.value.kind is FailureKind.TOO_LONG
 

@@ -95,7 +95,7 @@ class CoalescedStream:
 
     def _next_chunk(self, consumer: object) -> bytes:
         if self._positions[consumer] < self._dropped:
-            cause = TTSCancelledError(f"this listener was more than {self._max_bytes} bytes behind another one")
+            cause = TTSCancelledError(f"consumer more than {self._max_bytes} bytes behind the fastest one")
             raise TTSStreamInterruptedError([cause], delivered=0.0)
         data = self._chunks[self._positions[consumer] - self._dropped]
         self._positions[consumer] += 1

@@ -162,9 +162,8 @@ class ProviderAttempt:
             raise
         finally:
             self.caller_left |= not isinstance(error, Exception | None)
-            own_cleanup = self._cancelled and isinstance(
-                error, Exception
-            )  # errors while closing are no failure of the provider's
+            # Errors while closing are no failure of the provider's.
+            own_cleanup = self._cancelled and isinstance(error, Exception)
             if permit:
                 if isinstance(error, Exception | None) and not own_cleanup:
                     given_up = isinstance(error, TTSDeadlineError) and not error.starved
@@ -186,8 +185,8 @@ class ProviderAttempt:
         """
         call = self.call
         self.abandonment = call.abandonment_error()
-        heard, characters = call.first_sound is not None and not self._cancelled, len(call.request.text)
-        self._handler.left(permit, call.offer, characters, heard=heard, failure=self.abandonment)
+        was_heard, characters = call.first_sound is not None and not self._cancelled, len(call.request.text)
+        self._handler.left(permit, call.offer, characters, heard=was_heard, failure=self.abandonment)
 
 
 class AttemptFactory:
@@ -253,11 +252,10 @@ class AttemptFactory:
         # the end.
         last = step.time_limit >= deadline.remaining
         queue = step.time_limit if last else min(step.time_limit, first_audio)
-        heard = (
-            self._accounting.begin > 0 and not self._policy.hold
-        )  # a listener in the middle of an utterance should not hear a wait
+        # A listener in the middle of an utterance should not hear a wait.
+        is_continuation = self._accounting.begin > 0 and not self._policy.hold
         limit = queue if queues else 0.0
-        slot = handler.queue_slot(limit, waits_anyway=last and queues, is_continuation=heard)
+        slot = handler.queue_slot(limit, waits_anyway=last and queues, is_continuation=is_continuation)
         min_rate = self._min_rate(candidate, step)
         attempt_timeouts = AttemptTimeouts(
             timeouts,

@@ -181,7 +181,7 @@ class AttemptTimeouts:
         starved = self._playback.underrun_seconds
         if starved < self._timeouts.slow_timeout:
             return None
-        message = f"slower than it is played for {starved:.1f} s, after {audio:.1f} s of audio"
+        message = f"audio slower than real time for {starved:.1f} s, after {audio:.1f} s of audio"
         return TTSTooSlowError(message, provider=provider)
 
     def timeout_error(self, provider: str, audio: float, now: float) -> TTSError:
@@ -232,7 +232,7 @@ class AttemptTimeouts:
             return self._out_of_time(provider, audio, remaining)
         if self.first_audio is None:
             return TTSReadTimeoutError(f"no audio within {self._first_audio:g} s", provider=provider)
-        message = f"nothing for {self._timeouts.stall:g} s after {audio:.1f} s of audio"
+        message = f"stalled for {self._timeouts.stall:g} s after {audio:.1f} s of audio"
         return TTSStalledError(message, provider=provider)
 
     @property
@@ -247,11 +247,11 @@ class AttemptTimeouts:
         if not self._own_deadline:
             return TTSTotalTimeoutError(f"not finished {about}", provider=provider)
         silence = self.silence + max(remaining, 0.0)
-        message = f"not finished {about}, all that this call's deadline left it"
+        message = f"not finished {about} (deadline of the call)"
         if not self._is_overdue(silence):
             return TTSDeadlineError(message, provider=provider)
         if silence < HANG_LIMIT:
             message = f"{message}: silent for {silence:.1f} s (overdue after {self._limit:.3g} s)"
             return TTSAbandonedInSilenceError(message, provider=provider)
         kind = TTSReadTimeoutError if self.first_audio is None else TTSStalledError
-        return kind(f"no audio for {HANG_LIMIT:g} s and more when the call's deadline came", provider=provider)
+        return kind(f"no audio for more than {HANG_LIMIT:g} s when the call's deadline passed", provider=provider)

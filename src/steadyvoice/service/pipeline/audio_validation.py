@@ -110,7 +110,7 @@ class AudioValidator:
             return bytes(head)
         if len(head) > MAX_UNVALIDATED_BYTES:
             limit = f"(limit: {MAX_UNVALIDATED_BYTES})"
-            message = f"answered with {len(head)} bytes that hold no {self._format} to be heard {limit}"
+            message = f"answered with {len(head)} bytes that hold no audible {self._format} {limit}"
             raise self._make_error(TTSNotAudioError, message)
         return b""
 
@@ -126,7 +126,7 @@ class AudioValidator:
         if held:
             await self._raise_if_silent(held)
         if ends_with_message(self._tail):
-            raise self._make_error(TTSNotAudioError, f"ended in a message instead of {self._format}")
+            raise self._make_error(TTSNotAudioError, f"ended with a message instead of {self._format}")
         if self._meter.truncated:
             raise self._make_error(TTSCutError, f"ended in the middle of a frame, after {self.seconds:.1f} s of audio")
         return bytes(held)
@@ -148,7 +148,7 @@ class AudioValidator:
             message = f"{self._bytes_without_audio} bytes in a row without audio, after {seconds:.1f} s of it {limit}"
             raise self._make_error(TTSNotAudioError, message)
         if seconds > self._max_duration and seconds > self._max_seconds():
-            message = f"{self.seconds:.0f} s of audio for {len(self._text)} characters, and no end"
+            message = f"{self.seconds:.0f} s of audio for {len(self._text)} characters, without an end"
             raise self._make_error(TTSTooLongError, message)
 
     def _max_seconds(self) -> float:
@@ -206,7 +206,5 @@ class AudioValidator:
             return
         within = _MAX_DECODED_SILENCE + requested_pause(self._text)
         if not await asyncio.to_thread(is_audible, bytes(head), self._format, within=within):
-            raise self._make_error(
-                TTSSilentAudioError, f"{self.seconds:.1f} s of silence, where a text was to be heard"
-            )
+            raise self._make_error(TTSSilentAudioError, f"{self.seconds:.1f} s of silence instead of speech")
         self._audible = True

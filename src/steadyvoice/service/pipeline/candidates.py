@@ -160,7 +160,7 @@ def find_candidates(
     at_endpoint = request.dialect is not None and request.unknown_voice == "passthrough"
     if not at_endpoint and not any(candidate.offer.knows_voice for candidate in candidates):
         names = ", ".join(candidate.name for candidate in candidates)
-        raise TTSVoiceUnknownError(f"no provider knows the voice {request.voice[:100]!r} (asked: {names})")
+        raise TTSVoiceUnknownError(f"no provider knows the voice {request.voice[:100]!r} (providers: {names})")
     candidates.sort(key=lambda candidate: not candidate.offer.knows_voice)
     if substitution == "never":
         candidates.sort(
@@ -189,12 +189,12 @@ def _unreadable_by(text: str, candidates: Sequence[Candidate]) -> dict[str, TTSE
     }
     if readers and len(lacking) == len(readers):
         names = ", ".join(f"{candidate.name} ({candidate.script_source})" for candidate in readers)
-        raise TTSUnsupportedScriptError(f"the text is in {lacking[readers[0]]}, and none of these reads it: {names}")
+        raise TTSUnsupportedScriptError(f"the text is in {lacking[readers[0]]}, and no provider reads it: {names}")
     return {candidate.name: _cannot_read(candidate, script) for candidate, script in lacking.items()}
 
 
 def _cannot_read(candidate: Candidate, script: str) -> TTSError:
-    message = f"{candidate.script_source} does not read {script}, in which the text is"
+    message = f"{candidate.script_source} cannot read the {script} script of the text"
     return TTSUnsupportedScriptError(message, provider=candidate.name)
 
 

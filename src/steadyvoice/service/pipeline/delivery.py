@@ -376,7 +376,7 @@ class Delivery:
             return
         if validator.is_early(seconds):
             if await self._breaks_off() and not validator.accepts_anyway(seconds):
-                message = f"{validator.describe(seconds)}: it ends in the middle of a sound"
+                message = f"{validator.describe(seconds)}: it ends within a sound"
                 raise self._too_short_error(message, estimated=True)
         elif validator.wants_ending():
             validator.record_ending(quietly=not await self._breaks_off())
@@ -396,7 +396,7 @@ class Delivery:
         """Return the error of audio beyond the memory limit: the text may be too long, or the voice may not stop."""
         call = self._call
         if is_padded(call.request.text, call.seconds, call.request.speed):
-            message = f"{call.seconds:.0f} s of audio for {len(call.request.text)} characters: {error}, and no end"
+            message = f"{call.seconds:.0f} s of audio for {len(call.request.text)} characters: {error}, without an end"
             return TTSTooLongError(message, provider=call.provider.name, request_id=call.accepted.request_id)
         message = f"{error} would have to be held (max_audio_bytes): use stream(), a smaller format, or raise the limit"
         return TTSTextTooLongError(message)

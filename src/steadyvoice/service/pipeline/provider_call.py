@@ -262,7 +262,7 @@ class ProviderCall:
         self._timed += len(times.characters)
         text = self.request.text
         if self._timed > _MAX_TIMES_PER_CHARACTER * len(text) + _EXTRA_TIMES:
-            message = f"{self._timed} characters have been given times, where the text has {len(text)}"
+            message = f"timestamps for {self._timed} characters, where the text has {len(text)}"
             raise self._make_error(TTSNotAudioError, message)
         self._alignments.append((0.0, times))
 
@@ -348,7 +348,7 @@ class ProviderCall:
         """Return the error of a cut stream. It is not the provider's fault when the consumer had not read for long."""
         if self._unread < UNREAD_LIMIT:
             return error
-        unread = f"when nobody had read on for {self._unread:.0f} s"
+        unread = f"after the stream was left unread for {self._unread:.0f} s"
         message = f"connection closed after {self.seconds:.1f} s of audio, {unread}"
         return self._make_error(TTSStaleConnectionError, message)
 

@@ -44,12 +44,12 @@ _STATED_STYLES = frozenset({"instructions", "prompt", "style", "style_instructio
 class SpeechStyle(NamedTuple):
     """Style of speech: rates are compared between answers of equal style only.
 
-    `speed` is how much faster than usual the answer may be, 1.0 or more: a slower one that was `asked` for is no
+    `speed` is how much faster than usual the answer may be, 1.0 or more: a slower one that was `requested` is no
     promise of longer audio, because some vendors ignore it.
     """
 
     speed: float
-    asked: float
+    requested: float
     provider: str
     voice: str
     model: str | None
@@ -127,7 +127,7 @@ class SpeechRates:
         """Return the seconds that this text is likely to take."""
         length = estimate_duration(text)
         rates = self._rates(style, length)
-        return length.usual * rates.median / style.speed if rates else length.usual / style.asked
+        return length.usual * rates.median / style.speed if rates else length.usual / style.requested
 
     def wants_ending(self, style: SpeechStyle) -> bool:
         """Return whether more endings of this style have to be learned."""
@@ -179,9 +179,8 @@ class _Rates:
     __slots__ = ("_accepted", "_all", "_rejected")
 
     def __init__(self) -> None:
-        self._all: deque[float] = deque(
-            maxlen=_MAX_ANSWERS
-        )  # short and uncertain ones too: good for an estimate, not for a limit
+        # Short and uncertain answers are in it, too: good for an estimate, not for a limit.
+        self._all: deque[float] = deque(maxlen=_MAX_ANSWERS)
         self._accepted: deque[float] = deque(maxlen=_MAX_ANSWERS)
         self._rejected: deque[float] = deque(maxlen=_KNOWN)
 
@@ -207,8 +206,8 @@ class _Rates:
 
     @property
     def median(self) -> float:
-        heard = sorted(self._accepted or self._all)
-        return heard[len(heard) // 2]
+        ratios = sorted(self._accepted or self._all)
+        return ratios[len(ratios) // 2]
 
     @property
     def least(self) -> float:

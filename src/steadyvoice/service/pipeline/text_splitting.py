@@ -109,13 +109,13 @@ def next_piece(
     if end - begin == len(request.text):
         whole = request if text == request.text else replace(request, text=text)
         return TextPiece(_with_speed_of(whole, candidate.offer), candidate.offer, begin, end, True, sent)
-    wanted = request.format
+    target = request.format
     before, behind = _context(request.text, begin, end, marked)
     piece = replace(
         request,
         text=text,
         options=_with_stitching_ids(request.options, first=begin == 0, last=end == len(request.text)),
-        format=wanted if wanted.is_concatenable else AudioFormat(Codec.PCM, wanted.sample_rate),
+        format=target if target.is_concatenable else AudioFormat(Codec.PCM, target.sample_rate),
         previous_text=before or request.previous_text,
         next_text=behind or request.next_text,
         previous_request_ids=tuple(ids),
@@ -135,8 +135,8 @@ def has_no_words(marked: MarkedText, begin: int, performed: Markup) -> bool:
     """
     if marked.words.text[marked.words.index(begin) :].strip():
         return False
-    wanted = performed if begin == 0 else performed & Markup.AUDIO_TAGS
-    return not any(token.kind in wanted for token in marked.tokens if token.begin >= begin)
+    relevant = performed if begin == 0 else performed & Markup.AUDIO_TAGS
+    return not any(token.kind in relevant for token in marked.tokens if token.begin >= begin)
 
 
 def _with_stitching_ids(options: Mapping[str, Any], *, first: bool, last: bool) -> Mapping[str, Any]:

@@ -135,12 +135,12 @@ class Utterance:
 
     @property
     def finished(self) -> bool:
-        """Whether every character has been said, and handed out."""
+        """Whether every character was spoken, and its audio delivered."""
         return not self._accounting.remaining_text and (self._prefetch is None or self._prefetch.empty)
 
     @property
     def delivered(self) -> float:
-        """Seconds of audio that came so far."""
+        """Seconds of audio delivered so far."""
         return self._deadline.delivered
 
     def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -496,14 +496,14 @@ class Utterance:
     def _untried(self, candidate: Candidate) -> TTSError:
         """Return the error of a candidate that was not tried for want of time."""
         kind = TTSDeadlineError if self._policy.own_deadline else TTSTotalTimeoutError
-        return kind(f"no time was left to ask ({self._deadline.seconds:g} s in all)", provider=candidate.name)
+        return kind(f"no time left for an attempt (total: {self._deadline.seconds:g} s)", provider=candidate.name)
 
     async def _speak_silence(self) -> AsyncGenerator[bytes, None]:
         """Yield silence for as long as speaking the rest would have taken."""
         text = self._marked.words_from(self._accounting.begin) if self._marked else self._accounting.remaining_text
         first = self._first
-        wanted = self._rates.usual(style_of(first.name, first.offer, self._request), text)
-        async for data in self._pause(None, wanted):
+        seconds = self._rates.usual(style_of(first.name, first.offer, self._request), text)
+        async for data in self._pause(None, seconds):
             yield data
 
     def _is_silent_for(self, candidate: Candidate) -> bool:

@@ -65,7 +65,9 @@ class HedgeRace:
             await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
             if selected := self._selected():
                 self._cancel_all(
-                    lambda attempt: TTSHedgedError("another was heard first", provider=attempt.candidate.name)
+                    lambda attempt: TTSHedgedError(
+                        "hedge cancelled: another provider answered first", provider=attempt.candidate.name
+                    )
                 )
                 return selected
         return None
@@ -121,7 +123,7 @@ class HedgeRace:
 
 def cancelled_by_caller(attempt: ProviderAttempt) -> TTSError:
     """Return the error of an attempt whose caller has left."""
-    return attempt.abandonment or TTSCancelledError("nobody listens any more", provider=attempt.candidate.name)
+    return attempt.abandonment or TTSCancelledError("cancelled by the caller", provider=attempt.candidate.name)
 
 
 async def _close_attempt(attempt: ProviderAttempt, task: asyncio.Task[None]) -> None:
