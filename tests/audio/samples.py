@@ -1,4 +1,4 @@
-"""Short pieces of sound to work on."""
+"""Short pieces of audio for tests, in every format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECONDS = 0.7
 
 
 def hum(seconds: float, rate: int, hertz: float = 440.0) -> bytes:
-    """A steady tone, 16-bit mono."""
+    """Return a steady tone in 16-bit mono samples."""
     step = 2 * math.pi * hertz / rate
     return array("h", [round(8000 * math.sin(step * i)) for i in range(round(seconds * rate))]).tobytes()
 
@@ -39,7 +39,7 @@ def decoded_samples(audio: bytes, name: str) -> array[int]:
 
 
 def level_at(samples: array[int], hertz: float, rate: int) -> float:
-    """The amplitude of one frequency."""
+    """Return the amplitude of one frequency."""
     step = 2 * math.pi * hertz / rate
     real = sum(sample * math.cos(step * i) for i, sample in enumerate(samples))
     imaginary = sum(sample * math.sin(step * i) for i, sample in enumerate(samples))

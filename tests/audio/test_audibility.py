@@ -1,4 +1,4 @@
-"""What is silence, and what is not."""
+"""Detection of silence, with and without decoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A voice's audio, held until it may go out; and an encoder that takes over behind another one's frames."""
+"""Audio buffers, and an encoder that continues behind the frames of another."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_complete_frames_are_released_unmodified_up_to_the_limit(upto: float, si
 
 @pytest.mark.parametrize("frames", [10, 33, 50])
 def test_second_encoder_continues_a_stream_seamlessly(frames: int) -> None:
-    """What a decoder makes of its first frame depends on the frame before, which is not its own."""
+    """The decoded sound of a frame depends on the frame before, which is another encoder's here."""
     heard = array("h", convert(ENCODED, MP3, PCM))
     begun = b"".join(frame.data for frame in Mp3Framer().feed(ENCODED)[:frames])
     at = frames * 1152

@@ -1,4 +1,4 @@
-"""What was asked for comes out, whatever came in and however it was cut."""
+"""Conversion between all formats, whatever the input and its splits."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_conversion_between_all_formats_keeps_tone_and_length(source: str, targe
 
 @pytest.mark.parametrize("name", ["mp3_44100_128", "mp3_24000_48", "aac_24000_64", "opus_48000_64", "flac_24000"])
 def test_encoding_does_not_shift_sound(name: str) -> None:
-    """An encoder's priming would push it back; alignment and joins depend on it."""
+    """An encoder's priming would delay the sound; alignments and crossfades depend on its position."""
     click = array("h", [0] * 24000)
     click[12000:12048] = array("h", [20000] * 48)
 
@@ -166,7 +166,7 @@ def test_complete_wav_declares_its_true_size() -> None:
 
 
 def test_wav_header_wins_over_the_declared_format() -> None:
-    """Servers promise 24 kHz mono and send what their engine made."""
+    """Servers declare 24 kHz mono and send the rate of their engine."""
     stereo = array("h", [value for value in array("h", hum(0.5, 44100)) for _ in range(2)]).tobytes()
     header = bytearray(wav_header(44100, len(stereo)))
     header[22:24] = (2).to_bytes(2, "little")
@@ -180,7 +180,7 @@ def test_wav_header_wins_over_the_declared_format() -> None:
 
 @pytest.mark.parametrize("size", [1, 100, 1_000_000])
 def test_noise_survives_flac(size: int) -> None:
-    """Its frames are told apart by their headers, and noise looks like anything."""
+    """FLAC frames are found by their headers, and noise may look like one."""
     pcm = random.Random(3).randbytes(96_000)
     flac = AudioFormat.parse("flac_24000")
     audio = convert(pcm, PCM, flac)
@@ -209,7 +209,7 @@ def test_concatenated_mp3s_of_two_rates_become_one_stream() -> None:
 
 
 def test_encoder_delay_is_removed() -> None:
-    """FFmpeg's own files begin with ID3 and a Xing frame that tells how much silence precedes."""
+    """FFmpeg's own files begin with ID3 and a Xing frame, which gives the length of the silence before the sound."""
     sink = io.BytesIO()
     with av.open(sink, "w", format="mp3") as container:
         stream = container.add_stream("libmp3lame", rate=24000, layout="mono")
@@ -273,7 +273,7 @@ def test_damaged_audio_converts_or_raises_not_audio(name: str, place: float, noi
 
 @pytest.fixture
 def garbage_collector_disabled() -> Iterator[None]:
-    """What is let go must go at once, not when the garbage collector comes by."""
+    """Native memory has to be freed by reference counting, not by the garbage collector."""
     gc.collect()
     gc.disable()
     yield
@@ -305,7 +305,7 @@ def test_dropped_converter_frees_its_memory(target: str, end: str) -> None:
 
 @pytest.mark.parametrize("target", ["pcm_16000", "wav_24000", "ulaw_8000"])
 def test_decoding_and_resampling_start_no_threads(target: str) -> None:
-    """FFmpeg's filters would start one a processor, for each of hundreds of streams."""
+    """FFmpeg's filters would start a thread for each processor, for each of hundreds of streams."""
     threads = threads_of_this_process()
     converter = Converter(AudioFormat.parse("mp3_44100_128"), AudioFormat.parse(target))
 
@@ -315,7 +315,7 @@ def test_decoding_and_resampling_start_no_threads(target: str) -> None:
 
 
 def threads_of_this_process() -> int:
-    """Those of FFmpeg too, where the system shows them."""
+    """Return the number of threads, FFmpeg's included where the system shows them."""
     tasks = Path("/proc/self/task")
     return len(list(tasks.iterdir())) if tasks.exists() else threading.active_count()
 

@@ -1,4 +1,4 @@
-"""Two voices joined between two words."""
+"""Crossfade of two voices in the pause between two words."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_audio_without_speech_has_no_leading_silence() -> None:
 
 @given(st.integers(0, 900), st.integers(0, 900), st.integers(0, 900))
 def test_crossfade_gives_the_requested_pause(tail: int, onset: int, pause: int) -> None:
-    """Never shorter, and longer only by what the pause that was heard was too long."""
+    """The pause is never shorter, and longer only where the pause that was already there was too long."""
     head = array("h", bytes(2 * onset)) + tone(0.1)
     joint = crossfade.crossfade(array("h", bytes(2 * tail)), head, onset=onset, pause=pause, rate=RATE)
     gap = joint.shift + onset

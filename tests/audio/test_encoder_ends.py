@@ -1,4 +1,4 @@
-"""Encoders hold native memory and threads: what they cost while they work, and what is left when they are closed."""
+"""Threads and native memory of encoders, while they work and after they are closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other people's encoders and servers send, and is in the books, but not in our own output."""
+"""Audio as other encoders and servers write it: features of the formats that are never in our own output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPUS = "opus_48000_64"
 
 
 def measured_seconds(audio: bytes, name: str) -> float:
-    """The seconds, and the same however it is cut."""
+    """Return the seconds of audio, and check that splits do not change them."""
     meter = AudioMeter(AudioFormat.parse(name))
     for at in range(0, len(audio), 97):
         meter.feed(audio[at : at + 97])
@@ -27,13 +27,13 @@ def measured_seconds(audio: bytes, name: str) -> float:
 
 
 def page(packets: bytes, lacing: list[int], *, flags: int = 0, granule: int = -1, serial: int = 0) -> bytes:
-    """An Ogg page."""
+    """Return an Ogg page."""
     head = struct.pack("<4sBBqIII", b"OggS", 0, flags, granule, serial, 0, 0)
     return head + bytes([len(lacing), *lacing]) + packets
 
 
 def lacing_of(length: int) -> list[int]:
-    """The sizes of the segments that one packet fills."""
+    """Return the sizes of the segments of one packet."""
     return [255] * (length // 255) + [length % 255]
 
 
@@ -42,7 +42,7 @@ def pages_of(ogg: bytes) -> list[bytes]:
 
 
 def first_packet(ogg_page: bytes) -> bytes:
-    """The first packet of a page, which must be whole."""
+    """Return the first packet of a page, which must be complete."""
     count = ogg_page[26]
     length = 0
     for size in ogg_page[27 : 27 + count]:
@@ -164,7 +164,7 @@ def test_wav_samples_of_every_kind_are_read(tag: int, bits: int, scale: str) -> 
 
 
 def ape_tag(size: int, *, with_header: bool = True) -> bytes:
-    """A tag with a picture that looks like the beginnings of frames."""
+    """Return a tag with a picture that looks like the beginnings of frames."""
     items = struct.pack("<II", size, 2) + b"Cover Art (Front)\0" + b"\xff\xfb\x90\xc4" * (size // 4)
 
     def end(flags: int) -> bytes:

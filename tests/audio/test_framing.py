@@ -1,4 +1,4 @@
-"""Seconds told from bytes are the seconds a decoder finds."""
+"""The audio meter measures the seconds that a decoder finds, and reports mismatches of the format."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_skimming_measures_the_same_as_feeding(
 
 @pytest.mark.parametrize(("name", "tag", "at"), [("mp3_44100_128", b"Info", 21), ("mp3_22050_32", b"VBRI", 36)])
 def test_encoder_tag_is_found_while_skimming(name: str, tag: bytes, at: int) -> None:
-    """It looks like the frames around it, but no sound is in it: two files were laid end to end."""
+    """A tag looks like the frames around it, but holds no sound: here two files are concatenated."""
     audio, meter = encoded_hum(name), AudioMeter(AudioFormat.parse(name))
     first = meter.feed(audio[:1000])
     frame = audio[: audio.index(audio[:2], 2)]

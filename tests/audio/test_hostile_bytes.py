@@ -1,4 +1,4 @@
-"""Framers on bytes that nobody would send in good faith: the same result however they are split, and little held."""
+"""Framers on hostile bytes: splits do not change the result, and little memory is held."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ JOINTS = (
     b"APETAGEX", b"APET", b"APETAGEX\xd0\x07\0\0\x40\0\0\0\1\0\0\0\0\0\0\xa0" + bytes(8), b"fLaC\0\0\0\x22",
     b"RIFF\x24\0\0\0WAVE", b"LIST\4\0\0\0INFO", b"data\2\0\0\0",
 )  # fmt: skip
-"""What stands between streams that were laid end to end."""
+"""Bytes between concatenated streams."""
 
 
 def parts_with(junk: tuple[bytes, ...]) -> st.SearchStrategy[list[bytes | tuple[int, int]]]:

@@ -1,4 +1,4 @@
-"""What needs no codec loads none."""
+"""PyAV is imported only for work that needs a codec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Silence: of the right length, in any format, a second at a time."""
+"""Silence in any format: of the right length, a second at a time."""
 
 from __future__ import annotations
 

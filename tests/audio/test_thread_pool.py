@@ -1,4 +1,4 @@
-"""The pool of threads that decode and encode: bounded, in order, and measurable."""
+"""Thread pool for decoding and encoding: bounded, in order, and with a measurable queue."""
 
 from __future__ import annotations
 

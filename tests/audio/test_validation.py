@@ -1,4 +1,4 @@
-"""What is believed to be audio, and what is not."""
+"""Format sniffing and plausible lengths."""
 
 from __future__ import annotations
 

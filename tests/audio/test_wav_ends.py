@@ -1,4 +1,4 @@
-"""Where the samples of a WAV end: at the next mark, however it is split, and not at zeros, which may be silence."""
+"""The samples of a WAV end at the next mark, however it is split, and not at zeros, which may be silence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the word-tone voice says can be read back, word for word, after all that happens to audio."""
+"""Word tones can be read back, word for word, after everything that may happen to audio."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_words_survive_a_chain_of_formats(name: str) -> None:
 
 
 def mix(*sounds: array[int]) -> array[int]:
-    """Played at once, as long as the shortest."""
+    """Return the sum of sounds, as long as the shortest."""
     return array("h", map(sum, zip(*sounds, strict=False)))
 
 

@@ -1,4 +1,4 @@
-"""WAV files as the world writes them: any samples, any sizes in the header, any chunks around the audio."""
+"""WAV files with any samples, sizes and chunks, as other programs write them, and a strict parser."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ KINDS: dict[str, Kind] = {
 
 
 def samples(kind: Kind, seconds: float = 0.5) -> bytes:
-    """A square wave, in samples of this kind."""
+    """Return a square wave in samples of this kind."""
     return b"".join(_sample(value, kind) for value in _wave(seconds))
 
 
 def pcm(seconds: float = 0.5) -> bytes:
-    """The same as 16-bit samples."""
+    """Return a square wave in 16-bit samples."""
     return samples((1, 16), seconds)
 
 
@@ -57,13 +57,13 @@ def _sample(value: int, kind: Kind) -> bytes:
 
 
 def chunk(name: bytes, content: bytes, *, size: int | None = None, pad: bool = True) -> bytes:
-    """One chunk, with its true size unless another is given."""
+    """Return a chunk, with its true size unless another is given."""
     told = len(content) if size is None else size
     return name + struct.pack("<I", told) + content + (b"\0" if pad and len(content) % 2 else b"")
 
 
 def fmt(kind: Kind = (1, 16), *, rate: int = RATE, channels: int = 1, extensible: bool = False) -> bytes:
-    """A `fmt ` chunk."""
+    """Return a `fmt ` chunk."""
     tag, bits = kind
     width = channels * bits // 8
     named = struct.pack("<HHIIHH", 0xFFFE if extensible else tag, channels, rate, rate * width, width, bits)
@@ -73,14 +73,14 @@ def fmt(kind: Kind = (1, 16), *, rate: int = RATE, channels: int = 1, extensible
 
 
 def wav(*chunks: bytes, size: int | None = None, mark: bytes = b"RIFF") -> bytes:
-    """A file of these chunks."""
+    """Return a file of these chunks."""
     content = b"WAVE" + b"".join(chunks)
     return mark + struct.pack("<I", len(content) if size is None else size) + content
 
 
 @dataclass(frozen=True)
 class ParsedWav:
-    """What a strict reader finds in a WAV."""
+    """Content of a WAV, read strictly."""
 
     tag: int
     channels: int

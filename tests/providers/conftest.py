@@ -1,4 +1,4 @@
-"""A vendor on a socket, and our own client before it."""
+"""Fixtures: a scripted vendor on a socket, and an HTTP client of it."""
 
 from __future__ import annotations
 

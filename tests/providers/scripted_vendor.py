@@ -1,4 +1,4 @@
-"""A vendor on a real socket that says exactly the bytes a test tells it, answer by answer."""
+"""Vendor on a real socket that sends exactly the bytes of a test, response by response."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from steadyvoice.speech.request import SpeechRequest
 
 
 class ConnectionAction(Enum):
-    """What a vendor does that is not bytes."""
+    """Action of a vendor other than sending bytes."""
 
     HANG = "hang"  # nothing more, until the client leaves
     CLOSE = "close"  # hang up politely
@@ -28,12 +28,12 @@ class ConnectionAction(Enum):
 
 
 Step = bytes | ConnectionAction | Iterator[bytes] | asyncio.Event
-"""Bytes, something else, bytes one after the other; or wait until a test says that it goes on."""
+"""Bytes, an action, a series of bytes, or an event to wait for."""
 
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """One request as it arrived."""
+    """Request as the vendor received it."""
 
     method: str
     target: str
@@ -47,7 +47,7 @@ class ReceivedRequest:
 
 @dataclass
 class ScriptedVendor:
-    """Answers the first request with the first answer, the second with the second, and hangs after the last."""
+    """Vendor that sends the first response to the first request, and so on, and hangs after the last."""
 
     answers: list[tuple[Step, ...]] = field(default_factory=list)
     seen: list[ReceivedRequest] = field(default_factory=list)
@@ -111,7 +111,7 @@ async def scripted_vendor() -> AsyncIterator[ScriptedVendor]:
 async def tcp_server(
     serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[int]:
-    """A server on some port of this machine that leaves nothing behind."""
+    """Serve on a free port of this machine, and clean up at the end."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -131,23 +131,23 @@ async def tcp_server(
 
 
 def http_response(status: int, body: bytes = b"", **headers: str) -> bytes:
-    """A whole answer with a true Content-Length, unless `content_length` says otherwise."""
+    """Return a complete response with a true Content-Length, unless `content_length` overrides it."""
     told = {"content-length": str(len(body))} | {name.replace("_", "-"): value for name, value in headers.items()}
     return _head(status, told) + body
 
 
 def audio_response(body: bytes = b"speech", **headers: str) -> bytes:
-    """A success."""
+    """Return a success with audio."""
     return http_response(200, body, **{"content_type": "audio/mpeg", **headers})
 
 
 def error_response(status: int, document: Any, **headers: str) -> bytes:
-    """An error in JSON."""
+    """Return an error in JSON."""
     return http_response(status, json.dumps(document).encode(), content_type="application/json", **headers)
 
 
 def chunked_response(*chunks: bytes, end: bool = True, **headers: Any) -> bytes:
-    """A success in chunks, with or without the one that ends it."""
+    """Return a success in chunks, with or without the last one."""
     told = {"content-type": "audio/mpeg", "transfer-encoding": "chunked"}
     told |= {name.replace("_", "-"): str(value) for name, value in headers.items()}
     pieces = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
@@ -161,7 +161,7 @@ def _head(status: int, headers: dict[str, str]) -> bytes:
 
 @dataclass
 class CollectedEvents:
-    """All that came of one request."""
+    """Events of one request."""
 
     accepted: list[Accepted] = field(default_factory=list)
     data: bytes = b""
@@ -171,7 +171,7 @@ class CollectedEvents:
 async def collect_events(
     provider: Provider, request: SpeechRequest, *, into: CollectedEvents | None = None
 ) -> CollectedEvents:
-    """Listen to the end. With `into`, what came before an error can be seen."""
+    """Collect the events of a request to its end. With `into`, those before an error are kept."""
     result = CollectedEvents() if into is None else into
     offer = provider.offer(request)
     async with aclosing(provider.speak(request, offer, connection_timeout=5.0)) as events:
@@ -187,5 +187,5 @@ async def collect_events(
 
 
 def speech_request(text: str = "Hello", format: str = "mp3_44100_128", **fields: Any) -> SpeechRequest:
-    """A request."""
+    """Return a speech request."""
     return SpeechRequest(text, AudioFormat.parse(format), **fields)

@@ -1,4 +1,4 @@
-"""Ask a provider to speak, and hold what came."""
+"""Synthesis by one provider, and its collected result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PCM = AudioFormat.parse("pcm_24000")
 
 @dataclass
 class SynthesisResult:
-    """Everything one request brought."""
+    """Audio and alignment of one request."""
 
     chunks: list[AudioChunk] = field(default_factory=list)
     rate: int = 0

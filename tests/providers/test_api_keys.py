@@ -1,4 +1,4 @@
-"""Keys that cannot be keys are refused before anything is sent: with the name of their field, and unshown."""
+"""Invalid API keys are refused before anything is sent, by the name of their field, and are not shown."""
 
 from __future__ import annotations
 
@@ -190,6 +190,6 @@ def test_whitespace_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shows_no_part_of(error: Exception, key: str) -> bool:
-    """Whether no part of a key is shown, its name aside."""
+    """Return whether an error shows no part of a key."""
     told = f"{error} {error!r}"
     return KEY[3:12] not in told and KEY[12:] not in told and (key not in told or "API_KEY" in key)

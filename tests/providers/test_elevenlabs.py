@@ -1,4 +1,4 @@
-"""ElevenLabs, spoken to over a real socket."""
+"""ElevenLabs provider against a scripted vendor on a socket."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ async def test_options_that_are_not_json_are_a_bad_request(vendor: ScriptedVendo
     assert not vendor.seen
 
 
-class TestOffer:
+class TestElevenLabsOffer:
     def provider(self, **settings: Any) -> ElevenLabs:
         return ElevenLabs(KEY, voices={"narrator": "nnn"}, **settings)
 
@@ -336,7 +336,7 @@ class TestOffer:
         assert self.provider().offer(speech_request(format=asked)).format.name == offered
 
 
-class TestSettings:
+class TestElevenLabsSettings:
     def test_missing_key_names_the_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("ELEVENLABS_API_KEY", raising=False)
 
@@ -471,7 +471,7 @@ async def test_endless_line_is_refused(vendor: ScriptedVendor, timed: ElevenLabs
 
 
 class TestCreditByTheVendorsClock:
-    """When there is new credit, on a machine whose own clock is wrong."""
+    """Reset time of the credit, on a machine whose clock is wrong."""
 
     RESET = int((NOON + timedelta(days=3)).timestamp())
 

@@ -1,3 +1,5 @@
+"""eSpeak NG provider, with the real engine."""
+
 from __future__ import annotations
 
 import asyncio
@@ -34,7 +36,7 @@ async def espeak() -> AsyncIterator[Espeak]:
 
 
 def same_audio(one: SynthesisResult, other: SynthesisResult) -> bool:
-    """Whether two are the same utterance; espeak's times vary by some milliseconds from one time to the next."""
+    """Return whether two are the same utterance. eSpeak's timing varies by some milliseconds between runs."""
     return one.alignment.text == other.alignment.text and one.alignment.starts == pytest.approx(
         other.alignment.starts, rel=0.01, abs=0.02
     )
@@ -306,7 +308,7 @@ print(espeak.process_id)
 
 
 def process_exits(process: int) -> bool:
-    """Wait until a process is gone, 30 s at most."""
+    """Wait for a process to exit, 30 s at most, and return whether it has."""
     try:
         handle = os.pidfd_open(process)
     except ProcessLookupError:

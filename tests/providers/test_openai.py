@@ -1,4 +1,4 @@
-"""Servers that speak OpenAI's language, over a real socket."""
+"""OpenAI-compatible provider against a scripted vendor on a socket."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_success_in_json_or_empty_or_truncated_is_an_error(
             await collect_events(provider, speech_request())
 
 
-class TestOffer:
+class TestOpenAIOffer:
     @pytest.mark.parametrize(
         ("formats", "asked", "offered", "sent"),
         [
@@ -159,7 +159,7 @@ class TestOffer:
         assert OpenAICompatible(KEY, max_characters=500).offer(speech_request()).max_characters == 500
 
 
-class TestSettings:
+class TestOpenAISettings:
     def test_openai_itself_requires_a_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 

@@ -1,4 +1,4 @@
-"""Providers of other packages, found where packages are found."""
+"""Plugins: providers of other packages, found by their entry points."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARROT = '''
 from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
 
 class Parrot:
-    """Says what it hears, in bytes."""
+    """Returns the text itself as bytes."""
 
     local = True
 
@@ -40,7 +40,7 @@ Install = Callable[..., None]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Put a package and its entry points where Python looks for them."""
+    """Return a function that installs a package with entry points."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def put(package: str, module: str, **entry_points: str) -> None:

@@ -1,3 +1,5 @@
+"""Tone provider."""
+
 from __future__ import annotations
 
 import asyncio

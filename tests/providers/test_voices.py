@@ -1,4 +1,4 @@
-"""A provider's map of voices: how it is written down, and who speaks when the voice asked for is not in it."""
+"""Voice maps of providers, and the voice that is selected for a request."""
 
 from __future__ import annotations
 

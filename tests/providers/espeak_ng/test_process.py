@@ -1,4 +1,4 @@
-"""The queue before the child, with children that die, hang and talk too much in place of espeak."""
+"""Queue in front of the child process, with children that die, hang or write too much in place of eSpeak NG."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no na
 
 
 class ProcessWithFakeChild:
-    """A process of misbehaving children, word of when one hangs, and a way to end it."""
+    """EspeakProcess with misbehaving children, a signal when one hangs, and a way to end it."""
 
     def __init__(self, folder: Path) -> None:
         self._hanging, self._release, self._farewell = (folder / name for name in ("hanging", "release", "bye"))
@@ -209,7 +209,7 @@ async def test_abandoning_a_queued_job_affects_no_other(stage: ProcessWithFakeCh
 
 
 class ChildThatDiesSlowly(subprocess.Popen[bytes]):
-    """A child that still looks alive after it was killed, as any does for a moment, and that tells of its last word."""
+    """Child that still looks alive after it was killed, as any does for a moment, and reports its last output."""
 
     def __init__(self, folder: Path, last_word: Callable[[], object]) -> None:
         command = [sys.executable, "-c", CHILD, *(str(folder / name) for name in ("hanging", "release", "bye"))]
@@ -229,7 +229,7 @@ class ChildThatDiesSlowly(subprocess.Popen[bytes]):
 
 
 class ObservedPipe:
-    """A pipe that tells when "hello" has come out of it."""
+    """Pipe that calls back when "hello" was read from it."""
 
     def __init__(self, pipe: IO[bytes], last_word: Callable[[], object]) -> None:
         self._pipe, self._last_word = pipe, last_word

@@ -1,4 +1,4 @@
-"""Which of espeak's voices speaks a request: settled before anything is started."""
+"""Selection of eSpeak's voices, before any process is started."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Times of characters from eSpeak's word events."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""The child itself, spoken to through its pipes."""
+"""Worker process of eSpeak NG, through its pipes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses as people paste them: what belongs to an endpoint is left out, what is no address is refused by name."""
+"""Base URLs as users paste them: paths of endpoints are removed, invalid URLs are refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a broken connection means, on real sockets."""
+"""HTTP client on real sockets: reuse, broken connections, timeouts and proxies."""
 
 from __future__ import annotations
 
@@ -336,7 +336,7 @@ def test_closed_event_loop_is_forgotten() -> None:
 
 @asynccontextmanager
 async def plain_server(said: bytes) -> AsyncIterator[int]:
-    """Says its piece to whoever sends a byte, then waits for them to leave."""
+    """Serve these bytes to any client that sends a byte, then wait until it leaves."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

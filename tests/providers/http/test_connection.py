@@ -1,4 +1,4 @@
-"""What comes over a connection besides plain answers, and what becomes of connections that nobody needs."""
+"""HTTP connections and their pool: unusual responses, byte sinks, backpressure and idle connections."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ async def test_compressed_bytes_do_not_go_to_the_sink(vendor: ScriptedVendor, cl
 
 
 class FakeTransport(asyncio.Transport):
-    """Takes what is sent; what comes is for a test to say."""
+    """Transport that drops what is sent; a test provides what is received."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -235,13 +235,13 @@ class FakeTransport(asyncio.Transport):
 
 
 def receive(connection: HTTPConnection, data: bytes) -> None:
-    """Have this come in, in one piece."""
+    """Deliver these bytes in one read."""
     connection.get_buffer(-1)[: len(data)] = data
     connection.buffer_updated(len(data))
 
 
 async def waiting_connection(sink: ByteSink) -> tuple[HTTPConnection, asyncio.Task[bytes]]:
-    """A connection that has answered, and somebody who waits for more of it."""
+    """Return a connection that has got its response head, and a task that reads from it."""
     connection = HTTPConnection(asyncio.get_running_loop(), lambda _: None)
     connection.connection_made(FakeTransport())
     asked = asyncio.ensure_future(connection.request(b"GET / HTTP/1.1\r\n\r\n"))
@@ -286,7 +286,7 @@ async def test_later_bytes_do_not_overtake_refused_ones() -> None:
 
 @pytest.mark.parametrize("tiny", [False, True], ids=["large chunks", "tiny chunks"])
 async def test_full_read_pauses_until_the_next_iteration(tiny: bool) -> None:
-    """A loop that reads for as long as the buffer comes back full would otherwise do nothing else."""
+    """An event loop that reads while the buffer comes back full would otherwise do nothing else."""
     poured: list[bytes] = []
 
     def sink(data: bytes) -> bool:
@@ -377,7 +377,7 @@ async def test_head_and_a_long_body_may_come_at_once(vendor: ScriptedVendor, cli
 
 
 class CountedChunks:
-    """The same bytes again and again, and how many of them there were."""
+    """Endless series of the same bytes, and their count."""
 
     def __init__(self, block: bytes) -> None:
         self.block, self.size = block, 0

@@ -1,4 +1,4 @@
-"""Packed answers: unpacked in bounded steps and to their end, or refused."""
+"""Compressed responses: decompressed in bounded steps and to their end, or refused."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ async def test_endless_empty_gzip_members_yield_to_the_event_loop(vendor: Script
 
 
 class LoopIterations:
-    """How often the event loop has turned."""
+    """Counter of iterations of the event loop."""
 
     def __init__(self) -> None:
         self.count = 0

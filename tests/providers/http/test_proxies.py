@@ -1,4 +1,4 @@
-"""The environment's proxy is asked, as by the vendors' own clients: a real one, on loopback."""
+"""Proxies of the configuration and the environment, on real sockets, as the vendors' own clients use them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def vendor() -> AsyncIterator[ScriptedVendor]:
 
 @dataclass
 class Proxy:
-    """Forwards requests in absolute form, and opens tunnels. `password` is what it wants, as name:password."""
+    """Proxy that forwards requests and opens tunnels. `password` is the required name:password."""
 
     password: str | None = None
     port: int = 0
