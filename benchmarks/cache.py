@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 from statistics import median, quantiles
 
-from streams.vendor import vendor
+from streams.simulator_process import simulator_process
 
 from steadyvoice import AsyncTTSService, ElevenLabs
 from steadyvoice.service.cache.store import CacheEntry, CacheStore
@@ -36,7 +36,7 @@ def main() -> None:
     print(f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} processors\n")
     with tempfile.TemporaryDirectory() as folder:
         _store(Path(folder))
-        with vendor(real_time_factor=0.01) as url:
+        with simulator_process(real_time_factor=0.01) as url:
             asyncio.run(_service(Path(folder), url))
 
 

@@ -1,1 +1,1 @@
-"""What the benchmarks of streaming share: a simulator in a process of its own, so that only our side is measured."""
+"""Shared parts of the streaming benchmarks: a simulator in a process of its own, and a byte counter."""

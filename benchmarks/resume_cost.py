@@ -1,10 +1,10 @@
-"""What does it cost that a stream can be resumed? Nobody breaks off here: the happy path, both ways, in one run.
+"""Cost of streams that can be resumed, without any failure: latency, CPU and bytes, compared with passthrough.
 
-Run: `make bench`, or `python benchmarks/stream.py` where steadyvoice is installed. A minute or two.
+Run: `make bench`, or `python benchmarks/resume_cost.py` where steadyvoice is installed. A minute or two.
 
-The vendor is the simulator, in a process of its own, sending four times as fast as the audio plays. "error" lets bytes
-pass; "resume" asks for times where there are any, and hands out whole words, or whole sentences. CPU is this process's.
-Behind that, what `synthesize` costs in bytes: it waits for the whole, and asks for times to be sure of it.
+The vendor is the simulator, in a process of its own, sending four times as fast as the audio plays. "error" passes
+bytes through; "resume" requests timestamps where there are any, and releases whole words, or whole sentences. CPU is
+that of this process. The second table has the bytes of `synthesize`, which requests timestamps to check the length.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal, get_args
 
-from streams.scales import Scales, scales
-from streams.vendor import vendor
+from streams.byte_counting_relay import ByteCountingRelay, byte_counting_relay
+from streams.simulator_process import simulator_process
 
 from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Provider
 
@@ -33,8 +33,8 @@ Way = Literal["error", "resume"]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """One stream: seconds to its first audio, CPU seconds, seconds of audio, and what was held back."""
+class Measurement:
+    """One stream: seconds to its first audio, CPU seconds, seconds of audio, and seconds held back."""
 
     first: float
     cpu: float
@@ -47,11 +47,11 @@ def main() -> None:
     print(f"{len(TEXT)} characters; the vendor sends four times as fast as the audio plays; {ROUNDS} rounds, medians\n")
     print("| vendor | format | on_midstream | first audio, ms | held back, ms | CPU, ms a second of audio |")
     print("|---|---|---|---|---|---|")
-    with vendor(real_time_factor=0.25) as url:
-        asyncio.run(_measured(url))
+    with simulator_process(real_time_factor=0.25) as url:
+        asyncio.run(_measure_latency(url))
         print("\n| vendor | format | on_midstream | bytes over the wire | audio in them | share |")
         print("|---|---|---|---|---|---|")
-        asyncio.run(_weighed(url))
+        asyncio.run(_measure_bytes(url))
 
 
 def _vendors(url: str) -> dict[str, Callable[[], Provider]]:
@@ -61,32 +61,32 @@ def _vendors(url: str) -> dict[str, Callable[[], Provider]]:
     }
 
 
-async def _measured(url: str) -> None:
+async def _measure_latency(url: str) -> None:
     for name, make in _vendors(url).items():
         async with AsyncTTSService([make()]) as tts:
             for form in FORMATS:
-                rounds = [{way: await _heard(tts, form, way) for way in get_args(Way)} for _ in range(ROUNDS + 1)]
+                rounds = [{way: await _stream(tts, form, way) for way in get_args(Way)} for _ in range(ROUNDS + 1)]
                 for way in get_args(Way):
                     _print(name, form, way, [each[way] for each in rounds[1:]])
 
 
-async def _weighed(url: str) -> None:
-    async with scales(url) as weighed:
-        for name, make in _vendors(weighed.url).items():
+async def _measure_bytes(url: str) -> None:
+    async with byte_counting_relay(url) as relay:
+        for name, make in _vendors(relay.url).items():
             async with AsyncTTSService([make()]) as tts:
                 for form in FORMATS:
                     for way in get_args(Way):
-                        await _weigh(tts, weighed, name, form, way)
+                        await _print_bytes(tts, relay, name, form, way)
 
 
-async def _weigh(tts: AsyncTTSService, weighed: Scales, name: str, form: str, way: Way) -> None:
-    before = weighed.bytes
+async def _print_bytes(tts: AsyncTTSService, relay: ByteCountingRelay, name: str, form: str, way: Way) -> None:
+    before = relay.bytes
     speech = await tts.synthesize(TEXT, format=form, on_midstream=way)
-    came, audio = weighed.bytes - before, len(speech.audio)
-    print(f"| {name} | {form} | {way} | {came:,} | {audio:,} | {came / audio:.2f} |", flush=True)
+    received, audio = relay.bytes - before, len(speech.audio)
+    print(f"| {name} | {form} | {way} | {received:,} | {audio:,} | {received / audio:.2f} |", flush=True)
 
 
-async def _heard(tts: AsyncTTSService, form: str, way: Way) -> Heard:
+async def _stream(tts: AsyncTTSService, form: str, way: Way) -> Measurement:
     begun, cpu = time.perf_counter(), time.process_time()
     stream = tts.stream(TEXT, format=form, on_midstream=way)
     await anext(stream)
@@ -96,13 +96,13 @@ async def _heard(tts: AsyncTTSService, form: str, way: Way) -> Heard:
     used = time.process_time() - cpu
     if stream.outcome != "spoken":
         raise SystemExit(f"{form}, {way}: {stream.outcome}, {[str(each.error) for each in stream.attempts]}")
-    return Heard(first, used, stream.duration, stream.attempts[0].held_back)
+    return Measurement(first, used, stream.duration, stream.attempts[0].held_back)
 
 
-def _print(name: str, form: str, way: str, heard: list[Heard]) -> None:
-    first = 1000 * median(each.first for each in heard)
-    held_back = 1000 * median(each.held_back for each in heard)
-    cpu = 1000 * median(each.cpu / each.audio for each in heard)
+def _print(name: str, form: str, way: str, rounds: list[Measurement]) -> None:
+    first = 1000 * median(each.first for each in rounds)
+    held_back = 1000 * median(each.held_back for each in rounds)
+    cpu = 1000 * median(each.cpu / each.audio for each in rounds)
     print(f"| {name} | {form} | {way} | {first:.0f} | {held_back:.0f} | {cpu:.2f} |", flush=True)
 
 

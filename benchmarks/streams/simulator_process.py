@@ -1,4 +1,4 @@
-"""The simulator, speaking in tones, in a process of its own."""
+"""Simulator that speaks in word tones, in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from steadyvoice.simulator import Simulator
 
 
 @contextmanager
-def vendor(**settings: Any) -> Iterator[str]:
-    """Run it, and give its URL."""
-    ours, theirs = get_context("spawn").Pipe()
-    process = get_context("spawn").Process(target=_serve, args=(theirs, settings), daemon=True)
+def simulator_process(**settings: Any) -> Iterator[str]:
+    """Run the simulator and yield its URL."""
+    ours, child = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=_serve, args=(child, settings), daemon=True)
     process.start()
     try:
         yield ours.recv()
     finally:
-        ours.send("enough")
+        ours.send("stop")
         process.join()
 
 
 def _serve(pipe: Connection, settings: dict[str, Any]) -> None:
-    asyncio.run(_until_told(pipe, settings))
+    asyncio.run(_serve_until_stopped(pipe, settings))
 
 
-async def _until_told(pipe: Connection, settings: dict[str, Any]) -> None:
+async def _serve_until_stopped(pipe: Connection, settings: dict[str, Any]) -> None:
     async with Simulator(voice="tones", concurrency=1000, **settings) as simulator:
         pipe.send(simulator.url)
         await asyncio.to_thread(pipe.recv)

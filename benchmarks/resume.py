@@ -1,9 +1,9 @@
-"""What does a listener hear when a provider breaks off? Words lost, words said twice, and the pause at the seam.
+"""Words lost, words repeated and pauses added when a provider breaks off and another one resumes the stream.
 
-Run: `make bench`, or `python benchmarks/seams.py [CUTS]` where steadyvoice is installed: so many cuts (default 30) for
-each pair and format, some minutes. The vendors are the simulator's, over real sockets, speaking in tones that are read
-back; the first provider breaks off at a random instant, in a random way. Where it sends times, ends that look proper
-are among the ways; where it sends none, nobody could tell those.
+Run: `make bench`, or `python benchmarks/resume.py [CUTS]` where steadyvoice is installed: so many cuts (default 30) for
+each pair and format, some minutes. The vendors are the simulator's, over real sockets, speaking in word tones that are
+read back; the first provider breaks off at a random moment, in a random way. Where it sends timestamps, ends that look
+regular are among the faults; without timestamps those could not be detected.
 """
 
 from __future__ import annotations
@@ -36,39 +36,39 @@ TEXT = (
     "The rain has stopped at last. We walk home now, slowly, and nobody says a word. "
     "Behind the hill the river is still loud, and the bridge is wet."
 )
-SECONDS = 9.0  # that it takes, or nearly
+SECONDS = 9.0  # approximate length of the text
 FORMATS = ("pcm_16000", "wav_24000", "mp3_44100_128")
-HASTY = TimeoutConfig(connection_timeout=2.0, read_timeout=1.0, total_timeout=6.0)
-QUICK = RetryConfig(base_delay=0.001, max_delay=0.001)
-PATIENT = CircuitBreakerConfig(failure_threshold=1.0, window_size=1000, minimum_calls=1000)
+SHORT_TIMEOUTS = TimeoutConfig(connection_timeout=2.0, read_timeout=1.0, total_timeout=6.0)
+FAST_RETRY = RetryConfig(base_delay=0.001, max_delay=0.001)
+NEVER_OPENS = CircuitBreakerConfig(failure_threshold=1.0, window_size=1000, minimum_calls=1000)
 
-Make = Callable[[str], Provider]
+ProviderFactory = Callable[[str], Provider]
 
 
 @dataclass
 class Tally:
-    """What was heard, of one pair in one format."""
+    """Result of one pair of providers in one format."""
 
     cuts: int = 0
-    seams: int = 0
+    joints: int = 0
     lost: int = 0
     repeated: int = 0
     out_of_order: int = 0
-    gaps: list[float] = field(default_factory=list)  # milliseconds more than between the same words unbroken
+    gaps: list[float] = field(default_factory=list)  # milliseconds more than between the same words without a failure
 
-    def add(self, words: list[DetectedWord], whole: list[DetectedWord], spoken: UtteranceReport) -> None:
-        """Compare a broken utterance with a whole one."""
-        said, wanted = [word.text for word in words], TEXT.split()
-        missing, extra = Counter(wanted) - Counter(said), Counter(said) - Counter(wanted)
+    def add(self, words: list[DetectedWord], whole: list[DetectedWord], report: UtteranceReport) -> None:
+        """Compare a resumed utterance with a whole one."""
+        heard, expected = [word.text for word in words], TEXT.split()
+        missing, extra = Counter(expected) - Counter(heard), Counter(heard) - Counter(expected)
         self.cuts += 1
         self.lost += sum(missing.values())
         self.repeated += sum(extra.values())
-        if said != wanted:
+        if heard != expected:
             self.out_of_order += not (missing or extra)
             return
-        seams = [len(TEXT[: after.begin].split()) for after in spoken.spans[1:]]
-        self.seams += len(seams)
-        self.gaps += [1000 * (_gap(words, at) - _gap(whole, at)) for at in seams]
+        joints = [len(TEXT[: span.begin].split()) for span in report.spans[1:]]
+        self.joints += len(joints)
+        self.gaps += [1000 * (_gap(words, at) - _gap(whole, at)) for at in joints]
 
 
 def elevenlabs(url: str) -> Provider:
@@ -87,7 +87,7 @@ def local(url: str) -> Provider:
     return Tone(name="local")
 
 
-PAIRS: list[tuple[str, Make, Make, str]] = [
+PAIRS: list[tuple[str, ProviderFactory, ProviderFactory, str]] = [
     ("ElevenLabs, ElevenLabs", elevenlabs, another_account, "text-to-speech/*"),
     ("ElevenLabs, OpenAI-compatible", elevenlabs, openai, "text-to-speech/*"),
     ("ElevenLabs, local", elevenlabs, local, "text-to-speech/*"),
@@ -100,7 +100,7 @@ def main() -> None:
     cuts = int(sys.argv[1]) if len(sys.argv) > 1 else 30
     print(f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} processors")
     print(f"{cuts} cuts for each row, in a text of {len(TEXT.split())} words\n")
-    print("| first, next | format | cuts | seams | words lost | said twice | disordered | added pause, ms | p99 |")
+    print("| first, next | format | cuts | joints | words lost | repeated | disordered | added pause, ms | p99 |")
     print("|---|---|---|---|---|---|---|---|---|")
     asyncio.run(_all(cuts))
 
@@ -117,43 +117,46 @@ async def _all(cuts: int) -> None:
                 _print(name, form, tally)
 
 
-async def _cut(sim: Simulator, tally: Tally, form: str, makers: tuple[Make, Make], endpoint: str, rng: Random) -> None:
-    ways = _ways(rng, timed=endpoint.startswith("text"))
+async def _cut(
+    sim: Simulator, tally: Tally, form: str, makers: tuple[ProviderFactory, ProviderFactory], endpoint: str, rng: Random
+) -> None:
+    faults = _random_faults(rng, timed=endpoint.startswith("text"))
     providers = [make(sim.url) for make in makers]
-    async with AsyncTTSService(providers[:1], timeouts=HASTY, retry=QUICK, circuit=PATIENT) as tts:
-        whole, _ = await _heard(tts, form)
-    nth = 1 if endpoint.startswith("text") else rng.choice((1, 2))  # of the sentences, where they come one by one
-    sim.faults.set(*(Fault(way, endpoint=endpoint, nth=nth) for way in ways))
-    async with AsyncTTSService(providers, timeouts=HASTY, retry=QUICK, circuit=PATIENT) as tts:
-        words, spoken = await _heard(tts, form)
-    tally.add(words, whole, spoken)
+    async with AsyncTTSService(providers[:1], timeouts=SHORT_TIMEOUTS, retry=FAST_RETRY, circuit=NEVER_OPENS) as tts:
+        whole, _ = await _spoken_words(tts, form)
+    # Without timestamps each sentence is a request of its own, and either may fail.
+    nth = 1 if endpoint.startswith("text") else rng.choice((1, 2))
+    sim.faults.set(*(Fault(fault, endpoint=endpoint, nth=nth) for fault in faults))
+    async with AsyncTTSService(providers, timeouts=SHORT_TIMEOUTS, retry=FAST_RETRY, circuit=NEVER_OPENS) as tts:
+        words, report = await _spoken_words(tts, form)
+    tally.add(words, whole, report)
 
 
-async def _heard(tts: AsyncTTSService, form: str) -> tuple[list[DetectedWord], UtteranceReport]:
+async def _spoken_words(tts: AsyncTTSService, form: str) -> tuple[list[DetectedWord], UtteranceReport]:
     stream = tts.stream(TEXT, format=form)
     audio = b"".join([chunk async for chunk in stream])
     return [word for word in detect_words(audio, form) if not word.partial], stream.report
 
 
-def _ways(rng: Random, *, timed: bool) -> list[actions.FaultAction]:
+def _random_faults(rng: Random, *, timed: bool) -> list[actions.FaultAction]:
     after = rng.uniform(0.0, SECONDS if timed else SECONDS / 2)
-    ways: list[actions.FaultAction] = [
+    faults: list[actions.FaultAction] = [
         actions.Cut(after),
         actions.Reset(after),
         actions.Stall(after),
         actions.WrongLength(1.5),
     ]
     if timed:
-        ways += [
+        faults += [
             actions.CutTerminated(after),
             actions.CutClose(after),
             actions.HalfLine(after),
             actions.ErrorLine(after=after),
         ]
-        ways += [actions.TooShort(rng.uniform(0.05, 0.95))]
+        faults += [actions.TooShort(rng.uniform(0.05, 0.95))]
     else:
-        ways += [actions.TooShort(rng.uniform(0.05, 0.4))]
-    return [rng.choice(ways)]
+        faults += [actions.TooShort(rng.uniform(0.05, 0.4))]
+    return [rng.choice(faults)]
 
 
 def _gap(words: list[DetectedWord], at: int) -> float:
@@ -162,9 +165,9 @@ def _gap(words: list[DetectedWord], at: int) -> float:
 
 def _print(name: str, form: str, tally: Tally) -> None:
     gaps = sorted(tally.gaps)
-    middle, most = (f"{gaps[int(share * (len(gaps) - 1))]:.1f}" if gaps else "" for share in (0.5, 0.99))
-    counts = f"{tally.cuts} | {tally.seams} | {tally.lost} | {tally.repeated} | {tally.out_of_order}"
-    print(f"| {name} | {form} | {counts} | {middle} | {most} |", flush=True)
+    middle, p99 = (f"{gaps[int(share * (len(gaps) - 1))]:.1f}" if gaps else "" for share in (0.5, 0.99))
+    counts = f"{tally.cuts} | {tally.joints} | {tally.lost} | {tally.repeated} | {tally.out_of_order}"
+    print(f"| {name} | {form} | {counts} | {middle} | {p99} |", flush=True)
 
 
 if __name__ == "__main__":
