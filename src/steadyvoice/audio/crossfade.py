@@ -1,4 +1,4 @@
-"""Crossfade between two voices in the pause between two words: cut, gain, length of the pause, no click.
+"""Crossfade between two voices in the pause between two words: cut, loudness, length of the pause, no click.
 
 Pure functions on 16-bit mono samples. They run only when a voice breaks off, so plain Python is fast enough: some tens
 of milliseconds.

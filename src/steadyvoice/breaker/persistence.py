@@ -1,4 +1,4 @@
-"""Export and restore of a circuit's state across a restart, as JSON-ready values.
+"""Saved state of a circuit: export and restore across a restart, as JSON-ready values.
 
 Durations are exported as what remains of them: a monotonic clock from before a restart means nothing after it. Probes
 end with their process, so a half-open circuit is restored as open with its cooldown over: the next caller probes.

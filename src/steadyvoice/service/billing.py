@@ -1,4 +1,4 @@
-"""Billing: what attempts cost, what was wasted, and how long an account's credit lasts.
+"""Billing and quota: what attempts cost, what was wasted, and how long an account's credit lasts.
 
 Pure accounting without a clock or I/O: times come in as arguments.
 """

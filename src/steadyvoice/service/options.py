@@ -1,4 +1,4 @@
-"""Options of a call and settings of a service: types, validation, and the forms in which they are used.
+"""Options of a call (keyword arguments of `synthesize`) and settings of a service: types, validation, resolved forms.
 
 Both services take them as keyword arguments. Values are checked once, and resolved options are kept, because most
 callers repeat the same ones.

@@ -1,4 +1,4 @@
-"""Error responses of vendors: parsing, redaction, Retry-After, and classification by status or origin.
+"""Error responses of vendors, proxies and firewalls: parsing, redaction, Retry-After, classification.
 
 ElevenLabs sends `{"detail": {...}}` in two generations, FastAPI `{"detail": [...]}` or `{"detail": "..."}`,
 OpenAI and its imitators `{"error": {...}}` or `{"error": "..."}`; proxies in between send HTML or nothing. No function

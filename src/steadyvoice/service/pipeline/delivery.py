@@ -1,4 +1,4 @@
-"""Delivery of one call's audio: immediately, word by word, or once it is complete."""
+"""Delivery of one call's audio: at once, word by word so that another provider can resume, or once it is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Validation of an answer by its length, where the vendor's timestamps do not tell whether it is complete."""
+"""Length validation: answers too short for their text, where no timestamps tell whether they are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Admission control: limit of utterances synthesised at once, and a queue for those beyond it.
+"""Admission control under overload: limit of utterances synthesised at once, and a queue for those beyond it.
 
 A process that admits more than it has processor time for fails all of its callers: every stream falls behind, and
 timeouts look like outages. Beyond the limits, new utterances wait for a while and are then refused, before anything is

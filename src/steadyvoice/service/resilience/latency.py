@@ -1,4 +1,4 @@
-"""Latency statistics of providers: first audio by voice, probe timeouts and percentiles for hedging."""
+"""Latency statistics of providers: first audio by voice, overdue silence, probe timeouts, percentiles for hedging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retries: the schedule of pauses, the budget that keeps retries from multiplying an outage, and the loop."""
+"""Retries: backoff, the retry budget that keeps them from multiplying an outage, and the retry loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits on the length of a text, learned from a vendor's refusals, where they are below the documented ones."""
+"""Text length limits, learned from a vendor's refusals, where they are below the documented ones."""
 
 from __future__ import annotations
 
