@@ -474,7 +474,7 @@ class StateMachine:
 
     # ---------------------------------------------------------------- timers
 
-    # No timer runs by itself: a thread or an event loop for it would have to belong to somebody, and survive forks.
+    # No timer runs by itself: a thread or an event loop for it would need an owner, and would not survive a fork.
     # The next caller runs what is due, as of the time at which it was due, so results do not depend on the traffic.
 
     def run_timers(self, now: float) -> None:
