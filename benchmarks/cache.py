@@ -1,4 +1,4 @@
-"""How fast is what was kept? Hits a second, and seconds to the first byte, beside the same words spoken anew.
+"""Speed of the cache: hits per second, and seconds to the first byte, compared with a new synthesis.
 
 Run: `make bench`, or `python benchmarks/cache.py` where steadyvoice is installed. Under a minute.
 

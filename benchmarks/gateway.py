@@ -1,10 +1,10 @@
-"""What the gateway costs beside nginx, which only moves bytes, and LiteLLM's proxy.
+"""Throughput, CPU, memory and latency of the gateway, compared with nginx and LiteLLM's proxy.
 
 Run: `python benchmarks/gateway.py` as root on Linux with two processors and nothing else to do; ten minutes. `--quick`
-for a look. What is missing (nginx, wrk, LiteLLM) it installs, or says that it goes without.
+for a short run. Missing tools (nginx, wrk, LiteLLM) are installed, or reported.
 
-The gateways have one processor, the vendor and the callers the other. All take turns in every round, so that a busy
-minute is busy for all; what is told is the median. Everything is on this machine, over plain HTTP.
+The gateways have one processor, the vendor and the callers the other. All take turns in every round, so that load of
+other processes affects all of them; results are medians. Everything is on this machine, over plain HTTP.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from proxy import machine
+from proxy import processes
 from proxy.gateways import HALF_SECONDS, OTHERS, Gateway, free_port, litellm, nginx, ours
 from proxy.vendor import CHUNKS, SLIM, USUAL, seconds
 from speed.own_venv import install_peers
@@ -41,10 +41,10 @@ PLAIN, RESUME, TWO, DOWN = (
 
 
 @dataclass(frozen=True)
-class Bar:
-    """What is to be reached."""
+class Target:
+    """Target value of a measurement."""
 
-    told: str
+    name: str
     value: float | None
     limit: float
     at_least: bool = False
@@ -61,25 +61,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="one round, fewer streams: to see that it works")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--ahead", action="store_true", help="let the gateways go before all else on their processor, where it is busy"
-    )
+    parser.add_argument("--ahead", action="store_true", help="give the gateways priority on their processor")
     asked = parser.parse_args()
-    machine.ahead = asked.ahead
+    processes.ahead = asked.ahead
     missing = install_peers(LITELLM, ["litellm[proxy]"])
     for name, why in missing.items():
         print(f"{name} cannot be installed, so it is not measured: {why}")
     _install_tools()
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} processors")
-    first = "; the gateways go first on theirs (SCHED_FIFO)" if asked.ahead else ""
-    print(f"busy with other things before it begins: {machine.busy():.0%}{first}\n")
+    first = "; the gateways have priority (SCHED_FIFO)" if asked.ahead else ""
+    print(f"load of other processes before the start: {processes.busy():.0%}{first}\n")
     with tempfile.TemporaryDirectory() as home:
-        bars = _measure(Path(home), 1 if asked.quick else asked.rounds, asked.quick, with_litellm=not missing)
-    _table(["bar", "measured", "asked", ""], [[bar.told, *_shown(bar), bar.verdict] for bar in bars])
+        targets = _measure(Path(home), 1 if asked.quick else asked.rounds, asked.quick, with_litellm=not missing)
+    _table(
+        ["target", "measured", "limit", ""],
+        [[target.name, *_format_target(target), target.verdict] for target in targets],
+    )
     return 0
 
 
-def _measure(home: Path, rounds: int, quick: bool, *, with_litellm: bool) -> list[Bar]:
+def _measure(home: Path, rounds: int, quick: bool, *, with_litellm: bool) -> list[Target]:
     duration = 1.0 if quick else 4.0
     paced, few, many = (40, 10, 100) if quick else (PACED, FEW, MANY)
     with ExitStack() as stack:
@@ -109,22 +110,22 @@ def _measure(home: Path, rounds: int, quick: bool, *, with_litellm: bool) -> lis
         held = _held(subjects, many)
     whole, size, latest = held[PLAIN]
     return [
-        Bar("requests a second, of nginx's", _of(rates, PLAIN, "nginx"), 0.5, at_least=True, unit="x"),
-        Bar("requests a second, of LiteLLM's", _of(rates, PLAIN, "LiteLLM"), 25.0, at_least=True, unit="x"),
-        Bar(
+        Target("requests a second, of nginx's", _of(rates, PLAIN, "nginx"), 0.5, at_least=True, unit="x"),
+        Target("requests a second, of LiteLLM's", _of(rates, PLAIN, "LiteLLM"), 25.0, at_least=True, unit="x"),
+        Target(
             "the same of two providers, the first down, of healthy", _of(rates, DOWN, TWO), 0.9, at_least=True, unit="x"
         ),
-        Bar(f"CPU a stream, {paced} at once, of nginx's", _of(streams, PLAIN, "nginx"), 3.5, unit="x"),
-        Bar(f"CPU a stream, {paced} at once, of LiteLLM's", _of(streams, PLAIN, "LiteLLM"), 1 / 15, unit="x"),
-        Bar(f"first byte over nginx, {few} at once", (soon[PLAIN] - soon["nginx"]) * 1000, 2.0, unit=" ms"),
-        Bar(f"of {many} slow streams held open, whole", float(whole), float(many), at_least=True),
-        Bar("memory with them", size / 1e6, 150.0, unit=" MB"),
-        Bar("their first byte, p99", latest, 1.0, unit=" s"),
+        Target(f"CPU a stream, {paced} at once, of nginx's", _of(streams, PLAIN, "nginx"), 3.5, unit="x"),
+        Target(f"CPU a stream, {paced} at once, of LiteLLM's", _of(streams, PLAIN, "LiteLLM"), 1 / 15, unit="x"),
+        Target(f"first byte over nginx, {few} at once", (soon[PLAIN] - soon["nginx"]) * 1000, 2.0, unit=" ms"),
+        Target(f"of {many} slow streams held open, whole", float(whole), float(many), at_least=True),
+        Target("memory with them", size / 1e6, 150.0, unit=" MB"),
+        Target("their first byte, p99", latest, 1.0, unit=" s"),
     ]
 
 
 def _saturated(home: Path, subjects: Sequence[Gateway], rounds: int, duration: float) -> dict[str, float]:
-    """Requests a second, with as many callers as keep it busy."""
+    """Return requests per second at saturation."""
     rates: dict[str, list[float]] = {subject.name: [] for subject in subjects}
     costs: dict[str, list[float]] = {subject.name: [] for subject in subjects}
     for _ in range(rounds):
@@ -147,8 +148,8 @@ def _saturated(home: Path, subjects: Sequence[Gateway], rounds: int, duration: f
 def _wrk(home: Path, subject: Gateway, duration: float) -> tuple[float, float]:
     script = home / "post.lua"
     headers = {"content-type": "application/json", "xi-api-key": "k", "authorization": "Bearer k"}
-    told = "".join(f'wrk.headers["{name}"]="{value}"\n' for name, value in headers.items())
-    script.write_text(f'wrk.method="POST"\nwrk.body=[==[{json.dumps(subject.body)}]==]\n{told}')
+    lines = "".join(f'wrk.headers["{name}"]="{value}"\n' for name, value in headers.items())
+    script.write_text(f'wrk.method="POST"\nwrk.body=[==[{json.dumps(subject.body)}]==]\n{lines}')
     url = f"http://127.0.0.1:{subject.port}{subject.path}"
     command = [
         "wrk",
@@ -162,9 +163,9 @@ def _wrk(home: Path, subject: Gateway, duration: float) -> tuple[float, float]:
         url,
     ]
     pids = subject.pids
-    before, begun = machine.cpu(pids), time.monotonic()
-    said = machine.run(command, OTHERS)
-    used, took = machine.cpu(pids) - before, time.monotonic() - begun
+    before, begun = processes.cpu(pids), time.monotonic()
+    said = processes.run(command, OTHERS)
+    used, took = processes.cpu(pids) - before, time.monotonic() - begun
     if failed := re.search(r"Non-2xx.*", said):
         raise RuntimeError(f"{subject.name}: {failed[0]}")
     found = re.search(r"(\d+) requests in", said)
@@ -173,15 +174,15 @@ def _wrk(home: Path, subject: Gateway, duration: float) -> tuple[float, float]:
 
 
 def _paced(subjects: Sequence[Gateway], rounds: int, count: int) -> dict[str, float]:
-    """CPU a stream, in seconds, when so many are heard at once, at the pace of speech."""
+    """Return seconds of CPU per stream, with `count` concurrent streams in real time."""
     costs: dict[str, list[float]] = {subject.name: [] for subject in subjects}
     whole: dict[str, int] = {subject.name: 0 for subject in subjects}
     for _ in range(rounds):
         for subject in subjects:
             pids = subject.pids
-            before = machine.cpu(pids)
+            before = processes.cpu(pids)
             heard = _calls(subject, count, within=1.0)
-            costs[subject.name].append((machine.cpu(pids) - before) / count)
+            costs[subject.name].append((processes.cpu(pids) - before) / count)
             whole[subject.name] += heard["whole"]
     cost = _medians(costs)
     print(f"{count} streams at once, at the pace of speech ({CHUNKS} chunks in {seconds(USUAL):.1f} s):")
@@ -196,7 +197,7 @@ def _paced(subjects: Sequence[Gateway], rounds: int, count: int) -> dict[str, fl
 
 
 def _first_bytes(subjects: Sequence[Gateway], rounds: int, count: int) -> dict[str, float]:
-    """Seconds to the first byte of audio with so many streams at once: the median."""
+    """Return the median seconds to the first byte of audio, with `count` concurrent streams."""
     first: dict[str, list[float]] = {subject.name: [] for subject in subjects}
     for _ in range(rounds):
         for subject in subjects:
@@ -211,7 +212,7 @@ def _first_bytes(subjects: Sequence[Gateway], rounds: int, count: int) -> dict[s
 
 
 def _held(subjects: Sequence[Gateway], count: int) -> dict[str, tuple[int, int, float]]:
-    """How many of so many slow streams were whole, the most memory meanwhile (bytes), and the first byte's p99."""
+    """Return for slow streams: complete ones, peak memory in bytes, and p99 of the first byte in seconds."""
     seen: dict[str, tuple[int, int, float]] = {}
     for subject in subjects:
         with _watched(subject) as most:
@@ -228,12 +229,12 @@ def _held(subjects: Sequence[Gateway], count: int) -> dict[str, tuple[int, int, 
 
 @contextmanager
 def _watched(subject: Gateway) -> Iterator[list[int]]:
-    """The most memory that it holds meanwhile."""
+    """Record the peak memory of a gateway during the body."""
     most, over = [0], threading.Event()
 
     def watch() -> None:
         while not over.wait(0.1):
-            most[0] = max(most[0], machine.memory(subject.pids))
+            most[0] = max(most[0], processes.memory(subject.pids))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -249,28 +250,28 @@ def _calls(subject: Gateway, count: int, within: float) -> Any:
     here = str(Path(__file__).parent)
     paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
     command = [sys.executable, "-m", "proxy.callers", json.dumps(asked)]
-    return json.loads(machine.run(command, OTHERS, env={"PYTHONPATH": paths}))
+    return json.loads(processes.run(command, OTHERS, env={"PYTHONPATH": paths}))
 
 
 @contextmanager
 def _vendor(home: Path, pace: float) -> Iterator[int]:
-    """A vendor that gives a chunk every so many seconds, and its port."""
+    """Run a vendor that sends a chunk every `pace` seconds, and yield its port."""
     port = free_port()
     script = str(Path(__file__).parent / "proxy" / "vendor.py")
     command = [sys.executable, script, str(port), *([str(pace)] if pace else [])]
-    process = machine.begin(command, OTHERS, home / "vendor.out")
+    process = processes.begin(command, OTHERS, home / "vendor.out")
     try:
         _wait_for(lambda: b"port" in (home / "vendor.out").read_bytes())
         yield port
     finally:
-        machine.end(process)
+        processes.end(process)
 
 
 def _wait_for(so: Callable[[], bool], within: float = 60.0) -> None:
     end = time.monotonic() + within
     while not so():
         if time.monotonic() > end:
-            raise RuntimeError("the vendor does not come up")
+            raise RuntimeError("the vendor does not start")
         time.sleep(0.1)
 
 
@@ -280,13 +281,13 @@ def _litellm(home: Path, vendor: int, wanted: bool) -> list[Gateway]:
 
 @contextmanager
 def _gateways() -> Iterator[list[Gateway]]:
-    """Those that run, which end with this."""
+    """Yield a list of gateways, all of which are stopped at the end."""
     subjects: list[Gateway] = []
     try:
         yield subjects
     finally:
         for subject in subjects:
-            machine.end(subject.process)
+            processes.end(subject.process)
 
 
 def _folder(home: Path) -> Path:
@@ -294,7 +295,7 @@ def _folder(home: Path) -> Path:
 
 
 def _install_tools() -> None:
-    """By apt, as root. There is nothing to be told without them."""
+    """Install nginx and wrk by apt, as root. Without them nothing can be measured."""
     wanted = [tool for tool in ("nginx", "wrk") if not shutil.which(tool)]
     if not wanted:
         return
@@ -311,9 +312,9 @@ def _of(seen: dict[str, float], name: str, other: str) -> float | None:
     return seen[name] / seen[other] if other in seen else None
 
 
-def _shown(bar: Bar) -> tuple[str, str]:
-    value = "" if bar.value is None else f"{bar.value:.3g}{bar.unit}"
-    return value, f"{'>=' if bar.at_least else '<='} {bar.limit:.3g}{bar.unit}"
+def _format_target(target: Target) -> tuple[str, str]:
+    value = "" if target.value is None else f"{target.value:.3g}{target.unit}"
+    return value, f"{'>=' if target.at_least else '<='} {target.limit:.3g}{target.unit}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -1,8 +1,8 @@
-"""What does a hedge buy, and what does it cost? Seconds to the first sound and characters paid, with and without.
+"""Benefit and cost of hedging: seconds to the first audio, and characters charged, with and without hedges.
 
-Two vendors speak in seeded worlds; each world is lived through once for every policy, and every text meets the same
-fate in all of them. It is the service itself, in virtual time. Run: `make bench`, or `python benchmarks/hedge.py` where
-steadyvoice is installed. About two minutes; the same numbers each time.
+Two vendors have seeded latencies. Each set of latencies is run once for every policy, and every text has the same
+latency in all of them. The service itself runs, in virtual time. Run: `make bench`, or
+`python benchmarks/hedge.py` where steadyvoice is installed. About two minutes; the same numbers each time.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ Draw = Callable[[Random], float]
 
 
 def lognormal(rng: Random) -> float:
-    """Half within 0.25 s, one in a hundred after more than 2.6 s."""
+    """Median 0.25 s, p99 2.6 s."""
     return 0.25 * exp(rng.gauss(0.0, 1.0))
 
 
 def pareto(rng: Random) -> float:
-    """Half within 0.32 s, one in a hundred after more than 4.3 s."""
+    """Median 0.32 s, p99 4.3 s."""
     return min(20.0, 0.2 * rng.paretovariate(1.5))
 
 
 def stalls(rng: Random) -> float:
-    """A narrow 0.25 s, but two in a hundred after 3 to 10 s."""
+    """About 0.25 s, with 2 % between 3 and 10 s."""
     return rng.uniform(3.0, 10.0) if rng.random() < 0.02 else 0.25 * exp(rng.gauss(0.0, 0.2))
 
 
 def slower(rng: Random) -> float:
-    """As lognormal, but twice as slow."""
+    """Twice the lognormal latency."""
     return 2 * lognormal(rng)
 
 
 class World(NamedTuple):
-    """How soon the first vendor speaks, and the second; from and until when the first hangs."""
+    """Latencies of both vendors in seconds, and the begin and end of a hang of the first one."""
 
     first: Draw
     second: Draw
@@ -83,7 +83,7 @@ POLICIES: dict[str, HedgeConfig | None] = {
 
 
 class Vendor:
-    """Charges for what it takes, and speaks after as long as the text's fate says."""
+    """Vendor that charges for every text, and answers after its seeded latency."""
 
     local = False
 
@@ -111,7 +111,7 @@ class Vendor:
 
 
 class Result(NamedTuple):
-    """Of one history: seconds to the first sound and when each was asked for, characters, and how the hedges went."""
+    """Result of a run: seconds to the first audio by the time of request, characters charged, and hedges."""
 
     waits: list[tuple[float, float]]
     asked: int
@@ -125,7 +125,7 @@ class Result(NamedTuple):
 
     @property
     def extra(self) -> float:
-        """Characters paid for more than once, as a share."""
+        """Share of characters that were charged more than once."""
         return self.charged / self.asked - 1
 
 

@@ -1,12 +1,12 @@
-"""Does the gateway's memory stay flat? Many requests of all kinds, and its size and open files while they go by.
+"""Memory and open files of the gateway over many requests of all kinds.
 
 Run: `python benchmarks/memory.py` where steadyvoice is installed, on Linux; `--requests 5000` for a short one. A
 hundred thousand take some minutes.
 
 The gateway is `steadyvoice serve` in a process of its own. Its vendor is a few lines in this one that answer at once
 with the same audio. Of ten callers seven listen to the end, one is refused, one asks for health or lists, and one hangs
-up. Every caller's voice, request id and path are new, so that whatever is kept by name would show. It ends with 1 if
-memory or open files have grown after the first fifth, in which everything that is kept on purpose is filled.
+up. Every caller's voice, request id and path are new, so that anything kept by name would show. The exit status is
+1 if memory or open files grow after the first fifth, in which caches and pools are filled.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ kind = "tone"
 
 
 class Vendor(asyncio.Protocol):
-    """Says the same to everybody, in the format they ask for."""
+    """Vendor that answers every request with the same audio, in the requested format."""
 
     audio: dict[str, bytes]
 

@@ -1,4 +1,4 @@
-"""Two hundred callers at the gateway while its vendor dies and comes back: who waits, who is cut short, who notices?
+"""Outage of a vendor behind the gateway, with two hundred callers: waits, cut answers, and failover.
 
 Run: `python benchmarks/outage.py` where steadyvoice is installed; `--callers 30 --dies 2 --before 3` for a short one. A
 minute or two.
@@ -47,7 +47,7 @@ VENDOR = 'voice = "tones"\nconcurrency = 2000\nreal_time_factor = 0.25\n'
 
 @dataclass
 class Call:
-    """One answer, as its caller saw it. Times in seconds of the monotonic clock."""
+    """Answer as its caller saw it. Times in seconds of the monotonic clock."""
 
     begun: float
     hangs_up: bool
@@ -60,7 +60,7 @@ class Call:
 
 @dataclass
 class Watch:
-    """What happened at the circuit, and how the vendor was doing."""
+    """Transition of the circuit, and the state of the vendor at that time."""
 
     changes: list[StateChanged] = field(default_factory=list)
     died: float = 0.0
@@ -177,7 +177,7 @@ async def _heard(client: aiohttp.ClientSession, url: str, call: Call, rng: Rando
 
 
 async def _offset(client: aiohttp.ClientSession, url: str) -> float:
-    """What must be added to the ledger's seconds to have ours."""
+    """Return the offset from the ledger's seconds to those of this process."""
     before = time.monotonic()
     async with client.get(f"{url}/v1/voices", headers={"xi-api-key": "any"}) as answer:
         await answer.read()

@@ -4,10 +4,10 @@ Run: `python benchmarks/soak.py` where steadyvoice is installed, on Linux with t
 about 25 minutes. `--minutes 2` for a short one; `--capacity 40` skips the search.
 
 `steadyvoice serve` has one core. The simulator, the load generator and this process share another. First the capacity
-is searched: the highest rate of arrivals at which callers are answered in time. Then a fresh gateway lives through
+is searched: the highest rate of arrivals at which callers are answered in time. Then a fresh gateway gets
 `--minutes` of the same traffic at 0.6 times that rate, and another one at twice that rate. The traffic is open-loop:
 all speech endpoints, all formats, several deadlines; a fifth of the callers hang up, some read slowly. Both vendors
-flap (see `loadtest/weather.py`). It ends with 1 if a bar is not met.
+flap (see `loadtest/fault_schedule.py`). The exit status is 1 if a criterion is not met.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import aiohttp
-from loadtest import bars, generator, processes, weather
-from loadtest.bars import Bar, Held, Opening
+from loadtest import criteria, fault_schedule, generator, processes
 from loadtest.capacity import CapacitySearch, Limits, Step
-from loadtest.numbers import percentile
+from loadtest.criteria import Criterion, Opening, ResourceUsage
 from loadtest.processes import Metrics, Running, Sample
-from proxy import machine
+from loadtest.statistics import percentile
+from proxy import processes as system_processes
 
 PHASES = (0.6, 2.0)
 """Offered rate of each phase, of the capacity."""
@@ -47,7 +47,7 @@ _ANSWERED = (generator.HEARD, generator.HUNG_UP, generator.REFUSED)
 
 @dataclass
 class Observed:
-    """What was seen while a load ran: from outside, from the callers, from the system."""
+    """Measurements during a load: of the process, of the callers and of the system."""
 
     report: dict[str, Any] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Observed:
 
 @dataclass
 class Phase:
-    """One phase of the soak, and all that is told of it."""
+    """Phase of the soak test, with all its measurements."""
 
     name: str
     rate: float
@@ -73,12 +73,12 @@ class Phase:
     metrics: Metrics
     openings: list[Opening]
     log_errors: list[str]
-    bars: list[Bar] = field(default_factory=list)
+    criteria: list[Criterion] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Where everything runs."""
+class TestBed:
+    """Processors, directory and vendor that all steps share."""
 
     home: Path
     core: int  # the gateway's
@@ -93,38 +93,38 @@ class Bench:
         with processes.gateway(self.home, self.core, self.vendor.url, local, self.options.server) as running:
             yield running
 
-    def begin_weather(self) -> float:
-        """Start the flapping profile anew; returns the wall-clock time."""
-        self.vendor.send("PUT", "/sim/faults", weather.faults(self.options.period))
+    def reset_faults(self) -> float:
+        """Restart the flapping profile, and return the wall-clock time."""
+        self.vendor.send("PUT", "/sim/faults", fault_schedule.faults(self.options.period))
         return time.time()
 
 
 def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, _terminated)
-    machine.ahead = options.ahead
+    system_processes.ahead = options.ahead
     cores = sorted(os.sched_getaffinity(0))
     core, load_core = cores[0], cores[-1]
     print(f"{platform.platform()}, Python {platform.python_version()}, {len(cores)} processors")
     if core == load_core:
         print("only one processor: simulator and load generator slow the gateway down")
-    ahead = "; what is measured goes first (SCHED_FIFO)" if options.ahead else ""
-    print(f"busy with other things before it begins: {machine.busy():.0%}{ahead}\n")
+    ahead = "; measured processes have priority (SCHED_FIFO)" if options.ahead else ""
+    print(f"load of other processes before the start: {system_processes.busy():.0%}{ahead}\n")
     os.sched_setaffinity(0, {load_core})
-    machine.measured([os.getpid()])  # whose probes measure the lag
+    system_processes.prioritize([os.getpid()])  # its probes measure the lag
     with tempfile.TemporaryDirectory() as folder, processes.vendor(Path(folder), load_core) as vendor:
-        bench = Bench(Path(folder), core, load_core, vendor, options)
+        bench = TestBed(Path(folder), core, load_core, vendor, options)
         steps: list[Step] = []
         capacity = options.capacity or _find_capacity(bench, steps)
         if not capacity:
-            print("no rate was sustained: nothing to soak")
+            print("no rate was sustained; the soak test is skipped")
             return 1
         phases = []
         for factor in options.load:
             phases.append(_soak(bench, f"{factor:.0%} of capacity", capacity * factor))
-            _tell(phases[-1], options.period)
+            _print_phase(phases[-1], options.period)
             _write(options.json, capacity, steps, phases)
-    failed = [bar for phase in phases for bar in phase.bars if bar.holds is False]
+    failed = [criterion for phase in phases for criterion in phase.criteria if criterion.holds is False]
     return 1 if failed else 0
 
 
@@ -133,24 +133,26 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10.0, help="length of each phase")
     parser.add_argument("--load", type=float, nargs="+", default=PHASES, help="a phase for each: times the capacity")
     parser.add_argument("--capacity", type=float, help="requests a second; without it, it is searched")
-    parser.add_argument("--step", type=float, default=weather.PERIOD, help="seconds of each step of the search")
-    parser.add_argument("--period", type=float, default=weather.PERIOD, help="seconds from one outage to the next")
+    parser.add_argument("--step", type=float, default=fault_schedule.PERIOD, help="seconds of each step of the search")
+    parser.add_argument(
+        "--period", type=float, default=fault_schedule.PERIOD, help="seconds from one outage to the next"
+    )
     parser.add_argument("--local", default="espeak,tone", help="local voices behind the vendors")
     parser.add_argument("--server", default="", help="a further line of the [server] table, such as 'max_active = 64'")
-    parser.add_argument("--ahead", action="store_true", help="let all of it go before other processes (root)")
+    parser.add_argument("--ahead", action="store_true", help="give all of its processes priority over others (root)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write all numbers to this file")
     options = parser.parse_args()
-    if options.step < options.period:  # the dearest part of a period, with both vendors down, would be missed
+    if options.step < options.period:  # the most expensive part of a period, with both vendors down, would be missed
         parser.error(f"--step: at least one period of {options.period:g} s, got {options.step:g}")
     return options
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
-    raise SystemExit(128 + number)  # so that what was started is ended
+    raise SystemExit(128 + number)  # unwinds the context managers, which end all processes
 
 
-def _find_capacity(bench: Bench, steps: list[Step]) -> float:
+def _find_capacity(bench: TestBed, steps: list[Step]) -> float:
     """Search for the capacity, a fresh gateway for every step."""
     limits, search = Limits(), CapacitySearch()
     print(f"Capacity of one core, in steps of {bench.options.step:g} s of the flapping profile:")
@@ -173,10 +175,10 @@ def _find_capacity(bench: Bench, steps: list[Step]) -> float:
     return search.capacity
 
 
-def _step(bench: Bench, rate: float) -> Step:
+def _step(bench: TestBed, rate: float) -> Step:
     with bench.gateway() as gateway:
-        bench.begin_weather()
-        order = generator.Order(gateway.url, rate, bench.options.step, bench.options.seed)
+        bench.reset_faults()
+        order = generator.LoadOptions(gateway.url, rate, bench.options.step, bench.options.seed)
         seen = asyncio.run(_observe(bench, gateway, order))
     report = seen.report
     return Step(
@@ -190,47 +192,47 @@ def _step(bench: Bench, rate: float) -> Step:
     )
 
 
-def _soak(bench: Bench, name: str, rate: float) -> Phase:
+def _soak(bench: TestBed, name: str, rate: float) -> Phase:
     minutes = bench.options.minutes
     with bench.gateway() as gateway:
         before_metrics = gateway.metrics()
         before = gateway.sample(0.0)
-        began = bench.begin_weather()
-        order = generator.Order(gateway.url, rate, minutes * 60, bench.options.seed)
+        began = bench.reset_faults()
+        order = generator.LoadOptions(gateway.url, rate, minutes * 60, bench.options.seed)
         seen = asyncio.run(_observe(bench, gateway, order))
         _drain(gateway, before)
         after = gateway.sample(time.time() - began)
         metrics = _difference(gateway.metrics(), before_metrics)
-        opened = bars.openings(gateway.events(), began)
+        opened = criteria.openings(gateway.events(), began)
         errors = _log_errors(gateway.log)
     phase = Phase(name, rate, minutes, seen, before, after, metrics, opened, errors)
-    phase.bars = _judge(phase, bench.options.period)
+    phase.criteria = _evaluate(phase, bench.options.period)
     return phase
 
 
-async def _observe(bench: Bench, gateway: Running, order: generator.Order) -> Observed:
-    """Run the load generator and watch the gateway meanwhile."""
+async def _observe(bench: TestBed, gateway: Running, order: generator.LoadOptions) -> Observed:
+    """Run the load generator, and sample the gateway meanwhile."""
     seen, begun = Observed(), time.monotonic()
     log = bench.home / "load.json"
     here = str(Path(__file__).parent)
     command = [sys.executable, "-m", "loadtest.generator", json.dumps(asdict(order))]
     paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
     before, load_before = gateway.cpu(), bench.vendor.cpu()
-    load = machine.begin(command, bench.load_core, log, env={"PYTHONPATH": paths})
-    machine.measured([load.pid])
+    load = system_processes.begin(command, bench.load_core, log, env={"PYTHONPATH": paths})
+    system_processes.prioritize([load.pid])
     probing = asyncio.create_task(_probe(gateway.url, seen, begun))
     try:
         used = 0.0
         while load.poll() is None:
             now = time.monotonic() - begun
             seen.samples.append(gateway.sample(now))
-            used = max(used, machine.cpu([load.pid]))
+            used = max(used, system_processes.cpu([load.pid]))
             if now <= order.seconds:  # while calls still come
                 seen.cpu = (gateway.cpu() - before) / max(now, 1.0)
                 seen.load_cpu = (bench.vendor.cpu() - load_before + used) / max(now, 1.0)
             await asyncio.sleep(1.0 - (time.monotonic() - begun) % 1.0)
     finally:
-        machine.end(load)
+        system_processes.end(load)
         probing.cancel()
         await asyncio.wait([probing])
     said = log.read_text(errors="replace").strip()
@@ -241,7 +243,7 @@ async def _observe(bench: Bench, gateway: Running, order: generator.Order) -> Ob
 
 
 async def _probe(url: str, seen: Observed, begun: float) -> None:
-    """Ask `/healthz` every tenth of a second, whether or not the last one was answered: the round trip is the lag."""
+    """Measure the loop lag: the round trip of `/healthz`, requested every 0.1 s, even without an answer to the last."""
     waiting: set[asyncio.Task[None]] = set()
 
     async def once(client: aiohttp.ClientSession) -> None:
@@ -250,7 +252,7 @@ async def _probe(url: str, seen: Observed, begun: float) -> None:
             async with client.get(f"{url}/healthz", timeout=aiohttp.ClientTimeout(60)) as answer:
                 await answer.read()
         except (aiohttp.ClientError, TimeoutError):
-            pass  # told by how long it took
+            pass  # the time it took is recorded as lag
         seen.lag.append((at - begun, time.monotonic() - at))
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
@@ -266,13 +268,13 @@ async def _probe(url: str, seen: Observed, begun: float) -> None:
 
 
 def _drain(gateway: Running, before: Sample) -> None:
-    """Wait until nothing is spoken any more and idle connections are closed, which vendors' are after 30 s."""
+    """Wait until no stream is active and idle connections to vendors are closed, which takes 30 s."""
     end = time.monotonic() + _DRAINS_WITHIN
     while time.monotonic() < end and _sum(gateway.metrics(), "steadyvoice_streams_in_flight"):
         time.sleep(0.5)
     time.sleep(5)
     end = time.monotonic() + _IDLE_CLOSES_WITHIN
-    while time.monotonic() < end and gateway.sample(0.0).descriptors > before.descriptors + bars.DESCRIPTOR_GROWTH:
+    while time.monotonic() < end and gateway.sample(0.0).descriptors > before.descriptors + criteria.DESCRIPTOR_GROWTH:
         time.sleep(1)
 
 
@@ -301,16 +303,16 @@ def _by(metrics: Metrics, name: str, *labels: str) -> dict[str, int]:
 
 
 def _log_errors(log: Path) -> list[str]:
-    """Return the lines of the gateway's log that tell of an error of its own."""
+    """Return the lines of the gateway's log with internal errors."""
     lines = log.read_text(errors="replace").splitlines()
     return [line[:400] for line in lines if "Traceback" in line or '"level":"error"' in line.replace(" ", "").lower()]
 
 
-def _judge(phase: Phase, period: float) -> list[Bar]:
+def _evaluate(phase: Phase, period: float) -> list[Criterion]:
     seen = phase.observed
     ends = phase.minutes * 60
     during = [sample for sample in seen.samples if sample.at <= ends]
-    held = Held(
+    usage = ResourceUsage(
         [sample.at for sample in during],
         [sample.memory_mb for sample in during],
         [sample.threads for sample in during],
@@ -319,35 +321,35 @@ def _judge(phase: Phase, period: float) -> list[Bar]:
     )
     categories = seen.report["categories"]
     return [
-        bars.flat_memory(held),
-        bars.most_memory(held),
-        bars.flat_threads(held),
-        bars.most_threads(held),
-        bars.descriptors_released(held),
-        bars.all_answered(categories, seen.report["offered"], _ANSWERED),
-        bars.in_time(seen.report["late"], categories.get(generator.GAVE_UP, 0)),
-        bars.nobody_muted(_sum(phase.metrics, "steadyvoice_requests_total", outcome="muted")),
-        bars.no_circuit_opened_by_us(phase.openings, period),
+        criteria.flat_memory(usage),
+        criteria.max_memory(usage),
+        criteria.flat_threads(usage),
+        criteria.max_threads(usage),
+        criteria.descriptors_released(usage),
+        criteria.all_answered(categories, seen.report["offered"], _ANSWERED),
+        criteria.in_time(seen.report["late"], categories.get(generator.GAVE_UP, 0)),
+        criteria.none_muted(_sum(phase.metrics, "steadyvoice_requests_total", outcome="muted")),
+        criteria.no_circuit_opened_by_us(phase.openings, period),
     ]
 
 
-def _tell(phase: Phase, period: float) -> None:
+def _print_phase(phase: Phase, period: float) -> None:
     seen, report = phase.observed, phase.observed.report
     print(f"## {phase.name}: {phase.rate:.1f} requests a second for {phase.minutes:g} minutes\n")
     _head("minute", "memory", "threads", "descriptors", "engines", "lag p50 / p99 / max", "callers")
-    _row("before", *_held(phase.before), "", "")
+    _row("before", *_usage_cells(phase.before), "", "")
     for index, minute in enumerate(report["minutes"]):
         ends = min((index + 1) * 60.0, phase.minutes * 60)
         sample = min(seen.samples, key=lambda each: abs(each.at - ends))
-        _row(f"{ends / 60:g}", *_held(sample), _lag(seen.lag_between(index * 60, ends)), _counts(minute))
-    _row("after", *_held(phase.after), "", "")
+        _row(f"{ends / 60:g}", *_usage_cells(sample), _lag(seen.lag_between(index * 60, ends)), _counts(minute))
+    _row("after", *_usage_cells(phase.after), "", "")
     print()
     _line("loop lag, p50 / p99 / max", f"{_lag(seen.lag_between())} (round trip of /healthz)")
     if refusals := _by(phase.metrics, "steadyvoice_overload_refused_total", "cause"):
         _line("refused for overload", _counts(refusals))
     _line("processor time", f"{seen.cpu:.0%} of the gateway's core, {seen.load_cpu:.0%} of the load's")
     _line("first audio, streams, p50 / p99", _seconds(report["first_audio"]))
-    _line("most calls at once", f"{report['most_in_flight']}")
+    _line("calls in flight, at most", f"{report['most_in_flight']}")
     _line("callers", f"{report['offered']}: {_counts(report['categories'])}")
     _line("late", f"{report['late']} ({_counts(report['late_by_category']) or 'none'})")
     _line("outcomes, as the gateway counts", _counts(_by(phase.metrics, "steadyvoice_requests_total", "outcome")))
@@ -359,8 +361,8 @@ def _tell(phase: Phase, period: float) -> None:
     if report["own_lag_p99"] > 0.1:
         _line("note", f"the load generator itself was {report['own_lag_p99']:.2f} s late (p99): times are too long")
     print()
-    for bar in phase.bars:
-        print(f"{bar.verdict:<13} {bar.name}: {bar.found}")
+    for criterion in phase.criteria:
+        print(f"{criterion.verdict:<13} {criterion.name}: {criterion.found}")
     print(flush=True)
 
 
@@ -368,7 +370,7 @@ def _write(path: Path | None, capacity: float, steps: Sequence[Step], phases: Se
     """Write all numbers as JSON; metrics by name and labels as Prometheus writes them."""
     if path is None:
         return
-    told = [
+    documents = [
         {
             "name": phase.name,
             "rate": phase.rate,
@@ -387,11 +389,11 @@ def _write(path: Path | None, capacity: float, steps: Sequence[Step], phases: Se
             },
             "openings": [asdict(opening) for opening in phase.openings],
             "log_errors": phase.log_errors,
-            "bars": [asdict(bar) for bar in phase.bars],
+            "criteria": [asdict(criterion) for criterion in phase.criteria],
         }
         for phase in phases
     ]
-    document = {"capacity": capacity, "steps": [asdict(step) for step in steps], "phases": told}
+    document = {"capacity": capacity, "steps": [asdict(step) for step in steps], "phases": documents}
     path.write_text(json.dumps(document, indent=1))
 
 
@@ -399,7 +401,7 @@ def _percentiles(values: Sequence[float]) -> dict[str, float]:
     return {f"p{share}": percentile(values, share / 100) for share in (50, 90, 99, 100)}
 
 
-def _held(sample: Sample) -> tuple[str, str, str, str]:
+def _usage_cells(sample: Sample) -> tuple[str, str, str, str]:
     engines = f"{sample.children} ({sample.children_mb:.0f} MB)"
     return f"{sample.memory_mb:.1f} MB", f"{sample.threads}", f"{sample.descriptors}", engines
 

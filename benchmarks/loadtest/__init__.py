@@ -1,1 +1,1 @@
-"""Parts of the soak test: traffic, its generator, the processes under test, the capacity search, the bars."""
+"""Parts of the soak test: traffic, load generator, processes under test, capacity search and acceptance criteria."""

@@ -1,4 +1,4 @@
-"""Search for the highest rate that one core sustains, as pure functions of what each step measured."""
+"""Search for the highest rate that one core sustains, as pure functions of the measurements of each step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Beyond any of these a step counts as overloaded. Times in seconds."""
+    """Limits beyond which a step is overloaded. Times in seconds."""
 
     answered_share: float = 0.98
     first_audio_p99: float = 2.0  # of streaming endpoints
@@ -16,10 +16,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the search, at a constant offered rate in requests a second.
+    """Step of the search, at a constant offered rate in requests per second.
 
-    `answered`: those of `offered` that got all they waited for before their deadline; callers who hang up on purpose
-    count. `cpu`: share of its core that the gateway used. `load_cpu`: the same of simulator and load generator.
+    `answered`: calls that got all they waited for before their deadline, those that hang up on purpose included.
+    `cpu`: share of its core that the gateway used. `load_cpu`: the same of simulator and load generator.
     """
 
     rate: float

@@ -1,9 +1,9 @@
-"""Load generator, a process of its own: open-loop calls over HTTP, and what their callers got.
+"""Load generator, a process of its own: open-loop calls over HTTP, and their results.
 
 Run: `python -m loadtest.generator '{"url": ..., "rate": 20, "seconds": 60, "seed": 1}'`; a report as JSON on stdout.
 
-Arrivals do not wait for answers, so that an overloaded gateway stays overloaded. Every caller names a deadline; one
-who has no complete answer `GRACE` seconds after it gives up.
+Arrivals do not wait for answers, so that an overloaded gateway stays overloaded. Every call has a deadline,
+and gives up without a complete answer `GRACE` seconds after it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import aiohttp
 import uvloop
 from aiohttp.client_reqrep import ClientResponse
 
-from loadtest.numbers import percentile
+from loadtest.statistics import percentile
 from loadtest.traffic import Call, Ending, arrivals, calls
 
 GRACE = 5.0
 SLACK = 0.5
 """Seconds that a busy machine may add to a deadline before an answer counts as late."""
 
-_KEPT = 100  # exemplary calls that went wrong
+_KEPT = 100  # examples of failed calls in the report
 _SLOW_BUFFER = 8192  # bytes that the kernel holds for a slow reader
 _SLOW_READ = 4096
 
@@ -44,8 +44,8 @@ CATEGORIES = (HEARD, HUNG_UP, REFUSED, BARE_REFUSAL, ERROR, BROKEN, NO_ANSWER, G
 
 
 @dataclass
-class Got:
-    """What one caller got. Times in seconds since the call began."""
+class CallResult:
+    """Result of one call. Times in seconds since the call began."""
 
     call: Call
     at: float  # since the load began
@@ -61,21 +61,21 @@ class Got:
 
     @property
     def late(self) -> bool:
-        """Whether an answer, or its refusal, came after the deadline.
+        """Whether an answer or refusal came after the deadline.
 
-        A stream has as much time more as it has brought seconds of audio; a slow reader takes its own time.
+        A stream may take a second more for each second of audio that it has brought. Slow readers are not counted.
         """
         limit = self.call.deadline + SLACK
         if self.category is GAVE_UP:
-            return False  # counted by itself
+            return False  # a category of its own
         if self.first is not None and self.first > limit:
             return True
         if self.call.ending is not Ending.LISTEN:
             return False
         return self.over > limit + (self.bytes / self.call.bytes_per_second if self.call.endpoint.streams else 0.0)
 
-    def told(self) -> dict[str, Any]:
-        """JSON-ready, for whoever wants to look into it."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict."""
         call = self.call
         seen = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "call"}
         return {
@@ -91,7 +91,7 @@ class Got:
 
 @dataclass
 class Report:
-    """All callers together. `minutes`: categories by the minute in which the call began."""
+    """Totals of all calls. `minutes` has the categories by the minute in which a call began."""
 
     offered: int = 0
     categories: Counter[str] = field(default_factory=Counter)
@@ -107,7 +107,7 @@ class Report:
     seconds: float = 0.0
     examples: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, got: Got) -> None:
+    def add(self, got: CallResult) -> None:
         """Count one call."""
         minute = int(got.at // 60)
         while len(self.minutes) <= minute:
@@ -125,12 +125,12 @@ class Report:
             self.first_audio.append(got.first)
         wrong = got.late or got.category not in (HEARD, HUNG_UP, REFUSED) or got.outcome == "muted"
         if wrong and len(self.examples) < _KEPT:
-            self.examples.append(got.told())
+            self.examples.append(got.as_dict())
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to do: `rate` calls a second for so many seconds."""
+class LoadOptions:
+    """Load to generate: `rate` calls per second for `seconds`."""
 
     url: str
     rate: float
@@ -138,8 +138,8 @@ class Order:
     seed: int = 1
 
 
-async def load(order: Order) -> Report:
-    """Make the calls and wait for the last of them."""
+async def load(order: LoadOptions) -> Report:
+    """Make all calls, and wait for the last one."""
     report, begun = Report(), time.monotonic()
     running: set[asyncio.Task[None]] = set()
     lag = asyncio.create_task(_own_lag(own := list[float]()))
@@ -151,7 +151,7 @@ async def load(order: Order) -> Report:
         for at, call in zip(arrivals(order.rate, order.seconds, order.seed), calls(order.seed), strict=False):
             await asyncio.sleep(begun + at - time.monotonic())
             session = slowly if call.ending is Ending.SLOW else usual
-            task = asyncio.create_task(_caller(session, order.url, Got(call, at), report))
+            task = asyncio.create_task(_caller(session, order.url, CallResult(call, at), report))
             running.add(task)
             task.add_done_callback(running.discard)
             report.offered += 1
@@ -164,7 +164,7 @@ async def load(order: Order) -> Report:
     return report
 
 
-async def _caller(session: aiohttp.ClientSession, url: str, got: Got, report: Report) -> None:
+async def _caller(session: aiohttp.ClientSession, url: str, got: CallResult, report: Report) -> None:
     begun, call = time.monotonic(), got.call
     own_pace = 2 * call.expected_seconds if call.ending is Ending.SLOW else 0.0
     try:
@@ -179,7 +179,7 @@ async def _caller(session: aiohttp.ClientSession, url: str, got: Got, report: Re
     report.add(got)
 
 
-async def _make(session: aiohttp.ClientSession, url: str, got: Got, begun: float) -> None:
+async def _make(session: aiohttp.ClientSession, url: str, got: CallResult, begun: float) -> None:
     call = got.call
     headers = {"x-steadyvoice-deadline": f"{call.deadline:g}"}
     asking = session.post(url + call.path, json=call.body, headers=headers)
@@ -206,7 +206,7 @@ async def _make(session: aiohttp.ClientSession, url: str, got: Got, begun: float
             answer.close()
 
 
-async def _listen(answer: ClientResponse, got: Got, begun: float) -> None:
+async def _listen(answer: ClientResponse, got: CallResult, begun: float) -> None:
     call = got.call
     enough = call.patience * call.expected_seconds * call.bytes_per_second
     while data := await (answer.content.read(_SLOW_READ) if call.ending is Ending.SLOW else answer.content.readany()):
@@ -222,7 +222,7 @@ async def _listen(answer: ClientResponse, got: Got, begun: float) -> None:
     got.category = HEARD if got.bytes else BROKEN
 
 
-def _note(got: Got, answer: ClientResponse) -> None:
+def _note(got: CallResult, answer: ClientResponse) -> None:
     got.status = answer.status
     got.outcome = answer.headers.get("x-steadyvoice-outcome", "")
     got.provider = answer.headers.get("x-steadyvoice-provider", "")
@@ -236,7 +236,7 @@ def _refusal(answer: ClientResponse) -> str:
 
 
 def _slow_socket(address: Any) -> socket.socket:
-    """Open a socket with a small receive buffer, so that the gateway notices how slowly it is read."""
+    """Open a socket with a small receive buffer, so that slow reading reaches the gateway as back-pressure."""
     family, kind, proto, *_ = address
     opened = socket.socket(family, kind, proto)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SLOW_BUFFER)
@@ -245,7 +245,7 @@ def _slow_socket(address: Any) -> socket.socket:
 
 
 async def _own_lag(seen: list[float]) -> None:
-    """Record how late this process is, so that its own trouble is not taken for the gateway's."""
+    """Record how late this process wakes up, so that its own delays are not attributed to the gateway."""
     while True:
         due = time.monotonic() + 0.1
         await asyncio.sleep(0.1)
@@ -253,4 +253,4 @@ async def _own_lag(seen: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(vars(uvloop.run(load(Order(**json.loads(sys.argv[1])))))), flush=True)
+    print(json.dumps(vars(uvloop.run(load(LoadOptions(**json.loads(sys.argv[1])))))), flush=True)

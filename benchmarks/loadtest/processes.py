@@ -1,4 +1,4 @@
-"""The gateway and the simulator, each a process of its own; what the system and the gateway itself tell of them."""
+"""Gateway and simulator as processes, and their measurements from the system and from the gateway."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
-from proxy import machine
+from proxy import processes as system_processes
 
 VENDOR = """
 voice = "tones"
@@ -25,7 +25,7 @@ concurrency = 100000
 character_limit = 2000000000
 real_time_factor = 0.02
 """
-"""An answer takes a fiftieth of its audio's length, so that callers can hang up in the middle of it."""
+"""Settings of the simulator. An answer takes a fiftieth of its audio's duration, so that callers can hang up in it."""
 
 GATEWAY = """
 [server]
@@ -53,7 +53,7 @@ _SIZE, _THREADS = re.compile(r"VmRSS:\s+(\d+) kB"), re.compile(r"Threads:\s+(\d+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a process holds. Memory in MB, resident; `children` are the local engines' processes."""
+    """Resources of a process. Memory is resident, in MB; `children` are the processes of local engines."""
 
     at: float
     memory_mb: float
@@ -65,7 +65,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A gateway or simulator that runs."""
+    """Running gateway or simulator."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -82,14 +82,14 @@ class Running:
     def sample(self, at: float) -> Sample:
         """Read memory, threads and descriptors. Raises RuntimeError when the process has ended."""
         if self.process.poll() is not None:
-            raise RuntimeError(f"{self.log.name} ended with status {self.process.returncode}: {self.last_words()}")
+            raise RuntimeError(f"{self.log.name} ended with status {self.process.returncode}: {self.log_tail()}")
         children = _family(self.pid)[1:]
-        size, threads = _held(self.pid)
+        size, threads = _usage_cells(self.pid)
         descriptors = len(os.listdir(f"/proc/{self.pid}/fd"))
-        return Sample(at, size, threads, descriptors, len(children), sum(_held(pid)[0] for pid in children))
+        return Sample(at, size, threads, descriptors, len(children), sum(_usage_cells(pid)[0] for pid in children))
 
-    def last_words(self) -> str:
-        """Return the end of its log."""
+    def log_tail(self) -> str:
+        """Return the end of the log."""
         return self.log.read_text(errors="replace")[-2000:]
 
     def get(self, path: str) -> str:
@@ -113,7 +113,7 @@ class Running:
         return found
 
     def events(self) -> list[dict[str, Any]]:
-        """Read what `/admin/events` has kept of circuits and configuration; calls are left out."""
+        """Return the events that `/admin/events` has kept, without those of calls."""
         request = urllib.request.Request(f"{self.url}/admin/events?last_event_id=0")
         kept: list[dict[str, Any]] = []
         with urllib.request.urlopen(request, timeout=2) as answer:
@@ -148,12 +148,12 @@ def gateway(home: Path, core: int, vendor_url: str, local: tuple[str, ...], serv
 
 @contextmanager
 def _run(arguments: list[str], core: int, log: Path, sign: str) -> Iterator[Running]:
-    process = machine.begin([sys.executable, "-m", "steadyvoice", *arguments], core, log)
+    process = system_processes.begin([sys.executable, "-m", "steadyvoice", *arguments], core, log)
     try:
-        machine.measured([process.pid])
+        system_processes.prioritize([process.pid])
         yield Running(_address(process, log, sign), process, log)
     finally:
-        machine.end(process, within=35.0)
+        system_processes.end(process, within=35.0)
 
 
 def _address(process: subprocess.Popen[bytes], log: Path, sign: str) -> str:
@@ -176,19 +176,19 @@ def _lines_until_silent(answer: HTTPResponse) -> Iterator[str]:
 
 def _family(pid: int) -> list[int]:
     try:
-        return machine.family(pid)
+        return system_processes.family(pid)
     except (FileNotFoundError, ProcessLookupError):  # a child has ended meanwhile
         return [pid]
 
 
 def _cpu(pid: int) -> float:
     try:
-        return machine.cpu([pid])
+        return system_processes.cpu([pid])
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
 
 
-def _held(pid: int) -> tuple[float, int]:
+def _usage_cells(pid: int) -> tuple[float, int]:
     """Return resident memory in MB and the number of threads; nothing of a process that has just ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()

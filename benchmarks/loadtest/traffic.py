@@ -1,4 +1,4 @@
-"""What callers ask for: endpoints, formats, texts, deadlines, and how each caller behaves. Repeatable by its seed."""
+"""Traffic of the soak test: endpoints, formats, texts, deadlines and callers' behavior, repeatable by a seed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SPEAKING_RATE = 14.0  # characters a second, roughly
 
 
 class Ending(Enum):
-    """What a caller does with the answer."""
+    """Behavior of a caller towards the answer."""
 
     LISTEN = "listens"
     SLOW = "reads slowly"
@@ -53,7 +53,7 @@ _ENDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One of the gateway's speech endpoints. `streams`: audio is sent as it is made."""
+    """Speech endpoint of the gateway. `streams`: audio is sent while it is synthesized."""
 
     name: str
     openai: bool = False
@@ -62,7 +62,7 @@ class Endpoint:
 
     @property
     def formats(self) -> list[AudioFormat]:
-        """All that it accepts. ElevenLabs' streams have no WAV."""
+        """Formats that the endpoint accepts. ElevenLabs' streams have no WAV."""
         if self.openai:
             return list(RESPONSE_FORMATS.values())
         names = (name for name in ELEVENLABS_FORMAT_NAMES if not (self.streams and name.startswith("wav_")))
@@ -85,7 +85,7 @@ ENDPOINTS: Mapping[Endpoint, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call to make. `patience`: seconds before its hang-up, or the share of the audio it hears before that."""
+    """Call to make. `patience`: seconds before its hang-up, or the share of the audio that it reads before that."""
 
     endpoint: Endpoint
     format: AudioFormat

@@ -1,1 +1,1 @@
-"""What a gateway is measured with: a vendor, callers, and the gateways side by side."""
+"""Parts of the gateway benchmark: a vendor, callers, and the gateways side by side."""

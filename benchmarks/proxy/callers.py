@@ -20,7 +20,7 @@ PATIENCE = 90.0  # seconds for a stream
 
 @dataclass(slots=True)
 class Heard:
-    """One answer. Seconds since the request was sent."""
+    """Answer to a request. Times in seconds since it was sent."""
 
     status: int = 0
     first: float | None = None
@@ -34,7 +34,7 @@ class Heard:
 
 
 class Caller(asyncio.Protocol):
-    """One connection with one request."""
+    """Connection with one request."""
 
     def __init__(self, request: bytes) -> None:
         self.heard = Heard()

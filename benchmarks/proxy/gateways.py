@@ -15,7 +15,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from proxy import machine
+from proxy import processes
 from proxy.vendor import SLIM, TEXT
 
 CORE, OTHERS = 0, 1
@@ -29,7 +29,7 @@ _NO_KEY = "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"  # on this machi
 
 @dataclass
 class Gateway:
-    """One that runs, and how it is asked."""
+    """Running gateway, and the request to send to it."""
 
     name: str
     port: int
@@ -39,11 +39,11 @@ class Gateway:
 
     @property
     def pids(self) -> list[int]:
-        return machine.family(self.process.pid)
+        return processes.family(self.process.pid)
 
 
 def free_port() -> int:
-    """One that nobody listens on."""
+    """Return a port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -51,7 +51,7 @@ def free_port() -> int:
 
 
 def nginx(home: Path, vendor: int, path: str = ELEVENLABS) -> Gateway:
-    """As its documentation has it for streams: kept connections to the vendor, and no buffering."""
+    """Start nginx as documented for streams: kept connections to the vendor, and no buffering."""
     port = free_port()
     folders = "".join(
         f"{name}_temp_path {home}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -64,18 +64,18 @@ def nginx(home: Path, vendor: int, path: str = ELEVENLABS) -> Gateway:
         'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; } } }\n'
     )
     command = [str(shutil.which("nginx")), "-c", str(home / "nginx.conf"), "-p", str(home), "-e", str(home / "e.log")]
-    return _ready(Gateway("nginx", port, machine.begin(command, CORE, home / "nginx.out"), path))
+    return _ready(Gateway("nginx", port, processes.begin(command, CORE, home / "nginx.out"), path))
 
 
 def litellm(home: Path, vendor: int, command: Path) -> Gateway:
-    """Its proxy, with the vendor as an OpenAI. One worker, as with the others."""
+    """Start LiteLLM's proxy with the vendor as OpenAI, and one worker as all gateways."""
     port = free_port()
     parameters = {"model": "openai/tts-1", "api_base": f"http://127.0.0.1:{vendor}/v1", "api_key": KEY}
     config = {"model_list": [{"model_name": "tts-1", "litellm_params": parameters}]}
     (home / "litellm.yaml").write_text(json.dumps(config))  # which is YAML as well
     where = ["--config", str(home / "litellm.yaml"), "--host", "127.0.0.1", "--port", str(port)]
     quiet = {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True", _NO_KEY: "true"}
-    process = machine.begin([str(command), *where], CORE, home / "litellm.out", env=quiet)
+    process = processes.begin([str(command), *where], CORE, home / "litellm.out", env=quiet)
     body = {"model": "tts-1", "input": TEXT, "voice": "alloy", "response_format": "mp3"}
     return _ready(Gateway("LiteLLM", port, process, "/v1/audio/speech", body), within=600.0)
 
@@ -83,7 +83,7 @@ def litellm(home: Path, vendor: int, command: Path) -> Gateway:
 def ours(
     home: Path, vendor: int, name: str, *, resume: bool = False, behind: int | None = None, path: str = ELEVENLABS
 ) -> Gateway:
-    """With the vendor as ElevenLabs; `behind` another at that port: with an open circuit, if nobody is there."""
+    """Start steadyvoice with the vendor as ElevenLabs, and another one `behind` it if its port is given."""
     port = free_port()
     urls = [f"http://127.0.0.1:{each}" for each in ([] if behind is None else [behind]) + [vendor]]
     providers = [
@@ -95,7 +95,7 @@ def ours(
     head = f'[server]\naccess_log = false\n[fallback]\nmuted = false\non_midstream = "{midstream}"\n'
     config.write_text(head + "".join(providers))
     command = [sys.executable, "-m", "steadyvoice", "serve", "--config", str(config), "--port", str(port)]
-    gateway = _ready(Gateway(name, port, machine.begin(command, CORE, home / f"{port}.out"), path))
+    gateway = _ready(Gateway(name, port, processes.begin(command, CORE, home / f"{port}.out"), path))
     if behind not in (None, vendor):
         _until(lambda: _circuit(gateway, "vendor-0") == "open", lambda: _speak(gateway), 60.0)
     return gateway
@@ -105,9 +105,9 @@ def _ready(gateway: Gateway, within: float = 30.0) -> Gateway:
     try:
         _until(lambda: _speak(gateway) > 30_000, lambda: time.sleep(0.2), within)
     except BaseException:
-        machine.end(gateway.process)
+        processes.end(gateway.process)
         raise
-    machine.measured(gateway.pids)
+    processes.prioritize(gateway.pids)
     return gateway
 
 

@@ -60,8 +60,8 @@ def _timed(name: str) -> list[bytes]:
 def _answer(content_type: str, chunks: list[bytes]) -> tuple[bytes, list[bytes]]:
     fields = {"content-type": content_type, "request-id": "r1", "character-cost": str(len(TEXT))}
     fields |= {"current-concurrent-requests": "1", "maximum-concurrent-requests": "100000"}
-    told = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    head = f"HTTP/1.1 200 OK\r\n{told}transfer-encoding: chunked\r\n\r\n".encode()
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    head = f"HTTP/1.1 200 OK\r\n{lines}transfer-encoding: chunked\r\n\r\n".encode()
     return head, [f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n" for chunk in chunks]
 
 
@@ -72,7 +72,7 @@ def _said(slim: bool, timed: bool) -> tuple[bytes, list[bytes]]:
 
 
 class Vendor(asyncio.Protocol):
-    """One connection."""
+    """Connection of a client."""
 
     pace = 0.0
 

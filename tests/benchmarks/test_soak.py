@@ -8,11 +8,11 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from loadtest import bars, generator, weather
-from loadtest.bars import Held, Opening
+from loadtest import criteria, fault_schedule, generator
 from loadtest.capacity import CapacitySearch, Limits, Step
-from loadtest.generator import Got, Report
-from loadtest.numbers import growth, percentile
+from loadtest.criteria import Opening, ResourceUsage
+from loadtest.generator import CallResult, Report
+from loadtest.statistics import growth, percentile
 from loadtest.traffic import ENDPOINTS, Ending, arrivals, calls
 
 from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES
@@ -80,16 +80,20 @@ def test_growth_compares_the_last_fifth_with_the_first() -> None:
     assert math.isnan(growth([1]))
 
 
-def test_every_period_has_all_four_cases_of_weather() -> None:
-    down = [tuple(weather.vendor_is_down(vendor, at) for vendor in weather.DOWN) for at in (2, 7, 12, 17, 22)]
+def test_every_period_has_all_four_combinations_of_outages() -> None:
+    down = [
+        tuple(fault_schedule.vendor_is_down(vendor, at) for vendor in fault_schedule.DOWN) for at in (2, 7, 12, 17, 22)
+    ]
     assert down == [(False, False), (False, True), (True, True), (True, False), (False, False)]
 
 
 def test_margin_extends_an_outage_into_the_next_period() -> None:
-    assert not weather.vendor_is_down(weather.FIRST, 20.5)
-    assert weather.vendor_is_down(weather.FIRST, 20.5, margin=1.0)
-    assert not weather.vendor_is_down(weather.FIRST, 0.5, margin=1.0)  # no outage came before the first period
-    assert not weather.vendor_is_down("tone", 12.0)
+    assert not fault_schedule.vendor_is_down(fault_schedule.FIRST, 20.5)
+    assert fault_schedule.vendor_is_down(fault_schedule.FIRST, 20.5, margin=1.0)
+    assert not fault_schedule.vendor_is_down(
+        fault_schedule.FIRST, 0.5, margin=1.0
+    )  # no outage came before the first period
+    assert not fault_schedule.vendor_is_down("tone", 12.0)
 
 
 def test_openings_are_ours_unless_an_outage_explains_them() -> None:
@@ -110,47 +114,49 @@ def test_openings_are_read_from_events() -> None:
 
     events = [event("open", 3), event("open", 12), event("half_open", 14), event("open", 20, by="someone")]
     events.append({"event": "config", "at": "1970-01-01T00:00:21Z"})
-    assert bars.openings(events, began=10.0) == [Opening("openai", "closed", "failure_rate", 2.0)]
+    assert criteria.openings(events, began=10.0) == [Opening("openai", "closed", "failure_rate", 2.0)]
 
 
-def held(memory: list[float], threads: list[int] | None = None, descriptors: tuple[int, int] = (10, 12)) -> Held:
+def usage(
+    memory: list[float], threads: list[int] | None = None, descriptors: tuple[int, int] = (10, 12)
+) -> ResourceUsage:
     at = [30.0 * index for index in range(len(memory))]
-    return Held(at, memory, threads or [9] * len(memory), *descriptors)
+    return ResourceUsage(at, memory, threads or [9] * len(memory), *descriptors)
 
 
 def test_memory_may_grow_within_the_first_minute_only() -> None:
-    assert bars.flat_memory(held([50, 80, 100, 100, 101, 102, 100])).holds is True
-    assert bars.flat_memory(held([50, 80, 100, 110, 120, 130, 140])).holds is False
-    assert bars.flat_memory(held([50, 80])).holds is None
+    assert criteria.flat_memory(usage([50, 80, 100, 100, 101, 102, 100])).holds is True
+    assert criteria.flat_memory(usage([50, 80, 100, 110, 120, 130, 140])).holds is False
+    assert criteria.flat_memory(usage([50, 80])).holds is None
 
 
-def test_size_bars() -> None:
-    assert bars.most_memory(held([50, 149, 60])).holds is True
-    assert bars.most_memory(held([50, 151, 60])).holds is False
-    assert bars.most_threads(held([50, 50], [30, 9])).holds is True
-    assert bars.most_threads(held([50, 50], [31, 9])).holds is False
-    assert bars.flat_threads(held([50] * 7, [4, 9, 9, 9, 9, 20, 20])).holds is False
-    assert bars.descriptors_released(held([50], descriptors=(10, 26))).holds is True
-    assert bars.descriptors_released(held([50], descriptors=(10, 27))).holds is False
+def test_size_criteria() -> None:
+    assert criteria.max_memory(usage([50, 149, 60])).holds is True
+    assert criteria.max_memory(usage([50, 151, 60])).holds is False
+    assert criteria.max_threads(usage([50, 50], [30, 9])).holds is True
+    assert criteria.max_threads(usage([50, 50], [31, 9])).holds is False
+    assert criteria.flat_threads(usage([50] * 7, [4, 9, 9, 9, 9, 20, 20])).holds is False
+    assert criteria.descriptors_released(usage([50], descriptors=(10, 26))).holds is True
+    assert criteria.descriptors_released(usage([50], descriptors=(10, 27))).holds is False
 
 
-def test_everybody_is_answered_or_refused() -> None:
+def test_every_call_is_answered_or_refused() -> None:
     accepted = (generator.HEARD, generator.HUNG_UP, generator.REFUSED)
-    assert bars.all_answered({generator.HEARD: 8, generator.REFUSED: 2}, 10, accepted).holds is True
-    broken = bars.all_answered({generator.HEARD: 8, generator.BROKEN: 1}, 10, accepted)
+    assert criteria.all_answered({generator.HEARD: 8, generator.REFUSED: 2}, 10, accepted).holds is True
+    broken = criteria.all_answered({generator.HEARD: 8, generator.BROKEN: 1}, 10, accepted)
     assert (broken.holds, broken.found) == (False, "1 broken off, 1 not accounted for")
-    assert bars.in_time(0, 0).holds is True
-    assert bars.in_time(1, 0).holds is False
-    assert bars.in_time(0, 1).holds is False
-    assert bars.nobody_muted(0).holds is True
-    assert bars.nobody_muted(1).holds is False
-    assert bars.no_circuit_opened_by_us([], 20.0).holds is True
-    assert bars.no_circuit_opened_by_us([Opening("tone", "closed", "failure_rate", 1.0)], 20.0).verdict == "NOT MET"
+    assert criteria.in_time(0, 0).holds is True
+    assert criteria.in_time(1, 0).holds is False
+    assert criteria.in_time(0, 1).holds is False
+    assert criteria.none_muted(0).holds is True
+    assert criteria.none_muted(1).holds is False
+    assert criteria.no_circuit_opened_by_us([], 20.0).holds is True
+    assert criteria.no_circuit_opened_by_us([Opening("tone", "closed", "failure_rate", 1.0)], 20.0).verdict == "NOT MET"
 
 
-def got(**seen: Any) -> Got:
+def got(**seen: Any) -> CallResult:
     call = next(each for each in calls(1) if each.ending is Ending.LISTEN and each.endpoint.streams)
-    return Got(call, at=0.0, category=generator.HEARD, status=200, **seen)
+    return CallResult(call, at=0.0, category=generator.HEARD, status=200, **seen)
 
 
 def test_stream_is_late_by_its_first_byte_or_when_it_falls_behind_its_audio() -> None:

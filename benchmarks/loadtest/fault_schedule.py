@@ -1,4 +1,4 @@
-"""The flapping profile for two vendors behind one simulator, and when each of them is down.
+"""Flapping profile for two vendors behind one simulator, and the times of their outages.
 
 The first vendor (ElevenLabs' endpoints) is down for the second half of every period, as in the simulator's profile
 `flapping`. The second (OpenAI's) is down for the middle half, so that a period has all four cases: both up, only the
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 PERIOD = 20.0
-"""Seconds; the simulator's own profile has ten up and ten down."""
+"""Period in seconds, as in the simulator's profile `flapping`."""
 
 FIRST, SECOND = "elevenlabs", "openai"
 ENDPOINTS: Mapping[str, str] = {FIRST: "text-to-speech*", SECOND: "audio/speech"}
@@ -28,18 +28,18 @@ _RARE: tuple[Mapping[str, Any], ...] = (
 
 
 def faults(period: float = PERIOD) -> list[dict[str, Any]]:
-    """Return the profile as the simulator's `/sim/faults` takes it; its clock starts when it is put there."""
-    told: list[dict[str, Any]] = []
+    """Return the profile for the simulator's `/sim/faults`, where its times begin when it is set."""
+    rules: list[dict[str, Any]] = []
     for vendor, endpoint in ENDPOINTS.items():
         begin, end = (share * period for share in DOWN[vendor])
         outage = {"fault": "refuse", "status": 503, "start": begin, "end": end, "period": period}
-        told += [{**outage, "endpoint": endpoint}]
-        told += [{**fault, "endpoint": endpoint} for fault in _RARE]
-    return told
+        rules += [{**outage, "endpoint": endpoint}]
+        rules += [{**fault, "endpoint": endpoint} for fault in _RARE]
+    return rules
 
 
 def vendor_is_down(vendor: str, seconds: float, period: float = PERIOD, margin: float = 0.0) -> bool:
-    """Whether the vendor refuses everything at this time since the profile began, or did `margin` seconds before."""
+    """Return whether a vendor is down at this time of the profile, or was within the last `margin` seconds."""
     if vendor not in DOWN:
         return False
     begin, end = (share * period for share in DOWN[vendor])

@@ -1,4 +1,4 @@
-"""What Linux tells of a process, and which processor it may use."""
+"""Processes on one processor each, and their CPU time and memory from /proc."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ahead = False
-"""Whether what is measured goes before all else on its processor."""
+"""Whether measured processes have priority over all others on their processor."""
 
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -30,14 +30,14 @@ def begin(
         )
 
 
-def measured(pids: Sequence[int]) -> None:
-    """These are what is measured from now on."""
+def prioritize(pids: Sequence[int]) -> None:
+    """Give priority to these processes if `ahead` is set."""
     for pid in pids if ahead else ():
         os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(10))
 
 
 def run(command: Sequence[str], core: int, *, env: dict[str, str] | None = None) -> str:
-    """Run a process on one processor to its end, and give what it said."""
+    """Run a process on one processor to its end, and return its output."""
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **(env or {})}, preexec_fn=lambda: _settle(core)
     )
@@ -47,23 +47,23 @@ def run(command: Sequence[str], core: int, *, env: dict[str, str] | None = None)
 
 
 def cpu(pids: Sequence[int]) -> float:
-    """Seconds of processor time that these have used."""
+    """Return the seconds of CPU time that processes have used."""
     return sum(_cpu(pid) for pid in pids)
 
 
 def memory(pids: Sequence[int]) -> int:
-    """Bytes that these hold."""
+    """Return the resident memory of processes, in bytes."""
     return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids) * PAGE
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that come of it, whichever thread started them."""
+    """Return a process and all its descendants, whichever thread started them."""
     children = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
     return [pid, *(each for child in children for each in family(int(child)))]
 
 
 def end(process: subprocess.Popen[bytes], within: float = 10.0) -> None:
-    """Stop a process of ours."""
+    """Terminate a process, and kill it if it does not end."""
     process.terminate()
     try:
         process.wait(within)
@@ -73,7 +73,7 @@ def end(process: subprocess.Popen[bytes], within: float = 10.0) -> None:
 
 
 def busy() -> float:
-    """The share of the processors' time that somebody uses now, of half a second."""
+    """Return the share of CPU time that all processes use now, measured for half a second."""
     before = _busy()
     time.sleep(0.5)
     after = _busy()
@@ -98,7 +98,7 @@ def _cpu(pid: int) -> float:
 
 
 def _settle(core: int) -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # however the benchmark ends, nothing of it stays
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # the process ends with the benchmark, however that ends
     os.sched_setaffinity(0, {core})
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
