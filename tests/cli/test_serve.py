@@ -132,9 +132,13 @@ def test_port_in_use(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("config", "arguments", "told"),
     [
-        (TONE, ["--host", "0.0.0.0"], "server.api_keys: are needed to listen on 0.0.0.0"),
-        (f'[server]\nhost = "::"\n{TONE}', [], "server.api_keys: are needed to listen on ::"),
-        (f'[server]\napi_keys = ["same"]\nadmin_token = "same"\n{TONE}', [], "server.admin_token: is one of api_keys"),
+        (TONE, ["--host", "0.0.0.0"], "server.api_keys: required to listen on 0.0.0.0"),
+        (f'[server]\nhost = "::"\n{TONE}', [], "server.api_keys: required to listen on ::"),
+        (
+            f'[server]\napi_keys = ["same"]\nadmin_token = "same"\n{TONE}',
+            [],
+            "server.admin_token: must differ",
+        ),
         (
             f'[server]\napi_keys = ["env:UNSET"]\n{TONE}',
             [],

@@ -174,7 +174,7 @@ def test_circuit_fields_lie_over_a_preset(tmp_path: Path, circuit: str, expected
         ('[[providers]]\nkind = "elevenlabs"\napi_key = "k"\nmodel = 3', "providers.0.model:"),
         ('[[providers]]\nkind = "tone"\n[providers.circuit]\nwindow_size = 0', "providers.0.circuit.window_size"),
         ('[[providers]]\nkind = "elevenlabs"\napi_key = "env:NOWHERE"', "providers.0.api_key: .*NOWHERE is not set"),
-        ('[server]\nallowed_origins = ["*"]', r"server.allowed_origins: '\*' is no origin"),
+        ('[server]\nallowed_origins = ["*"]', r"server.allowed_origins: '\*' is not an origin"),
         ('[server]\nallowed_origins = ["https://a.example/app"]', "server.allowed_origins: .*without a path"),
         ('[[providers]]\nkind = "openai"\nbase_url = "http://x"\nvoices = 3', "providers.0.voices: must be a table"),
         (NARRATOR.format('"n"') + "\nmax_concurrency = 0", "providers.0.max_concurrency: must be a whole number"),

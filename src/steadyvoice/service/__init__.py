@@ -1,1 +1,1 @@
-"""The library's front door: an utterance goes in, and speech, or the most honest thing available, comes out."""
+"""Text-to-speech services: asynchronous and synchronous front end, options, results and configuration."""

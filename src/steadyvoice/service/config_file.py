@@ -1,6 +1,7 @@
-"""The configuration file, and what the environment offers: both become the arguments of a service.
+"""Configuration by TOML file or environment variables, which become the arguments of a service.
 
-TOML in, checked whole: unknown keys and impossible values are refused with the key's full path.
+The file is validated as a whole, by pydantic: unknown keys and impossible values raise an error with the key's full
+path. Values with a class of their own are checked by that class.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ from steadyvoice.wire.text_file import UnreadableFileError, parse_toml, read_tex
 T = TypeVar("T")
 
 _UNCHECKED_TYPES = (inspect.Parameter.empty, VoiceMap, VoiceMap | None)
-"""What a provider's constructor takes and nobody could check here, or not as well as it does."""
+"""Annotations of a provider's constructor that are not checked here, because the constructor does it better."""
 
 PRESETS: dict[str, Callable[[], CircuitBreakerConfig]] = {
     "adaptive": CircuitBreakerConfig.adaptive,
     "default": CircuitBreakerConfig,
     "production": CircuitBreakerConfig.production,
     "development": CircuitBreakerConfig.development,
-    "consecutive": partial(CircuitBreakerConfig.consecutive, 5),  # or as many as consecutive_failures says
+    "consecutive": partial(CircuitBreakerConfig.consecutive, 5),  # overridden by consecutive_failures
 }
 
 _OPTIONAL_SETTINGS = frozenset(field.name for field in fields(CircuitBreakerConfig) if field.default is None) | {
@@ -69,7 +70,7 @@ TIMEOUT_PRESETS: dict[str, Callable[[], TimeoutConfig]] = {
 
 
 class ConfigTable(BaseModel):
-    """A table of the file: nothing unknown is let through."""
+    """Table of the file, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -89,35 +90,35 @@ _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@*\s]+/?")
 
 
 class ServerConfig(ConfigTable):
-    """How the gateway listens, whom it lets in, and how much it takes at once."""
+    """Table `[server]`: addresses, authentication, limits and timeouts of the gateway."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8040
     api_keys: Annotated[list[Secret], Field(repr=False)] = []
     admin_token: Annotated[Secret | None, Field(repr=False)] = None
-    allowed_origins: list[str] = []  # of web pages that may call the speech doors
-    allowed_hosts: list[str] = []  # names by which it is known besides its addresses
+    allowed_origins: list[str] = []  # of web pages that may call the speech endpoints (CORS)
+    allowed_hosts: list[str] = []  # host names besides the gateway's addresses
     max_body_bytes: Count = 1024 * 1024
     max_text_characters: Count = 100_000
-    max_answer_bytes: Annotated[int, Field(ge=MIN_AUDIO_BYTES)] = MAX_AUDIO_BYTES  # of audio held for one request
+    max_answer_bytes: Annotated[int, Field(ge=MIN_AUDIO_BYTES)] = MAX_AUDIO_BYTES  # audio held for one request
     body_timeout: Seconds = 10.0
     header_timeout: Seconds = 10.0
     idle_timeout: Seconds = 75.0  # between two requests of one connection
-    write_timeout: Seconds = 60.0  # in which a listener takes nothing
+    write_timeout: Seconds = 60.0  # without progress of a response
     max_connections: Count = 8192
-    max_active: Count = MAX_ACTIVE  # utterances that are synthesised at once
-    max_queued: Annotated[int, Field(ge=0)] = MAX_QUEUED  # utterances that wait for that
-    queue_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = QUEUE_TIMEOUT  # in which one has its turn
-    shutdown_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # from /readyz's no to the closed door
-    shutdown_timeout: Seconds = 30.0  # for what is being spoken when it is told to stop
-    state_file: str | None = None  # circuits and holds survive a restart in it
-    metrics: Literal["open", "admin"] = "open"  # to whoever reaches the port, or as /admin
+    max_active: Count = MAX_ACTIVE  # utterances synthesised at once
+    max_queued: Annotated[int, Field(ge=0)] = MAX_QUEUED  # utterances waiting for that
+    queue_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = QUEUE_TIMEOUT  # seconds that they wait
+    shutdown_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # after /readyz has failed
+    shutdown_timeout: Seconds = 30.0  # for requests in progress at shutdown
+    state_file: str | None = None  # keeps circuits and holds across a restart
+    metrics: Literal["open", "admin"] = "open"  # access without a token, or as /admin
     access_log: StrictBool = True
     log_texts: StrictBool = False
 
     @property
     def is_local(self) -> bool:
-        """Whether it listens to this machine only."""
+        """Whether the host is a loopback address."""
         if self.host.lower().rstrip(".") == "localhost":
             return True
         try:
@@ -126,7 +127,7 @@ class ServerConfig(ConfigTable):
             return False
 
     def laid_over(self, **given: Any) -> ServerConfig:
-        """The same with other values, checked anew. Raises TTSConfigurationError."""
+        """Return the table with some values replaced, validated again. Raises TTSConfigurationError."""
         return _with_path("server", lambda: ServerConfig.model_validate({**self.model_dump(), **given}))
 
     @model_validator(mode="after")
@@ -134,27 +135,25 @@ class ServerConfig(ConfigTable):
         for origin in self.allowed_origins:
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(
-                    f"allowed_origins: {origin!r} is no origin, which is like https://app.example, with a port if it "
-                    "has one, and without a path; name each, there is no wildcard"
+                    f"allowed_origins: {origin!r} is not an origin such as https://app.example, with a port if it has "
+                    "one and without a path; wildcards are not supported"
                 )
         return self
 
     @model_validator(mode="after")
     def _keyed_when_open(self) -> Self:
         if self.admin_token in self.api_keys:
-            raise ValueError(
-                "admin_token: is one of api_keys; give it a value of its own: who may speak may not manage"
-            )
+            raise ValueError("admin_token: must differ from api_keys, whose holders have no access to the admin API")
         if not self.is_local and not self.api_keys:
             raise ValueError(
-                f"api_keys: are needed to listen on {self.host}, where others can reach it and would speak at your "
-                "expense; name some, or listen on 127.0.0.1"
+                f"api_keys: required to listen on {self.host}, where other machines can use the gateway at your "
+                "expense; add some, or listen on 127.0.0.1"
             )
         return self
 
 
 class FallbackConfig(ConfigTable):
-    """What happens when the first provider does not speak."""
+    """Table `[fallback]`: what happens when the first provider fails."""
 
     on_midstream: OnMidstream = "resume"
     voice_substitution: VoiceSubstitution = "any"
@@ -162,21 +161,21 @@ class FallbackConfig(ConfigTable):
 
 
 class ConfigFile(ConfigTable):
-    """The whole file. Tables whose fields belong to another class are checked by that class."""
+    """Whole file. Tables whose fields belong to a class outside this module are checked by that class."""
 
     server: ServerConfig = ServerConfig()
     timeouts: dict[str, Any] = {}
     retry: dict[str, Any] = {}
     circuit: dict[str, Any] = {}
     fallback: FallbackConfig = FallbackConfig()
-    cache: dict[str, Any] | None = None  # no table, no cache
-    hedge: dict[str, Any] | None = None  # no table, no hedges
+    cache: dict[str, Any] | None = None  # no cache without the table
+    hedge: dict[str, Any] | None = None  # no hedging without the table
     providers: list[dict[str, Any]] = []
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """A configuration file that was read: what it says, and what was built of it."""
+    """Configuration file as read, and the arguments built from it."""
 
     file: ConfigFile
     server: ServerConfig
@@ -184,7 +183,7 @@ class LoadedConfig:
 
 
 def load_config(path: Path, environ: Mapping[str, str], former: LoadedConfig | None = None) -> LoadedConfig:
-    """Read a configuration file, perhaps once more: providers of which it says the same are the same objects.
+    """Read a configuration file; providers with the same settings as in `former` stay the same objects.
 
     Raises TTSConfigurationError.
     """
@@ -193,12 +192,12 @@ def load_config(path: Path, environ: Mapping[str, str], former: LoadedConfig | N
 
 
 def load_arguments(path: Path, environ: Mapping[str, str]) -> ServiceArguments:
-    """Read a configuration file. Raises TTSConfigurationError."""
+    """Return the arguments of a service from a configuration file. Raises TTSConfigurationError."""
     return build_arguments(parse_file(path, environ))
 
 
 def parse_file(path: Path, environ: Mapping[str, str]) -> ConfigFile:
-    """Read a configuration file and look up the secrets it names. Raises TTSConfigurationError."""
+    """Parse a configuration file and insert the secrets that it refers to. Raises TTSConfigurationError."""
     try:
         document = parse_toml(read_text_file(path))
     except OSError as error:
@@ -210,7 +209,7 @@ def parse_file(path: Path, environ: Mapping[str, str]) -> ConfigFile:
 
 
 def build_arguments(config: ConfigFile, former: LoadedConfig | None = None) -> ServiceArguments:
-    """Build what the file describes; a provider that was described in the same words is not built again.
+    """Build the arguments of a service; a provider with the same settings as in `former` is not built again.
 
     Raises TTSConfigurationError.
     """
@@ -250,9 +249,10 @@ def build_arguments(config: ConfigFile, former: LoadedConfig | None = None) -> S
 
 
 def parse_circuit(table: Any, path: str) -> CircuitBreakerConfig:
-    """Lay fields over a preset. No fields and no preset: adaptive; fields without a preset: default.
+    """Return the configuration of a `[circuit]` table: its fields laid over its preset.
 
-    `false` removes what a setting asks for, such as the rule of `failure_threshold`.
+    Without fields and preset it is adaptive, with fields only they are laid over the default. `false` removes an
+    optional setting, such as the rule of `failure_threshold`.
     """
     if not isinstance(table, dict):
         raise TTSConfigurationError(f"{path}: must be a table")
@@ -267,19 +267,19 @@ def parse_circuit(table: Any, path: str) -> CircuitBreakerConfig:
 
 
 def false_to_none(circuit: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a circuit's settings with None for `false`, where a setting may be absent: TOML has no null."""
+    """Return a circuit's settings with None for `false` where None is possible: TOML has no null."""
     return {name: None if value is False and name in _OPTIONAL_SETTINGS else value for name, value in circuit.items()}
 
 
 def parse_timeouts(table: Any, path: str) -> TimeoutConfig:
-    """Lay fields over a preset, the default one if none is named."""
+    """Return the configuration of a `[timeouts]` table: its fields laid over its preset, or over the default."""
     own = dict(table)
     preset = _take_timeout_preset(own, path)
     return _with_path(path, lambda: (preset or TimeoutConfig()).laid_over(own))
 
 
 def parse_provider_timeouts(table: Any, path: str, general: TimeoutConfig) -> dict[str, float | None]:
-    """Return the fields in which one provider's timeouts differ from the general ones; a preset gives all of them."""
+    """Return the fields of one provider's timeouts that override the general ones; a preset overrides all."""
     if not isinstance(table, dict):
         raise TTSConfigurationError(f"{path}: must be a table")
     own = dict(table)
@@ -290,7 +290,7 @@ def parse_provider_timeouts(table: Any, path: str, general: TimeoutConfig) -> di
 
 
 def _take_timeout_preset(own: dict[str, Any], path: str) -> TimeoutConfig | None:
-    """Take the preset out of a table's fields."""
+    """Remove the preset from a table's fields, and return it."""
     if "preset" not in own:
         return None
     preset = own.pop("preset")
@@ -300,7 +300,11 @@ def _take_timeout_preset(own: dict[str, Any], path: str) -> TimeoutConfig | None
 
 
 def arguments_from_environment(environ: Mapping[str, str]) -> ServiceArguments:
-    """Use STEADYVOICE_CONFIG's file; or vendors whose keys are set, then the local voice, or else the tone voice."""
+    """Return the arguments of a service from environment variables. Raises TTSConfigurationError.
+
+    STEADYVOICE_CONFIG names a file. Without it, the vendors whose API keys are set are used, followed by the local
+    voice if it is installed, or else by the tone voice.
+    """
     if path := environ.get("STEADYVOICE_CONFIG"):
         return load_arguments(Path(path), environ)
     providers: list[Provider] = []
@@ -313,7 +317,7 @@ def arguments_from_environment(environ: Mapping[str, str]) -> ServiceArguments:
 
 
 def _provider_fields(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the table says of the provider itself."""
+    """Return the fields of a provider's table that belong to its constructor."""
     return {key: value for key, value in table.items() if key not in ("circuit", "timeouts")}
 
 
@@ -335,17 +339,17 @@ def _build_provider(fields: dict[str, Any], path: str) -> Provider:
     name = fields.get("name", kind)
     try:
         return factory(**_validate_fields(factory, fields, path))
-    except TTSConfigurationError as error:  # a provider puts its own name before its key; here the path says which
+    except TTSConfigurationError as error:  # A provider prefixes the key with its name, where here stands the path.
         raise TTSConfigurationError(
             f"{path}.{error.message.removeprefix(f'{path}.').removeprefix(f'{name}.')}"
         ) from None
 
 
 def _validate_fields(factory: Callable[..., Provider], fields: dict[str, Any], path: str) -> dict[str, Any]:
-    """Check a table against what the provider's constructor declares, so that its author need not."""
+    """Validate a table by the annotations of the provider's constructor, so that plugins need no checks."""
     try:
         parameters = inspect.signature(factory, eval_str=True).parameters.values()
-    except NameError:  # annotations that exist for type checkers only
+    except NameError:  # annotations that are imported for type checkers only
         return fields
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     declared: dict[str, Any] = {
@@ -364,7 +368,7 @@ def _validate_fields(factory: Callable[..., Provider], fields: dict[str, Any], p
 
 
 def _build(build: Callable[..., T], fields: dict[str, Any], path: str) -> T:
-    """Call a constructor with a table's fields, and put the table's path before whatever it complains of."""
+    """Call a constructor with a table's fields, and prefix its errors with the table's path."""
     return _with_path(path, lambda: build(**fields))
 
 
@@ -388,7 +392,7 @@ def _with_path(path: str, build: Callable[[], T]) -> T:
 
 
 def _first_problem(error: ValidationError) -> str:
-    """What is wrong first, behind its key's path. What a table says of itself begins with the key that it is about."""
+    """Return the first problem after its key's path. Errors of a whole table begin with the key themselves."""
     first = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(str(step) for step in first["loc"])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -398,11 +402,11 @@ def _first_problem(error: ValidationError) -> str:
     return f"{where}: {first['msg']}"
 
 
-_NOT_A_VARIABLE = "no environment variable of the name behind `env:` is set; is that the key itself?"
+_NOT_A_VARIABLE = "the environment variable named after `env:` is not set; is that the key itself?"
 
 
 def _looks_like_secret(name: str) -> bool:
-    """Whether this is more like a key than like the name of a variable, so that it must not be shown."""
+    """Return whether a name looks like a key itself, so that it must not be shown."""
     mixed = re.search("[0-9]", name) and re.search("[a-z]", name)
     return redact(name) != name or bool(mixed and len(name) >= _MIN_SECRET_LENGTH)
 
@@ -411,7 +415,7 @@ _MIN_SECRET_LENGTH = 13  # characters
 
 
 def _resolve_secrets(value: Any, environ: Mapping[str, str], path: str) -> Any:
-    """Replace every "env:NAME" by what the environment holds. The value itself never appears in an error."""
+    """Replace every "env:NAME" by the value of the environment variable, which never appears in an error."""
     match value:
         case dict():
             return {key: _resolve_secrets(inner, environ, f"{path}.{key}".lstrip(".")) for key, inner in value.items()}
@@ -422,7 +426,7 @@ def _resolve_secrets(value: Any, environ: Mapping[str, str], path: str) -> Any:
             if not strip_secret(environ.get(name, "")):
                 named = f"the environment variable {name} is not set"
                 raise TTSConfigurationError(f"{path}: {_NOT_A_VARIABLE if _looks_like_secret(name) else named}")
-            held = strip_secret(environ[name])  # files of variables leave line ends, and secrets in files, too
+            held = strip_secret(environ[name])  # env files and mounted secrets leave line ends
             if path.startswith(("server.api_keys.", "server.admin_token")):
                 _reject_secret(token_problem(held), name, f"{path}: ")
             elif path.endswith(".api_key"):

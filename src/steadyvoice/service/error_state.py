@@ -1,4 +1,4 @@
-"""How a provider is doing, as a value and as JSON."""
+"""Error state of a provider, as a value and as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from steadyvoice.speech.failure_kinds import FailureKind
 
 @dataclass(frozen=True, slots=True)
 class LastError:
-    """What went wrong last."""
+    """Latest error of a provider."""
 
     kind: FailureKind
     message: str
@@ -25,18 +25,18 @@ class LastError:
 
 @dataclass(frozen=True, slots=True)
 class HoldState:
-    """One thing set aside; `until` in wall time, to be shown."""
+    """Hold as it is shown, with its end as a time of day."""
 
     key: str
     kind: FailureKind
     until: datetime
     because: str
-    room: float | None = None  # characters that may pass all the same
+    room: float | None = None  # cost in characters up to which texts pass all the same
 
 
 @dataclass(frozen=True, slots=True)
 class ConcurrencyState:
-    """How many requests run on the credential, how many may (None: any number), and how many wait for their turn."""
+    """Requests on the credential that are running and waiting, and the limit (None: unlimited)."""
 
     in_use: int = 0
     limit: int | None = None
@@ -45,9 +45,9 @@ class ConcurrencyState:
 
 @dataclass(frozen=True, slots=True)
 class CreditState:
-    """What the credential may still spend, in the vendor's characters, and when that ends at the present rate.
+    """Remaining credit in the vendor's characters (None: unlimited), and its end at the present rate.
 
-    No `remaining`: there is no limit. No `ends_at`: it lasts until there is new credit.
+    `ends_at` is None if the credit lasts until it is renewed.
     """
 
     remaining: float | None
@@ -59,20 +59,20 @@ class CreditState:
 
 @dataclass(frozen=True, slots=True)
 class TTSErrorState:
-    """The state of one provider's errors. Times are in UTC; `retry_after` in seconds, None unless refusing."""
+    """Error state of one provider. Times are in UTC; `retry_after` is in seconds, None unless calls are refused."""
 
     circuit: Snapshot
     consecutive_failures: int = 0
     last_error: LastError | None = None
     holds: tuple[HoldState, ...] = ()
-    held_for: float | None = None  # seconds until a hold on all of it ends
-    is_muted: bool = False  # nothing is heard from it: its circuit refuses, or its credential is on hold
+    held_for: float | None = None  # seconds until a hold on the whole provider ends
+    is_muted: bool = False  # its circuit refuses, or its credential is on hold
     concurrency: ConcurrencyState = ConcurrencyState()
-    credit: CreditState | None = None  # as soon as the vendor has told
-    bills: dict[str, Any] = field(default_factory=dict)  # see Bills.as_dict
-    voice: str | None = None  # that it spoke in last, by its own id
-    overdue_after: float = 3.0  # seconds of silence after which a caller who leaves is evidence, by default
-    overdue_after_by_voice: dict[str, float] = field(default_factory=dict)  # for voices whose first audios are known
+    credit: CreditState | None = None  # None until the vendor has stated it
+    bills: dict[str, Any] = field(default_factory=dict)  # see Billing.as_dict
+    voice: str | None = None  # used last, by the provider's own id
+    overdue_after: float = 3.0  # seconds of silence after which a leaving caller counts as a failure
+    overdue_after_by_voice: dict[str, float] = field(default_factory=dict)  # for voices with enough samples
 
     @property
     def circuit_state(self) -> CircuitState:
@@ -84,12 +84,12 @@ class TTSErrorState:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until it may be asked again, whoever refuses: circuit or hold."""
+        """Seconds until calls are admitted again, by the circuit and by holds; None if they are now or never."""
         waits = [wait for wait in (self.circuit.retry_after, self.held_for) if wait is not None]
         return max(waits, default=None)
 
     def as_dict(self) -> dict[str, Any]:
-        """The same, ready for JSON."""
+        """Return the state as a JSON-ready dict."""
         circuit, totals, recoveries = self.circuit, self.circuit.totals, self.circuit.recoveries
         moved, failed = circuit.last_transition, self.last_error
         return {
@@ -148,17 +148,17 @@ class TTSErrorState:
 
 
 def to_iso8601(moment: datetime | None) -> str | None:
-    """Write a time as ISO 8601 in UTC."""
+    """Format a UTC time as ISO 8601 with milliseconds."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
 
 
 def last_error(error: TTSError, wall_time: datetime) -> LastError:
-    """Remember an error by what a person needs of it."""
+    """Return the record of an error for the error state."""
     return LastError(error.kind, error.message, wall_time)
 
 
 def hold_states(holds: Sequence[Hold], now: float, wall_time: datetime) -> tuple[HoldState, ...]:
-    """Translate holds from the service's clock to the time of day."""
+    """Convert holds from the service's clock to the time of day."""
     return tuple(
         HoldState(hold.key, hold.kind, wall_time + timedelta(seconds=hold.until - now), hold.because, hold.room)
         for hold in holds
@@ -166,11 +166,11 @@ def hold_states(holds: Sequence[Hold], now: float, wall_time: datetime) -> tuple
 
 
 def credit_state(forecast: CreditForecast | None, wall_time: datetime) -> CreditState | None:
-    """Translate a forecast to the time of day."""
+    """Convert a forecast to the time of day."""
     if forecast is None:
         return None
     ends_in = forecast.ends_in
-    # An end a century away is no date that anybody plans for, and one further away is none at all.
+    # Beyond a century the date is meaningless, and far beyond it overflows a datetime.
     near = ends_in is not None and ends_in < _CENTURY
     ends_at = wall_time + timedelta(seconds=ends_in) if ends_in is not None and near else None
     return CreditState(forecast.remaining, forecast.per_hour, ends_in, ends_at, forecast.resets_at)

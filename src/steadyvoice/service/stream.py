@@ -26,49 +26,54 @@ T = TypeVar("T")
 
 
 class OpenStreams(Generic[T]):
-    """A set of what is alive and not over. No other thread can be in the middle of a step on the dictionary."""
+    """Set of open streams, held weakly.
+
+    It may be read while other threads add to it: every step is one operation on a dictionary, which is atomic.
+    """
 
     def __init__(self) -> None:
         self._refs: dict[int, ref[T]] = {}
 
     def add(self, stream: T) -> None:
-        """One more; when it is forgotten, it is gone from here."""
+        """Add a stream; it leaves the set when it is garbage."""
         key, refs = id(stream), self._refs
         refs[key] = ref(stream, lambda _: refs.pop(key, None))
 
     def discard(self, stream: T) -> bool:
-        """This one is over. Tell whether it was here."""
+        """Remove a stream, and return whether it was in the set."""
         return self._refs.pop(id(stream), None) is not None
 
     def all(self) -> list[T]:
-        """Those that there are now."""
+        """Return the streams that are in the set now."""
         return [stream for each in list(self._refs.values()) if (stream := each()) is not None]
 
 
 class AsyncSpeechStream(ReportedUtterance):
-    """Audio of one utterance as it is made: iterate it, once, from one task. The account of it grows meanwhile.
+    """Audio of one utterance as it is made: an iterator for one task. Its report grows with it.
 
-    It ends in one of three ways: with its last chunk, with a TTSError, or early: closed by `aclose()` from any task of
-    its event loop, or by the cancellation of a read (`asyncio.wait_for(anext(stream), ...)` cancels when its time is
-    up). An early end stops the vendor at once, its outcome is `interrupted`, and whoever reads on gets
-    TTSStreamInterruptedError: half an utterance never looks like a whole one. To wait for a chunk without giving up
-    the stream, read in a task and use `asyncio.wait({task}, timeout=...)`.
+    It ends in one of three ways: with the last chunk, with a TTSError, or early: by `aclose()` from any task of its
+    event loop, or by the cancellation of a read, as when `asyncio.wait_for(anext(stream), ...)` times out. An early end
+    stops the vendor at once, the outcome is `interrupted`, and further reads raise TTSStreamInterruptedError, so that
+    half an utterance never passes for a whole one. To wait for a chunk without giving up the stream, read in a task and
+    use `asyncio.wait({task}, timeout=...)`.
 
-    `on_end` is called when nothing of it will be heard any more.
+    `on_end` is called when the stream has ended, in whatever way.
     """
 
     def __init__(self, utterance: Utterance | CachedUtterance, on_end: Callable[[AsyncSpeechStream], None]) -> None:
         self.report = utterance.report
         self.format = utterance.format
         self._on_end = on_end  # may be called more than once
-        self._utterance: Utterance | CachedUtterance | None = utterance  # until it is over
+        self._utterance: Utterance | CachedUtterance | None = utterance  # None after the end
         self._chunks: AsyncGenerator[bytes, None] | None = utterance.chunks()
-        self._delivered = 0.0  # seconds of audio, when it is over
-        self._reader: asyncio.Task[Any] | None = None  # that waits for the next chunk
-        self._reader_left: asyncio.Future[None] | None = None  # for whoever waits until it does not any more
-        self._closing: asyncio.Future[None] | None = None  # of several who close, the first one does it
-        self._ended_early: str | None = None  # why
-        self.begun = False  # somebody has asked for a first chunk
+        self._delivered = 0.0  # seconds of audio, set at the end
+        self._reader: asyncio.Task[Any] | None = None  # task that waits for the next chunk
+        self._reader_left: asyncio.Future[None] | None = None  # set when that task has left `__anext__`
+        self._closing: asyncio.Future[None] | None = (
+            None  # set while the stream is being closed; later closers wait for it
+        )
+        self._ended_early: str | None = None  # reason of an early end
+        self.begun = False  # whether a first chunk has been requested
 
     def __aiter__(self) -> Self:
         return self
@@ -83,22 +88,22 @@ class AsyncSpeechStream(ReportedUtterance):
         try:
             return await anext(chunks)
         except StopAsyncIteration:
-            self._over()
+            self._finish()
             log_utterance(self.report)
             raise
         except asyncio.CancelledError:
-            closed = self._ended_early is not None
-            self._end_early("the task that read it was cancelled")
-            self._over()
-            # As asyncio.timeout() does: a cancellation of our own making is taken back and told as what it is.
-            if closed and task and task.uncancel() <= before:
+            is_closed = self._ended_early is not None
+            self._mark_interrupted("the task that read it was cancelled")
+            self._finish()
+            # As in asyncio.timeout(): a cancellation made by `_close` is taken back, and raised as what it means.
+            if is_closed and task and task.uncancel() <= before:
                 raise self._interruption() from None
             raise
         except TTSError as error:
             failure = drop_tracebacks(error)
-        except Exception as error:  # a mistake of ours, of which the traceback says where
+        except Exception as error:  # a defect of this library: its traceback is needed
             self.report.error = copy_without_traceback(error)
-            self._over()
+            self._finish()
             raise
         finally:
             # A cancelled task keeps its CancelledError, whose traceback keeps this frame: no frame may keep the task.
@@ -106,42 +111,41 @@ class AsyncSpeechStream(ReportedUtterance):
             if self._reader_left and not self._reader_left.done():
                 self._reader_left.set_result(None)
         self.report.error = failure
-        self._over()
+        self._finish()
         log_utterance(self.report)
         try:
-            raise copy_without_traceback(
-                failure
-            )  # the account keeps one, the caller gets the other, with a traceback of its own
+            # The report keeps the error, and the caller gets a copy with a traceback of its own (decision 27).
+            raise copy_without_traceback(failure)
         finally:
             del failure
 
-    def attach_sink(self, outlet: AudioSink) -> None:
-        """From here on, audio that goes out as it comes may go straight there; all else is iterated as before.
+    def attach_sink(self, sink: AudioSink) -> None:
+        """Write passthrough audio directly to a sink from now on; all other audio is iterated as before.
 
-        That is for whoever moves bytes, and has got the first of them: it saves a turn of the event loop for each.
+        For a caller that forwards bytes and has read the first chunk: it saves a turn of the event loop per chunk.
         """
-        if isinstance(self._utterance, Utterance):  # what is remembered has to be seen
-            self._utterance.attach_sink(outlet)
+        if isinstance(self._utterance, Utterance):  # audio for the cache has to pass through the iterator
+            self._utterance.attach_sink(sink)
 
     async def aclose(self) -> None:
-        """Stop speaking, whoever reads meanwhile. Nothing is counted against the provider, unless it was overdue.
+        """Stop the utterance. It counts against the provider only if that was overdue.
 
-        A read that is pending in another task ends at once, with TTSStreamInterruptedError.
+        A pending read in another task ends at once with TTSStreamInterruptedError.
         """
         await self._close("it was closed")
 
     def _refuse_read(self) -> NoReturn:
-        """Raise what a read meets that comes behind the end, or beside another read."""
+        """Raise the error of a read after the end, or beside another read."""
         if self._ended_early or (self._reader and self._reader.cancelling()):
             raise self._interruption()
         if self._reader:
-            raise RuntimeError("this stream is being read by another task: one at a time may read it")
+            raise RuntimeError("another task is reading this stream; only one may read it at a time")
         if error := self.report.error:
             raise copy_without_traceback(error)
         raise StopAsyncIteration
 
-    def _end_early(self, why: str) -> None:
-        """Nobody will have heard all of it."""
+    def _mark_interrupted(self, why: str) -> None:
+        """Note that the utterance ends before its last chunk, unless it is complete."""
         if self._ended_early or self._utterance is None or self._utterance.finished:
             return
         self._ended_early = why
@@ -154,12 +158,13 @@ class AsyncSpeechStream(ReportedUtterance):
         return TTSStreamInterruptedError([cause], delivered=delivered)
 
     async def _close(self, why: str) -> None:
-        self._end_early(why)
+        self._mark_interrupted(why)
         if self._closing:
             await asyncio.shield(self._closing)
             return
         self._closing = asyncio.get_running_loop().create_future()
         try:
+            # A generator cannot be closed while it runs: the pending read is cancelled first, and waited for.
             if self._reader and self._reader is not asyncio.current_task():
                 self._reader_left = asyncio.get_running_loop().create_future()
                 self._reader.cancel()
@@ -169,10 +174,10 @@ class AsyncSpeechStream(ReportedUtterance):
         finally:
             self._closing.set_result(None)
             self._closing = self._reader_left = None
-            self._over()
+            self._finish()
 
-    def _over(self) -> None:
-        """Nothing of it will be heard any more."""
+    def _finish(self) -> None:
+        """Release the utterance. Calling it twice changes nothing."""
         if self._utterance:
             self._delivered = self._utterance.delivered
             self._utterance.close()
@@ -180,20 +185,20 @@ class AsyncSpeechStream(ReportedUtterance):
         self._on_end(self)
 
     async def interrupt(self) -> None:
-        """The service closes: end this, wherever it is, so that nobody takes what was heard for the whole."""
-        if not self.begun:  # it asks for nothing of this service yet, which may be used again
+        """End the stream because its service is closed; the next read raises TTSStreamInterruptedError."""
+        if not self.begun:  # It uses nothing of the service yet, which may be used again after closing.
             self._on_end(self)
             return
-        self._end_early("the service was closed")
+        self._mark_interrupted("the service was closed")
         if self._ended_early and not self.report.error:
             self.report.error = self._interruption()
         await self._close("the service was closed")
 
     def leave_behind(self) -> None:
-        """End a stream that the parent began, in a forked child: its connection is the parent's."""
+        """End a stream of the parent in a forked child: its connection belongs to the parent."""
         if not self.begun:
             return
-        self._end_early("this process was forked from the one that speaks it")
+        self._mark_interrupted("this process was forked from the one that synthesises it")
         keep_until_exit((self._chunks, self._reader, self._reader_left, self._closing))
         self._chunks, self._reader, self._reader_left, self._closing = _no_chunks(), None, None, None
 

@@ -21,41 +21,44 @@ from steadyvoice.service.result import ReportedUtterance, Speech
 from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.service.stream import AsyncSpeechStream
 
-Returned = TypeVar("Returned")
+T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs coroutines for other threads until it is stopped, or forgotten: a signal handler may raise in `__init__` or
-    on the way to `stop`, and leave a loop that nothing refers to.
+    """Event loop in a thread of its own, which runs coroutines for other threads.
 
-    The thread is a daemon, and its end is waited for in `stop` alone: whoever forgets that can still leave the program.
+    It ends with `stop()`, or when it is garbage: a signal handler may raise within `__init__` or before `stop()`, and
+    leave a loop without references. The thread is a daemon and is joined by `stop()` only, so that a program that
+    does not call it can exit.
     """
 
     def __init__(self) -> None:
-        self._ends = _ThreadShutdown()
-        weakref.finalize(self, self._ends.request).atexit = False
+        self._shutdown = _ThreadShutdown()
+        weakref.finalize(self, self._shutdown.request).atexit = False
         started = threading.Event()
-        self._thread = threading.Thread(target=_run_loop, args=(self._ends, started), name="steadyvoice", daemon=True)
+        self._thread = threading.Thread(
+            target=_run_loop, args=(self._shutdown, started), name="steadyvoice", daemon=True
+        )
         self._thread.start()
         started.wait()
 
     @property
     def _loop(self) -> asyncio.AbstractEventLoop:
-        assert self._ends.loop is not None  # noqa: S101 - it has started
-        return self._ends.loop
+        assert self._shutdown.loop is not None  # noqa: S101 - it has started
+        return self._shutdown.loop
 
     def call(
-        self, function: Callable[[], Awaitable[Returned]], *, interrupted: Callable[[], Awaitable[object]] | None = None
-    ) -> Returned:
-        """Await `function()` over there, and wait for it here.
+        self, function: Callable[[], Awaitable[T]], *, interrupted: Callable[[], Awaitable[object]] | None = None
+    ) -> T:
+        """Await `function()` in the loop's thread, and return its result here.
 
-        An exception that a signal handler raises here meanwhile cancels it there, and has `interrupted()` awaited
-        there, for its result may have been lost on the way. Raises RuntimeError when called from the loop's own
-        thread, which would wait for itself for ever.
+        If a signal handler raises in this thread meanwhile, the call is cancelled, and `interrupted()` is awaited in
+        the loop's thread, because the result may be lost. Raises RuntimeError in the loop's own thread, which would
+        wait for itself.
         """
-        self.raise_if_own_thread("this")
+        self.raise_if_own_thread("a method")
 
-        call: _ThreadCall[Returned] | None = None
+        call: _ThreadCall[T] | None = None
         try:
             call = _ThreadCall(function, self._loop)
             self._loop.call_soon_threadsafe(call.start)
@@ -71,31 +74,31 @@ class LoopThread:
             call = None  # its exception's traceback keeps this frame, which must not keep the exception
 
     def raise_if_own_thread(self, what: str) -> None:
-        """Raise RuntimeError in the loop's own thread, where `what` would never return."""
+        """Raise RuntimeError in the loop's own thread, where `what` would wait for itself."""
         if threading.current_thread() is self._thread:
             raise RuntimeError(
                 f"TTSService: {what} was called from the service's own event loop, for instance by a circuit listener "
-                "or a provider; it would wait for itself: hand it to another thread and do not wait for that one"
+                "or a provider, where it would deadlock; call it from another thread and do not wait for that thread"
             )
 
     def _begin(self, function: Callable[[], Awaitable[object]]) -> None:
-        """Have this awaited over there, and wait for nothing."""
+        """Start `function()` in the loop's thread, without waiting for it."""
 
         async def awaited() -> None:
             with suppress(Exception):
                 await function()
 
-        with suppress(RuntimeError):  # the loop is closed: nothing of it runs any more
+        with suppress(RuntimeError):  # the loop is closed, so nothing runs in it
             asyncio.run_coroutine_threadsafe(awaited(), self._loop)
 
     def stop(self) -> None:
-        """Cancel what still runs, and end the loop and its thread."""
-        self._ends.request()
+        """Cancel the calls in progress, and end the loop and its thread."""
+        self._shutdown.request()
         self._thread.join()
 
 
 class _ThreadShutdown:
-    """What a thread and its owner share: how the one ends the other."""
+    """Shutdown request for a loop's thread, shared by the thread and its owner, which must not refer to each other."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -103,51 +106,51 @@ class _ThreadShutdown:
         self.requested = False
 
     def request(self) -> None:
-        """End the loop, which may not have begun yet."""
+        """Request the end of the loop, which may not have started yet."""
         self.requested = True
         if self.loop:
-            with suppress(RuntimeError):  # it is closed
+            with suppress(RuntimeError):  # the loop is closed
                 self.loop.call_soon_threadsafe(self.stopped.set)
 
 
-def _run_loop(ends: _ThreadShutdown, started: threading.Event) -> None:
+def _run_loop(shutdown: _ThreadShutdown, started: threading.Event) -> None:
     with asyncio.Runner() as runner:
-        ends.loop = runner.get_loop()
+        shutdown.loop = runner.get_loop()
         started.set()
-        if not ends.requested:
-            runner.run(_wait_for(ends.stopped))
+        if not shutdown.requested:
+            runner.run(_wait_for(shutdown.stopped))
 
 
 async def _wait_for(stopped: asyncio.Event) -> None:
     await stopped.wait()
 
 
-class _ThreadCall(Generic[Returned]):
+class _ThreadCall(Generic[T]):
     """Call in the loop's thread, whose result another thread waits for.
 
     The two share no lock that either holds while it does something else. A `concurrent.futures.Future` has one, which a
     signal handler that raises in the waiting thread can leave taken: the loop would then stand still for ever.
     """
 
-    def __init__(self, function: Callable[[], Awaitable[Returned]], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, function: Callable[[], Awaitable[T]], loop: asyncio.AbstractEventLoop) -> None:
         self._function, self._loop = function, loop
         self._over = threading.Lock()  # taken until there is a result
         self._over.acquire()
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
-        self._result: list[Returned] = []
+        self._result: list[T] = []
         self._error: BaseException | None = None
 
     def start(self) -> None:
-        """Begin, in the loop's thread."""
+        """Start the call, in the loop's thread."""
         if self._cancelled:
             self._over.release()
         else:
             self._task = self._loop.create_task(self._run())
-            self._task.add_done_callback(self._end)  # one that is cancelled before its first step runs no `finally`
+            self._task.add_done_callback(self._end)  # not `finally`: a task cancelled before its first step runs none
 
-    def result(self) -> Returned:
-        """Wait for the result, and return it. Raises what the call raised."""
+    def result(self) -> T:
+        """Wait for the result and return it. Raises the error of the call."""
         self._over.acquire()
         try:
             if self._error is not None:
@@ -157,13 +160,13 @@ class _ThreadCall(Generic[Returned]):
             del self  # the error's traceback keeps this frame, which must not keep the error
 
     def has_raised(self, error: BaseException) -> bool:
-        """Whether an error is the call's own, and not one that came up in the thread that waited."""
+        """Return whether an error was raised by the call, and not in the waiting thread."""
         return self._error is error
 
     def cancel(self) -> None:
-        """Cancel it, from any thread; nobody waits for its result any more."""
+        """Cancel the call, from any thread; its result is dropped."""
         self._cancelled = True
-        with suppress(RuntimeError):  # the loop is closed: nothing of it runs any more
+        with suppress(RuntimeError):  # the loop is closed, so nothing runs in it
             self._loop.call_soon_threadsafe(self._cancel)
 
     def _cancel(self) -> None:
@@ -185,13 +188,11 @@ class _ThreadCall(Generic[Returned]):
             self._error = error
 
 
-T = TypeVar("T")
-
-
 class TTSService:
-    """Speaks through a list of providers, in order of preference, each behind its own circuit.
+    """Text-to-speech through a list of providers in order of preference, each behind its own circuit breaker.
 
-    Use it as `with`, or call `close()`. Any number of threads may share it. Its loop starts with the first call.
+    Use it with `with`, or call `close()`. Any number of threads may share it. Its event loop starts with the first
+    call, in a thread. Keyword arguments: see `ServiceSettings`. Raises TypeError and TTSConfigurationError.
     """
 
     _loop: LoopThread | None = None
@@ -203,52 +204,56 @@ class TTSService:
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str]) -> Self:
-        """Build it from a TOML file. Raises TTSConfigurationError that names the offending key."""
-        from steadyvoice.service.config_file import load_arguments  # pydantic is for those who use a file
+        """Return a service configured by a TOML file. Raises TTSConfigurationError, which names the key."""
+        # Imported here, so that only services with a configuration file load pydantic.
+        from steadyvoice.service.config_file import load_arguments
 
         return cls(**load_arguments(Path(path), os.environ))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Build it from what the environment offers: STEADYVOICE_CONFIG, vendors' API keys, a local voice."""
+        """Return a service configured by the environment: STEADYVOICE_CONFIG, or vendors' API keys and a local voice.
+
+        Raises TTSConfigurationError.
+        """
         from steadyvoice.service.config_file import arguments_from_environment
 
         return cls(**arguments_from_environment(os.environ if environ is None else environ))
 
-    def synthesize(self, text: str, **wishes: Unpack[SynthesisOptions]) -> Speech:
-        """Speak a text and wait for the whole: see AsyncTTSService.synthesize."""
-        return self._run(lambda: self._service.synthesize(text, **wishes))
+    def synthesize(self, text: str, **options: Unpack[SynthesisOptions]) -> Speech:
+        """Synthesise a text and return the whole audio: see AsyncTTSService.synthesize."""
+        return self._run(lambda: self._service.synthesize(text, **options))
 
-    def stream(self, text: str, **wishes: Unpack[SynthesisOptions]) -> SpeechStream:
-        """Speak a text and hand out the audio while it is made: see AsyncTTSService.stream."""
-        return SpeechStream(self, self._service.stream(text, **wishes))
+    def stream(self, text: str, **options: Unpack[SynthesisOptions]) -> SpeechStream:
+        """Return an iterator over the audio of a text as it is made: see AsyncTTSService.stream."""
+        return SpeechStream(self, self._service.stream(text, **options))
 
     def get_error_state(self) -> dict[str, Any]:
-        """How everything is doing, ready for JSON."""
+        """Return the error state as a JSON-ready dict: see AsyncTTSService.get_error_state."""
         return self._service.get_error_state()
 
     def check_credit(self) -> dict[str, Credit]:
-        """Ask every vendor that can tell what its account may still spend: see AsyncTTSService.check_credit."""
+        """Request the remaining credit from every vendor that states it: see AsyncTTSService.check_credit."""
         return self._run(self._service.check_credit)
 
     def reset_circuit_breaker(self, name: str | None = None, *, reason: str = "reset") -> None:
-        """Close one provider's circuit by hand, or all, and release what is on hold. Raises KeyError."""
+        """Close the circuit of one provider, or all circuits, and release the holds. Raises KeyError."""
         self._service.reset_circuit_breaker(name, reason=reason)
 
     def reconfigure(self, **changes: Unpack[SettingChanges]) -> None:
-        """Change settings or providers while it runs: see AsyncTTSService.reconfigure."""
+        """Change settings or providers at run time: see AsyncTTSService.reconfigure."""
         self._run(lambda: self._service.reconfigure(**changes))
 
     @property
     def circuits(self) -> dict[str, CircuitBreaker]:
-        """Every circuit, by its provider's name."""
+        """Circuit breakers by name of the provider."""
         return self._service.circuits
 
     def close(self) -> None:
-        """Let go of connections, child processes and the loop. The service may be used again afterwards.
+        """Close connections, child processes and the event loop. The service may be used again afterwards.
 
-        What is still being spoken, by whatever thread, ends with TTSStreamInterruptedError. Raises RuntimeError when
-        called from the service's own event loop, as a circuit listener is: hand it to another thread.
+        Streams in progress, of any thread, end with TTSStreamInterruptedError. Raises RuntimeError in the service's own
+        event loop, where circuit listeners are called: call it from another thread.
         """
         if self._loop:
             self._loop.raise_if_own_thread("close()")
@@ -280,7 +285,7 @@ class TTSService:
     fork_lock = None
 
     def after_fork(self) -> None:
-        """Start over: a forked child has neither the loop's thread nor that of whoever held the lock."""
+        """Start over: a forked child has neither the loop's thread nor the thread that held the lock."""
         if self._loop:
             keep_until_exit(self._loop)
         self._lock = threading.Lock()
@@ -288,11 +293,11 @@ class TTSService:
 
 
 class SpeechStream(ReportedUtterance):
-    """Audio of one utterance as it is made: iterate it, once. The account of it grows meanwhile.
+    """Audio of one utterance as it is made: an iterator whose report grows with it.
 
-    `close()` may be called from any thread: a read that is pending in another one ends at once. Like every early end,
-    also by an exception that a signal handler raises in the middle of a read, it stops the vendor, its outcome is
-    `interrupted`, and reading on raises TTSStreamInterruptedError.
+    `close()` may be called from any thread; a pending read in another one ends at once. Like every early end, including
+    an exception raised by a signal handler during a read, it stops the vendor, the outcome is `interrupted`, and
+    further reads raise TTSStreamInterruptedError.
     """
 
     def __init__(self, service: TTSService, stream: AsyncSpeechStream) -> None:
@@ -303,14 +308,14 @@ class SpeechStream(ReportedUtterance):
         return self
 
     def __next__(self) -> bytes:
-        # A chunk that came while a signal handler raised is lost, so there is no going on behind it.
+        # A chunk that arrived while a signal handler raised is lost, so the stream cannot continue after it.
         chunk = self._service._run(lambda: anext(self._stream, None), interrupted=self._stream.aclose)
         if chunk is None:
             raise StopIteration
         return chunk
 
     def close(self) -> None:
-        """Stop speaking. Nothing is counted against the provider, unless it was overdue."""
+        """Stop the utterance. It counts against the provider only if that was overdue."""
         self._service._run(self._stream.aclose)
 
     def __enter__(self) -> Self:

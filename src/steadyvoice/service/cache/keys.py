@@ -1,4 +1,4 @@
-"""What of speech is worth keeping, and under which key: everything that changes the sound, and nothing else. No I/O."""
+"""Cache configuration, keys and recordings: which speech is cached, and under which key. No I/O."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.text import NORMALIZATION_VERSION
 
 KEY_VERSION = 1
-"""Of what an entry means. Raise it, and nothing that was kept before is found again."""
+"""Version of the meaning of an entry. Increased, it makes all earlier entries unfindable."""
 
 DAY = 86_400.0  # seconds
-_CLOCK_SKEW = 3_600.0  # seconds by which the clocks of those who share a cache may differ
+_CLOCK_SKEW = 3_600.0  # seconds by which the clocks of machines that share a cache may differ
 
 
 @dataclass(frozen=True, slots=True)
 class CacheConfig:
-    """Where finished speech is kept, how much of it (0: none), and for how many days it is as good as new.
+    """Cache settings: folder, size in megabytes (0: no cache), and age in days up to which entries are fresh.
 
-    What is older is still played while its voice cannot speak. Raises TTSConfigurationError.
+    Older entries are played only while their voice cannot speak (as `stale-if-error` of RFC 5861). Raises
+    TTSConfigurationError.
     """
 
     path: str | os.PathLike[str] = "~/.cache/steadyvoice"
@@ -48,22 +49,27 @@ class CacheConfig:
 
     @property
     def folder(self) -> Path:
+        """Folder of the cache, with `~` expanded."""
         return Path(self.path).expanduser()
 
     @property
     def max_bytes(self) -> int:
+        """Size of the cache in bytes."""
         return self.max_megabytes * 1_000_000
 
     def fresh(self, made: float, now: float) -> bool:
-        """Whether what was made then is as good as new. What comes from the future is not: a clock has jumped."""
+        """Return whether an entry of this age is fresh; times are in seconds since 1970.
+
+        An entry from the future is not: a clock has been set.
+        """
         return -_CLOCK_SKEW <= now - made <= self.max_age_days * DAY
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A whole utterance by one voice: its audio in the asked format, how long it is, and when each character is heard.
+    """Whole utterance by one voice: audio in the requested format, length in seconds, and times of its characters.
 
-    It is fresh while it may be played without asking the provider.
+    A fresh one may be played without a request to the provider.
     """
 
     audio: bytes
@@ -72,14 +78,14 @@ class Recording:
     fresh: bool = True
 
     def packed(self) -> bytes:
-        """Write down all but the audio: a line of JSON, and the times behind it as this machine writes numbers."""
+        """Return all but the audio as bytes: a line of JSON, then the times as doubles in native byte order."""
         times = self.alignment
         account = {"seconds": self.seconds, "exact": times.exact, "characters": times.characters}
         return json.dumps(account).encode() + b"\n" + array("d", times.starts + times.ends).tobytes()
 
     @classmethod
     def unpacked(cls, audio: bytes, account: bytes, *, fresh: bool) -> Recording:
-        """Read it again. Raises ValueError, KeyError or TypeError."""
+        """Return the recording that was packed. Raises ValueError, KeyError or TypeError."""
         line, _, numbers = account.partition(b"\n")
         read, times = json.loads(line), array("d", numbers)
         count = len(read["characters"])
@@ -89,7 +95,10 @@ class Recording:
 
 
 def cache_key(request: SpeechRequest, provider: Provider, offer: SynthesisOffer) -> str | None:
-    """Name what this provider would say. None for what has no name: options that are no JSON."""
+    """Return the cache key of what this provider would speak; None if the options are not JSON.
+
+    It covers everything that changes the audio, and nothing else.
+    """
     kind = type(provider)
     sound = [
         [KEY_VERSION, NORMALIZATION_VERSION],
@@ -107,9 +116,9 @@ def cache_key(request: SpeechRequest, provider: Provider, offer: SynthesisOffer)
 
 
 def sole_provider(report: UtteranceReport, *, hold: bool) -> str | None:
-    """Who said all of it, alone and without breaking off: only that is worth keeping.
+    """Return the provider that spoke all of it without interruption, the only case that is cached; else None.
 
-    With `hold` nobody heard what broke off before the end, and none of it is in the audio.
+    With `hold` interrupted attempts do not matter, because none of their audio was delivered.
     """
     voices = {span.provider for span in report.spans}
     broke_off = any(_was_interrupted(attempt) for attempt in report.attempts)
@@ -119,13 +128,13 @@ def sole_provider(report: UtteranceReport, *, hold: bool) -> str | None:
 
 
 def make_recording(audio: bytes, format: AudioFormat, report: UtteranceReport) -> Recording:
-    """Make a recording of what was said."""
+    """Return the recording of an utterance."""
     audio = with_true_size(audio) if format.codec is Codec.WAV else audio
     return Recording(audio, report.duration, report.alignment)
 
 
 def parse_cache_config(given: Any) -> CacheConfig | None:
-    """Take a folder for its usual settings. Raises TTSConfigurationError."""
+    """Return the configuration for a folder or a configuration; None for no cache. Raises TTSConfigurationError."""
     if given is None or isinstance(given, CacheConfig):
         return given if given and given.max_megabytes else None
     if isinstance(given, str | os.PathLike):

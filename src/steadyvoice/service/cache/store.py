@@ -1,6 +1,6 @@
-"""Finished speech on disk: one SQLite file, bounded in size, shared by processes, whole whichever of them dies.
+"""Cache storage: one SQLite file, bounded in size, shared by processes, and consistent whenever one is killed.
 
-What is half written is rolled back by SQLite. What was damaged afterwards is found by the seal on each entry.
+SQLite rolls back what is half written. Damage done afterwards is detected by the checksum of each entry (decision 16).
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from zlib import crc32
 from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
 
 FILE_NAME = "speech-1.sqlite3"
-"""Each layout has a file of its own, so that an older steadyvoice and a newer one can share a folder."""
+"""Name of the file. Each layout has its own, so that an older and a newer version can share a folder."""
 
-_APPLICATION = 0x53564331  # stands in the file's header: this is ours
+_APPLICATION = 0x53564331  # in the file's header, marks it as a cache of this library
 _LAYOUT = 1
 _TABLES = (
-    # What changes with every use lies apart from the audio: SQLite writes a changed row anew, all of it.
+    # Columns that change with every use are apart from the audio: SQLite rewrites a changed row as a whole.
     "CREATE TABLE audio (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     "CREATE TABLE speech (key TEXT PRIMARY KEY, made REAL NOT NULL, seal INTEGER NOT NULL, account BLOB NOT NULL,"
     " audio INTEGER NOT NULL, size INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE INDEX by_use ON speech (used)",
 )
 _PAGE_SIZE = 4096  # bytes
-_OVERHEAD = 4 * _PAGE_SIZE  # of an entry: pages that are begun, and the index
-_WAL_RESERVE = 64 * 1024  # the log's index, and the heads of its pages
+_OVERHEAD = 4 * _PAGE_SIZE  # of an entry: partly filled pages, and the index
+_WAL_RESERVE = 64 * 1024  # the index of SQLite's log, and the headers of its pages
 _MAX_ENTRY_BYTES = 32_000_000  # bytes of one entry: half an hour of MP3
-_BUSY_TIMEOUT = 0.25  # seconds that one process waits for another's writing
+_BUSY_TIMEOUT = 0.25  # seconds that one process waits for another's write
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """What is kept under a key; `made` is in seconds since 1970, by the clock of whoever made it."""
+    """Entry under a key; `made` is in seconds since 1970, by the clock of the process that made it."""
 
     key: str
     made: float
@@ -47,31 +47,31 @@ class CacheEntry:
 
     @property
     def seal(self) -> int:
-        """Tells whether all of it is as it was: against accidents, not against forgers, whom the file keeps out."""
+        """Checksum of the whole entry, against accidents; forgers are kept out by the owner and mode of the file."""
         return crc32(self.audio, crc32(self.account, crc32(f"{self.key} {float(self.made)!r}".encode())))
 
 
 class CacheStore:
-    """Gets and puts, from any thread and any process. What it raises is an OSError or an sqlite3.Error.
+    """Storage of entries, usable from any thread and any process. Raises OSError and sqlite3.Error.
 
-    `most` bounds the folder, in bytes; what has not been asked for the longest goes first, by count and not by any
-    clock. The file is made when it is first needed, for its owner alone.
+    `most` bounds the folder in bytes. The least recently used entries are removed first, by a counter and not by a
+    clock. The file is created on first use, accessible to its owner only.
     """
 
     def __init__(self, folder: Path, most: int) -> None:
         self.path = folder / FILE_NAME
         self.largest = min(most // 8, _MAX_ENTRY_BYTES)
-        """Bytes of the largest entry that is taken."""
+        """Bytes of the largest entry that is stored."""
         self.damaged = 0
-        """Entries that were not as they had been put, and files that were no database any more."""
-        self._most = most - 2 * self.largest - _WAL_RESERVE  # SQLite's log has the rest
+        """Number of entries with a wrong checksum, and of files that were not a database any more."""
+        self._most = most - 2 * self.largest - _WAL_RESERVE  # the rest is left to SQLite's log
         self._reading, self._writing = _Connection(self), _Connection(self)
-        self._asked: dict[str, None] = {}  # since the last writing, the latest last
+        self._asked: dict[str, None] = {}  # keys used since the last write, the latest last
         self._asking, self._making = threading.Lock(), threading.Lock()
         register_fork_aware(self)
 
     def get(self, keys: Sequence[str]) -> dict[str, CacheEntry]:
-        """Find what is kept under these keys, whole and as it was put."""
+        """Return the entries under these keys whose checksum is right; damaged ones are removed."""
         if not self.path.exists():
             return {}
         with self._healing(), self._reading.held() as db:
@@ -84,9 +84,9 @@ class CacheStore:
         return sound
 
     def put(self, entry: CacheEntry) -> bool:
-        """Keep this in place of what was there, unless it is too large: say whether it was kept.
+        """Store an entry, replacing one of the same key, and return whether it was small enough.
 
-        To make room, what nobody asked for the longest is forgotten.
+        The least recently used entries are removed to make room.
         """
         size = len(entry.audio) + len(entry.account)
         if size > self.largest:
@@ -101,43 +101,41 @@ class CacheStore:
         return True
 
     def close(self) -> None:
-        """Let go of the file. It is opened again when it is needed."""
+        """Close the file; it is opened again on the next use."""
         self._reading.close()
         self._writing.close()
 
     @property
     def fork_lock(self) -> threading.Lock:
-        """Held while the list of what was asked for changes."""
+        """Lock held while the list of used keys changes."""
         return self._asking
 
     def after_fork(self) -> None:
-        """Begin with a lock that nobody holds; the connections part for themselves."""
+        """Replace the locks, which another thread of the parent may have held; connections replace themselves."""
         self._asking, self._making = threading.Lock(), threading.Lock()
 
     def opened(self) -> sqlite3.Connection:
-        """Make a connection, and the file if there is none. Raises PermissionError if it is not ours."""
+        """Return a new connection, creating the file if necessary. Raises PermissionError for a foreign file."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._make_file()
         if hasattr(os, "geteuid") and self.path.stat().st_uid != os.geteuid():
-            raise PermissionError("it belongs to somebody else, who could put words into your mouth")
+            raise PermissionError("the file belongs to another user, who could replace the audio")
         db = self._connected()
-        if _pragma(db, "page_count") * _PAGE_SIZE > self._most:  # it may have been allowed more
+        if _pragma(db, "page_count") * _PAGE_SIZE > self._most:  # the size limit may have been reduced
             self._shrink(db)
             db.close()
             db = self._connected()
         return db
 
     def _make_file(self) -> None:
-        """Make it for its owner alone, unless it is there.
-
-        One that is there must not even be opened: closing it would drop the locks that SQLite holds on it for this
-        process's other connection (POSIX), and another process would take the log away from under that.
-        """
+        """Create the file for its owner only, unless it exists."""
+        # An existing file must not even be opened: by POSIX, closing any descriptor drops all locks of the process on
+        # the file, those of SQLite's other connection included, and another process could then remove its log.
         with self._making, suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
     def connect(self) -> sqlite3.Connection:
-        """Make a mere connection."""
+        """Return a connection without any checks."""
         return sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
 
     def _connected(self) -> sqlite3.Connection:
@@ -146,8 +144,8 @@ class CacheStore:
             if _pragma(db, "application_id") != _APPLICATION:
                 _create_tables(db)
             if _pragma(db, "user_version") != _LAYOUT:
-                raise PermissionError("it was laid out by another version")
-            db.execute("PRAGMA synchronous = NORMAL")  # a crash of the machine may cost entries, but damages none
+                raise PermissionError("the file has the layout of another version")
+            db.execute("PRAGMA synchronous = NORMAL")  # a crash of the machine may lose entries, but damages none
             db.execute(f"PRAGMA wal_autocheckpoint = {max(4, min(1000, self.largest // 2 // _PAGE_SIZE))}")
             db.execute(f"PRAGMA journal_size_limit = {self.largest}")
             db.execute(f"PRAGMA max_page_count = {self._most // _PAGE_SIZE}")
@@ -179,7 +177,7 @@ class CacheStore:
                 self._asked[key] = None
 
     def _write_down_asked(self, db: sqlite3.Connection) -> None:
-        """Done with the next writing, so that a hit costs none."""
+        """Write the order of use with the next entry, so that a hit costs no write."""
         with self._asking:
             asked, self._asked = self._asked, {}
         for key in asked:
@@ -192,7 +190,7 @@ class CacheStore:
 
     @contextmanager
     def _healing(self) -> Iterator[None]:
-        """A file that is no database any more is thrown away: it is a cache."""
+        """Remove the file if it turns out not to be a database any more: it is only a cache."""
         try:
             yield
         except sqlite3.DatabaseError as error:
@@ -206,7 +204,7 @@ class CacheStore:
 
 
 class _Connection:
-    """One connection, for one thread at a time; made anew when its file is not there any more."""
+    """Connection for one thread at a time, reopened if its file has been replaced."""
 
     def __init__(self, store: CacheStore) -> None:
         self._store = store
@@ -217,17 +215,18 @@ class _Connection:
 
     @property
     def fork_lock(self) -> threading.Lock:
-        """Held while SQLite works: a fork in the middle would copy the locks that SQLite holds itself."""
+        """Lock held while SQLite works: a fork meanwhile would copy SQLite's own locks in a locked state."""
         return self._lock
 
     def after_fork(self) -> None:
-        """Use the parent's connection no more: SQLite forbids it, even to close it."""
+        """Drop the parent's connection without closing it: SQLite forbids any use after a fork."""
         if self._db is not None:
             self._leave_behind()
         self._lock = threading.Lock()
 
     @contextmanager
     def held(self) -> Iterator[sqlite3.Connection]:
+        """Hold the lock, and give the connection to this thread."""
         with self._lock:
             if self._db is not None and self._file != _inode(self._store.path):
                 self._leave_behind()
@@ -237,13 +236,14 @@ class _Connection:
             yield self._db
 
     def close(self) -> None:
+        """Close the connection; `held()` reopens it."""
         with self._lock:
             db, self._db = self._db, None
             if db:
                 db.close()
 
     def _leave_behind(self) -> None:
-        # Closing it would clean up beside a file that is another's by now.
+        # Closing it would remove the log beside the file, which belongs to another database by now.
         keep_until_exit(self._db)
         self._db = None
 
@@ -265,10 +265,10 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def _create_tables(db: sqlite3.Connection) -> None:
-    """Lay the tables out, unless somebody else was faster. Whoever is killed meanwhile leaves none, and no mark."""
+    """Create the tables in one transaction with the mark of the layout, unless another process was faster."""
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables and _pragma(db, "application_id") != _APPLICATION:
-        raise PermissionError("it is another program's")
+        raise PermissionError("the file belongs to another program")
     db.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = WAL")

@@ -16,12 +16,12 @@ from steadyvoice.speech.failure_kinds import RetryAdvice
 
 @dataclass(frozen=True, slots=True)
 class RetryConfig:
-    """How often and how fast a provider is asked again.
+    """Retry settings: number of attempts, exponential backoff with jitter, and retry budget.
 
-    A provider gets one retry while another one could speak, and `max_attempts` in all when it is the last.
-    The n-th pause is `base_delay * multiplier**(n-1)` seconds, up to `max_delay`, and up to as much again at
-    random. Every first attempt earns `budget` of a retry, and `budget_reserve` is the most that can be
-    saved: in an outage that is what retries add to the load. Raises TTSConfigurationError.
+    A provider gets one retry while another one could speak, and `max_attempts` in all if it is the last. The n-th pause
+    is `base_delay * multiplier**(n-1)` seconds, up to `max_delay`, plus up to as much again at random. Each first
+    attempt adds `budget` of a retry to the retry budget, which holds `budget_reserve` at most: that is what retries add
+    to the load in an outage. Raises TTSConfigurationError.
     """
 
     max_attempts: int = 3
@@ -48,16 +48,16 @@ class RetryConfig:
             )
 
     def pause(self, error: TTSError, tries: int, rng: Random) -> float:
-        """Seconds to wait before the next try, after `tries` that failed. A time the vendor named is kept."""
+        """Return the seconds to wait before the next attempt, after `tries` that failed; at least `Retry-After`."""
         if error.meaning.retry is RetryAdvice.NOW and error.retry_after is None:
             return 0.0
         delay = min(self.max_delay, self.base_delay * self.multiplier ** min(tries - 1, 60))
-        # A vendor that says "at once" to everybody would have us hammer it.
+        # A vendor that answers everything with `Retry-After: 0` would be hammered without the backoff.
         return max(delay * (1.0 + rng.random()), error.retry_after or 0.0)
 
 
 class RetryBudget:
-    """Retries to spend: a share of the first attempts, saved up to a reserve."""
+    """Retry budget: a share of the first attempts, saved up to a reserve (decision 3)."""
 
     __slots__ = ("_reserve", "_saved", "_share")
 
@@ -71,11 +71,11 @@ class RetryBudget:
         return self._saved >= 1.0
 
     def earn(self) -> None:
-        """A first attempt was made."""
+        """Add the share of one first attempt."""
         self._saved = min(self._reserve, self._saved + self._share)
 
     def spend(self) -> None:
-        """A retry was made."""
+        """Take one retry."""
         self._saved -= 1.0
 
 
