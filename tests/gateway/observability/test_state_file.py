@@ -26,6 +26,7 @@ from steadyvoice.speech.errors import (
     TTSQuotaExceededError,
     TTSVoiceUnknownError,
 )
+from steadyvoice.speech.failure_kinds import FailureKind
 from steadyvoice.speech.format import AudioFormat
 
 from ..running_gateway import ELEVENLABS, elevenlabs_body, running_gateway
@@ -69,6 +70,33 @@ async def test_a_gateway_takes_it_up_and_leaves_it_behind(tmp_path: Path) -> Non
         assert gateway.context.on_stopped
     async with service() as third, Gateway(third, server):
         assert third.circuits["tone"].state is CircuitState.CLOSED
+
+
+FORMER_FILE = Path(__file__).with_name("former_state_file.json")
+"""State file that the former version wrote: ElevenLabs' circuit open, its key `sk_test` and a voice on hold."""
+
+
+async def test_state_file_of_the_former_version_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "state.json"
+    file.write_bytes(FORMER_FILE.read_bytes())
+    saved_at = 1764374400.0
+    async with AsyncTTSService([ElevenLabs("sk_test"), Tone()], circuit=CIRCUIT) as after:
+        state_file = StateFile(file, after, wall_clock=lambda: saved_at + 10.0)
+        state_file.open()
+        snapshot = after.circuits["elevenlabs"].snapshot()
+        assert (snapshot.state, snapshot.calls, snapshot.failures) == (CircuitState.OPEN, 2, 2)
+        assert snapshot.retry_after == pytest.approx(40.0, abs=0.5)
+        assert after.circuits["tone"].state is CircuitState.CLOSED
+        handler = after.handler("elevenlabs")
+        now = handler.clock()
+        holds = {hold.kind: hold.until - now for hold in handler.holds.current(now)}
+        assert holds == {
+            FailureKind.INVALID_KEY: pytest.approx(590.0, abs=0.5),
+            FailureKind.VOICE_UNKNOWN: pytest.approx(590.0, abs=0.5),
+        }
+        assert "state file" not in caplog.text
+        state_file.close()
+    assert file.read_text().count('"version": 1') == 2, "the format is the same"
 
 
 @pytest.mark.parametrize(
