@@ -87,6 +87,7 @@ def api_key_from(headers: Mapping[bytes, bytes]) -> bytes | None:
     return token.strip() or None if scheme.lower() == b"bearer" else None
 
 
+# Memoized: most requests come from a few addresses, each of which would be parsed again.
 @lru_cache(256)
 def is_loopback(address: str | None) -> bool:
     """Whether an address is this machine. Connections without an address come over a Unix socket, which is."""
@@ -180,6 +181,7 @@ def _check_credential(head: RequestHead, rules: AccessRules) -> HTTPError | None
 
 
 def _check_api_key(head: RequestHead, rules: AccessRules) -> HTTPError | None:
+    # Without keys, the gateway listens on loopback only; the configuration is refused otherwise.
     if not rules.api_keys:
         return None
     key = api_key_from(head.headers)
@@ -190,6 +192,7 @@ def _check_api_key(head: RequestHead, rules: AccessRules) -> HTTPError | None:
 
 def _check_admin(head: RequestHead, rules: AccessRules) -> HTTPError | None:
     if rules.admin_token is None:
+        # A proxy on this machine connects from loopback, but its clients are elsewhere.
         forwarded = any(map(_PROXY_HEADERS.search, head.headers))
         if is_loopback(head.client) and not forwarded:
             return None

@@ -37,6 +37,7 @@ def all_routes(context: GatewayContext, reloader: Reloader) -> dict[RouteClass, 
     context.observers += [metrics, recorder, access_log]
     context.connection_rejected = access_log.connection_rejected
     return {
+        # Speech comes first: paths with a parameter are tried in this order.
         RouteClass.SPEECH: {**_speech_routes(context), **catalog_routes(Catalog(context))},
         RouteClass.ADMIN: admin_routes(context, recorder.calls, recorder.overview, reloader),
         RouteClass.METRICS: {"/metrics": {"GET": metrics}},

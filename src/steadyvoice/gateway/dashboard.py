@@ -79,6 +79,7 @@ class StaticFile:
 def dashboard_routes() -> dict[str, Endpoint]:
     """Return the routes of the page and its files, which are read once."""
     folder = files("steadyvoice.gateway") / "page"
+    # Only files of known types, read at start: no path of a request is ever used to open a file.
     parts: dict[str, Endpoint] = {
         f"/page/{each.name}": _read(each) for each in folder.iterdir() if _content_type(each.name)
     }

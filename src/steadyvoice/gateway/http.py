@@ -1,8 +1,8 @@
 """HTTP building blocks: responses, query parameters, request bodies, gzip, client disconnects.
 
 Compression is used for the dashboard's files and for long admin responses about providers; never for speech, events
-or lists of calls. The length of a response can give away what is compressed together: a caller who sees lengths on the
-wire could guess at text that stands beside text of their own (BREACH, https://www.breachattack.com). What is
+or lists of calls. The length of a response can give away what is compressed together: callers that see lengths on the
+wire could guess at text that stands beside their own (BREACH, https://www.breachattack.com). What is
 compressed holds no secret (of callers, at most the name of a voice), repeats nothing of the request, and is given for
 a token in a header, which no other site can make a browser send.
 """

@@ -48,6 +48,7 @@ class GatewayMiddleware:
         try:
             await self._dispatch(scope, receive, request)
         finally:
+            # Also after a cancellation, when the client has left: its request appears in the log and in the metrics.
             for observer in self._context.observers:
                 observer.request_finished(request)
 
@@ -61,6 +62,8 @@ class GatewayMiddleware:
         head = RequestHead(
             scope["method"], scope["scheme"], route.route_class, request.headers, client[0] if client else None
         )
+        # CORS comes before access control: a browser sends preflight requests without a credential, and shows a page
+        # the text of an error only if the response allows its origin.
         origin = allowed_origin(head, rules) if b"origin" in request.headers else None
         if origin and _is_preflight(head):
             await _preflight_response(request)(scope, receive, request.send)

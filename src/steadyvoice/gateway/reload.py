@@ -82,6 +82,7 @@ class Reloader:
         loaded = await asyncio.to_thread(self._source, self._loaded)
         server, needs_restart = _applicable(context.server, loaded.server)
         former = context.server
+        # Settings first: they cannot fail, and are restored if a provider cannot be built.
         context.apply_settings(server)
         try:
             await context.service.reconfigure(**loaded.plan)

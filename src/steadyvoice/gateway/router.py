@@ -82,6 +82,7 @@ class RouteTable:
 
     def find(self, path: str, raw: bytes) -> tuple[Route, dict[str, str]]:
         """Return the route of a path, and its parameters. `path` is percent-decoded, `raw` as it was received."""
+        # Nearly all paths have no percent-encoding, and need one dictionary lookup or one prefix.
         if b"%" in raw:
             return self._find_encoded(path, raw)
         if route := self._fixed.get(path):
@@ -90,6 +91,7 @@ class RouteTable:
             if path.startswith(prefix):
                 value, slash, suffix = path[len(prefix) :].partition("/")
                 if value and (route := suffixes.get(slash + suffix)):
+                    # `/v1/text-to-speech/stream` lacks its voice; the route of a voice named `stream` would be wrong.
                     if prefix + value in self._missing_parameter:
                         break
                     return route, {name: value}

@@ -97,6 +97,8 @@ class SpeechHandler:
                     audio = await collect_audio(stream, order.format, max_bytes) or short_silence(order)
                     length, parts = buffered_body(audio, stream, order)
                     await self._begin(request, order, stream, length=length)
+                    # The last part goes out with the end of the response, outside of the `async with`: when the client
+                    # has read the end, the utterance is closed.
                     last = next(parts, b"")
                     for part in parts:
                         await request.send({"type": "http.response.body", "body": last, "more_body": True})
@@ -106,6 +108,7 @@ class SpeechHandler:
                     last = b""
             await request.send({"type": "http.response.body", "body": last})
         finally:
+            # Observers get every utterance, also those of clients that have left: vendors bill them as well.
             self._context.speech_finished(request, self._dialect.name, order, stream)
 
     async def _stream(self, order: SpeechOrder, stream: AsyncSpeechStream, request: RequestContext) -> None:
@@ -118,6 +121,8 @@ class SpeechHandler:
                 if begins:
                     await self._begin(request, order, stream)
                 await request.send({"type": "http.response.body", "body": data, "more_body": True})
+                # From the second chunk on, audio that needs no conversion goes straight from the vendor's connection to
+                # the client's, without waking this task for each chunk.
                 if begins and order.body_format is BodyFormat.AUDIO and (outlet := request.outlet()):
                     stream.attach_sink(outlet)
         finally:
@@ -172,7 +177,7 @@ class SpeechHandler:
     def _is_misconfigured(self, error: TTSError, order: SpeechOrder) -> bool:
         """Whether the vendor lacks a model or voice that the configuration chose, and not the caller.
 
-        A caller who names neither, or one that this provider maps to another, cannot correct it.
+        Callers that name neither, or one that this provider maps to another, cannot correct it.
         """
         if error.kind not in (FailureKind.MODEL_UNKNOWN, FailureKind.VOICE_UNKNOWN):
             return False

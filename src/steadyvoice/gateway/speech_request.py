@@ -95,6 +95,7 @@ class SpeechOrderParser:
     def _store(self, key: tuple[Any, ...], order: SpeechOrder) -> None:
         if len(key[-1]) > _MAX_KEY_CHARACTERS:
             return
+        # The oldest entry goes; dictionaries keep insertion order.
         if len(self._cache) >= _MAX_CACHED:
             del self._cache[next(iter(self._cache))]
         self._cache[key] = (order.style, order.body_format, order.buffered)

@@ -145,6 +145,7 @@ class StateFile:
 
     def _restore(self) -> None:
         try:
+            # Any program may have written this file; nothing in it is used before its type is checked.
             document = json.loads(read_text_file(self._path, _MAX_BYTES))
             elapsed = max(0.0, self._wall_clock() - datetime.fromisoformat(document["saved_at"]).timestamp())
             circuits, holds = dict[str, Any](document["circuits"]), dict[str, Any](document["holds"])

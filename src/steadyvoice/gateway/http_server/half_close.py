@@ -44,6 +44,8 @@ class HalfCloseProbe:
     def watch(self, cycle: Any) -> None:
         """Probe while this request is answered."""
         self.stop()
+        # On loopback, a client that has left is noticed with the second byte, within 10 ms. Later bytes follow at
+        # growing intervals, for a client that leaves later.
         self._cycle, self._early, self._zeros, self._wait = cycle, 0, 0, _MIN_INTERVAL
         # The body is complete, and "100 Continue" must not follow a status line that may have begun.
         cycle.waiting_for_100_continue = False
@@ -60,6 +62,8 @@ class HalfCloseProbe:
             self._timer = None
 
     def _probe(self) -> None:
+        # Not `100 Continue`, which simple clients take for the response; not TCP's keepalive, which a closed peer
+        # acknowledges.
         cycle = self._cycle
         if cycle is None or cycle.response_complete or self._output.is_closing():
             return

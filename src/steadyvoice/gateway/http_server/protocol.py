@@ -86,6 +86,8 @@ class ClientConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection, or refuse it when there are too many."""
         super().connection_made(transport)
+        # Responses write to this instead of the transport: a short one, which uvicorn writes in three parts, goes out
+        # in one packet.
         self._output = BufferedOutput(transport, self.loop, self._hang_up)
         self._enter(ConnectionPhase.HEAD)
         if self._connections.is_overcrowded():
@@ -101,7 +103,9 @@ class ClientConnection(HttpToolsProtocol):
             self._enter(ConnectionPhase.HEAD)
         self._bytes += len(data)
         self._parse(data)
-        if self._is_leaving:  # the request was refused, and the rest of its bytes does not matter
+        # Refused above. 40,000 letters in one read were once refused as malformed, and then again for the size of their
+        # head, which was written behind the end of the connection.
+        if self._is_leaving:
             return
         if self._in_head and self._bytes > self._limits.head_bytes:
             self._refuse(head_too_large(self._limits))
@@ -132,6 +136,7 @@ class ClientConnection(HttpToolsProtocol):
         if self._is_leaving or running is None or running.more_body or running.response_complete:
             self._output.flush()  # or the last bytes of a finished response would be lost
             return False
+        # uvicorn closes a half-closed connection, which costs the client its response (RFC 9112, section 9.6).
         if self._half_closed is None:  # a transport that is paused and resumed calls this again
             self._half_closed = HalfCloseProbe(self.loop, self._output)
             self._half_closed.watch(running)
@@ -144,6 +149,8 @@ class ClientConnection(HttpToolsProtocol):
         self._connections.idle.pop(self, None)
         self.pipeline.clear()
         super().connection_lost(exc)
+        # uvicorn's method has also released the parser, which holds this object's methods: a cycle that only the
+        # garbage collector would free.
         if self._running:  # uvicorn notifies the last pipelined request only
             self._running.disconnected = not self._running.response_complete
             self._running.message_event.set()
@@ -185,6 +192,8 @@ class ClientConnection(HttpToolsProtocol):
             self.url, self.headers[:] = target.path, target.headers(self.headers)
         super().on_headers_complete()
         self.cycle.transport = self._output
+        # The scope is the only way from here to the endpoint. Its functions refer back to this connection, and are
+        # removed when the request ends.
         scope: Any = self.scope
         scope[ON_DISCONNECT] = self._set_on_disconnect
         cycle = self.cycle
@@ -232,6 +241,7 @@ class ClientConnection(HttpToolsProtocol):
         except Exception as error:
             log.error("request failed, response incomplete: %s", error, exc_info=error)
         finally:
+            # A response without its end must not look complete: the client would take half an utterance for the whole.
             if not (cycle.response_complete or cycle.disconnected):
                 self._abort_response(cycle)
             cycle.on_response = _nothing  # it would keep this connection alive
@@ -241,6 +251,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def _abort_response(self, cycle: Any) -> None:
         """End an incomplete response as a broken transfer, or with an error if it has not begun."""
+        # Python's http.client takes a zero at the end for the last chunk, so an orderly end would look complete.
         if cycle.response_started and self._half_closed and self._half_closed.dangling:
             self.reset()
         elif cycle.response_started:
@@ -283,6 +294,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def check_timeouts(self, now: float) -> None:
         """End the connection if its phase has lasted too long, or if the client has stopped reading."""
+        # While the client keeps up, the buffer's size says nothing: it is filled and emptied between two checks.
         unsent = self.transport.get_write_buffer_size() if self.flow.write_paused or self.transport.is_closing() else 0
         if self._write_progress.stuck(unsent, now) > self._limits.write:
             self.reset()

@@ -75,6 +75,7 @@ class HourlyStatistics:
 
     def attempts(self, name: str, since: int = 0) -> list[list[int]]:
         """Return number of the step, and attempts that succeeded, failed, counted as neither, or were refused."""
+        # Clients ask for the newest steps each second, so the search begins at the end.
         newest_first = takewhile(lambda each: each[0] >= since, reversed(self._steps.items()))
         found = [[number, *step.providers[name]] for number, step in newest_first if name in step.providers]
         return found[::-1]

@@ -63,6 +63,8 @@ class LabelledHistogram:
         if series is None:
             series = self._series[labels] = ([0] * (len(self._buckets) + 1), [0.0])
         buckets, total = series
+        # Counted in one bucket only, and summed up at the scrape: prometheus-client's cumulative buckets would be up to
+        # fifteen additions for each value.
         buckets[bisect_left(self._buckets, value)] += 1
         total[0] += value
 
