@@ -1,4 +1,4 @@
-"""For all stories alike."""
+"""Fixtures and settings of all tests."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import os
 import pytest
 from hypothesis import settings
 
-from tests.leaked_objects import set_aside as set_aside
+from tests.leaked_objects import frozen_heap as frozen_heap
 
-# No test asserts on time, and a busy machine is no failure.
+# No test asserts on time, so that a busy machine does not make one fail.
 settings.register_profile("steadyvoice", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("steadyvoice")
 
-# Vendors stand on loopback, where the proxy of whoever runs the tests cannot reach them.
+# Simulated vendors listen on loopback, which a proxy from the environment cannot reach.
 for _name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
     os.environ.pop(_name, None)
     os.environ.pop(_name.upper(), None)
@@ -23,5 +23,5 @@ for _name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_event_loop_left_over() -> None:
-    """A synchronous test has no event loop; without this, looptime makes it one and nobody closes it."""
+    """Remove the event loop of synchronous tests, which looptime would otherwise create and never close."""
     asyncio.set_event_loop(None)

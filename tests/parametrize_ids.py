@@ -1,4 +1,4 @@
-"""Names of parametrized tests that are the same in every process, as running them in parallel needs."""
+"""Ids of parametrized tests that are the same in every process, as pytest-xdist requires."""
 
 from __future__ import annotations
 

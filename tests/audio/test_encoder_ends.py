@@ -9,7 +9,7 @@ from steadyvoice.speech.format import AudioFormat
 
 from ..leaked_objects import live_objects, native_threads, no_garbage
 
-pytestmark = pytest.mark.usefixtures("set_aside")
+pytestmark = pytest.mark.usefixtures("frozen_heap")
 
 FORMATS = ["mp3_44100_128", "aac_44100_128", "opus_48000_64", "flac_24000", "ulaw_8000", "alaw_8000"]
 SECOND = bytes(2 * 48000)

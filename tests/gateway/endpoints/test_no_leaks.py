@@ -17,7 +17,7 @@ from tests.leaked_objects import live_objects, native_threads, native_threads_ba
 
 from ..running_gateway import ELEVENLABS, OPENAI, TEXT, RunningGateway, elevenlabs_body, openai_body, running_gateway
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("set_aside")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("frozen_heap")]
 
 LONG = " ".join([TEXT] * 40)
 

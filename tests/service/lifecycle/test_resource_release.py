@@ -31,7 +31,7 @@ from ..hedging.late_provider import late_provider
 from ..scripted_provider import Hang, ScriptedProvider
 from ..word_tone_provider import DOWN, PATIENT, SHORT_TEXT, Fault, WordToneProvider
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("set_aside")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("frozen_heap")]
 
 FORMATS = [
     "mp3_44100_128", "pcm_24000", "opus_48000_64",
