@@ -8,8 +8,8 @@ import pytest
 from elevenlabs.types import GetVoicesResponse, Subscription
 from pydantic import ValidationError
 
-from steadyvoice.wire.elevenlabs.account import Subscription as Ours
-from steadyvoice.wire.elevenlabs.account import subscription_body
+from steadyvoice.wire.elevenlabs.catalog import Subscription as Ours
+from steadyvoice.wire.elevenlabs.catalog import subscription_body
 
 from .strict_models import validate_strictly
 

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 
 from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES, AudioFormat
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.wire.elevenlabs.account import Subscription, parse_subscription, subscription_body, user_body
 from steadyvoice.wire.elevenlabs.catalog import (
     MODELS,
     VOICES,
+    Subscription,
     VoiceSearch,
     found_voices_body,
     get_model_info,
     models_body,
+    parse_subscription,
     parse_voice_search,
+    subscription_body,
+    user_body,
     voice_body,
     voices_body,
 )

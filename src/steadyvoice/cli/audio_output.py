@@ -22,7 +22,7 @@ from steadyvoice.speech.format import AudioFormat, Codec
 _FLAC_HEADER_BYTES = 42  # bytes up to the end of the STREAMINFO
 
 
-class AudioSink(Protocol):
+class AudioOutput(Protocol):
     """Sink for audio as it is synthesized. Ended once: finished when it is complete, abandoned otherwise."""
 
     async def write(self, data: bytes) -> None:
@@ -36,7 +36,7 @@ class AudioSink(Protocol):
 
 
 @asynccontextmanager
-async def finishing(sinks: Sequence[AudioSink]) -> AsyncIterator[None]:
+async def finishing(sinks: Sequence[AudioOutput]) -> AsyncIterator[None]:
     """Finish all sinks when the body completes, abandon them all when it raises."""
     try:
         yield

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from steadyvoice.audio.framing import AudioMeter
 from steadyvoice.cli.audio_output import (
-    AudioSink,
+    AudioOutput,
     FileSink,
     PlayerSink,
     StreamSink,
@@ -242,15 +242,15 @@ def _format(order: SayOptions, *, plays: bool) -> AudioFormat:
     return AudioFormat.of_file(order.output)
 
 
-def _open_sinks(order: SayOptions, format: AudioFormat, *, plays: bool) -> list[AudioSink]:
+def _open_sinks(order: SayOptions, format: AudioFormat, *, plays: bool) -> list[AudioOutput]:
     """Open all sinks. The file comes first, so that it is complete before the player ends."""
-    players: list[AudioSink] = [_player_sink(format, asked=order.play)] if plays else []
+    players: list[AudioOutput] = [_player_sink(format, asked=order.play)] if plays else []
     if order.output is None:
         return players or [StreamSink(sys.stdout.buffer)]
     return [_file_sink(order.output, format), *players]
 
 
-def _file_sink(path: Path, format: AudioFormat) -> AudioSink:
+def _file_sink(path: Path, format: AudioFormat) -> AudioOutput:
     if str(path) == STDOUT:
         return StreamSink(sys.stdout.buffer)
     if path.exists() and not (path.is_file() or path.is_dir()):

@@ -17,8 +17,7 @@ from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.wire.elevenlabs.account import parse_subscription
-from steadyvoice.wire.elevenlabs.catalog import MODELS, VOICES, get_model_info
+from steadyvoice.wire.elevenlabs.catalog import MODELS, VOICES, get_model_info, parse_subscription
 from steadyvoice.wire.elevenlabs.errors import parse_error
 from steadyvoice.wire.elevenlabs.speech import (
     BASE_URL,

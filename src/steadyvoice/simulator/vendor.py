@@ -16,7 +16,7 @@ from steadyvoice.simulator.ledger import RequestLedger
 from steadyvoice.simulator.openai import SimulatedOpenAI
 from steadyvoice.simulator.script import SimulatorSettings
 from steadyvoice.simulator.synthesis import EncodedAudioCache
-from steadyvoice.wire.elevenlabs.account import Subscription
+from steadyvoice.wire.elevenlabs.catalog import Subscription
 
 
 class CharacterCredit:

@@ -27,20 +27,18 @@ from steadyvoice.providers.openai import OpenAICompatible
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.request import DEFAULT_VOICE
 from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
-from steadyvoice.wire.elevenlabs.account import (
-    Subscription,
-    history_body,
-    parse_subscription,
-    subscription_body,
-    user_body,
-)
 from steadyvoice.wire.elevenlabs.catalog import (
     MODELS,
     VOICES,
+    Subscription,
     found_voices_body,
     get_model_info,
+    history_body,
     models_body,
+    parse_subscription,
     parse_voice_search,
+    subscription_body,
+    user_body,
     voice_body,
     voice_settings_body,
     voices_body,

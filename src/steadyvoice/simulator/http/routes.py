@@ -26,7 +26,6 @@ from steadyvoice.simulator.http.response import (
 from steadyvoice.simulator.ledger import Ending, LedgerEntry
 from steadyvoice.simulator.synthesis import SynthesisOrder, build_response
 from steadyvoice.simulator.vendor import SimulatedVendor
-from steadyvoice.wire.elevenlabs import account as elevenlabs_account
 from steadyvoice.wire.elevenlabs import catalog as elevenlabs_catalog
 from steadyvoice.wire.elevenlabs import speech as elevenlabs_wire
 from steadyvoice.wire.elevenlabs.dialogue import DIALOGUE_PATH
@@ -171,9 +170,9 @@ class HTTPRoutes:
             f"{elevenlabs_wire.VOICES_PATH}/{{voice}}": self._voice,
             f"{elevenlabs_wire.VOICES_PATH}/{{voice}}/settings": self._voice_settings,
             elevenlabs_wire.DEFAULT_SETTINGS_PATH: lambda _: elevenlabs_catalog.voice_settings_body(),
-            elevenlabs_wire.HISTORY_PATH: lambda _: elevenlabs_account.history_body(),
-            elevenlabs_wire.USER_PATH: lambda _: elevenlabs_account.user_body("simulator", self._subscription),
-            elevenlabs_wire.SUBSCRIPTION_PATH: lambda _: elevenlabs_account.subscription_body(self._subscription),
+            elevenlabs_wire.HISTORY_PATH: lambda _: elevenlabs_catalog.history_body(),
+            elevenlabs_wire.USER_PATH: lambda _: elevenlabs_catalog.user_body("simulator", self._subscription),
+            elevenlabs_wire.SUBSCRIPTION_PATH: lambda _: elevenlabs_catalog.subscription_body(self._subscription),
         }
         lists = [
             _get(path, partial(self._elevenlabs_document, _endpoint(path), document))
@@ -274,7 +273,7 @@ class HTTPRoutes:
         return await handler.serve_not_found(await _allowed_methods(request) - {request.method})
 
     @property
-    def _subscription(self) -> elevenlabs_account.Subscription:
+    def _subscription(self) -> elevenlabs_catalog.Subscription:
         return self._vendor.credit.subscription
 
     @property
