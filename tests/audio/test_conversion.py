@@ -280,7 +280,7 @@ def garbage_collector_disabled() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.mark.usefixtures("no_collector")
+@pytest.mark.usefixtures("garbage_collector_disabled")
 @pytest.mark.parametrize("end", ["dropped", "closed", "finished"])
 @pytest.mark.parametrize("target", FORMAT_OF_EACH_CODEC)
 def test_dropped_converter_frees_its_memory(target: str, end: str) -> None:

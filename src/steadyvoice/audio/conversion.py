@@ -93,6 +93,7 @@ class _Conversion:
 
     def _resampled(self, rate: int, pcm: bytes) -> list[bytes]:
         """Resample to the target's rate. Joined streams may change their own rate on the way."""
+        # Streams of several requests may be concatenated, each at the rate of its own voice.
         if self._resampler and self._resampler.source == rate:
             return [self._resampler.feed(pcm)]
         last = self._resampler.finish() if self._resampler else b""

@@ -136,10 +136,10 @@ def _gain_table(factor: float) -> array[int]:
     """Return the product of every possible sample, indexed by the sample: negative ones count from the end."""
     # 128 KiB, whatever is scaled. A dict of the samples that occurred grew to 9 MB for each factor.
 
-    most = _FULL_SCALE + 2
-    quiet = most if factor <= 1 else int(_KNEE / factor) + 1  # samples below this are only multiplied
+    count = _FULL_SCALE + 2
+    quiet = count if factor <= 1 else int(_KNEE / factor) + 1  # samples below this are only multiplied
     products = [round(sample * factor) for sample in range(quiet)]
-    products += [_soft_clipped(sample, factor) for sample in range(quiet, most)]
+    products += [_soft_clipped(sample, factor) for sample in range(quiet, count)]
     return array("h", products[:-1]) + array("h", [-product for product in reversed(products[1:])])
 
 

@@ -92,10 +92,11 @@ class FlacFramer:
             frames += self._take(at[0])
             self._current = at[1]
             self._searched = 2
-            if self._current is None:  # another stream begins: several may come end to end
+            if self._current is None:  # another stream begins: an answer may be several, concatenated
                 self._coding, self._searched = None, 0
                 if not self._frames_reached():
                     return frames
+        # Bytes that never show a next header are given up, so that noise does not fill memory.
         if self._current is None or len(self._buffer) > _LONGEST_FRAME:
             self._current = None
             self._drop(self._searched)

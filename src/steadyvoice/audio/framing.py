@@ -124,6 +124,7 @@ class AudioMeter:
         return wrong or framer.misreports_length or (framer.declares_length and not sole)
 
     def _count(self) -> None:
+        # Nearly all streams have a single rate, and this runs for every chunk.
         if len(self._samples) == 1:
             [(rate, count)] = self._samples.items()
             self._counted = count / rate

@@ -142,10 +142,10 @@ class _OpusStream:
         frames = []
         for packet, length in zip(packets, lengths, strict=True):
             skip = min(self._skip, length)
-            heard = max(0, min(length, left) - skip)
+            audible = max(0, min(length, left) - skip)
             self._skip -= skip
             left -= length
-            frames.append(Frame(packet, heard, coding, skip))
+            frames.append(Frame(packet, audible, coding, skip))
         return frames
 
 

@@ -39,7 +39,7 @@ class AudioThreadPool:
     @property
     def queue_wait(self) -> float:
         """Seconds for which the oldest job in the queue has waited; 0 when the queue is empty."""
-        waiting = list(self._waiting.values())
+        waiting = list(self._waiting.values())  # a copy at once: threads remove jobs while this runs
         return max(0.0, self._clock() - waiting[0]) if waiting else 0.0
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

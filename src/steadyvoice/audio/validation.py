@@ -125,10 +125,10 @@ class FormatSniffer:
     def _text_or(self, otherwise: FormatVerdict) -> FormatVerdict:
         """Return a verdict that names the kind of text, if the bytes are text, else `otherwise`."""
         head = self._head
-        upto = min(len(head), _MAX_TEXT_SNIFFED)
-        while self._read < upto and head[self._read] in _PRINTABLE:
+        limit = min(len(head), _MAX_TEXT_SNIFFED)
+        while self._read < limit and head[self._read] in _PRINTABLE:
             self._read += 1
-        if self._read < upto:
+        if self._read < limit:
             return otherwise
         begin = bytes(head[:_MAX_TEXT_SNIFFED]).lstrip(b"\xef\xbb\xbf \t\r\n")
         if begin[:1] == b"<":

@@ -141,6 +141,8 @@ class WavFramer:
         """Read samples up to their declared end, or to a mark within them."""
         assert self._samples is not None  # noqa: S101 - it was made when the chunk began
         end = len(data) if self._left is None else min(len(data), at + self._left)
+        # A mark ends the samples even before their declared end: of two files in one answer, only the first would be
+        # heard otherwise.
         mark = _find_mark(data, at, end)
         stop = end if mark is None else min(end, mark.start())
         if stop > at:
@@ -173,6 +175,8 @@ class WavFramer:
 
     def _end_samples(self, data: bytes, at: int, frames: list[Frame]) -> int | None:
         """Look for a chunk or a file behind the declared end and any padding. Without one, samples continue."""
+        # Zeros are counted, and become samples only if more samples follow. Passed on at once, endless zeros were a
+        # silence of a minute and a half; counted, they are refused after a megabyte without audio.
         padding = _ZEROS.match(data, at)
         if padding:
             self._zeros += padding.end() - at

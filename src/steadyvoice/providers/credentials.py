@@ -14,6 +14,9 @@ from hashlib import blake2b, scrypt
 from steadyvoice.providers.base import Credential
 from steadyvoice.speech.errors import TTSConfigurationError
 
+# Keys from env files came with quotes, as ${VAR} or with a trailing carriage return. They were sent as they were: every
+# request failed with 401, and nothing said why. So everything that certainly is not a key is refused at start.
+
 _SURROUNDING = " \t\r\n\v\f\0\ufeff\u00a0\u200b\u200c\u200d\u2060"  # whitespace and characters of no width
 _QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a\u2032\u2033\uff02\uff07"
 

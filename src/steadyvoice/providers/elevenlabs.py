@@ -100,15 +100,15 @@ class ElevenLabs(VendorProvider):
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
         """Return the offer: in the requested format where the vendor has it, else in samples of its rate."""
-        asked = request.format
-        native = asked.name in SpeechEndpoint.STREAM.formats
+        requested = request.format
+        native = requested.name in SpeechEndpoint.STREAM.formats
         wants_times = self._always_timed or request.timestamps
         model = request.model if request.model and request.model in MODELS else self.model
         facts = get_model_info(model)
         speeds = (MIN_SPEED, MAX_SPEED) if facts.takes_speed and not sets_voice_speed(request) else None
         choice = choose_voice(request, self.voices, DIALECT, provider=self.name, speeds=speeds)
         return SynthesisOffer(
-            format=asked if native else AudioFormat(Codec.PCM, asked.sample_rate),
+            format=requested if native else AudioFormat(Codec.PCM, requested.sample_rate),
             voice=choice.voice.id,
             model=model,
             max_characters=facts.max_characters,
@@ -236,6 +236,8 @@ class ElevenLabs(VendorProvider):
 
         When the first line is not one with audio, the lines `seen` are an error response: its error is raised.
         """
+        # An error may come with status 200, as a JSON document in place of a line. As the first line, it is judged as
+        # an error response is; in the middle of audio, as an error of the vendor's.
         try:
             timed = parse_timed_audio(_json_of_line(line), api_key=self._key, provider=self.name)
         except TTSError:

@@ -137,13 +137,13 @@ class Espeak:
 
     def _select_voice(self, request: SpeechRequest) -> tuple[Voice, bool]:
         """Return the voice for a request, and whether it is the requested one."""
-        asked = request.voice
-        if asked in self.voices and asked != DEFAULT_VOICE:
-            return self.voices[asked], True
-        if request.unknown_voice == "passthrough" and request.dialect is None and (own := self._known.find(asked)):
+        name = request.voice
+        if name in self.voices and name != DEFAULT_VOICE:
+            return self.voices[name], True
+        if request.unknown_voice == "passthrough" and request.dialect is None and (own := self._known.find(name)):
             return self._described(Voice(own), "voice"), True
         found = count_scripts(request.text)
-        if asked == DEFAULT_VOICE or request.unknown_voice == "default":
+        if name == DEFAULT_VOICE or request.unknown_voice == "default":
             return self._adapted(found, request.language), True
         like = requested_voice(request)
         candidates = [*self.voices.values(), self._adapted(found, like.language, like.gender)]
@@ -159,13 +159,13 @@ class Espeak:
         languages = [language, None, *map(usual_language, found)]
         voices = [self._known.for_language(each, otherwise=default.id) if each else default.id for each in languages]
         choices = list(zip(voices, languages, strict=True))
-        voice, spoken = next(
+        voice, chosen_language = next(
             (each for each in choices if not unsupported_script(found, readable_scripts(each[0]))), choices[0]
         )
-        spoken = spoken if voice != default.id and is_language_tag(spoken) else None
+        declared = chosen_language if voice != default.id and is_language_tag(chosen_language) else None
         if default.gender and gender in _VARIANTS and gender != default.gender:
             voice = voice.partition("+")[0] + _VARIANTS[gender]
-        return default if voice == default.id else self._described(Voice(voice, spoken), "voice")
+        return default if voice == default.id else self._described(Voice(voice, declared), "voice")
 
     def _described(self, voice: Voice, path: str) -> Voice:
         """Return a voice with the properties that follow from its name, its rate, and measurements.
@@ -230,10 +230,10 @@ def audio_chunks(text: str, speech: EspeakSpeech, offset: float) -> Iterator[Aud
     for begin in range(0, len(speech.samples), _BYTES_PER_SECOND):
         end = begin + _BYTES_PER_SECOND
         last = end >= len(speech.samples)
-        upto = len(alignment.starts) if last else bisect_left(alignment.starts, end / _BYTES_PER_SECOND)
-        part = Alignment(alignment.characters[done:upto], alignment.starts[done:upto], alignment.ends[done:upto])
+        stop = len(alignment.starts) if last else bisect_left(alignment.starts, end / _BYTES_PER_SECOND)
+        part = Alignment(alignment.characters[done:stop], alignment.starts[done:stop], alignment.ends[done:stop])
         yield AudioChunk(speech.samples[begin:end], Alignment.joined([(offset, part)]))
-        done = upto
+        done = stop
 
 
 def character_times(text: str, speech: EspeakSpeech) -> Alignment:

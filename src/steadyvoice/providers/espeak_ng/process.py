@@ -172,7 +172,9 @@ class EspeakProcess:
                 self._running, killed = None, job.abandoned
             del job
             if killed:
-                self._stop()  # a killed child may still look alive to the next job for a moment
+                # A child that was killed as its reply ended still looks alive for a moment. About once in a thousand
+                # abandoned jobs, the next one wrote to it and failed.
+                self._stop()
 
     def _running_child(self) -> subprocess.Popen[bytes]:
         if self._child and self._child.poll() is not None:

@@ -134,6 +134,7 @@ class HTTPClient:
         """Send a request and wait for the head of its response, whose body is decompressed. Raises TTSError."""
         response = await self._transport().send(method, target, body, connection_timeout)
         headers = response.headers
+        # The usual response has neither header. This check keeps it free of any further work.
         if "content-encoding" not in headers and "transfer-encoding" not in headers:
             return response
         try:
@@ -161,6 +162,7 @@ class HTTPClient:
         loop = asyncio.get_running_loop()
         transport = self._transports.get(loop)
         if transport is None:
+            # A loop that was closed without aclose() would be kept alive by its entry here.
             for other in [other for other in list(self._transports) if other.is_closed()]:
                 self._transports.pop(other, None)
             transport = self._transports[loop] = self._new_transport()

@@ -142,6 +142,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             cause = error.__context__ or error  # set when one of the callbacks below raised
             self._fail(MalformedResponseError(str(cause) or "another protocol"))
+        # The sink gets the bytes within the read callback: no task is woken for each chunk of a stream.
         if self._sink is None or not self._deliver(self._sink):
             self._wake()
         # libuv goes on reading in the same iteration of the loop for as long as reads fill the buffer. A pause after a
@@ -248,7 +249,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
                 self._parts.append(data)
                 self._size += len(data)
                 return False
-        except Exception as error:
+        except Exception as error:  # asyncio would only log it here; the reader that waits has to get it
             self._sink_error = error
         return not (self.complete or self._sink_error)
 

@@ -25,6 +25,8 @@ def tls_context() -> SSLContext:
     return _context_for(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
 
+# One cache for both transports: aiohttp reads the certificates when it is imported, so that SSL_CERT_FILE, set later,
+# would count for connections without a proxy only.
 @lru_cache(maxsize=4)
 def _context_for(file: str | None, folder: str | None) -> SSLContext:
     return create_default_context()

@@ -104,6 +104,7 @@ class Decompressor:
 
     def _decompress(self, member: zlib._Decompress, piece: bytes) -> bytes:
         self._begun = True
+        # A gzip of zeros, decompressed at once, was hundreds of megabytes within one iteration of the event loop.
         plain = member.decompress(piece, CHUNK_SIZE)
         self._full = len(plain) == CHUNK_SIZE and not member.eof
         if member.eof:

@@ -38,6 +38,7 @@ def validate_base_url(base_url: str, *, provider: str, endpoints: str = "") -> s
     if problem := _base_url_problem(base_url):
         raise TTSConfigurationError(f"{provider}.base_url: {problem}")
     parts = urlsplit(base_url)
+    # The vendors' own clients append /v1 themselves. With a pasted /v1, every request went to /v1/v1.
     path = re.sub(r"/{2,}", "/", parts.path).rstrip("/")
     if endpoints:
         path = re.sub(rf"(?:{endpoints})\Z", "", path, flags=re.IGNORECASE).rstrip("/")
