@@ -3,10 +3,10 @@
 Run: `python benchmarks/outage.py` where steadyvoice is installed; `--callers 30 --dies 2 --before 3` for a short one. A
 minute or two.
 
-The vendor is the simulator in a process of its own, and it dies as processes do: stopped in the middle of whatever it
-says (SIGSTOP), so that streams fall silent and connections are taken that nobody serves; later it goes on (SIGCONT).
-Every caller speaks again and again, one in ten hangs up somewhere in the middle, and every answer is read back word for
-word. It ends with 1 if anything that must hold did not.
+The vendor is the simulator in a process of its own, and it is stopped in the middle of its streams
+(SIGSTOP), so that streams stall and connections are accepted but not served; later it continues (SIGCONT). Every caller
+makes one call after another, one in ten hangs up in the middle, and the words of every answer are decoded. The exit
+status is 1 if a criterion is not met.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Watch:
     died: float = 0.0
     returned: float = 0.0
 
-    def tell(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         if isinstance(event, StateChanged):
             self.changes.append(event)
 
@@ -74,26 +74,26 @@ class Watch:
 def main() -> None:
     options = _options()
     with _vendor() as (url, process):
-        calls, watch, failures, asked = asyncio.run(_lived_through(options, url, process))
-    _tell(options, calls, watch)
+        calls, watch, failures, asked = asyncio.run(_run_calls(options, url, process))
+    _print_results(options, calls, watch)
     verdicts = [
-        _nobody_waits(calls, options.slack),
-        _nobody_is_cut_short(calls),
-        _hanging_up_blames_nobody(failures),
-        _only_probes(watch, asked),
-        _it_is_over(calls, watch),
+        _check_deadline(calls, options.slack),
+        _check_words(calls),
+        _check_hangups(failures),
+        _check_probes(watch, asked),
+        _check_recovery(calls, watch),
     ]
-    for holds, told in verdicts:
-        print(f"{'holds ' if holds else 'BROKEN'}  {told}")
+    for holds, message in verdicts:
+        print(f"{'met    ' if holds else 'NOT MET'}  {message}")
     sys.exit(0 if all(holds for holds, _ in verdicts) else 1)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--callers", type=int, default=200)
-    parser.add_argument("--before", type=float, default=5.0, help="seconds of a calm day")
-    parser.add_argument("--dies", type=float, default=20.0, help="seconds for which the vendor is dead")
-    parser.add_argument("--after", type=float, default=10.0, help="seconds after its return")
+    parser.add_argument("--before", type=float, default=5.0, help="seconds before the outage")
+    parser.add_argument("--dies", type=float, default=20.0, help="seconds of the outage")
+    parser.add_argument("--after", type=float, default=10.0, help="seconds after the outage")
     parser.add_argument("--pause", type=float, default=5.0, help="seconds between a caller's calls, on average")
     parser.add_argument("--slack", type=float, default=SLACK, help="seconds that a busy machine may add to a deadline")
     parser.add_argument("--seed", type=int, default=1)
@@ -102,7 +102,7 @@ def _options() -> argparse.Namespace:
 
 @contextmanager
 def _vendor() -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The simulator, in a process that can be stopped."""
+    """Run the simulator in a process that can be stopped."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "vendor.toml")
         script.write_text(VENDOR)
@@ -118,7 +118,7 @@ def _vendor() -> Iterator[tuple[str, subprocess.Popen[str]]]:
             process.communicate()
 
 
-async def _lived_through(
+async def _run_calls(
     options: argparse.Namespace, url: str, process: subprocess.Popen[str]
 ) -> tuple[list[Call], Watch, int, list[float]]:
     watch, calls = Watch(), list[Call]()
@@ -129,7 +129,7 @@ async def _lived_through(
         Gateway(service, ServerConfig(port=0, access_log=False)) as gateway,
         aiohttp.ClientSession(connector=no_limit) as client,
     ):
-        service.circuits["elevenlabs"].subscribe(watch.tell)
+        service.circuits["elevenlabs"].subscribe(watch.record)
         offset = await _offset(client, url)
         rng = Random(options.seed)
         callers = [
@@ -190,70 +190,75 @@ async def _ledger(client: aiohttp.ClientSession, url: str) -> list[dict[str, Any
         return entries
 
 
-def _tell(options: argparse.Namespace, calls: list[Call], watch: Watch) -> None:
-    print(f"{options.callers} callers, {len(calls)} calls; the vendor was dead for {options.dies:g} s\n")
-    print("| when | calls | outcomes | first sound, median / p99 / worst, s |")
+def _print_results(options: argparse.Namespace, calls: list[Call], watch: Watch) -> None:
+    print(f"{options.callers} callers, {len(calls)} calls; the vendor was down for {options.dies:g} s\n")
+    print("| when | calls | outcomes | first audio, median / p99 / max, s |")
     print("|---|---|---|---|")
     for name, begin, end in (
         ("before", 0.0, watch.died),
-        ("dead", watch.died, watch.returned),
+        ("down", watch.died, watch.returned),
         ("after", watch.returned, float("inf")),
     ):
         then = [call for call in calls if begin <= call.begun < end]
-        outcomes = ", ".join(f"{count} {word}" for word, count in Counter(_told(call) for call in then).most_common())
+        outcomes = ", ".join(
+            f"{count} {word}" for word, count in Counter(_outcome(call) for call in then).most_common()
+        )
         waits = sorted(call.first - call.begun for call in then if call.first)
         p99 = quantiles(waits, n=100, method="inclusive")[-1] if len(waits) > 1 else 0.0
         print(f"| {name} | {len(then)} | {outcomes} | {median(waits):.2f} / {p99:.2f} / {waits[-1]:.2f} |")
-    print("\nThe circuit, in seconds since the vendor died:")
+    print("\nTransitions of the circuit, in seconds since the outage began:")
     for change in watch.changes:
         print(f"  {change.at - watch.died:6.2f}  {change.from_state.value} -> {change.to_state.value}: {change.reason}")
     print()
 
 
-def _told(call: Call) -> str:
+def _outcome(call: Call) -> str:
     if call.hangs_up:
         return "hung up"
     return f"broken ({call.broken})" if call.broken else call.outcome
 
 
-def _nobody_waits(calls: list[Call], slack: float) -> tuple[bool, str]:
+def _check_deadline(calls: list[Call], slack: float) -> tuple[bool, str]:
     waits = [(call.first or call.over) - call.begun for call in calls]
     return max(
         waits
-    ) <= DEADLINE + slack, f"nobody waited beyond the deadline of {DEADLINE:g} s: {max(waits):.2f} s at most"
+    ) <= DEADLINE + slack, f"every call within its deadline of {DEADLINE:g} s: {max(waits):.2f} s at most"
 
 
-def _nobody_is_cut_short(calls: list[Call]) -> tuple[bool, str]:
+def _check_words(calls: list[Call]) -> tuple[bool, str]:
     whole = [call for call in calls if not call.hangs_up and not call.broken]
     short = [call for call in whole if call.outcome != "muted" and words_in(call.audio, "pcm_8000") != WORDS]
-    told = f"of {len(whole)} answers that ended well, {len(short)} were not every word once and in order"
-    return not short, told
+    message = f"{len(short)} of {len(whole)} complete answers have missing or repeated words"
+    return not short, message
 
 
-def _hanging_up_blames_nobody(failures: int) -> tuple[bool, str]:
-    return failures == 0, f"on the calm day, {failures} failures were counted against the vendor, whoever hung up"
+def _check_hangups(failures: int) -> tuple[bool, str]:
+    return (
+        failures == 0,
+        f"{failures} failures counted against the vendor before the outage, in spite of callers that hung up",
+    )
 
 
-def _only_probes(watch: Watch, asked: list[float]) -> tuple[bool, str]:
-    """While the circuit refused, the vendor may have been asked only as often as it probed."""
+def _check_probes(watch: Watch, asked: list[float]) -> tuple[bool, str]:
+    """Check that the vendor got no requests but probes while the circuit was open."""
     refusing = [
         (before.at, after.at)
         for before, after in pairwise(watch.changes)
         if before.to_state is CircuitState.OPEN and before.at > watch.died
     ]
-    # What was sent to a stopped process is noted only when it goes on: all of it at once.
+    # Requests to a stopped process get their time in the ledger when it continues: all of them at once.
     known = [at for at in asked if not watch.died < at < watch.returned + SLACK]
     inside = sum(begin + 0.05 < at < end - 0.05 for at in known for begin, end in refusing)
-    return inside == 0, f"while its circuit was open the vendor was asked {inside} times besides the probes"
+    return inside == 0, f"{inside} requests besides probes while the circuit was open"
 
 
-def _it_is_over(calls: list[Call], watch: Watch) -> tuple[bool, str]:
+def _check_recovery(calls: list[Call], watch: Watch) -> tuple[bool, str]:
     closed = [change.at for change in watch.changes if change.to_state is CircuitState.CLOSED]
     spoken = [call.begun for call in calls if call.outcome == "spoken" and call.begun > watch.returned]
     if not (closed and spoken):
-        return False, "the vendor came back, and its circuit stayed open"
-    told = f"{closed[-1] - watch.returned:.2f} s after its return the circuit was closed"
-    return True, f"{told}; {closed[-1] - watch.died:.2f} s after its death"
+        return False, "the circuit stayed open after the outage"
+    message = f"circuit closed {closed[-1] - watch.returned:.2f} s after the end of the outage"
+    return True, f"{message}, {closed[-1] - watch.died:.2f} s after its begin"
 
 
 if __name__ == "__main__":

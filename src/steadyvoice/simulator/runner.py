@@ -60,7 +60,7 @@ def startup_lines(simulator: Simulator) -> list[str]:
     """Return the lines that the simulator prints at start: addresses, faults and certificate."""
     script = simulator.script
     return [
-        "Simulator of ElevenLabs and OpenAI. " + script.about,
+        "Simulator of text-to-speech vendors. " + script.about,
         f"  ElevenLabs  {simulator.url}",
         f"  OpenAI      {simulator.url}/v1",
         f"  websockets  {simulator.url.replace('http', 'ws', 1)}",
