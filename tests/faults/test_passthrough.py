@@ -36,7 +36,7 @@ Ways = dict[FaultCase, list[FaultOutcome]]  # passed through, passed to a sink, 
 def all_outcomes() -> Ways:
     """Outcomes of every fault, on all paths."""
 
-    async def all_days() -> Ways:
+    async def run_all() -> Ways:
         places, local = asyncio.Semaphore(2), local_voice()
 
         async def each_way(case: FaultCase) -> list[FaultOutcome]:
@@ -53,7 +53,7 @@ def all_outcomes() -> Ways:
         finally:
             await local.aclose()
 
-    return asyncio.run(all_days())
+    return asyncio.run(run_all())
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

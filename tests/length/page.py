@@ -47,7 +47,7 @@ def table(results: list[Row]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def written(page: str, results: list[Row]) -> str:
+def updated_page(page: str, results: list[Row]) -> str:
     """Return the page with this table in it."""
     before, _, rest = page.partition(BEGIN)
     return before + BEGIN + "\n" + table(results) + "\n" + END + rest.partition(END)[2]
@@ -56,7 +56,7 @@ def written(page: str, results: list[Row]) -> str:
 def main() -> str | None:
     """Return None if the page is up to date, else a message."""
     page = PAGE.read_text("utf-8")
-    new = written(page, list(rows()))
+    new = updated_page(page, list(rows()))
     if "--check" in sys.argv[1:]:
         return None if page == new else f"{PAGE.name} is out of date: python -m tests.length.page"
     PAGE.write_text(new, "utf-8")

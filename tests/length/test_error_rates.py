@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from .page import PAGE, Row, rows, written
+from .page import PAGE, Row, rows, updated_page
 from .synthetic_answers import UNSURE
 
 DEEP = 40 if os.environ.get("STEADYVOICE_DEEP") else 1
@@ -14,20 +14,20 @@ NUMBERS = {language.name for language in UNSURE}
 
 
 @pytest.fixture(scope="module")
-def told() -> list[Row]:
+def results() -> list[Row]:
     return list(rows(DEEP))
 
 
-def test_complete_answers_are_accepted(told: list[Row]) -> None:
-    for name, new, known in told:
+def test_complete_answers_are_accepted(results: list[Row]) -> None:
+    for name, new, known in results:
         assert new.false_refusals <= 0.01, name
         assert known.false_refusals <= 0.02, name
-    refused = sum(rates.refused for _, *both in told for rates in both)
-    assert refused / sum(rates.healthy for _, *both in told for rates in both) <= 0.003
+    refused = sum(rates.refused for _, *both in results for rates in both)
+    assert refused / sum(rates.healthy for _, *both in results for rates in both) <= 0.003
 
 
-def test_truncated_answers_are_detected(told: list[Row]) -> None:
-    for name, new, known in told:
+def test_truncated_answers_are_detected(results: list[Row]) -> None:
+    for name, new, known in results:
         if name in NUMBERS:
             continue
         slow = name in ("style: slow", "style: speed 0.7")
@@ -38,6 +38,6 @@ def test_truncated_answers_are_detected(told: list[Row]) -> None:
 
 
 @pytest.mark.skipif(DEEP > 1, reason="the page shows fewer draws")
-def test_page_shows_these_rates(told: list[Row]) -> None:
+def test_page_shows_these_rates(results: list[Row]) -> None:
     page = PAGE.read_text("utf-8")
-    assert written(page, told) == page, "to write it anew: python -m tests.length.page"
+    assert updated_page(page, results) == page, "to update it: python -m tests.length.page"

@@ -20,7 +20,7 @@ from ..scripted_provider import Say, ScriptedProvider
 from .cached_service import TEXT, caching_service
 
 
-def in_the_way(folder: Path) -> Path:
+def file_instead_of_folder(folder: Path) -> Path:
     (folder / "file").write_text("no folder")
     return folder / "file"
 
@@ -29,7 +29,7 @@ def read_only(folder: Path) -> Path:
     return Path("/proc/steadyvoice")
 
 
-def another_programs(folder: Path) -> Path:
+def database_of_another_program(folder: Path) -> Path:
     with sqlite3.connect(folder / FILE_NAME) as theirs:
         theirs.execute("CREATE TABLE recipes (name TEXT)")
     theirs.close()
@@ -37,7 +37,7 @@ def another_programs(folder: Path) -> Path:
 
 
 @pytest.mark.looptime
-@pytest.mark.parametrize("place", [in_the_way, read_only, another_programs])
+@pytest.mark.parametrize("place", [file_instead_of_folder, read_only, database_of_another_program])
 async def test_failing_disk_is_logged_once_and_speech_continues(
     tmp_path: Path, place: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -54,7 +54,7 @@ async def test_failing_disk_is_logged_once_and_speech_continues(
 
 @pytest.mark.looptime
 async def test_failed_cache_is_tried_again(tmp_path: Path) -> None:
-    place = in_the_way(tmp_path)
+    place = file_instead_of_folder(tmp_path)
     async with caching_service(place, ScriptedProvider()) as tts:
         await tts.synthesize(TEXT)
         place.unlink()

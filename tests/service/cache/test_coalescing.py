@@ -35,21 +35,21 @@ class Source:
 @given(chunks=st.integers(0, 20), joins=st.lists(st.integers(0, 60), min_size=1, max_size=6), leave=st.integers(0, 20))
 def test_every_consumer_that_stays_reads_the_whole_stream(chunks: int, joins: list[int], leave: int) -> None:
     async def story() -> None:
-        landed = False
+        closed = False
 
-        def land() -> None:
-            nonlocal landed
-            landed = True
+        def on_closed() -> None:
+            nonlocal closed
+            closed = True
 
         source = Source(chunks)
-        flight = CoalescedStream(source(), 1000, land)
+        stream = CoalescedStream(source(), 1000, on_closed)
 
         async def listener(turns: int, *, stays: bool) -> bytes | None:
             for _ in range(turns):
                 await asyncio.sleep(0)
-            if landed:
+            if closed:
                 return None
-            heard, listening = b"", flight.subscribe()
+            heard, listening = b"", stream.subscribe()
             async for data in listening:
                 heard += data
                 if not stays and len(heard) >= 10 * leave:
@@ -59,15 +59,15 @@ def test_every_consumer_that_stays_reads_the_whole_stream(chunks: int, joins: li
 
         heard = await asyncio.gather(*(listener(turns, stays=bool(index)) for index, turns in enumerate(joins)))
         assert {each for each in heard if each is not None} <= {b"".join(bytes([n]) * 10 for n in range(chunks))}
-        assert landed or not source.sent
+        assert closed or not source.sent
 
     asyncio.run(story())
 
 
 async def test_source_is_not_ahead_of_the_fastest_consumer() -> None:
     source = Source(20)
-    flight = CoalescedStream(source(), 1000, lambda: None)
-    fast, slow = flight.subscribe(), flight.subscribe()
+    stream = CoalescedStream(source(), 1000, lambda: None)
+    fast, slow = stream.subscribe(), stream.subscribe()
     await anext(slow)
     for _ in range(5):
         await anext(fast)
@@ -79,12 +79,12 @@ async def test_source_is_not_ahead_of_the_fastest_consumer() -> None:
 
 
 async def test_every_consumer_gets_the_error_after_the_chunks_before_it() -> None:
-    flight = CoalescedStream(Source(3, then=ValueError("broke"))(), 1000, lambda: None)
+    stream = CoalescedStream(Source(3, then=ValueError("broke"))(), 1000, lambda: None)
 
     heard: list[bytes] = []
 
     async def listen() -> None:
-        async for data in flight.subscribe():
+        async for data in stream.subscribe():
             heard.extend([data])
 
     told = await asyncio.gather(listen(), listen(), return_exceptions=True)
@@ -95,10 +95,10 @@ async def test_every_consumer_gets_the_error_after_the_chunks_before_it() -> Non
 async def test_chunks_without_possible_readers_are_dropped() -> None:
     landings: list[int] = []
     source = Source(100, size=100_000)
-    flight = CoalescedStream(source(), 300_000, lambda: landings.append(source.sent))
+    stream = CoalescedStream(source(), 300_000, lambda: landings.append(source.sent))
     tracemalloc.start()
     try:
-        async for _ in flight.subscribe():
+        async for _ in stream.subscribe():
             pass
         _, peak = tracemalloc.get_traced_memory()
     finally:

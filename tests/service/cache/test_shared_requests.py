@@ -141,11 +141,11 @@ async def test_two_hundred_callers_of_twenty_texts_cause_twenty_requests(
     texts = [f"This is number {number}. " for number in range(20)]
     async with AsyncTTSService([vendor], cache=tmp_path) as tts:
         first = await asyncio.gather(*(tts.synthesize(texts[n % 20], format="pcm_24000") for n in range(100)))
-        later = await asyncio.gather(*(heard_at(tts, texts[n % 20]) for n in range(100)))
+        later = await asyncio.gather(*(read_at(tts, texts[n % 20]) for n in range(100)))
     assert len(sim.ledger) == 20
     for number in range(20):
         assert len({speech.audio for speech in first[number::20]} | set(later[number::20])) == 1
 
 
-async def heard_at(tts: AsyncTTSService, text: str) -> bytes:
+async def read_at(tts: AsyncTTSService, text: str) -> bytes:
     return b"".join([chunk async for chunk in tts.stream(text, format="pcm_24000")])

@@ -51,7 +51,7 @@ def size_of(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir())
 
 
-def in_a_child(work: Callable[[], None]) -> int:
+def run_in_child(work: Callable[[], None]) -> int:
     """Run a script in a child process, and return how it ended."""
     child = FORK.Process(target=work)
     child.start()
@@ -90,7 +90,7 @@ def test_file_of_another_user_is_not_used(tmp_path: Path) -> None:
         store.get(["key-1"])
 
 
-class Doomed(CacheStore):
+class DyingStore(CacheStore):
     """Store that dies within its own bookkeeping, after so many steps of the database."""
 
     def __init__(self, folder: Path, steps: int) -> None:
@@ -114,12 +114,12 @@ def test_process_killed_while_storing_leaves_whole_entries_only(steps: int, size
     with tempfile.TemporaryDirectory() as folder:
 
         def fill() -> None:
-            store = Doomed(Path(folder), steps)
+            store = DyingStore(Path(folder), steps)
             for number, size in enumerate(sizes):
                 store.put(entry(number, size))
                 store.get([f"key-{number // 2}"])
 
-        assert in_a_child(fill) in (0, -signal.SIGKILL)
+        assert run_in_child(fill) in (0, -signal.SIGKILL)
         store = store_in(Path(folder), MOST)
         found = store.get([f"key-{number}" for number in range(len(sizes))])
         assert all(found[key] == entry(int(key[4:]), sizes[int(key[4:])]) for key in found)
@@ -215,7 +215,7 @@ def test_corrupted_entry_is_never_played(at: float, bits: int, cut: bool) -> Non
         for number in range(5):
             store.put(entry(number, 20_000))
         store.close()
-        damage(store.path, at, bits, cut)
+        corrupt(store.path, at, bits, cut)
         for _ in range(3):  # found out, thrown away, begun anew
             try:
                 found = store.get([f"key-{number}" for number in range(5)])
@@ -225,7 +225,7 @@ def test_corrupted_entry_is_never_played(at: float, bits: int, cut: bool) -> Non
         store.close()
 
 
-def damage(path: Path, at: float, bits: int, cut: bool) -> None:
+def corrupt(path: Path, at: float, bits: int, cut: bool) -> None:
     data = bytearray(path.read_bytes())
     place = int(at * len(data))
     data[place] ^= bits
@@ -305,6 +305,6 @@ def test_forked_child_opens_its_own_connection(tmp_path: Path) -> None:
         store.put(entry(2))
         assert store.get(["key-1", "key-2"]).keys() == {"key-1", "key-2"}
 
-    assert in_a_child(child) == 0
+    assert run_in_child(child) == 0
     assert store.get(["key-2"])
     store.close()

@@ -29,7 +29,7 @@ DOWN = TTSServerError("HTTP 503", status=503)
 CUT = TTSCutError("the connection broke")
 
 
-async def listen(stream: AsyncIterable[bytes], heard: list[bytes]) -> None:
+async def read_into(stream: AsyncIterable[bytes], heard: list[bytes]) -> None:
     async for chunk in stream:
         heard += [chunk]
 
@@ -93,7 +93,7 @@ async def test_half_an_utterance_is_never_a_success(make_service: MakeService) -
     heard: list[bytes] = []
     stream = make_service(first, second).stream("Good morning", format="pcm_8000", on_midstream="error")
     with pytest.raises(TTSStreamInterruptedError) as broken:
-        await listen(stream, heard)
+        await read_into(stream, heard)
     assert broken.value.delivered == pytest.approx(len(b"".join(heard)) / 2 / RATE)
     assert broken.value.delivered > 0.5
     assert "first" in str(broken.value)

@@ -61,7 +61,7 @@ def test_last_provider_gets_all_its_attempts() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in FailureKind if FAILURE_TABLE[kind].billed is not Billed.NO])
 def test_possibly_billed_text_goes_to_another_provider(kind: FailureKind) -> None:
-    assert step(failed(kind), CandidateStatus()) == TryProvider(1, 32.0 if _may_again(FAILURE_TABLE[kind]) else 40.0)
+    assert step(failed(kind), CandidateStatus()) == TryProvider(1, 32.0 if _is_retriable(FAILURE_TABLE[kind]) else 40.0)
 
 
 def test_possibly_billed_text_is_retried_when_no_provider_is_left() -> None:
@@ -153,7 +153,7 @@ def test_chosen_provider_is_always_usable(standings: list[CandidateStatus], now:
             assert chosen.tries < most
             assert chosen.ready_at - now <= CLOCK_RESOLUTION
             assert allowance > 0
-            assert chosen.failure is None or _may_again(chosen.failure)
+            assert chosen.failure is None or _is_retriable(chosen.failure)
         case WaitForProvider(seconds):
             assert seconds > 0
             assert seconds < left or any(standing.local for standing in standings)
@@ -173,5 +173,5 @@ def test_no_second_bill_while_another_provider_can_speak(
                 assert other.billed or alone == GiveUp()
 
 
-def _may_again(meaning: FailureMeaning) -> bool:
+def _is_retriable(meaning: FailureMeaning) -> bool:
     return meaning.retry is not RetryAdvice.NO

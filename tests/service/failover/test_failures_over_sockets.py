@@ -115,7 +115,7 @@ async def test_hanging_request_ends_at_the_read_timeout(vendor: ScriptedVendor) 
 
 
 async def test_endless_drip_of_bytes_ends_on_time(vendor: ScriptedVendor) -> None:
-    async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def drip_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: audio/pcm\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -130,7 +130,7 @@ async def test_endless_drip_of_bytes_ends_on_time(vendor: ScriptedVendor) -> Non
         finally:
             writer.close()
 
-    server = await asyncio.start_server(dripping, "127.0.0.1", 0)
+    server = await asyncio.start_server(drip_bytes, "127.0.0.1", 0)
     vendor.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server, service(vendor, Tone(), timeouts=HASTY) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_8000")

@@ -148,7 +148,7 @@ async def test_faster_voice_is_not_rejected_as_too_short(make_service: MakeServi
     assert tts.get_error_state()["cache"]["kept"] == 1
 
 
-class ByLetters(WordToneProvider):
+class ScriptDependentVoice(WordToneProvider):
     """Provider that reads texts with a question mark in another voice."""
 
     voices: ClassVar[list[str]] = []
@@ -165,7 +165,7 @@ class ByLetters(WordToneProvider):
 
 
 async def test_all_pieces_are_spoken_by_one_voice(make_service: MakeService) -> None:
-    provider = ByLetters(max_characters=30)
+    provider = ScriptDependentVoice(max_characters=30)
     speech = await make_service(provider).synthesize("It rains today. Do we walk home now? We do.", format="pcm_8000")
     assert len(provider.asked) > 1
     assert set(provider.voices) == {speech.voice} == {"curious"}

@@ -63,7 +63,7 @@ class First(VoicedProvider):
             yield replace(event, concurrency_limit=1) if isinstance(event, Accepted) else event
 
 
-class Stage:
+class ProviderSetup:
     """Cast of providers that could substitute for the first."""
 
     def __init__(self, make: MakeService, tmp_path: Path, *, twin: bool) -> None:
@@ -74,13 +74,13 @@ class Stage:
             OtherVendor(name="lookalike", voices={"anna": Voice("a", "en", "female", 150, -18.0)}),
         ]
         same = VoicedProvider(name="housemate", voices={"anna": Voice("a", "en", "female", 150, -18.0)})
-        self.house = [same, *self.others]
-        providers: list[Provider] = [self.first, *([self.twin] if twin else []), *self.house, Tone()]
+        self.providers = [same, *self.others]
+        providers: list[Provider] = [self.first, *([self.twin] if twin else []), *self.providers, Tone()]
         timeouts = TimeoutConfig(read_timeout=3.0, first_audio_timeout=2.0)
         hedging = HedgeConfig(minimum_samples=4, budget=1.0)
         self.tts: AsyncTTSService = make(*providers, cache=tmp_path, timeouts=timeouts, hedging=hedging)
 
-    async def say(self, **wishes: Any) -> ReportedUtterance:
+    async def synthesize(self, **wishes: Any) -> ReportedUtterance:
         return await self.tts.synthesize(
             TEXT, **{"voice": "narrator", "format": "pcm_8000", "voice_substitution": "never", **wishes}
         )
@@ -96,71 +96,71 @@ class Stage:
         return stream
 
 
-Way = Callable[[Stage], Awaitable[list[ReportedUtterance]]]
+Way = Callable[[ProviderSetup], Awaitable[list[ReportedUtterance]]]
 
 
-async def down(stage: Stage) -> list[ReportedUtterance]:
-    stage.first.error = DOWN
-    return [await stage.say(), await stage.stream()]
+async def down(setup: ProviderSetup) -> list[ReportedUtterance]:
+    setup.first.error = DOWN
+    return [await setup.synthesize(), await setup.stream()]
 
 
-async def circuit_open(stage: Stage) -> list[ReportedUtterance]:
-    stage.tts.circuits["first"].force_open()
-    return [await stage.say(), await stage.stream()]
+async def circuit_open(setup: ProviderSetup) -> list[ReportedUtterance]:
+    setup.tts.circuits["first"].force_open()
+    return [await setup.synthesize(), await setup.stream()]
 
 
-async def out_of_credit(stage: Stage) -> list[ReportedUtterance]:
-    stage.first.error = TTSQuotaExceededError("no credit", status=401)
-    return [await stage.say(), await stage.stream()]
+async def out_of_credit(setup: ProviderSetup) -> list[ReportedUtterance]:
+    setup.first.error = TTSQuotaExceededError("no credit", status=401)
+    return [await setup.synthesize(), await setup.stream()]
 
 
-async def hanging(stage: Stage) -> list[ReportedUtterance]:
-    stage.first.pause = 1000.0
-    return [await stage.say(), await stage.stream()]
+async def hanging(setup: ProviderSetup) -> list[ReportedUtterance]:
+    setup.first.pause = 1000.0
+    return [await setup.synthesize(), await setup.stream()]
 
 
-async def probed(stage: Stage) -> list[ReportedUtterance]:
-    stage.first.error = DOWN
+async def probed(setup: ProviderSetup) -> list[ReportedUtterance]:
+    setup.first.error = DOWN
     for _ in range(4):
-        await stage.say()
+        await setup.synthesize()
     await asyncio.sleep(61)
-    return [await stage.say(), await stage.stream()]
+    return [await setup.synthesize(), await setup.stream()]
 
 
-async def cut_in_midstream(stage: Stage) -> list[ReportedUtterance]:
+async def cut_in_midstream(setup: ProviderSetup) -> list[ReportedUtterance]:
     accounts = []
     for on_midstream in ("resume", "restart", "error"):
-        stage.first.faults = [Fault("cut", 0.5)] * 9
-        accounts.append(await stage.stream(on_midstream=on_midstream))
-        accounts.append(await stage.say(on_midstream=on_midstream))
+        setup.first.faults = [Fault("cut", 0.5)] * 9
+        accounts.append(await setup.stream(on_midstream=on_midstream))
+        accounts.append(await setup.synthesize(on_midstream=on_midstream))
     return accounts
 
 
-async def too_many_at_once(stage: Stage) -> list[ReportedUtterance]:
-    stage.first.pause = stage.twin.pause = 1.9
-    return list(await asyncio.gather(*(stage.say(cache=False) for _ in range(4))))
+async def concurrency_limited(setup: ProviderSetup) -> list[ReportedUtterance]:
+    setup.first.pause = setup.twin.pause = 1.9
+    return list(await asyncio.gather(*(setup.synthesize(cache=False) for _ in range(4))))
 
 
-async def late(stage: Stage) -> list[ReportedUtterance]:
+async def late(setup: ProviderSetup) -> list[ReportedUtterance]:
     for _ in range(4):
-        await stage.say(cache=False)
-    stage.first.pause = 1.5  # not so late that anybody would give up
-    return [await stage.say(cache=False), await stage.stream(cache=False)]
+        await setup.synthesize(cache=False)
+    setup.first.pause = 1.5  # not so late that anybody would give up
+    return [await setup.synthesize(cache=False), await setup.stream(cache=False)]
 
 
-async def kept_recordings_of_others(stage: Stage) -> list[ReportedUtterance]:
-    stage.first.error = stage.twin.error = DOWN
-    kept = await stage.say(voice_substitution="any")
+async def stored_recordings_of_others(setup: ProviderSetup) -> list[ReportedUtterance]:
+    setup.first.error = setup.twin.error = DOWN
+    kept = await setup.synthesize(voice_substitution="any")
     assert kept.provider not in ("first", "twin", None)
-    stage.house[0].asked.clear()
-    for other in stage.others:
+    setup.providers[0].asked.clear()
+    for other in setup.others:
         other.asked.clear()
-    return [await stage.say(), await stage.stream(), await stage.stream(on_midstream="restart")]
+    return [await setup.synthesize(), await setup.stream(), await setup.stream(on_midstream="restart")]
 
 
-async def nobody_at_all(stage: Stage) -> list[ReportedUtterance]:
-    stage.first.error = stage.twin.error = DOWN
-    return [await stage.say(), await stage.stream()]
+async def no_provider_left(setup: ProviderSetup) -> list[ReportedUtterance]:
+    setup.first.error = setup.twin.error = DOWN
+    return [await setup.synthesize(), await setup.stream()]
 
 
 PATHS = [
@@ -170,10 +170,10 @@ PATHS = [
     hanging,
     probed,
     cut_in_midstream,
-    too_many_at_once,
+    concurrency_limited,
     late,
-    kept_recordings_of_others,
-    nobody_at_all,
+    stored_recordings_of_others,
+    no_provider_left,
 ]
 
 
@@ -181,16 +181,16 @@ PATHS = [
 @pytest.mark.parametrize("twin", [True, False], ids=["two accounts", "one account"])
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.__name__)
 async def test_no_other_voice_is_heard(make_service: MakeService, tmp_path: Path, path: Way, twin: bool) -> None:
-    stage = Stage(make_service, tmp_path, twin=twin)
+    setup = ProviderSetup(make_service, tmp_path, twin=twin)
 
-    accounts = await path(stage)
+    accounts = await path(setup)
 
-    await stage.tts.aclose()
+    await setup.tts.aclose()
     heard = [(span.provider, span.voice) for account in accounts for span in account.report.spans]
     assert heard
     assert set(heard) <= {("first", "n"), ("twin", "n"), (None, None)}
-    assert [other.name for other in stage.house if other.asked] == []
-    if twin and path not in (kept_recordings_of_others, nobody_at_all):
+    assert [other.name for other in setup.providers if other.asked] == []
+    if twin and path not in (stored_recordings_of_others, no_provider_left):
         assert ("twin", "n") in heard, "the same voice, and nobody is asked to do without it"
 
 

@@ -89,16 +89,16 @@ async def test_hedges_in_an_outage_stay_within_the_budget_until_the_circuit_open
     hedging = HedgeConfig(budget=0.05, window_seconds=300.0)
     tts = make_service(first, second, hedging=hedging, circuit=circuit, timeouts=TimeoutConfig(read_timeout=10.0))
 
-    async def everybody(seconds: int) -> None:
+    async def all_callers(seconds: int) -> None:
         async def caller(after: float) -> None:
             await asyncio.sleep(after)
             assert (await tts.synthesize(TEXT, format="pcm_8000")).provider
 
         await asyncio.gather(*(caller(number / 10) for number in range(10 * seconds)))
 
-    await everybody(30)
+    await all_callers(30)
     first.down = True
-    await everybody(60)
+    await all_callers(60)
     state = tts.get_error_state()["hedging"]
     assert state["hedged_characters"] <= 0.05 * state["characters"]
     assert 15 <= state["started"] <= 45
@@ -106,7 +106,7 @@ async def test_hedges_in_an_outage_stay_within_the_budget_until_the_circuit_open
     assert state["deferred_to_circuit"] > 10
     assert tts.circuits["first"].state.value == "open"
     before = hedge_counts(tts)
-    await everybody(10)
+    await all_callers(10)
     assert hedge_counts(tts) == before
     assert is_idle(tts)
 

@@ -17,7 +17,7 @@ from .late_provider import DOWN, ONCE, READY, TEXT, USUAL, SlowFirstCall, hedge_
 pytestmark = pytest.mark.looptime
 
 
-async def not_hedged(tts: AsyncTTSService, **wishes: Any) -> None:
+async def assert_not_hedged(tts: AsyncTTSService, **wishes: Any) -> None:
     speech = await tts.synthesize(TEXT, format="pcm_8000", **wishes)
     assert not any(attempt.hedge for attempt in speech.attempts)
     assert tts.get_error_state()["hedging"]["no_candidate"] == 1
@@ -35,7 +35,7 @@ async def test_provider_with_a_circuit_not_closed_gets_no_hedge(make_service: Ma
     first, second = late_provider(Say(first_after=1.0)), ScriptedProvider([DOWN], name="second")
     tts = await warm_up(make_service(first, second, hedging=READY))
     tts.circuits["second"].force_open("maintenance")
-    await not_hedged(tts)
+    await assert_not_hedged(tts)
 
 
 async def test_probe_is_not_used_as_a_hedge(make_service: MakeService) -> None:
@@ -45,7 +45,7 @@ async def test_probe_is_not_used_as_a_hedge(make_service: MakeService) -> None:
         tts.circuits["second"].acquire().failure(DOWN)
     await asyncio.sleep(61.0)
     assert tts.handler("second").probes
-    await not_hedged(tts)
+    await assert_not_hedged(tts)
     assert not second.asked
 
 
@@ -57,7 +57,7 @@ async def test_recovering_provider_gets_no_hedge(make_service: MakeService) -> N
     await asyncio.sleep(11.0)
     tts.circuits["second"].acquire().success()
     assert tts.circuits["second"].state.value == "closed"
-    await not_hedged(tts)
+    await assert_not_hedged(tts)
 
 
 async def test_probe_has_its_own_timeout_and_no_hedge(make_service: MakeService) -> None:
@@ -79,7 +79,7 @@ async def test_held_provider_gets_no_hedge(make_service: MakeService) -> None:
     tts = await warm_up(make_service(first, second, hedging=READY))
     handler = tts.handler("second")
     handler.holds.place(TTSInvalidKeyError("HTTP 401", status=401), None, loop_clock())
-    await not_hedged(tts)
+    await assert_not_hedged(tts)
 
 
 async def test_hedge_never_queues(make_service: MakeService) -> None:
@@ -90,7 +90,7 @@ async def test_hedge_never_queues(make_service: MakeService) -> None:
     second.credential = Credential("theirs", initial_concurrency=1)  # type: ignore[attr-defined]
     tts = await warm_up(make_service(first, second, hedging=READY))
     async with tts.handler("second").queue_slot(1.0, waits_anyway=False):
-        await not_hedged(tts)
+        await assert_not_hedged(tts)
 
 
 async def test_second_hedge_for_one_slot_does_not_queue(make_service: MakeService) -> None:
@@ -107,12 +107,12 @@ async def test_second_hedge_for_one_slot_does_not_queue(make_service: MakeServic
 async def test_same_account_gets_no_hedge(make_service: MakeService) -> None:
     first, second = late_provider(Say(first_after=1.0)), ScriptedProvider(name="second")
     first.credential = second.credential = Credential("ours")  # type: ignore[attr-defined]
-    await not_hedged(await warm_up(make_service(first, second, hedging=READY)))
+    await assert_not_hedged(await warm_up(make_service(first, second, hedging=READY)))
 
 
 async def test_local_voice_gets_no_hedge(make_service: MakeService) -> None:
     first, second = late_provider(Say(first_after=1.0)), ScriptedProvider(name="second", local=True)
-    await not_hedged(await warm_up(make_service(first, second, hedging=READY)))
+    await assert_not_hedged(await warm_up(make_service(first, second, hedging=READY)))
 
 
 async def test_substitution_never_means_no_hedge_by_another_voice(make_service: MakeService) -> None:

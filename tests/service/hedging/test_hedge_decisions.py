@@ -45,19 +45,19 @@ def candidate(account: str, **standing: Any) -> HedgeCandidate:
 FIRST, NEXT = candidate("first"), candidate("next")
 
 
-def asked_as_well(*candidates: HedgeCandidate, left: float = 40.0) -> TryProvider | None:
+def chosen_hedge(*candidates: HedgeCandidate, left: float = 40.0) -> TryProvider | None:
     return choose_hedge([FIRST, *candidates], 0, now=0.0, left=left, max_attempts=3)
 
 
 def test_next_provider_is_hedged_to_and_leaves_time() -> None:
-    assert asked_as_well(NEXT) == TryProvider(1, 40.0)
-    assert asked_as_well(NEXT, candidate("third")) == TryProvider(1, 32.0)
-    assert asked_as_well(NEXT, candidate("third", refused=True)) == TryProvider(1, 40.0)
+    assert chosen_hedge(NEXT) == TryProvider(1, 40.0)
+    assert chosen_hedge(NEXT, candidate("third")) == TryProvider(1, 32.0)
+    assert chosen_hedge(NEXT, candidate("third", refused=True)) == TryProvider(1, 40.0)
 
 
 def test_same_account_is_not_charged_twice() -> None:
-    assert asked_as_well(candidate("first")) is None
-    assert asked_as_well(candidate("first"), NEXT) == TryProvider(2, 32.0)
+    assert chosen_hedge(candidate("first")) is None
+    assert chosen_hedge(candidate("first"), NEXT) == TryProvider(2, 32.0)
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_same_account_is_not_charged_twice() -> None:
     ],
 )
 def test_unready_or_tried_provider_is_skipped(unwilling: HedgeCandidate) -> None:
-    assert asked_as_well(unwilling) is None
-    third = asked_as_well(unwilling, candidate("third"))
+    assert chosen_hedge(unwilling) is None
+    third = chosen_hedge(unwilling, candidate("third"))
     assert third is not None
     assert third.index == 2
 
 
 def test_no_time_means_no_hedge() -> None:
-    assert asked_as_well(NEXT, left=0.0) is None
+    assert chosen_hedge(NEXT, left=0.0) is None
 
 
 def test_budget_is_a_share_of_recent_characters() -> None:

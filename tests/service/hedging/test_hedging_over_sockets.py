@@ -26,20 +26,20 @@ READY = HedgeConfig(minimum_samples=5, budget=1.0)
 
 
 @asynccontextmanager
-async def warmed(first: Simulator, second: Simulator, hedging: HedgeConfig) -> AsyncIterator[AsyncTTSService]:
+async def warm_service(first: Simulator, second: Simulator, hedging: HedgeConfig) -> AsyncIterator[AsyncTTSService]:
     """Return a service that knows the first vendor's latency; the second vendor has the same voice."""
-    vendors = [ElevenLabs(f"sk_{name}", name=name, base_url=sim.url) for name, sim in names(first, second)]
+    vendors = [ElevenLabs(f"sk_{name}", name=name, base_url=sim.url) for name, sim in named_vendors(first, second)]
     async with AsyncTTSService([*vendors, Tone()], hedging=hedging) as tts:
         for _ in range(hedging.minimum_samples):
             assert (await tts.synthesize(TEXT, format="pcm_16000")).provider == "first"
         yield tts
 
 
-def names(first: Simulator, second: Simulator) -> list[tuple[str, Simulator]]:
+def named_vendors(first: Simulator, second: Simulator) -> list[tuple[str, Simulator]]:
     return [("first", first), ("second", second)]
 
 
-def charged(sim: Simulator) -> int:
+def charged_characters(sim: Simulator) -> int:
     return sum(entry.charged for entry in sim.ledger)
 
 
@@ -48,9 +48,9 @@ async def test_late_vendor_is_disconnected_and_the_other_is_heard(silence: actio
     async with (
         Simulator(voice="tones") as first,
         Simulator(voice="tones") as second,
-        warmed(first, second, READY) as tts,
+        warm_service(first, second, READY) as tts,
     ):
-        before = charged(first)
+        before = charged_characters(first)
         first.faults.set(silence)
         speech = await tts.synthesize(TEXT, format="pcm_16000", voice_substitution="never")
         assert (speech.outcome, speech.provider) == ("substituted", "second")
@@ -59,7 +59,7 @@ async def test_late_vendor_is_disconnected_and_the_other_is_heard(silence: actio
         assert (winner.hedge, winner.error, second.ledger[-1].charged) == (True, None, len(TEXT))
         await first.idle()
         assert first.ledger[-1].ending is Ending.CLIENT_LEFT
-        cost = charged(first) - before
+        cost = charged_characters(first) - before
         if isinstance(silence, actions.HangAfterHeaders):
             assert (loser.bill.charge, loser.bill.characters, loser.bill.wasted) == (Charge.BILLED, cost, cost)
         assert cost in (0, loser.bill.characters)
@@ -71,7 +71,7 @@ async def test_losing_hedge_is_disconnected() -> None:
     async with (
         Simulator(voice="tones") as first,
         Simulator(voice="tones") as second,
-        warmed(first, second, READY) as tts,
+        warm_service(first, second, READY) as tts,
     ):
         first.faults.set(actions.SlowFirstByte(3.0))
         second.faults.set(actions.HangAfterHeaders())
@@ -80,7 +80,10 @@ async def test_losing_hedge_is_disconnected() -> None:
         await second.idle()
         assert second.ledger[-1].ending is Ending.CLIENT_LEFT
         bills = tts.get_error_state()["providers"]["second"]["bills"]
-        assert (bills["billed"], bills["wasted_by"]) == (charged(second), {"hedged": charged(second)})
+        assert (bills["billed"], bills["wasted_by"]) == (
+            charged_characters(second),
+            {"hedged": charged_characters(second)},
+        )
 
 
 @pytest.mark.timeout(120)
@@ -97,7 +100,7 @@ async def test_accounting_agrees_with_both_vendors(seed: int) -> None:
     async with (
         Simulator(voice="tones", concurrency=4, real_time_factor=0.02, seed=seed) as first,
         Simulator(voice="tones", concurrency=4, real_time_factor=0.02, seed=seed + 9) as second,
-        warmed(first, second, hedging) as tts,
+        warm_service(first, second, hedging) as tts,
     ):
         accounts: list[ReportedUtterance] = []
         before = tts.get_error_state()["bills"]["billed"]
@@ -115,7 +118,7 @@ async def test_accounting_agrees_with_both_vendors(seed: int) -> None:
                 for _ in range(4):
                     group.create_task(listen())
         states = tts.get_error_state()["providers"]
-        for name, sim in names(first, second):
+        for name, sim in named_vendors(first, second):
             await sim.idle()
             told = {entry.request_id: entry for entry in sim.ledger}
             attempts = [attempt for account in accounts for attempt in account.attempts if attempt.provider == name]
@@ -126,7 +129,7 @@ async def test_accounting_agrees_with_both_vendors(seed: int) -> None:
             bills = states[name]["bills"]
             billed = sum(attempt.bill.characters for attempt in attempts if attempt.bill.charge is Charge.BILLED)
             assert billed == bills["billed"] - (before if name == "first" else 0)
-            assert bills["billed"] <= charged(sim) <= bills["billed"] + bills["unknown"]
+            assert bills["billed"] <= charged_characters(sim) <= bills["billed"] + bills["unknown"]
             assert states[name]["concurrency"]["in_use"] == 0
         hedges = tts.get_error_state()["hedging"]
         assert hedges["started"] == hedges["won"] + hedges["lost"]

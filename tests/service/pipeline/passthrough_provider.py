@@ -81,28 +81,28 @@ class ReceivedAudio:
     """Audio of an utterance in order of arrival, and the number of chunks that came by the sink."""
 
     data: bytes = b""
-    poured: int = 0
+    sink_chunks: int = 0
 
 
 async def read_with_sink(
-    tts: AsyncTTSService, text: str, bucket: CollectingSink | None, *, into: ReceivedAudio | None = None
+    tts: AsyncTTSService, text: str, sink: CollectingSink | None, *, into: ReceivedAudio | None = None
 ) -> ReceivedAudio:
     """Read a stream, and let everything after its first chunk go to the sink."""
     heard = into or ReceivedAudio()
     stream = tts.stream(text, format="pcm_8000", on_midstream="error")
 
     def collect() -> None:
-        if bucket:
-            heard.data += b"".join(bucket.got)
-            heard.poured += len(bucket.got)
-            bucket.got.clear()
+        if sink:
+            heard.data += b"".join(sink.got)
+            heard.sink_chunks += len(sink.got)
+            sink.got.clear()
 
     try:
         async for chunk in stream:
             collect()
             heard.data += chunk
-            if bucket:
-                stream.attach_sink(bucket)
+            if sink:
+                stream.attach_sink(sink)
     finally:
         collect()
     return heard

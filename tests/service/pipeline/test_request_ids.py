@@ -12,7 +12,7 @@ from steadyvoice.service.resilience.request_ids import RequestIds
 FORMAT = AudioFormat.parse("pcm_8000")
 
 
-def asking_for(**options: Any) -> SpeechRequest:
+def request_with(**options: Any) -> SpeechRequest:
     return SpeechRequest("Hi.", FORMAT, options=options)
 
 
@@ -37,7 +37,7 @@ def test_each_account_gets_its_own_and_unknown_ids(name: str) -> None:
     ids = RequestIds()
     ids.record("ones", "one")
     ids.record("twos", "two")
-    request = asking_for(**{name: ["ones", "twos", "unknown"], "seed": 1})
+    request = request_with(**{name: ["ones", "twos", "unknown"], "seed": 1})
     assert ids.without_foreign_ids("one", request).options == {name: ["ones", "unknown"], "seed": 1}
     assert ids.without_foreign_ids("two", request).options == {name: ["twos", "unknown"], "seed": 1}
     assert ids.without_foreign_ids("three", request).options == {name: ["unknown"], "seed": 1}
@@ -47,6 +47,6 @@ def test_each_account_gets_its_own_and_unknown_ids(name: str) -> None:
 def test_request_without_foreign_ids_is_the_same_object(value: Any) -> None:
     ids = RequestIds()
     ids.record("ones", "one")
-    request = asking_for(previous_request_ids=value)
+    request = request_with(previous_request_ids=value)
     assert ids.without_foreign_ids("two", request) is request
-    assert ids.without_foreign_ids("two", plain := asking_for()) is plain
+    assert ids.without_foreign_ids("two", plain := request_with()) is plain

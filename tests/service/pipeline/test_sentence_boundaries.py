@@ -25,7 +25,7 @@ class PanicError(BaseException):
     """Panic of Rust code as it arrives in Python."""
 
 
-class Failing(ModuleType):
+class FailingLibrary(ModuleType):
     """Library that fails."""
 
     def __init__(self, name: str, failure: BaseException) -> None:
@@ -107,13 +107,13 @@ def test_lone_surrogate_does_not_break_the_library() -> None:
 
 @pytest.mark.parametrize("failure", [PanicError("byte index 1"), ValueError("unknown")], ids=["panic", "error"])
 def test_marks_are_found_whatever_the_library_raises(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
-    monkeypatch.setitem(sys.modules, "sentencex", Failing("sentencex", failure))
+    monkeypatch.setitem(sys.modules, "sentencex", FailingLibrary("sentencex", failure))
     assert split_sentences("It rains. It pours.", "en", find_sentence_ends) == ["It rains. ", "It pours."]
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), SystemExit(), GeneratorExit(), asyncio.CancelledError()])
 def test_interrupts_pass_through_the_library_call(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
-    monkeypatch.setitem(sys.modules, "sentencex", Failing("sentencex", failure))
+    monkeypatch.setitem(sys.modules, "sentencex", FailingLibrary("sentencex", failure))
     with pytest.raises(type(failure)):
         split_sentences("It rains. It pours.", "en", find_sentence_ends)
 

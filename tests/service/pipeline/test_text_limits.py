@@ -35,7 +35,7 @@ TEXT = (SENTENCE * 100).strip()  # 4,499 characters
 
 
 @dataclass
-class Cramped:
+class LimitedVendor:
     """Vendor that states a limit of `stated` characters and accepts `room`. `tells` states whether its refusals name
     that.
     """
@@ -73,7 +73,7 @@ class Cramped:
 async def test_whole_text_is_spoken_in_pieces_that_fit(
     make_service: MakeService, stated: int | None, tells: int | None
 ) -> None:
-    vendor = Cramped(1_000, stated, tells)
+    vendor = LimitedVendor(1_000, stated, tells)
     async with make_service(vendor, Tone()) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_8000")
         assert "".join(vendor.spoken) == TEXT
@@ -89,7 +89,7 @@ async def test_whole_text_is_spoken_in_pieces_that_fit(
 
 @pytest.mark.parametrize("on_midstream", ["resume", "restart", "error"])
 async def test_stream_continues_without_an_error(make_service: MakeService, on_midstream: str) -> None:
-    vendor = Cramped(1_000)
+    vendor = LimitedVendor(1_000)
     async with make_service(vendor, Tone(), on_midstream=on_midstream) as tts:
         stream = tts.stream(TEXT, format="pcm_8000")
         audio = b"".join([data async for data in stream])
@@ -99,7 +99,7 @@ async def test_stream_continues_without_an_error(make_service: MakeService, on_m
 
 
 async def test_limit_is_learned_for_later_requests_of_that_model(make_service: MakeService) -> None:
-    vendor = Cramped(1_000, 40_000, tells=1_000)
+    vendor = LimitedVendor(1_000, 40_000, tells=1_000)
     async with make_service(vendor) as tts:
         await tts.synthesize(TEXT, format="pcm_8000")
         assert vendor.refused == [len(TEXT)]
@@ -111,7 +111,7 @@ async def test_limit_is_learned_for_later_requests_of_that_model(make_service: M
 
 @pytest.mark.looptime
 async def test_stated_limit_is_tried_again_a_day_later(make_service: MakeService) -> None:
-    vendor = Cramped(1_000, 40_000, tells=1_000)
+    vendor = LimitedVendor(1_000, 40_000, tells=1_000)
     async with make_service(vendor) as tts:
         await tts.synthesize(TEXT, format="pcm_8000")
         vendor.room = 40_000
@@ -121,7 +121,7 @@ async def test_stated_limit_is_tried_again_a_day_later(make_service: MakeService
 
 
 async def test_vendor_that_refuses_every_length_is_given_up_after_a_few_requests(make_service: MakeService) -> None:
-    vendor = Cramped(0, tells=4_000)
+    vendor = LimitedVendor(0, tells=4_000)
     async with make_service(vendor, Tone()) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_8000")
     assert speech.provider == "tone"
@@ -130,7 +130,7 @@ async def test_vendor_that_refuses_every_length_is_given_up_after_a_few_requests
 
 
 async def test_refusals_of_every_length_teach_no_limit(make_service: MakeService) -> None:
-    vendor = Cramped(0)
+    vendor = LimitedVendor(0)
     async with make_service(vendor, Tone()) as tts:
         await tts.synthesize(TEXT, format="pcm_8000")
         vendor.room = len(TEXT)
@@ -150,7 +150,7 @@ def test_late_refusal_does_not_raise_a_limit() -> None:
 
 
 async def test_short_text_is_not_split_after_a_refusal(make_service: MakeService) -> None:
-    vendor = Cramped(5)
+    vendor = LimitedVendor(5)
     text = SENTENCE[: MIN_CHARACTERS - 1].strip()
     async with make_service(vendor, retry=RetryConfig(max_attempts=3)) as tts:
         with pytest.raises(TTSTextTooLongError):
@@ -159,7 +159,7 @@ async def test_short_text_is_not_split_after_a_refusal(make_service: MakeService
 
 
 async def test_refusal_of_a_later_piece_is_split_as_well(make_service: MakeService) -> None:
-    vendor = Cramped(2_000, 2_000)
+    vendor = LimitedVendor(2_000, 2_000)
     async with make_service(vendor) as tts:
         stream = tts.stream(TEXT, format="pcm_8000", on_midstream="error")
         first = await anext(stream)

@@ -73,7 +73,7 @@ DISTRUSTED = st.one_of(elevenlabs("never", NOTICED), elevenlabs("nonsense", NOTI
 async def test_every_word_is_heard_once_in_order(
     text: str, first: WordToneProvider, second: WordToneProvider, name: str
 ) -> None:
-    await hear(text, first, second, name)
+    await assert_heard_once(text, first, second, name)
 
 
 @settings(max_examples=1_000 if DEEP else 60, database=None)
@@ -81,10 +81,10 @@ async def test_every_word_is_heard_once_in_order(
 async def test_missing_or_invalid_timestamps_lose_no_word(
     text: str, first: WordToneProvider, second: WordToneProvider, name: str
 ) -> None:
-    await hear(text, first, second, name)
+    await assert_heard_once(text, first, second, name)
 
 
-async def hear(text: str, first: WordToneProvider, second: WordToneProvider, name: str) -> None:
+async def assert_heard_once(text: str, first: WordToneProvider, second: WordToneProvider, name: str) -> None:
     first.name, second.name, second.pitch = "first", "second", 1.5
     tts = AsyncTTSService([first, second, Tone()], clock=loop_clock, circuit=PATIENT, timeouts=TIMES)
     stream = tts.stream(text, format=name)

@@ -47,7 +47,7 @@ def tone(sim: Simulator) -> Provider:
     return Tone()
 
 
-def broken(rng: Random) -> actions.FaultAction:
+def visible_fault(rng: Random) -> actions.FaultAction:
     """Return a fault that breaks the stream visibly, somewhere in the middle."""
     after = rng.uniform(0.0, 5.0)
     ways: list[actions.FaultAction] = [
@@ -59,11 +59,13 @@ def broken(rng: Random) -> actions.FaultAction:
     return rng.choice([*ways, actions.TooShort(rng.uniform(0.05, 0.4)), actions.WrongLength(rng.uniform(1.2, 2.0))])
 
 
-def ended(rng: Random) -> actions.FaultAction:
+def proper_end_fault(rng: Random) -> actions.FaultAction:
     """Return a fault with a proper end that only timestamps expose; or any other."""
     after = rng.uniform(0.0, 5.0)
     ways: list[actions.FaultAction] = [actions.CutTerminated(after), actions.CutClose(after), actions.HalfLine(after)]
-    return rng.choice([*ways, actions.ErrorLine(after=after), actions.TooShort(rng.uniform(0.1, 0.9)), broken(rng)])
+    return rng.choice(
+        [*ways, actions.ErrorLine(after=after), actions.TooShort(rng.uniform(0.1, 0.9)), visible_fault(rng)]
+    )
 
 
 @pytest.mark.parametrize("form", ["pcm_16000", "wav_24000", "mp3_44100_128"])
@@ -73,9 +75,9 @@ async def test_with_timestamps_every_word_is_heard_once_in_order(
     sim: Simulator, form: str, others: tuple[Callable[[Simulator], Provider], ...], seed: int
 ) -> None:
     rng = Random(f"{form} {len(others)} {seed}")
-    faults = [Fault(ended(rng), endpoint="text-to-speech/*", times=1) for _ in range(rng.randint(1, 3))]
+    faults = [Fault(proper_end_fault(rng), endpoint="text-to-speech/*", times=1) for _ in range(rng.randint(1, 3))]
     sim.faults.set(*faults)
-    audio = await spoken(form, elevenlabs(sim), *(make(sim) for make in others))
+    audio = await speak(form, elevenlabs(sim), *(make(sim) for make in others))
     assert words_in(audio, form) == TEXT.split(), [fault.action for fault in faults]
 
 
@@ -83,9 +85,9 @@ async def test_with_timestamps_every_word_is_heard_once_in_order(
 @pytest.mark.parametrize("seed", range(4))
 async def test_without_timestamps_no_word_is_lost_or_repeated(sim: Simulator, form: str, seed: int) -> None:
     rng = Random(f"{form} {seed}")
-    faults = [Fault(broken(rng), times=1) for _ in range(rng.randint(1, 4))]
+    faults = [Fault(visible_fault(rng), times=1) for _ in range(rng.randint(1, 4))]
     sim.faults.set(*faults)
-    audio = await spoken(form, openai(sim), elevenlabs(sim), Tone())
+    audio = await speak(form, openai(sim), elevenlabs(sim), Tone())
     assert words_in(audio, form) == TEXT.split(), [fault.action for fault in faults]
 
 
@@ -99,7 +101,7 @@ async def test_timestamps_are_requested_only_where_needed(sim: Simulator) -> Non
     assert [entry.endpoint for entry in sim.ledger] == [plain, plain, timed, timed]
 
 
-async def spoken(form: str, *providers: Provider) -> bytes:
+async def speak(form: str, *providers: Provider) -> bytes:
     async with AsyncTTSService(list(providers), timeouts=HASTY, retry=QUICK, circuit=PATIENT) as tts:
         stream = tts.stream(TEXT, format=form)
         audio = b"".join([chunk async for chunk in stream])

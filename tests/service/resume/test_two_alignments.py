@@ -26,7 +26,7 @@ def tone(seconds: float) -> bytes:
     return (b"\x00\x10" * 20 + b"\x00\xf0" * 20) * round(seconds * RATE / 40)
 
 
-def halves(text: str, seconds: float) -> list[Alignment]:
+def split_alignment(text: str, seconds: float) -> list[Alignment]:
     """Return the timestamps of a text, as two objects carry them."""
     times = Alignment.spread(text, seconds, exact=True)
     middle = len(text) // HALVES
@@ -37,7 +37,7 @@ def halves(text: str, seconds: float) -> list[Alignment]:
 
 
 NONE: list[Any] = [None, None]
-GOOD, GOOD_SPOKEN = halves(TEXT, SECONDS), halves(SPOKEN, SECONDS)
+GOOD, GOOD_SPOKEN = split_alignment(TEXT, SECONDS), split_alignment(SPOKEN, SECONDS)
 
 HEALTHY = {
     "both": (GOOD, GOOD_SPOKEN),
@@ -48,18 +48,18 @@ HEALTHY = {
     "the last is missing": ([GOOD[0], None], GOOD_SPOKEN),
     "the last is missing, and the normalized ones": ([GOOD[0], None], NONE),
     "the last normalized one is missing": (GOOD, [GOOD_SPOKEN[0], None]),
-    "longer than the audio": (halves(TEXT, SECONDS * 1.3), GOOD_SPOKEN),
-    "normalized ones are longer than the audio": (GOOD, halves(SPOKEN, SECONDS * 1.3)),
-    "a percent longer": (halves(TEXT, SECONDS * 1.01), halves(SPOKEN, SECONDS * 1.01)),
-    "shorter than the audio": (halves(TEXT, SECONDS * 0.9), halves(SPOKEN, SECONDS * 0.95)),
+    "longer than the audio": (split_alignment(TEXT, SECONDS * 1.3), GOOD_SPOKEN),
+    "normalized ones are longer than the audio": (GOOD, split_alignment(SPOKEN, SECONDS * 1.3)),
+    "a percent longer": (split_alignment(TEXT, SECONDS * 1.01), split_alignment(SPOKEN, SECONDS * 1.01)),
+    "shorter than the audio": (split_alignment(TEXT, SECONDS * 0.9), split_alignment(SPOKEN, SECONDS * 0.95)),
     "normalized ones in place of the others": (GOOD_SPOKEN, GOOD_SPOKEN),
 }
 
 
 @asynccontextmanager
-async def answered(alignments: Any, normalized: Any, seconds: float) -> AsyncIterator[AsyncTTSService]:
+async def service_answering(alignments: Any, normalized: Any, seconds: float) -> AsyncIterator[AsyncTTSService]:
     async with scripted_vendor() as vendor:
-        lines = answer_of(alignments, normalized, seconds)
+        lines = encoded_answer(alignments, normalized, seconds)
         for _ in range(3):
             vendor.will(chunked_response(*lines, content_type="application/json"))
         providers: list[Provider] = [ElevenLabs("sk_any", base_url=vendor.url), Tone()]
@@ -67,7 +67,7 @@ async def answered(alignments: Any, normalized: Any, seconds: float) -> AsyncIte
             yield tts
 
 
-def answer_of(alignments: Any, normalized: Any, seconds: float) -> list[bytes]:
+def encoded_answer(alignments: Any, normalized: Any, seconds: float) -> list[bytes]:
     audio = [tone(seconds / HALVES)] * HALVES
     documents = map(timed_audio_body, map(TimedAudio, audio, alignments, normalized))
     return [json.dumps(document).encode() + b"\n" for document in documents]
@@ -76,7 +76,7 @@ def answer_of(alignments: Any, normalized: Any, seconds: float) -> list[bytes]:
 @pytest.mark.parametrize("how", ["whole", "streamed"])
 @pytest.mark.parametrize("what", HEALTHY)
 async def test_complete_answer_is_accepted(what: str, how: str) -> None:
-    async with answered(*HEALTHY[what], SECONDS) as tts:
+    async with service_answering(*HEALTHY[what], SECONDS) as tts:
         if how == "whole":
             speech = await tts.synthesize(TEXT, format="pcm_16000")
             outcome, duration = speech.outcome, speech.duration
@@ -92,7 +92,7 @@ async def test_complete_answer_is_accepted(what: str, how: str) -> None:
 
 @pytest.mark.parametrize("what", [what for what in HEALTHY if what != "neither"])
 async def test_half_an_answer_is_rejected(what: str) -> None:
-    async with answered(*HEALTHY[what], SECONDS / 2) as tts:
+    async with service_answering(*HEALTHY[what], SECONDS / 2) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_16000")
         assert speech.outcome == "substituted"
         assert tts.get_error_state()["last_error"]["kind"] == "too_short"

@@ -133,25 +133,25 @@ async def test_stream_that_cannot_be_converted_is_interrupted_in_time(make_servi
         await asyncio.sleep(0.2)
         begun = asyncio.get_running_loop().time()
         with pytest.raises(TTSStreamInterruptedError):
-            await listen(stream)
+            await drain(stream)
         assert asyncio.get_running_loop().time() - begun < 0.5 + TEXT_SECONDS
     assert stream.outcome != "spoken"
     assert tts.circuits["scripted"].snapshot().totals.failures == 0
     await tts.aclose()
 
 
-async def listen(stream: AsyncIterator[bytes]) -> None:
+async def drain(stream: AsyncIterator[bytes]) -> None:
     async for _ in stream:
         pass
 
 
-class BusyBehind(ScriptedProvider):
+class BusyAfterLastAudio(ScriptedProvider):
     """Provider behind whose last audio, which has timestamps, all threads of the service are busy."""
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
         return replace(super().offer(request), timed=request.timestamps)
 
-    def occupy(self) -> None:
+    def occupy_threads(self) -> None:
         raise NotImplementedError
 
     async def speak(
@@ -160,7 +160,7 @@ class BusyBehind(ScriptedProvider):
         yield Accepted()
         seconds = len(request.text) * 0.06
         yield AudioChunk(pcm(seconds), Alignment.spread(request.text, seconds) if offer.timed else None)
-        self.occupy()
+        self.occupy_threads()
         await asyncio.sleep(0)
 
 
@@ -168,15 +168,15 @@ class BusyBehind(ScriptedProvider):
 @pytest.mark.parametrize("whole", [True, False])
 async def test_success_is_recorded_before_the_conversion(make_service: MakeService, whole: bool) -> None:
     """Failures are recorded at once: under load they would look like a row of failures only."""
-    provider = BusyBehind()
+    provider = BusyAfterLastAudio()
     tts = make_service(provider, circuit=QUICK_TO_JUDGE)
     free = threading.Event()
     busy: list[asyncio.Future[bool]] = []
 
-    def occupy() -> None:
+    def occupy_threads() -> None:
         busy.extend(asyncio.ensure_future(tts._workers.run(free.wait, 30)) for _ in range(8))
 
-    provider.occupy = occupy  # type: ignore[method-assign]
+    provider.occupy_threads = occupy_threads  # type: ignore[method-assign]
 
     async def speak() -> None:
         if whole:
@@ -200,7 +200,7 @@ async def test_success_is_recorded_before_the_conversion(make_service: MakeServi
     await tts.aclose()
 
 
-class WorkersBehind(AudioThreadPool):
+class BusyThreadPool(AudioThreadPool):
     """Thread pool whose queue is always long; counts its jobs."""
 
     given = 0
@@ -234,7 +234,7 @@ async def test_batched_audio_is_the_same_audio(
             return (await tts.synthesize(SHORT_TEXT, format=format)).audio
         return await read_all(tts.stream(SHORT_TEXT, format=format))
 
-    behind = WorkersBehind()
+    behind = BusyThreadPool()
     together = await speak(behind)
     behind.close()
     parsed = AudioFormat.parse(format)
@@ -248,7 +248,7 @@ async def test_batched_audio_is_the_same_audio(
 async def test_short_utterance_takes_two_turns_of_a_thread(make_service: MakeService) -> None:
     """The first turn inspects the end, the second converts. What the encoder holds comes with the rest."""
     tts = make_service(ScriptedProvider([Say(pieces=1)]))
-    tts._workers = workers = WorkersBehind()
+    tts._workers = workers = BusyThreadPool()
     speech = await tts.synthesize("Yes.", format="mp3_44100_128")
     workers.close()
     assert speech.outcome == "spoken"

@@ -295,7 +295,7 @@ def test_late_timer_reads_the_socket_first() -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
 
-    async def answered_while_nothing_ran() -> bytes:
+    async def answer_during_stall() -> bytes:
         reader, writer = await asyncio.open_connection(sock=ours)
 
         def block() -> None:
@@ -312,7 +312,7 @@ def test_late_timer_reads_the_socket_first() -> None:
             await writer.wait_closed()
 
     try:
-        assert loop.run_until_complete(answered_while_nothing_ran()) == b"audio"
+        assert loop.run_until_complete(answer_during_stall()) == b"audio"
     finally:
         theirs.close()
         loop.close()

@@ -36,21 +36,21 @@ PCM = "pcm_8000"
 NEVER_OPENS = CircuitBreakerConfig(consecutive_failures=1000, failure_threshold=None)
 
 
-async def heard(tts: AsyncTTSService, text: str = TEXT, **wishes: Any) -> tuple[str | None, float]:
-    """Return the provider that was heard, and after how many seconds."""
+async def first_heard(tts: AsyncTTSService, text: str = TEXT, **wishes: Any) -> tuple[str | None, float]:
+    """Return the provider that was first_heard, and after how many seconds."""
     before = loop_clock()
     async with tts.stream(text, format=PCM, on_midstream="error", **wishes) as stream:
         await anext(stream)
         return stream.provider, round(loop_clock() - before, 3)
 
 
-async def synthesized(tts: AsyncTTSService, text: str = TEXT) -> tuple[str | None, float]:
+async def timed_synthesis(tts: AsyncTTSService, text: str = TEXT) -> tuple[str | None, float]:
     before = loop_clock()
     speech = await tts.synthesize(text, format=PCM)
     return speech.provider, round(loop_clock() - before, 3)
 
 
-@pytest.mark.parametrize("way", [heard, synthesized])
+@pytest.mark.parametrize("way", [first_heard, timed_synthesis])
 @pytest.mark.parametrize("local", [False, True])
 async def test_failover_from_a_hanging_vendor_takes_eight_seconds(
     make_service: MakeService, way: Any, local: bool
@@ -64,11 +64,11 @@ async def test_last_provider_has_its_read_timeout(
 ) -> None:
     last = ScriptedProvider([Say(first_after=20.0)], name="third")
     tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider([Hang()], name="second"), last)
-    assert await heard(tts) == ("third", 36.0)
+    assert await first_heard(tts) == ("third", 36.0)
 
 
 async def test_single_provider_has_the_read_timeout(make_service: MakeService) -> None:
-    assert await heard(make_service(ScriptedProvider([Say(first_after=29.0)]))) == ("scripted", 29.0)
+    assert await first_heard(make_service(ScriptedProvider([Say(first_after=29.0)]))) == ("scripted", 29.0)
 
 
 async def test_refusing_provider_does_not_count_as_left(make_service: MakeService) -> None:
@@ -84,8 +84,8 @@ async def test_refusing_provider_does_not_count_as_left(make_service: MakeServic
     await open_circuit.synthesize(TEXT, format=PCM)
     with pytest.raises(TTSInvalidKeyError), held.handler("second").attempt():
         raise TTSInvalidKeyError("no")
-    assert await heard(held) == ("first", 20.0)
-    assert await heard(open_circuit) == ("first", 20.0)
+    assert await first_heard(held) == ("first", 20.0)
+    assert await first_heard(open_circuit) == ("first", 20.0)
 
 
 async def test_failed_provider_does_not_count_as_left(make_service: MakeService) -> None:
@@ -94,7 +94,7 @@ async def test_failed_provider_does_not_count_as_left(make_service: MakeService)
         ScriptedProvider([Say(first_after=20.0)], name="second"),
     )
     tts = make_service(first, second, circuit=NEVER_OPENS)
-    provider, seconds = await heard(tts)
+    provider, seconds = await first_heard(tts)
     assert (provider, 20 < seconds < 22) == ("second", True)
 
 
@@ -114,7 +114,7 @@ async def test_configured_timeout_holds_while_others_are_left(
     tts = make_service(
         ScriptedProvider([Say(first_after=20.0)], name="first"), ScriptedProvider(name="second"), timeouts=timeouts
     )
-    assert await heard(tts) == ("first", 20.0)
+    assert await first_heard(tts) == ("first", 20.0)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_configurations_compare_by_value() -> None:
 async def test_conversation_preset_fails_over_in_time(make_service: MakeService) -> None:
     preset = TimeoutConfig.conversation()
     tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider(name="second"), timeouts=preset)
-    assert await heard(tts) == ("second", 2.6)
+    assert await first_heard(tts) == ("second", 2.6)
     stalled = make_service(
         ScriptedProvider([Say(pieces=2, every=9.0)], name="first"), ScriptedProvider(name="second"), timeouts=preset
     )
@@ -167,31 +167,31 @@ async def test_provider_timeouts_override_the_general_ones(make_service: MakeSer
         provider_timeouts={"first": {"first_audio_timeout": 1.0}, "second": {"stall_timeout": 9.0}},
         circuit=NEVER_OPENS,
     )
-    assert await heard(tts) == ("third", 5.1)
+    assert await first_heard(tts) == ("third", 5.1)
     shown = {name: state["timeouts"] for name, state in tts.get_error_state()["providers"].items()}
     assert [each["first_audio_timeout"] for each in shown.values()] == [1.0, 4.0, 4.0]
     assert [each["stall_timeout"] for each in shown.values()] == [3.0, 9.0, 3.0]
     assert tts.get_error_state()["timeouts"] == shown["first"]
     json.dumps(tts.get_error_state())
     await tts.reconfigure(provider_timeouts={"second": {"first_audio_timeout": 2.0}})
-    assert await heard(tts) == ("third", 6.1)
+    assert await first_heard(tts) == ("third", 6.1)
     await tts.reconfigure(providers=[first, ScriptedProvider(name="third")])
-    assert await heard(tts) == ("third", 4.1)
+    assert await first_heard(tts) == ("third", 4.1)
 
 
 async def test_read_timeout_of_a_provider_is_its_first_audio_timeout(make_service: MakeService) -> None:
     own = {"first": {"read_timeout": 20.0}}
     tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider(name="second"), provider_timeouts=own)
-    assert await heard(tts) == ("second", 20.1)
+    assert await first_heard(tts) == ("second", 20.1)
 
 
 async def test_total_timeout_of_a_provider_bounds_each_attempt(make_service: MakeService) -> None:
     own = {"first": {"total_timeout": 5.0}}
     tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider(name="second"), provider_timeouts=own)
-    assert await heard(tts) == ("second", 5.1)
+    assert await first_heard(tts) == ("second", 5.1)
 
 
-class Whole(ScriptedProvider):
+class NonStreaming(ScriptedProvider):
     """Provider that synthesizes all of its audio before it sends any."""
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
@@ -201,13 +201,15 @@ class Whole(ScriptedProvider):
 async def test_non_streaming_provider_has_time_per_character(make_service: MakeService) -> None:
     long = "Good morning. " * 100
     tts = make_service(
-        Whole([Hang()], name="first"), ScriptedProvider(name="second"), timeouts=TimeoutConfig(character_timeout=0.01)
+        NonStreaming([Hang()], name="first"),
+        ScriptedProvider(name="second"),
+        timeouts=TimeoutConfig(character_timeout=0.01),
     )
-    assert await heard(tts, long) == ("second", round(8 + 0.01 * len(long.strip()) + 0.1, 3))
+    assert await first_heard(tts, long) == ("second", round(8 + 0.01 * len(long.strip()) + 0.1, 3))
 
 
 async def test_non_streaming_provider_is_overdue_later(make_service: MakeService) -> None:
-    tts = make_service(Whole([Hang()]), circuit=NEVER_OPENS)
+    tts = make_service(NonStreaming([Hang()]), circuit=NEVER_OPENS)
     text = "Good morning, everybody! " * 4  # 100 characters: three seconds more
     failures = []
     for patience in (5.5, 6.5):
@@ -217,7 +219,7 @@ async def test_non_streaming_provider_is_overdue_later(make_service: MakeService
     assert failures == [0, 1]
 
 
-class Loading(ScriptedProvider):
+class SlowStartEngine(ScriptedProvider):
     """Engine that loads a model first."""
 
     timeouts: ClassVar = {"first_audio_timeout": 20.0}
@@ -225,12 +227,12 @@ class Loading(ScriptedProvider):
 
 async def test_default_of_the_kind_yields_to_settings(make_service: MakeService) -> None:
     def tts(**settings: Any) -> AsyncTTSService:
-        return make_service(Loading([Hang()], name="first"), ScriptedProvider(name="second"), **settings)
+        return make_service(SlowStartEngine([Hang()], name="first"), ScriptedProvider(name="second"), **settings)
 
-    assert await heard(tts()) == ("second", 20.1)
-    assert await heard(tts(timeouts=TimeoutConfig(first_audio_timeout=2.0))) == ("second", 2.1)
-    assert await heard(tts(timeouts=TimeoutConfig(read_timeout=12.0))) == ("second", 12.1)
-    assert await heard(tts(provider_timeouts={"first": {"first_audio_timeout": 3.0}})) == ("second", 3.1)
+    assert await first_heard(tts()) == ("second", 20.1)
+    assert await first_heard(tts(timeouts=TimeoutConfig(first_audio_timeout=2.0))) == ("second", 2.1)
+    assert await first_heard(tts(timeouts=TimeoutConfig(read_timeout=12.0))) == ("second", 12.1)
+    assert await first_heard(tts(provider_timeouts={"first": {"first_audio_timeout": 3.0}})) == ("second", 3.1)
 
 
 @pytest.mark.parametrize(
@@ -264,14 +266,14 @@ name = "second"
 """
 
 
-def plan(folder: Path, general: str = "", own: str = "") -> Any:
+def config_of(folder: Path, general: str = "", own: str = "") -> Any:
     path = folder / "steadyvoice.toml"
     path.write_text(FILE.format(general=general, own=own and f"[providers.timeouts]\n{own}"), "utf-8")
     return load_arguments(path, {})
 
 
 def test_file_has_a_preset_and_fields_over_it(tmp_path: Path) -> None:
-    told = plan(tmp_path, 'preset = "conversation"\nstall_timeout = 4', "first_audio_timeout = 6.5")
+    told = config_of(tmp_path, 'preset = "conversation"\nstall_timeout = 4', "first_audio_timeout = 6.5")
     assert told["timeouts"] == replace(TimeoutConfig.conversation(), stall_timeout=4)
     assert told["provider_timeouts"] == {"second": {"first_audio_timeout": 6.5}}
     tts = TTSService(**told)
@@ -280,13 +282,13 @@ def test_file_has_a_preset_and_fields_over_it(tmp_path: Path) -> None:
 
 
 def test_file_without_read_timeout_leaves_the_default(tmp_path: Path) -> None:
-    assert not plan(tmp_path, "total_timeout = 60")["timeouts"].read_timeout_is_set
-    assert not plan(tmp_path, 'preset = "default"')["timeouts"].read_timeout_is_set
-    assert plan(tmp_path, "read_timeout = 30.0")["timeouts"].read_timeout_is_set
+    assert not config_of(tmp_path, "total_timeout = 60")["timeouts"].read_timeout_is_set
+    assert not config_of(tmp_path, 'preset = "default"')["timeouts"].read_timeout_is_set
+    assert config_of(tmp_path, "read_timeout = 30.0")["timeouts"].read_timeout_is_set
 
 
 def test_single_provider_may_have_a_preset(tmp_path: Path) -> None:
-    tts = TTSService(**plan(tmp_path, "", 'preset = "conversation"\nconnection_timeout = 1'))
+    tts = TTSService(**config_of(tmp_path, "", 'preset = "conversation"\nconnection_timeout = 1'))
     first, second = (each["timeouts"] for each in tts.get_error_state()["providers"].values())
     assert (first["first_audio_timeout"], second["first_audio_timeout"]) == (8.0, 2.5)
     assert (first["connection_timeout"], second["connection_timeout"]) == (10.0, 1)
@@ -308,7 +310,7 @@ def test_invalid_timeouts_in_a_file_are_rejected_with_their_path(
     tmp_path: Path, general: str, own: str, told: str
 ) -> None:
     with pytest.raises(TTSConfigurationError, match=told):
-        plan(tmp_path, general, own)
+        config_of(tmp_path, general, own)
 
 
 def test_non_streaming_server_says_so_in_its_offer() -> None:

@@ -15,7 +15,7 @@ from ..scripted_provider import Drip, Hang, Say, ScriptedProvider, pcm
 pytestmark = pytest.mark.looptime
 
 
-async def failing(tts: AsyncTTSService, text: str = "Good morning", **wishes: float) -> tuple[float, TTSError]:
+async def time_to_failure(tts: AsyncTTSService, text: str = "Good morning", **wishes: float) -> tuple[float, TTSError]:
     """Synthesize, and return how long it took to fail and the error."""
     loop = asyncio.get_running_loop()
     before = loop.time()
@@ -26,7 +26,7 @@ async def failing(tts: AsyncTTSService, text: str = "Good morning", **wishes: fl
 
 async def test_silence_ends_at_the_read_timeout_and_counts(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Hang()]), muted=False)
-    took, error = await failing(tts)
+    took, error = await time_to_failure(tts)
     # One try of 30 s, and a second one in what is left of the 45.
     assert took == pytest.approx(45)
     assert tts.get_error_state()["totals"]["failures"] == 2
@@ -60,7 +60,7 @@ async def test_stall_ends_at_the_stall_timeout(make_service: MakeService) -> Non
 
 async def test_drip_of_samples_ends_on_time(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Drip(0.5)]), muted=False)
-    took, error = await failing(tts)
+    took, error = await time_to_failure(tts)
     assert took == pytest.approx(45, abs=0.1)
     assert error.kind.value == "total_timeout"
     assert tts.get_error_state()["totals"]["failures"] == 1
@@ -76,11 +76,11 @@ async def test_drip_leaves_time_for_the_next_provider(make_service: MakeService)
 
 
 async def test_long_healthy_utterance_is_not_cut(make_service: MakeService) -> None:
-    tale = "once upon a time " * 500
+    long_text = "once upon a time " * 500
     vendor = ScriptedProvider([Say(seconds=500.0, pieces=500, every=0.9)], name="vendor")
     loop = asyncio.get_running_loop()
     before = loop.time()
-    speech = await make_service(vendor).synthesize(tale, format="pcm_8000")
+    speech = await make_service(vendor).synthesize(long_text, format="pcm_8000")
     assert speech.outcome == "spoken"
     assert loop.time() - before > 400
 
@@ -98,7 +98,7 @@ async def test_slow_consumer_stops_every_timeout(make_service: MakeService) -> N
 
 async def test_callers_own_deadline_is_not_the_vendors_fault(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Hang()]), muted=False)
-    took, error = await failing(tts, deadline=2.0)
+    took, error = await time_to_failure(tts, deadline=2.0)
     assert took == pytest.approx(2.0)
     assert isinstance(error, TTSDeadlineError)
     assert tts.get_error_state()["totals"]["failures"] == 0

@@ -170,12 +170,12 @@ async def test_audio_to_the_sink_is_checked_by_the_timeouts() -> None:
     tts = service(clock, torrent, timeouts=TimeoutConfig(total_timeout=5.0, slow_timeout=1000.0))
     stream = tts.stream("Good morning", format="pcm_8000", on_midstream="error")
 
-    async def pour_all() -> None:
+    async def read_all_to_sink() -> None:
         async for _ in stream:
             stream.attach_sink(CollectingSink())
 
     with pytest.raises(TTSStreamInterruptedError):
-        await pour_all()
+        await read_all_to_sink()
     assert clock.skipped <= 5.4
 
 

@@ -32,7 +32,7 @@ FORMATS = (
 )
 
 
-def said(name: str, seconds: float = LONG, *, hush: float = 0.0) -> bytes:
+def encoded_tone(name: str, seconds: float = LONG, *, hush: float = 0.0) -> bytes:
     return convert(bytes(2 * round(hush * RATE)) + tone(seconds), PCM, AudioFormat.parse(name))
 
 
@@ -40,48 +40,48 @@ def tone(seconds: float) -> bytes:
     return (pcm(0.001) + pcm(0.001, -1000)) * round(seconds * 500)
 
 
-def hearing(text: str = TEXT, name: str = "pcm_8000") -> AudioValidator:
+def validator_for(text: str = TEXT, name: str = "pcm_8000") -> AudioValidator:
     request = SpeechRequest(text, AudioFormat.parse(name))
     return AudioValidator(request, request.format, lambda kind, message: kind(message, provider="vendor"))
 
 
-async def believed(audio: bytes, text: str = TEXT, name: str = "pcm_8000", *, size: int = 1000) -> list[bytes]:
+async def validated_parts(audio: bytes, text: str = TEXT, name: str = "pcm_8000", *, size: int = 1000) -> list[bytes]:
     """Return all validated bytes, part by part; b"" where some were held."""
-    heard = hearing(text, name)
-    handed = [await heard.validate(audio[at : at + size]) for at in range(0, len(audio), size)]
-    return [*handed, await heard.end()]
+    validator = validator_for(text, name)
+    handed = [await validator.validate(audio[at : at + size]) for at in range(0, len(audio), size)]
+    return [*handed, await validator.end()]
 
 
-async def failure(audio: bytes, text: str = TEXT, name: str = "pcm_8000") -> TTSError:
+async def rejection(audio: bytes, text: str = TEXT, name: str = "pcm_8000") -> TTSError:
     with pytest.raises(TTSError) as failed:
-        await believed(audio, text, name)
+        await validated_parts(audio, text, name)
     return failed.value
 
 
 @pytest.mark.parametrize("name", FORMATS)
 async def test_audio_is_returned_byte_for_byte(name: str) -> None:
-    audio = said(name)
-    assert b"".join(await believed(audio, name=name)) == audio
+    audio = encoded_tone(name)
+    assert b"".join(await validated_parts(audio, name=name)) == audio
 
 
 @pytest.mark.parametrize("name", FORMATS)
 async def test_silence_instead_of_speech_is_rejected(name: str) -> None:
-    error = await failure(b"".join(silence(AudioFormat.parse(name), LONG)), name=name)
+    error = await rejection(b"".join(silence(AudioFormat.parse(name), LONG)), name=name)
     assert error.kind is FailureKind.SILENT_AUDIO
     assert "of silence" in str(error)
 
 
 async def test_endless_silence_is_rejected_after_five_seconds() -> None:
-    heard = hearing()
-    assert await heard.validate(pcm(MAX_LEADING_SILENCE - 0.1, 0)) == b""
+    validator = validator_for()
+    assert await validator.validate(pcm(MAX_LEADING_SILENCE - 0.1, 0)) == b""
     with pytest.raises(TTSError, match=r"5\.0 s of silence"):
-        await heard.validate(pcm(0.1, 0))
+        await validator.validate(pcm(0.1, 0))
 
 
 @pytest.mark.parametrize("name", FORMATS)
 async def test_quiet_beginning_is_held_until_a_word_and_kept(name: str) -> None:
-    audio = said(name, hush=2.0)
-    parts = await believed(audio, name=name, size=200)
+    audio = encoded_tone(name, hush=2.0)
+    parts = await validated_parts(audio, name=name, size=200)
     assert b"".join(parts) == audio
     assert parts[0] == b""
 
@@ -89,58 +89,58 @@ async def test_quiet_beginning_is_held_until_a_word_and_kept(name: str) -> None:
 async def test_faint_voice_is_decoded_before_it_is_rejected() -> None:
     # In FLAC a constant takes a few bytes, however loud it is.
     audio = convert(pcm(LONG), PCM, AudioFormat.parse("flac_24000"))
-    assert b"".join(await believed(audio, name="flac_24000")) == audio
+    assert b"".join(await validated_parts(audio, name="flac_24000")) == audio
     longer = convert(pcm(MAX_LEADING_SILENCE + 2.0), PCM, AudioFormat.parse("flac_24000"))
-    assert await hearing(name="flac_24000").validate(longer) == longer, "and then it is heard at once"
+    assert await validator_for(name="flac_24000").validate(longer) == longer, "and then it is validator at once"
 
 
 async def test_header_is_not_audio_yet() -> None:
-    heard = hearing(name="wav_24000")
-    await heard.validate(said("wav_24000")[:44])
-    assert not heard.begun
-    await heard.validate(said("wav_24000")[44:])
-    assert heard.begun
-    assert (await failure(said("wav_24000")[:44], name="wav_24000")).kind is FailureKind.NOT_AUDIO
+    validator = validator_for(name="wav_24000")
+    await validator.validate(encoded_tone("wav_24000")[:44])
+    assert not validator.begun
+    await validator.validate(encoded_tone("wav_24000")[44:])
+    assert validator.begun
+    assert (await rejection(encoded_tone("wav_24000")[:44], name="wav_24000")).kind is FailureKind.NOT_AUDIO
 
 
 @pytest.mark.parametrize("text", ["...", "?!", "-- --"])
 async def test_text_without_words_may_be_silence(text: str) -> None:
-    assert b"".join(await believed(pcm(0.5, 0), text)) == pcm(0.5, 0)
+    assert b"".join(await validated_parts(pcm(0.5, 0), text)) == pcm(0.5, 0)
 
 
 @pytest.mark.parametrize("text", ["...", "?!"])
 async def test_text_without_words_may_be_empty(text: str) -> None:
-    assert b"".join(await believed(b"", text)) == b""
+    assert b"".join(await validated_parts(b"", text)) == b""
 
 
 @pytest.mark.parametrize("name", ["wav_24000", "mp3_44100_128", "aac_24000_64", "flac_24000"])
 async def test_wrong_sample_rate_is_rejected(name: str) -> None:
     asked = AudioFormat.parse(name)
     other = convert(tone(LONG), PCM, AudioFormat(asked.codec, 16000, asked.bitrate))
-    assert (await failure(other, name=name)).kind is FailureKind.WRONG_FORMAT
+    assert (await rejection(other, name=name)).kind is FailureKind.WRONG_FORMAT
 
 
 async def test_wrong_container_is_named() -> None:
-    error = await failure(said("wav_24000"), name="mp3_44100_128")
+    error = await rejection(encoded_tone("wav_24000"), name="mp3_44100_128")
     assert error.kind is FailureKind.WRONG_FORMAT
     assert "answered with a WAV, expected mp3_44100_128" in str(error)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 async def test_error_message_after_the_audio_is_rejected(name: str) -> None:
-    error = await failure(said(name) + b'{"detail":{"status":"internal_server_error"}}', name=name)
+    error = await rejection(encoded_tone(name) + b'{"detail":{"status":"internal_server_error"}}', name=name)
     assert error.kind is FailureKind.NOT_AUDIO
 
 
 async def test_end_within_a_frame_is_a_cut() -> None:
-    assert (await failure(said("mp3_44100_128")[:-10], name="mp3_44100_128")).kind is FailureKind.CUT
+    assert (await rejection(encoded_tone("mp3_44100_128")[:-10], name="mp3_44100_128")).kind is FailureKind.CUT
 
 
 async def test_voice_that_does_not_stop_is_rejected() -> None:
-    heard = hearing("Good morning")
-    await heard.validate(tone(24.0))
+    validator = validator_for("Good morning")
+    await validator.validate(tone(24.0))
     with pytest.raises(TTSError, match="without an end") as failed:
-        await heard.validate(tone(1.0))
+        await validator.validate(tone(1.0))
     assert failed.value.kind is FailureKind.TOO_LONG
 
 
@@ -157,7 +157,7 @@ def test_rejected_audio_is_billed_and_counted(kind: FailureKind) -> None:
     cuts=st.lists(st.integers(1, 4000), min_size=1, max_size=8),
 )
 def test_validated_bytes_do_not_depend_on_chunk_sizes(name: str, hush: float, cuts: list[int]) -> None:
-    audio = said(name, hush=hush)
+    audio = encoded_tone(name, hush=hush)
     pieces: list[bytes] = []
     at = 0
     while at < len(audio):
@@ -166,9 +166,9 @@ def test_validated_bytes_do_not_depend_on_chunk_sizes(name: str, hush: float, cu
         at += size
 
     async def run() -> bytes:
-        heard = hearing(name=name)
-        handed = [await heard.validate(piece) for piece in pieces]
-        return b"".join([*handed, await heard.end()])
+        validator = validator_for(name=name)
+        handed = [await validator.validate(piece) for piece in pieces]
+        return b"".join([*handed, await validator.end()])
 
     assert asyncio.run(run()) == audio
 
@@ -178,8 +178,8 @@ async def test_silence_of_a_replaced_vendor_is_not_heard(make_service: MakeServi
     vendor = ScriptedProvider([Send(pcm(6.0, 0))], name="vendor")
     tts = make_service(vendor, ScriptedProvider(name="second"))
     stream = tts.stream("Good morning", format="pcm_8000")
-    heard = b"".join([chunk async for chunk in stream])
-    assert heard == pcm(len(heard) / 2 / RATE)
+    validator = b"".join([chunk async for chunk in stream])
+    assert validator == pcm(len(validator) / 2 / RATE)
     assert stream.provider == "second"
     state = tts.get_error_state()
     assert (state["last_error"]["kind"], state["totals"]["failures"]) == ("silent_audio", 1)

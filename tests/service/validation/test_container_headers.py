@@ -29,7 +29,7 @@ def plain(name: str) -> bytes:
 
 
 @cache
-def tagged() -> bytes:
+def tagged_mp3() -> bytes:
     """Return an MP3 as FFmpeg writes it to a file: a tag, a frame that states the length, and audio."""
     file = io.BytesIO()
     samples = convert(pcm(SECONDS), AudioFormat.parse("pcm_24000"), AudioFormat.parse("pcm_44100"))
@@ -44,12 +44,12 @@ def tagged() -> bytes:
     return file.getvalue()
 
 
-def lying(mp3: bytes, frames: int) -> bytes:
+def with_frame_count(mp3: bytes, frames: int) -> bytes:
     at = max(mp3.find(b"Xing"), mp3.find(b"Info"))
     return mp3[: at + 8] + frames.to_bytes(4, "big") + mp3[at + 12 :]
 
 
-def of_length(flac: bytes, samples: int) -> bytes:
+def with_sample_count(flac: bytes, samples: int) -> bytes:
     packed = int.from_bytes(flac[18:26], "big") >> 36 << 36 | samples
     return flac[:18] + packed.to_bytes(8, "big") + flac[26:]
 
@@ -60,21 +60,21 @@ def last_position(ogg: bytes, position: int) -> bytes:
 
 
 ANSWERS: dict[str, tuple[str, int, Callable[[], bytes]]] = {
-    "mp3 that tells ten hours": (MP3, 1, lambda: lying(tagged(), 1_378_125)),
-    "mp3 that tells nothing": (MP3, 1, lambda: lying(tagged(), 0)),
-    "mp3s end to end": (MP3, 3, lambda: tagged() * 3),
-    "mp3 behind one without a tag": (MP3, 2, lambda: plain(MP3) + tagged()),
-    "flac that tells ten hours": (FLAC, 1, lambda: of_length(plain(FLAC), 864_000_000)),
-    "flac that tells ten samples": (FLAC, 1, lambda: of_length(plain(FLAC), 10)),
-    "flac that tells nothing": (FLAC, 1, lambda: of_length(plain(FLAC), 0)),
-    "flacs end to end": (FLAC, 3, lambda: of_length(plain(FLAC), 12_000) * 3),
+    "mp3 that tells ten hours": (MP3, 1, lambda: with_frame_count(tagged_mp3(), 1_378_125)),
+    "mp3 that tells nothing": (MP3, 1, lambda: with_frame_count(tagged_mp3(), 0)),
+    "mp3s end to end": (MP3, 3, lambda: tagged_mp3() * 3),
+    "mp3 behind one without a tag": (MP3, 2, lambda: plain(MP3) + tagged_mp3()),
+    "flac that tells ten hours": (FLAC, 1, lambda: with_sample_count(plain(FLAC), 864_000_000)),
+    "flac that tells ten samples": (FLAC, 1, lambda: with_sample_count(plain(FLAC), 10)),
+    "flac that tells nothing": (FLAC, 1, lambda: with_sample_count(plain(FLAC), 0)),
+    "flacs end to end": (FLAC, 3, lambda: with_sample_count(plain(FLAC), 12_000) * 3),
     "opus that tells ten hours": (OPUS, 1, lambda: last_position(plain(OPUS), 48_000 * 36_000)),
     "opus that tells nothing": (OPUS, 1, lambda: last_position(plain(OPUS), 0)),
     "opus end to end": (OPUS, 3, lambda: plain(OPUS) * 3),
 }
 
 
-def players_length(audio: bytes) -> float:
+def player_duration(audio: bytes) -> float:
     """Return the seconds that a player shows before playing, from the header."""
     with av.open(io.BytesIO(audio), "r") as container:
         assert container.duration is not None
@@ -91,7 +91,7 @@ async def test_whole_answer_is_one_stream_of_its_stated_length(make_service: Mak
     assert speech.outcome == "spoken"
     assert speech.duration == pytest.approx(SECONDS * times, abs=0.04 * times)
     assert AudioMeter(AudioFormat.parse(name)).feed(speech.audio) == pytest.approx(speech.duration, abs=0.04 * times)
-    assert players_length(speech.audio) == pytest.approx(speech.duration, abs=0.04 * times)
+    assert player_duration(speech.audio) == pytest.approx(speech.duration, abs=0.04 * times)
     assert speech.audio.count(b"fLaC") == (name == FLAC)
     assert speech.audio.count(b"OpusHead") == (name == OPUS)
 
@@ -104,12 +104,12 @@ async def test_flac_is_streamed_with_an_unknown_length(make_service: MakeService
     async with make_service(vendor, muted=False, on_midstream=on_midstream) as tts:
         audio = b"".join([data async for data in tts.stream(TEXT, format=name)])
     assert audio.count(b"fLaC") == 1
-    assert of_length(audio, 0) == audio
+    assert with_sample_count(audio, 0) == audio
     assert AudioMeter(AudioFormat.parse(name)).feed(audio) == pytest.approx(SECONDS * times, abs=0.04)
     assert len(convert(audio, AudioFormat.parse(name), AudioFormat.parse("pcm_24000"))) == 24_000 * times
 
 
-@pytest.mark.parametrize(("name", "made"), [(MP3, lambda: plain(MP3)), (MP3, tagged), (OPUS, lambda: plain(OPUS))])
+@pytest.mark.parametrize(("name", "made"), [(MP3, lambda: plain(MP3)), (MP3, tagged_mp3), (OPUS, lambda: plain(OPUS))])
 async def test_correct_header_is_not_changed(make_service: MakeService, name: str, made: Callable[[], bytes]) -> None:
     vendor = ScriptedProvider([Send(made())], format=AudioFormat.parse(name))
     async with make_service(vendor, muted=False) as tts:
@@ -117,10 +117,10 @@ async def test_correct_header_is_not_changed(make_service: MakeService, name: st
 
 
 async def test_pieces_with_tags_are_joined_without_them(make_service: MakeService) -> None:
-    vendor = ScriptedProvider([Send(tagged())], format=AudioFormat.parse(MP3), max_characters=20)
+    vendor = ScriptedProvider([Send(tagged_mp3())], format=AudioFormat.parse(MP3), max_characters=20)
     async with make_service(vendor, muted=False) as tts:
         speech = await tts.synthesize("One sentence here. Another one there. And a last one.", format=MP3)
     assert len(vendor.asked) == 3
     assert b"Info" not in speech.audio
     assert b"Xing" not in speech.audio
-    assert players_length(speech.audio) == pytest.approx(speech.duration, abs=0.1)
+    assert player_duration(speech.audio) == pytest.approx(speech.duration, abs=0.1)

@@ -60,13 +60,13 @@ def per_character(rate: float) -> Callable[[SpeechRequest], float]:
     return lambda request: rate * len(request.text)
 
 
-def natural(request: SpeechRequest) -> float:
+def natural_duration(request: SpeechRequest) -> float:
     """Natural duration of a text: 0.25 s a Chinese character, 0.06 s any other, 0.35 s a digit."""
     rates = (0.35 if c.isdecimal() else 0.25 if c > "\u2e80" else 0.06 for c in request.text)
     return sum(rates)
 
 
-async def spoken(tts: Any, text: str, how: str = "whole", **wishes: Any) -> Any:
+async def speak(tts: Any, text: str, how: str = "whole", **wishes: Any) -> Any:
     if how == "whole":
         return await tts.synthesize(text, format="pcm_8000", **wishes)
     stream = tts.stream(text, format="pcm_8000", on_midstream="error" if how == "passed on" else "resume", **wishes)
@@ -75,7 +75,7 @@ async def spoken(tts: Any, text: str, how: str = "whole", **wishes: Any) -> Any:
     return stream
 
 
-def healthy(tts: Any, name: str = "vendor") -> bool:
+def is_healthy(tts: Any, name: str = "vendor") -> bool:
     state = tts.get_error_state()["providers"][name]
     return state["circuit_state"] == "closed" and state["window"]["failures"] == 0 and state["last_error"] is None
 
@@ -94,12 +94,14 @@ def healthy(tts: Any, name: str = "vendor") -> bool:
 async def test_texts_of_one_kind_teach_no_wrong_rate_for_others(
     make_service: MakeService, how: str, texts: list[str]
 ) -> None:
-    tts = make_service(Vendor(natural))
+    tts = make_service(Vendor(natural_duration))
     for text in texts:
-        answer = await spoken(tts, text, how)
+        answer = await speak(tts, text, how)
         assert answer.outcome == "spoken"
-        assert answer.duration == pytest.approx(natural(SpeechRequest(text, AudioFormat(Codec.PCM, RATE))), abs=0.1)
-    assert healthy(tts), tts.get_error_state()["last_error"]
+        assert answer.duration == pytest.approx(
+            natural_duration(SpeechRequest(text, AudioFormat(Codec.PCM, RATE))), abs=0.1
+        )
+    assert is_healthy(tts), tts.get_error_state()["last_error"]
 
 
 @pytest.mark.parametrize("slow", [1, 3, 12])
@@ -111,9 +113,9 @@ async def test_slow_style_teaches_no_wrong_rate(make_service: MakeService, slow:
     tts = make_service(Vendor(seconds))
     for number in range(slow + 6):
         style = "sad and slow" if number < slow else "cheerful"
-        answer = await spoken(tts, f"{ENGLISH} Number {number}.", how, options={"instructions": style})
+        answer = await speak(tts, f"{ENGLISH} Number {number}.", how, options={"instructions": style})
         assert answer.outcome == "spoken"
-    assert healthy(tts), tts.get_error_state()["last_error"]
+    assert is_healthy(tts), tts.get_error_state()["last_error"]
 
 
 @pytest.mark.parametrize("slow", [1, 3, 12])
@@ -121,8 +123,8 @@ async def test_unrequested_slow_style_teaches_no_wrong_rate(make_service: MakeSe
     rates = iter([0.11] * slow + [0.06] * 6)
     tts = make_service(Vendor(lambda request: len(request.text) * next(rates)))
     for _ in range(slow + 6):
-        assert (await spoken(tts, ENGLISH)).outcome == "spoken"
-    assert healthy(tts), tts.get_error_state()["last_error"]
+        assert (await speak(tts, ENGLISH)).outcome == "spoken"
+    assert is_healthy(tts), tts.get_error_state()["last_error"]
 
 
 @pytest.mark.parametrize("speed", [0.25, 0.7, 1.0, 1.2, 2.0, 4.0])
@@ -133,14 +135,14 @@ async def test_requested_speed_may_be_ignored(
 ) -> None:
     def seconds(request: SpeechRequest) -> float:
         wished = request.options.get("voice_settings", {}).get("speed", request.speed)
-        return natural(request) / (wished if obeys else 1.0)
+        return natural_duration(request) / (wished if obeys else 1.0)
 
     tts = make_service(Vendor(seconds))
     wishes = {"options": {"voice_settings": {"speed": speed}}} if in_options else {"speed": speed}
     for text in (CHINESE, ENGLISH, NUMBERS, ENGLISH):
-        assert (await spoken(tts, text, **wishes)).outcome == "spoken"
-        assert (await spoken(tts, text)).outcome == "spoken"
-    assert healthy(tts), tts.get_error_state()["last_error"]
+        assert (await speak(tts, text, **wishes)).outcome == "spoken"
+        assert (await speak(tts, text)).outcome == "spoken"
+    assert is_healthy(tts), tts.get_error_state()["last_error"]
 
 
 MARKUP = [
@@ -162,9 +164,9 @@ MARKUP = [
 async def test_silent_characters_take_no_time(make_service: MakeService, text: str, how: str, timed: bool) -> None:
     tts = make_service(Vendor(lambda request: 1.8, timed=timed))
     for _ in range(5):
-        answer = await spoken(tts, text, how)
+        answer = await speak(tts, text, how)
         assert answer.outcome == "spoken"
-    assert healthy(tts), tts.get_error_state()["last_error"]
+    assert is_healthy(tts), tts.get_error_state()["last_error"]
 
 
 @pytest.mark.parametrize("how", ["whole", "streamed"])
@@ -172,9 +174,9 @@ async def test_complete_timestamps_outrank_an_estimate(make_service: MakeService
     """Even an impossible rate is accepted: 0.015 s a character is eight hundred words a minute."""
     vendor = Vendor(per_character(0.015), timed=True)
     tts = make_service(vendor)
-    answer = await spoken(tts, ENGLISH, how)
+    answer = await speak(tts, ENGLISH, how)
     assert answer.outcome == "spoken"
-    assert healthy(tts), tts.get_error_state()["last_error"]
+    assert is_healthy(tts), tts.get_error_state()["last_error"]
 
 
 @pytest.mark.parametrize("drift", [0.97, 0.99, 1.01, 1.02])
@@ -184,9 +186,9 @@ async def test_drifting_timestamps_are_judged_in_proportion(
     make_service: MakeService, drift: float, sentences: int, how: str
 ) -> None:
     tts = make_service(Vendor(per_character(0.06), timed=True, drift=drift))
-    answer = await spoken(tts, " ".join([ENGLISH] * sentences), how)
+    answer = await speak(tts, " ".join([ENGLISH] * sentences), how)
     assert answer.outcome == "spoken"
-    assert healthy(tts), tts.get_error_state()["last_error"]
+    assert is_healthy(tts), tts.get_error_state()["last_error"]
 
 
 @pytest.mark.parametrize("text", [ENGLISH, CHINESE])
@@ -195,10 +197,10 @@ async def test_drifting_timestamps_are_judged_in_proportion(
 async def test_half_an_answer_is_spoken_again_and_opens_no_circuit(
     make_service: MakeService, text: str, share: float, how: str
 ) -> None:
-    first, second = Vendor(natural, cut=share), Vendor(natural, name="second")
+    first, second = Vendor(natural_duration, cut=share), Vendor(natural_duration, name="second")
     tts = make_service(first, second)
     for _ in range(8):
-        answer = await spoken(tts, text, how)
+        answer = await speak(tts, text, how)
         assert (answer.outcome, answer.provider) == ("substituted", "second")
     state = tts.get_error_state()["providers"]["vendor"]
     assert state["last_error"]["kind"] == "too_short"
@@ -206,8 +208,8 @@ async def test_half_an_answer_is_spoken_again_and_opens_no_circuit(
 
 
 async def test_timestamps_beyond_the_audio_are_evidence(make_service: MakeService) -> None:
-    tts = make_service(Vendor(natural, cut=0.8, timed=True), Vendor(natural, name="second"))
-    assert (await spoken(tts, ENGLISH)).provider == "second"
+    tts = make_service(Vendor(natural_duration, cut=0.8, timed=True), Vendor(natural_duration, name="second"))
+    assert (await speak(tts, ENGLISH)).provider == "second"
     assert tts.get_error_state()["providers"]["vendor"]["window"]["failures"] == 1
 
 
@@ -216,7 +218,7 @@ async def test_unusually_fast_voice_is_accepted_after_a_few_answers(make_service
     tts = make_service(fast)
     asked = []
     for word in ("so", "on", "on", "it", "went"):
-        assert (await spoken(tts, f"{ENGLISH} And {word}.")).outcome == "spoken"
+        assert (await speak(tts, f"{ENGLISH} And {word}.")).outcome == "spoken"
         asked.append(len(fast.asked))
     assert asked == [2, 4, 5, 6, 7], "asked once more until it is known"
     assert tts.get_error_state()["circuit_state"] == "closed"
@@ -224,16 +226,16 @@ async def test_unusually_fast_voice_is_accepted_after_a_few_answers(make_service
 
 async def test_voice_declared_fast_is_accepted_at_once(make_service: MakeService) -> None:
     fast = Vendor(per_character(0.032), declared=Voice("fast", rate=300))
-    tts = make_service(fast, Vendor(natural, name="second"))
-    assert (await spoken(tts, ENGLISH)).provider == "vendor"
-    assert healthy(tts)
+    tts = make_service(fast, Vendor(natural_duration, name="second"))
+    assert (await speak(tts, ENGLISH)).provider == "vendor"
+    assert is_healthy(tts)
 
 
 @pytest.mark.parametrize("how", ["whole", "streamed"])
 async def test_only_voice_is_heard_however_short(make_service: MakeService, how: str) -> None:
-    vendor = Vendor(natural, cut=0.5)
+    vendor = Vendor(natural_duration, cut=0.5)
     tts = make_service(vendor)
-    answer = await spoken(tts, ENGLISH, how)
+    answer = await speak(tts, ENGLISH, how)
     assert (answer.outcome, answer.provider) == ("spoken", "vendor")
     assert len(vendor.asked) == 2, "asked once more, and it was as long again"
     assert tts.get_error_state()["circuit_state"] == "closed"
@@ -241,9 +243,9 @@ async def test_only_voice_is_heard_however_short(make_service: MakeService, how:
 
 async def test_last_voice_is_heard_when_the_others_are_down(make_service: MakeService) -> None:
     down = ScriptedProvider([TTSServerError("HTTP 503", status=503)], name="down")
-    tts = make_service(down, Vendor(natural, cut=0.5))
+    tts = make_service(down, Vendor(natural_duration, cut=0.5))
     for _ in range(8):
-        answer = await spoken(tts, ENGLISH)
+        answer = await speak(tts, ENGLISH)
         assert (answer.outcome, answer.provider) == ("substituted", "vendor")
 
 
@@ -251,16 +253,16 @@ async def test_rejected_answer_is_never_replaced_by_silence(make_service: MakeSe
     down = TTSServerError("HTTP 503", status=503)
     tts = make_service(ScriptedProvider([Say(seconds=2.0), down], name="vendor"))
     with pytest.raises(TTSError, match="503"):
-        await spoken(tts, ENGLISH)
-    assert (await spoken(tts, ENGLISH)).outcome == "muted", "while nobody speaks at all it is silence, as ever"
+        await speak(tts, ENGLISH)
+    assert (await speak(tts, ENGLISH)).outcome == "muted", "while nobody speaks at all it is silence, as ever"
 
 
 async def test_cut_answer_is_not_cached(make_service: MakeService, tmp_path: Any) -> None:
-    vendor = Vendor(natural, cut=0.5)
+    vendor = Vendor(natural_duration, cut=0.5)
     tts = make_service(vendor, cache=tmp_path)
-    await spoken(tts, ENGLISH)
+    await speak(tts, ENGLISH)
     before = len(vendor.asked)
-    await spoken(tts, ENGLISH)
+    await speak(tts, ENGLISH)
     assert len(vendor.asked) > before
     await tts.aclose()
 
@@ -270,11 +272,11 @@ UNPRONOUNCEABLE = ["👍", "...", "—", '<break time="1s"/>', "[sighs]", "👩�
 
 @pytest.mark.parametrize("how", ["whole", "streamed", "passed on"])
 async def test_text_without_words_is_no_failure(make_service: MakeService, how: str) -> None:
-    vendor = Vendor(lambda request: natural(request) if request.text == ENGLISH else 0.0)
+    vendor = Vendor(lambda request: natural_duration(request) if request.text == ENGLISH else 0.0)
     tts = make_service(vendor)
     for text in UNPRONOUNCEABLE:
-        answer = await spoken(tts, text, how)
+        answer = await speak(tts, text, how)
         assert answer.outcome == "spoken"
         assert answer.duration == pytest.approx(1.0 if "1s" in text else 0.0, abs=0.11)
-    assert healthy(tts), tts.get_error_state()["last_error"]
-    assert (await spoken(tts, ENGLISH, how)).outcome == "spoken"
+    assert is_healthy(tts), tts.get_error_state()["last_error"]
+    assert (await speak(tts, ENGLISH, how)).outcome == "spoken"

@@ -26,8 +26,8 @@ ONCE = RetryConfig(max_attempts=1)
 
 
 @contextmanager
-def peak() -> Iterator[list[int]]:
-    """Measure the peak of bytes held within the block, beyond those held before."""
+def peak_memory() -> Iterator[list[int]]:
+    """Measure the peak_memory of bytes held within the block, beyond those held before."""
     found = [0]
     tracemalloc.start()
     try:
@@ -91,7 +91,7 @@ async def test_voice_that_does_not_stop_ends_at_the_limit(how: str, make_service
     audio = tone(200.0, sent)
     vendor = AlwaysReady(lambda: repeat(audio), sent)
     async with make_service(vendor, muted=False, max_audio_bytes=MOST, retry=ONCE) as tts:
-        with peak() as held, pytest.raises(TTSTooLongError) as failed:
+        with peak_memory() as held, pytest.raises(TTSTooLongError) as failed:
             await tts.synthesize(text, format=asked, on_midstream="error")
         assert tts.circuits["always-ready"].snapshot().failures == 1
     assert failed.value.provider == "always-ready"
@@ -124,7 +124,7 @@ async def test_whole_answer_is_held_about_once(make_service: MakeService) -> Non
     pieces, block = 100, pcm(5.0)
     vendor = AlwaysReady(lambda: repeat(AudioChunk(block), pieces), "pcm_8000")
     async with make_service(vendor, muted=False) as tts:
-        with peak() as held:
+        with peak_memory() as held:
             speech = await tts.synthesize(SENTENCE * 180, format="pcm_8000", on_midstream="error")
     assert len(speech.audio) == pieces * len(block) == 8_000_000
     assert held[0] < 1.6 * len(speech.audio)
@@ -152,11 +152,11 @@ async def test_slow_consumer_is_not_waited_for_in_memory() -> None:
         for _ in range(1000):
             yield bytes(1000)
 
-    flight = CoalescedStream(source(), 10_000, lambda: None)  # type: ignore[arg-type]
-    behind = flight.subscribe()
+    stream = CoalescedStream(source(), 10_000, lambda: None)  # type: ignore[arg-type]
+    behind = stream.subscribe()
     await anext(behind)
-    with peak() as held:
-        assert sum([len(data) async for data in flight.subscribe()]) == 1_000_000
+    with peak_memory() as held:
+        assert sum([len(data) async for data in stream.subscribe()]) == 1_000_000
     assert held[0] < 100_000
     with pytest.raises(TTSStreamInterruptedError, match="behind"):
         async for _ in behind:
@@ -167,7 +167,7 @@ async def test_stream_too_large_for_the_cache_is_not_kept(make_service: MakeServ
     block = pcm(5.0)
     vendor = AlwaysReady(lambda: repeat(AudioChunk(block), 100), "pcm_8000")
     async with make_service(vendor, muted=False, cache=tmp_path, max_audio_bytes=MOST) as tts:
-        with peak() as held:
+        with peak_memory() as held:
             async for _ in tts.stream(SENTENCE * 180, format="pcm_8000", on_midstream="error"):
                 pass
     assert held[0] < 3 * MOST

@@ -136,9 +136,9 @@ async def test_answer_without_audio_is_rejected_after_a_megabyte(
     what: str, size: int, make_service: MakeService
 ) -> None:
     name, pieces = WITHOUT_AUDIO[what]
-    vendor = AlwaysReady(lambda: recut(pieces(), size), name)
+    vendor = AlwaysReady(lambda: rechunk(pieces(), size), name)
 
-    error, peak = await refused(make_service, vendor, name, measured=size == CHUNK_SIZE)
+    error, peak = await rejection(make_service, vendor, name, measured=size == CHUNK_SIZE)
 
     assert error.kind in (FailureKind.NOT_AUDIO, FailureKind.WRONG_FORMAT, FailureKind.SILENT_AUDIO)
     assert vendor.taken <= MAX_UNVALIDATED_BYTES + 2 * max(size, CHUNK_SIZE)
@@ -150,9 +150,9 @@ async def test_answer_without_audio_is_rejected_after_a_megabyte(
 @pytest.mark.parametrize("what", [what for what in WITHOUT_AUDIO if what[:3] in ("mp3", "aac")])
 async def test_megabytes_without_audio_after_some_are_rejected(what: str, make_service: MakeService) -> None:
     name, pieces = WITHOUT_AUDIO[what]
-    vendor = AlwaysReady(lambda: chain([tone(1.0, name)], recut(pieces(), CHUNK_SIZE)), name)
+    vendor = AlwaysReady(lambda: chain([tone(1.0, name)], rechunk(pieces(), CHUNK_SIZE)), name)
 
-    error, peak = await refused(make_service, vendor, name)
+    error, peak = await rejection(make_service, vendor, name)
 
     assert error.kind in (FailureKind.NOT_AUDIO, FailureKind.WRONG_FORMAT)
     assert vendor.taken <= MAX_UNVALIDATED_BYTES + 100_000
@@ -161,7 +161,7 @@ async def test_megabytes_without_audio_after_some_are_rejected(what: str, make_s
 
 async def test_limit_is_named_in_the_error(make_service: MakeService) -> None:
     name, pieces = WITHOUT_AUDIO["mp3: a tag that claims 256 MB"]
-    error, _ = await refused(make_service, AlwaysReady(pieces, name), name)
+    error, _ = await rejection(make_service, AlwaysReady(pieces, name), name)
     assert str(MAX_UNVALIDATED_BYTES) in str(error)
 
 
@@ -181,7 +181,7 @@ async def test_five_seconds_of_silence_in_the_largest_format_are_held(name: str,
 @pytest.mark.parametrize("name", ["mp3_44100_128", "pcm_24000"])
 async def test_large_read_is_handled_in_pieces(name: str, make_service: MakeService) -> None:
     audio = tone(100.0, name)
-    turns = Turns()
+    turns = LoopTurnCounter()
     vendor = AlwaysReady(lambda: iter([audio]), name)
     async with make_service(vendor, muted=False) as tts:
         sizes = [len(data) async for data in tts.stream(LONG_TEXT, format=name, on_midstream="error")]
@@ -200,7 +200,7 @@ async def test_events_without_bytes_let_the_event_loop_run(make_service: MakeSer
 async def test_timestamps_without_audio_are_bounded(make_service: MakeService) -> None:
     times = Alignment(("a",) * 1000, (0.0,) * 1000, (0.0,) * 1000)
     vendor = AlwaysReady(lambda: repeat(AudioChunk(b"", times)), "pcm_8000")
-    error, _ = await refused(make_service, vendor, "pcm_8000")
+    error, _ = await rejection(make_service, vendor, "pcm_8000")
     assert error.kind is FailureKind.NOT_AUDIO
     assert vendor.steps < 1000
 
@@ -208,12 +208,12 @@ async def test_timestamps_without_audio_are_bounded(make_service: MakeService) -
 async def test_hours_of_compressed_silence_are_decoded_in_blocks(make_service: MakeService) -> None:
     quiet = convert(bytes(2 * 24000 * 600), AudioFormat.parse("pcm_24000"), AudioFormat.parse("flac_24000"))
     vendor = AlwaysReady(lambda: iter([quiet]), "flac_24000")
-    error, peak = await refused(make_service, vendor, "flac_24000", text=LONG_TEXT)
+    error, peak = await rejection(make_service, vendor, "flac_24000", text=LONG_TEXT)
     assert error.kind is FailureKind.SILENT_AUDIO
     assert peak < 16_000_000
 
 
-async def refused(
+async def rejection(
     make_service: MakeService, vendor: AlwaysReady, name: str, text: str = TEXT, *, measured: bool = True
 ) -> tuple[TTSError, int]:
     """Return the error of a synthesis and the peak of bytes held, which takes long to measure."""
@@ -228,7 +228,7 @@ async def refused(
             tracemalloc.stop()
 
 
-def recut(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
+def rechunk(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
     held = bytearray()
     for piece in pieces:
         held += piece
@@ -237,7 +237,7 @@ def recut(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
             del held[:size]
 
 
-class Turns:
+class LoopTurnCounter:
     """Counter of the event loop's turns."""
 
     def __init__(self) -> None:

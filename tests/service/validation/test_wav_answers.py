@@ -23,23 +23,23 @@ FACT = chunk(b"fact", struct.pack("<I", len(PCM) // 2))
 LONG_SIZES = chunk(b"ds64", struct.pack("<QQQI", len(PCM) + 100, len(PCM), len(PCM) // 2, 0))
 
 
-def sized(data: int, riff: int | None = None) -> bytes:
+def wav_of_size(data: int, riff: int | None = None) -> bytes:
     """Return a WAV whose header states these sizes."""
     return wav(fmt(), chunk(b"data", PCM, size=data), size=data + 36 if riff is None else riff)
 
 
 WAVS = {
     "true sizes": wav(fmt(), DATA),
-    "sizes of 0xFFFFFFFF": sized(0xFFFFFFFF, 0xFFFFFFFF),
-    "sizes of 0": sized(0, 0),
-    "sizes of 0x7FFFFFFF": sized(0x7FFFFFFF, 0x7FFFFFFF),
-    "sizes of 0x80000000": sized(0x80000000, 0x80000000),
-    "size of the file only": sized(0, len(PCM) + 36),
-    "size of the samples only": sized(len(PCM), 0),
-    "sizes too large": sized(len(PCM) * 1000),
-    "sizes that are an estimate": sized(len(PCM) // 4),
-    "odd size": sized(len(PCM) // 4 + 1),
-    "size of one sample": sized(2),
+    "sizes of 0xFFFFFFFF": wav_of_size(0xFFFFFFFF, 0xFFFFFFFF),
+    "sizes of 0": wav_of_size(0, 0),
+    "sizes of 0x7FFFFFFF": wav_of_size(0x7FFFFFFF, 0x7FFFFFFF),
+    "sizes of 0x80000000": wav_of_size(0x80000000, 0x80000000),
+    "size of the file only": wav_of_size(0, len(PCM) + 36),
+    "size of the samples only": wav_of_size(len(PCM), 0),
+    "sizes too large": wav_of_size(len(PCM) * 1000),
+    "sizes that are an estimate": wav_of_size(len(PCM) // 4),
+    "odd size": wav_of_size(len(PCM) // 4 + 1),
+    "size of one sample": wav_of_size(2),
     "tags before the samples": wav(fmt(), TAGS, DATA),
     "tags behind the samples": wav(fmt(), DATA, TAGS),
     "tags behind samples of unknown size": wav(fmt(), chunk(b"data", PCM, size=0xFFFFFFFF), TAGS),
@@ -82,19 +82,19 @@ async def tts(vendor: ScriptedVendor) -> AsyncIterator[AsyncTTSService]:
         yield service
 
 
-def in_pieces(audio: bytes, size: int = 777) -> list[bytes]:
+def in_chunks(audio: bytes, size: int = 777) -> list[bytes]:
     return [audio[at : at + size] for at in range(0, len(audio), size)]
 
 
-def will_send(vendor: ScriptedVendor, audio: bytes) -> None:
-    vendor.will(chunked_response(*in_pieces(audio), content_type="audio/wav"))
+def script_answer(vendor: ScriptedVendor, audio: bytes) -> None:
+    vendor.will(chunked_response(*in_chunks(audio), content_type="audio/wav"))
 
 
 @pytest.mark.parametrize("how", WAVS)
 async def test_whole_answer_has_true_sizes_and_every_sample(
     tts: AsyncTTSService, vendor: ScriptedVendor, how: str
 ) -> None:
-    will_send(vendor, WAVS[how])
+    script_answer(vendor, WAVS[how])
 
     speech = await tts.synthesize(TEXT, format="wav_24000")
 
@@ -108,7 +108,7 @@ async def test_whole_answer_has_true_sizes_and_every_sample(
 async def test_stream_has_an_open_size_and_every_sample(
     tts: AsyncTTSService, vendor: ScriptedVendor, how: str, on_midstream: Literal["error", "resume"]
 ) -> None:
-    will_send(vendor, WAVS[how])
+    script_answer(vendor, WAVS[how])
 
     audio = b"".join([data async for data in tts.stream(TEXT, format="wav_24000", on_midstream=on_midstream)])
 
@@ -121,19 +121,19 @@ async def test_any_sample_format_is_converted(
     tts: AsyncTTSService, vendor: ScriptedVendor, kind: str, extensible: bool
 ) -> None:
     of_kind = fmt(KINDS[kind], extensible=extensible)
-    will_send(vendor, wav(of_kind, FACT, chunk(b"data", samples(KINDS[kind]), size=0xFFFFFFFF), size=0xFFFFFFFF))
+    script_answer(vendor, wav(of_kind, FACT, chunk(b"data", samples(KINDS[kind]), size=0xFFFFFFFF), size=0xFFFFFFFF))
 
     speech = await tts.synthesize(TEXT, format="wav_24000")
 
     parsed = parse_strictly(speech.audio)
     assert (parsed.tag, parsed.channels, parsed.rate, parsed.bits) == (1, 1, 24_000, 16)
-    assert within(parsed.data, 300)  # what 8 bits round to
+    assert matches_pcm(parsed.data, 300)  # what 8 bits round to
     assert speech.duration == pytest.approx(0.5, abs=1e-3)
 
 
 async def test_files_of_different_samples_become_one_stream(tts: AsyncTTSService, vendor: ScriptedVendor) -> None:
     kinds = ["16-bit", "float32", "24-bit", "16-bit"]
-    will_send(vendor, b"".join(wav(fmt(KINDS[kind]), chunk(b"data", samples(KINDS[kind], 0.2))) for kind in kinds))
+    script_answer(vendor, b"".join(wav(fmt(KINDS[kind]), chunk(b"data", samples(KINDS[kind], 0.2))) for kind in kinds))
 
     speech = await tts.synthesize(TEXT, format="wav_24000")
 
@@ -144,7 +144,7 @@ async def test_files_of_different_samples_become_one_stream(tts: AsyncTTSService
 @pytest.mark.parametrize("target", ["pcm_24000", "mp3_44100_128", "wav_8000"])
 async def test_joined_files_are_converted_completely(tts: AsyncTTSService, vendor: ScriptedVendor, target: str) -> None:
     openai = OpenAICompatible("sk-test", base_url=vendor.url, formats={"wav": "wav_24000"})
-    will_send(vendor, b"".join(wav(fmt(), chunk(b"data", pcm(0.3), size=0xFFFFFFFF)) for _ in range(3)))
+    script_answer(vendor, b"".join(wav(fmt(), chunk(b"data", pcm(0.3), size=0xFFFFFFFF)) for _ in range(3)))
     async with AsyncTTSService([openai], muted=False) as service:
         speech = await service.synthesize(TEXT, format=target)
     assert speech.duration == pytest.approx(0.9, abs=0.03)
@@ -154,7 +154,7 @@ async def test_joined_files_are_converted_completely(tts: AsyncTTSService, vendo
 
 @pytest.mark.parametrize("other", [fmt(rate=16_000), fmt(channels=2), fmt((2, 4)), fmt((0x55, 0))])
 async def test_audio_in_the_wrong_format_fails_over(vendor: ScriptedVendor, other: bytes) -> None:
-    will_send(vendor, wav(other, DATA))
+    script_answer(vendor, wav(other, DATA))
     openai = OpenAICompatible("sk-test", base_url=vendor.url)
     async with AsyncTTSService([openai, Tone()]) as service:
         speech = await service.synthesize(TEXT, format="wav_24000")
@@ -173,6 +173,6 @@ async def test_embedded_header_is_found_however_it_is_split(tts: AsyncTTSService
         assert parse_strictly((await tts.synthesize(TEXT, format="wav_24000")).audio).data == PCM
 
 
-def within(data: bytes, most: int) -> bool:
+def matches_pcm(data: bytes, most: int) -> bool:
     found, wanted = array("h", data), array("h", PCM)
     return len(found) == len(wanted) and all(abs(a - b) <= most for a, b in zip(found, wanted, strict=True))
