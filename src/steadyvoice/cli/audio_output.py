@@ -55,8 +55,11 @@ class FileSink:
     """
 
     def __init__(self, path: Path, format: AudioFormat) -> None:
-        self._path, self._format = path.resolve(), format  # a link is kept, and its target replaced
+        # A symbolic link is kept, and its target replaced.
+        self._path, self._format = path.resolve(), format
         check_target(self._path)
+        # In the same directory, because a rename across file systems is not atomic. The process id keeps two commands
+        # apart.
         self._part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
         self._file = _open_part(self._part, path)
         self._count = FlacSampleCounter() if format.codec is Codec.FLAC else None

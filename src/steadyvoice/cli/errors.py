@@ -46,6 +46,7 @@ def reporting_errors(debug: bool) -> Iterator[None]:
     except typer.Exit:
         raise
     except BrokenPipeError:
+        # The interpreter flushes standard output once more when it exits, and would print another error.
         redirect_to_null(1)
         raise typer.Exit(ExitStatus.READER_GONE) from None
     except KeyboardInterrupt:

@@ -22,6 +22,7 @@ def load_plan(config: Path | None, provider: str | None, environ: Mapping[str, s
     if provider is None:
         return plan
     found = _named(plan, provider)
+    # A provider that the configuration lacks must not be created with defaults, which would bypass the configuration.
     if found is None and (config or environ.get("STEADYVOICE_CONFIG")):
         raise UsageError(f"unknown provider {provider!r}; configured: {_names(plan)}")
     return _only(plan, found or _create_provider(provider))

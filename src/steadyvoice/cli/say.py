@@ -254,7 +254,8 @@ def _file_sink(path: Path, format: AudioFormat) -> AudioOutput:
     if str(path) == STDOUT:
         return StreamSink(sys.stdout.buffer)
     if path.exists() and not (path.is_file() or path.is_dir()):
-        return StreamSink(path.open("wb"))  # a device or pipe cannot be replaced by renaming
+        # A device or pipe is written directly, because a rename would replace it by a file.
+        return StreamSink(path.open("wb"))
     return FileSink(path, format)
 
 

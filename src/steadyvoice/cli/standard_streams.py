@@ -22,7 +22,8 @@ def open_closed_streams() -> None:
             os.fstat(number)
         except OSError:
             _CLOSED_AT_START.add(number)
-            os.open(os.devnull, os.O_RDWR)  # `open` takes the lowest free number, which is this one
+            # `os.open` returns the lowest free descriptor, which is the closed stream's.
+            os.open(os.devnull, os.O_RDWR)
         if getattr(sys, name) is None:
             _CLOSED_AT_START.add(number)
             setattr(sys, name, open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115

@@ -28,7 +28,8 @@ from steadyvoice.providers.credentials import token_problem
 
 _TIMEOUT = 5.0  # seconds
 _MAX_RESPONSE = 32 * 1024 * 1024  # bytes
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would see the token
+# Never through a proxy from the environment, which would see the admin token.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class GatewayUnreachableError(MachineError):
@@ -139,7 +140,8 @@ def _show(url: str, *, as_json: bool) -> StatusExit:
     if as_json:
         state = fetch_json(url, STATE, token)
         standing = _exit_for(state)
-        print(json.dumps(state, indent=2))  # ASCII only, so it has no characters that a terminal would execute
+        # ASCII only, so that no name or message can contain a terminal's escape sequence.
+        print(json.dumps(state, indent=2))
         return standing
     overview = printable(fetch_json(url, OVERVIEW, token))
     console = Console()

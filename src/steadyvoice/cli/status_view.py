@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-# A shape, a word and a colour: any one of them is enough.
+# Each state has a shape, a word and a color, and any one of them identifies it.
 _STATE_STYLES: Mapping[str, tuple[str, str, str]] = {
     "closed": ("●", "closed", "green"),
     "open": ("✖", "open", "bold red"),

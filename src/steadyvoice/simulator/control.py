@@ -31,6 +31,7 @@ class ControlRoutes:
             web.post(FAULTS_PATH, self._add),
             web.put(FAULTS_PATH, self._set),
             web.delete(FAULTS_PATH, self._clear),
+            # The vendors' routes come later and would answer in a vendor's form.
             web.route("*", "/sim{path:(/.*)?}", _not_found),
         ]
 

@@ -111,7 +111,8 @@ class SimulatedElevenLabs:
             raise RequestRejectedError(Rejection("invalid_parameters", str(error))) from error
         self._check_voice(voice)
         self._check_known(call.model_id)
-        if call.model_id == "eleven_v3":  # https://elevenlabs.io/docs/api-reference/text-to-speech says so
+        # Documented with the websocket: https://elevenlabs.io/docs/api-reference/text-to-speech.
+        if call.model_id == "eleven_v3":
             raise RequestRejectedError(
                 Rejection("unsupported_model", f"The model {call.model_id} is not available here.", status=400)
             )
@@ -208,6 +209,7 @@ def _bearer_token(headers: Mapping[str, str]) -> str:
     return key.strip() if scheme.lower() == "bearer" else ""
 
 
+# Fields that only models with context accept; `takes_context` in the catalog says which do.
 _CONTEXT_FIELDS = ("previous_text", "next_text", "previous_request_ids", "next_request_ids")
 
 
@@ -229,8 +231,10 @@ def unknown_voice(voice: str) -> Rejection:
     return Rejection("voice_not_found", f"A voice with voice_id {voice} was not found.", param="voice_id")
 
 
+# The older generation of errors has other codes for these two.
 _LEGACY_CODES = {"concurrent_limit_exceeded": "too_many_concurrent_requests", "rate_limit_exceeded": "system_busy"}
 
+# Code that a bare status usually comes with.
 _CODE_BY_STATUS = {
     400: "invalid_parameters",
     401: "invalid_api_key",

@@ -56,6 +56,7 @@ class RequestLedger:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
+        # Bounded, so that a load test does not fill the memory.
         self._entries: deque[LedgerEntry] = deque(maxlen=MAX_ENTRIES)
         self.requests = 0
         self.charged = 0
@@ -101,7 +102,8 @@ class RequestLedger:
         """Record an early end of the request that is handled in the body. A client that left is not an error."""
         try:
             yield
-        except asyncio.CancelledError:  # aiohttp cancels the handler when the client closes its connection
+        # aiohttp cancels the handler when the client closes its connection.
+        except asyncio.CancelledError:
             self.end(entry, Ending.CLIENT_LEFT)
             raise
         except ConnectionError:

@@ -55,6 +55,7 @@ class SimulatedOpenAI:
         if len(call.text) > openai_speech.MAX_CHARACTERS:
             message = f"String should have at most {openai_speech.MAX_CHARACTERS} characters, got {len(call.text)}."
             raise RequestRejectedError(Rejection("string_above_max_length", message, param="input"))
+        # Documented: https://platform.openai.com/docs/api-reference/audio/createSpeech.
         if call.sse and call.model.startswith("tts-1"):
             raise RequestRejectedError(
                 Rejection(
@@ -115,6 +116,7 @@ _STATUS = {
 
 _TYPES = {"insufficient_quota": "insufficient_quota", "rate_limit_exceeded": "requests", "server_error": "server_error"}
 
+# Code that a bare status usually comes with.
 _CODE_BY_STATUS = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
 

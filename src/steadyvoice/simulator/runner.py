@@ -89,6 +89,7 @@ def _fault_line(fault: Fault) -> str:
 def _stop_on_signal() -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    # Signals set an event instead of raising, so that running requests get their ending in the ledger.
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     return stop

@@ -59,9 +59,8 @@ class Simulator:
         self._clock = clock
         self._started_at = 0.0
         self._certificates: Certificates | None = None
-        self._running: dict[
-            asyncio.Task[Any], web.RequestHandler
-        ] = {}  # the tasks of running requests, and their connections
+        # Tasks of running requests, and their connections: idle connections are all others.
+        self._running: dict[asyncio.Task[Any], web.RequestHandler] = {}
         self._closing = False
         self.faults = FaultRules(self._now, Random(self.settings.seed), self._check)
         self._check_script()

@@ -71,7 +71,8 @@ class SynthesisOrder:
     lines: tuple[DialogueLine, ...] = ()  # of a dialogue; `text` joins them, and `voice` is that of the first
 
 
-_TIMBRES = ("", "+f1", "+f2", "+f3", "+f4", "+m1", "+m2", "+m3", "+m4", "+m7")  # espeak's own variants
+# Variants of eSpeak NG, so that different voice ids can be told apart by ear.
+_TIMBRES = ("", "+f1", "+f2", "+f3", "+f4", "+m1", "+m2", "+m3", "+m4", "+m7")
 
 
 def create_engine(voice: VoiceEngine) -> Provider:
@@ -146,6 +147,7 @@ async def synthesize(
     source = engine.offer(_request(order, target, order.voice, order.text)).format
     held: list[Alignment] = []
     audio_end = 0.0
+    # `quick` selects the encoders' fastest settings: tests and benchmarks spend most of their time here.
     with closing(Converter(source, target, quick=True)) as converter:
         async for audio in _group_pieces(_samples(engine, order, target, action), source.sample_rate):
             held += [audio.alignment] if audio.alignment else []
@@ -298,7 +300,8 @@ def _size(pieces: list[EncodedAudio]) -> int:
     return sum(len(piece.data) for piece in pieces)
 
 
-_PART_BYTES = 4096  # of a complete response, which is written in parts so that faults can end it between two
+# A complete response is written in parts, so that a fault can end it between two.
+_PART_BYTES = 4096
 
 
 async def build_response(pieces: AsyncIterator[EncodedAudio], order: SynthesisOrder) -> SimulatedResponse:
@@ -345,7 +348,8 @@ async def _sse_body(pieces: AsyncIterator[EncodedAudio], order: SynthesisOrder) 
 async def _complete_audio(pieces: AsyncIterator[EncodedAudio], order: SynthesisOrder) -> tuple[bytes, float]:
     parts = await collect_parts(_audio_body(pieces))
     data = b"".join(part.data for part in parts)
-    if order.format.codec is Codec.WAV:  # the stream's header was written before the size was known
+    # The encoder wrote the header of a stream, before the size was known.
+    if order.format.codec is Codec.WAV:
         rate = int.from_bytes(data[24:28], "little")
         data = wav_bytes(data[len(wav_header(rate)) :], rate)
     return data, parts[-1].audio_end if parts else 0.0

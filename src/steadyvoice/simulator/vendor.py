@@ -25,7 +25,8 @@ class CharacterCredit:
     def __init__(self, used: int, limit: int, reset: int | None = None) -> None:
         self.used = used
         self.limit = limit
-        self.reset = reset  # Unix seconds; only reported: the credit is not reset at that time
+        # Only reported: the credit is not refilled at that time.
+        self.reset = reset  # Unix seconds
 
     @property
     def subscription(self) -> Subscription:

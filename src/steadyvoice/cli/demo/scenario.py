@@ -152,6 +152,7 @@ class DemoEnvironment:
     @asynccontextmanager
     async def set_up(seed: int) -> AsyncIterator[DemoEnvironment]:
         """Start both simulators, on this machine only."""
+        # Both clients get a simulator of their own with the same seed, so that they do not interfere.
         async with Simulator(voice="auto", seed=seed) as vendor, Simulator(voice="auto", seed=seed) as bare_vendor:
             yield DemoEnvironment(vendor, bare_vendor, SwitchableProvider(_local_voice()))
 

@@ -110,6 +110,7 @@ def assign_lanes(bars: Sequence[WaitBar], room: float) -> list[int]:
     ends: list[float] = []
     chosen = []
     for bar in bars:
+        # First fit: a new lane is opened only when all existing ones are occupied.
         free = [lane for lane, end in enumerate(ends) if end <= bar.start]
         lane = free[0] if free else len(ends)
         ends[lane:] = [max(bar.stop, bar.start + room), *ends[lane + 1 :]]

@@ -104,6 +104,7 @@ class Fault:
 
     def matches(self, call: FaultCall, elapsed: float) -> bool:
         """Return whether a call meets the conditions, `elapsed` seconds after the rule was set."""
+        # With a period, `start` and `end` are times within it.
         moment = elapsed % self.period if self.period else elapsed
         return (
             call.target in self.action.targets
@@ -150,6 +151,7 @@ class FaultRules:
     def select(self, call: FaultCall) -> Fault | None:
         """Return the fault of this call, or None. Every rule that matches counts the call, whichever is applied."""
         now = self._now()
+        # Every rule is asked, and not only those before the first that is due, because each counts its own calls.
         due = [rule.fault for rule in self._rules if rule.count_call(call, now, self._rng)]
         return due[0] if due else None
 

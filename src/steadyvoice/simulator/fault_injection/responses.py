@@ -139,6 +139,7 @@ def split_at_second(
     The split is between two parts, unless there is only one, or `within` asks for the middle of a part.
     """
     count = sum(part.audio_end <= after for part in parts)
+    # At least one part comes before the split, and one after it, so that a cut is noticeable in the shortest text.
     if not within and 0 < max(1, count) < len(parts):
         return parts[: max(1, count)], parts[max(1, count) :]
     if not parts:
@@ -183,7 +184,8 @@ async def _send_with_wrong_length(writer: ResponseWriter, response: SimulatedRes
     parts = await collect_parts(response.body)
     true = sum(len(part.data) for part in parts)
     declared = round(true * factor)
-    if declared == true:  # too small a body for the factor to change its length
+    # A body of a few bytes can have the same length after rounding.
+    if declared == true:
         declared += 1 if factor > 1 else -1
     await writer.start(response, framing=BodyFraming.LENGTH, length=max(0, declared))
     await _send_body(writer, body_from_parts(parts))

@@ -78,6 +78,7 @@ ENDPOINT = "connection"
 
 _CONNECTION_CALL = FaultCall(ENDPOINT, target=FaultTarget.CONNECTION)
 _BACKLOG = 128
+# A refusal depends on the clock, and a virtual clock cannot wake the listener, so it checks regularly.
 _POLL_INTERVAL = 0.02  # seconds between checks whether to start or stop refusing connections
 _HANDSHAKE_FAILURE = bytes.fromhex("15 03 03 00 02 02 28")  # a fatal alert, RFC 8446, 6
 
@@ -115,8 +116,9 @@ class SimulatorListener:
             try:
                 bound = _bound_socket(family, (address[0], self.port or port, *address[2:]))
             except OSError as error:
+                # "localhost" can resolve to ::1 on a machine without IPv6. The other address is enough.
                 if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) and self._sockets:
-                    continue  # "localhost" can resolve to ::1 on a machine without IPv6
+                    continue
                 self._unlisten()
                 raise
             self.port = bound.getsockname()[1]
@@ -170,6 +172,7 @@ class SimulatorListener:
     def _refuse(self) -> None:
         self._refusing_since = self._loop.time()
         self._unlisten()
+        # Bound but not listening: the kernel refuses connections, and no other process can take the port.
         self._sockets = [_bound_socket(family, address) for family, address in self._addresses]
         self._close_idle()
 
@@ -228,9 +231,8 @@ class SimulatorListener:
             await self._pass_on(connection, flaw)
             return
         with connection, suppress(ConnectionError):
-            await self._loop.sock_recv(
-                connection, 16_384
-            )  # unread, the client's hello would turn the close into a reset
+            # The client's hello has to be read: closing a socket with unread bytes sends a reset instead of the alert.
+            await self._loop.sock_recv(connection, 16_384)
             await self._loop.sock_sendall(connection, _HANDSHAKE_FAILURE)
 
     async def _pass_on(self, connection: socket.socket, flaw: str | None = None) -> None:
@@ -243,8 +245,11 @@ def _bound_socket(family: socket.AddressFamily, address: Any) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setblocking(False)
+        # The port can be bound again while connections of a former simulator are in TIME_WAIT.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family is socket.AF_INET6:
+            # An IPv6 socket would otherwise take IPv4 connections as well, and the port would be in use for its IPv4
+            # sibling.
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind(address)
     except OSError:

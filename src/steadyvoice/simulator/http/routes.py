@@ -82,9 +82,8 @@ class RequestHandler:
         """Send the error for an unknown path. It takes no key, and no fault applies to it."""
         request = self.request
         response = self._dialect.not_found(request.method, request.path, allowed, self.request_id)
-        if (
-            request.headers.get("upgrade", "").lower() == "websocket"
-        ):  # as ElevenLabs rejects websockets on unknown paths
+        # ElevenLabs rejects websockets on unknown paths with 403 instead of 404.
+        if request.headers.get("upgrade", "").lower() == "websocket":
             response = replace(response, status=403)
         with self._vendor.ledger.track(self._entry):
             self._vendor.ledger.end(self._entry, await self._reject(response))

@@ -34,7 +34,7 @@ from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
 from steadyvoice.wire.elevenlabs.websocket import SocketEndpoint, SocketParameters
 from steadyvoice.wire.error_response import get_header
 
-_CLOSE_TIMEOUT = 2.0  # seconds a client has to response a close
+_CLOSE_TIMEOUT = 2.0  # seconds that a client has to answer a close frame
 
 
 class WebSocketRoutes:

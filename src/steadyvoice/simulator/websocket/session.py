@@ -54,7 +54,8 @@ class TextBuffer:
 
         `trigger` (`try_trigger_generation`) waits for 50 characters instead of the schedule.
         """
-        if text.strip() or self._text[-1:].strip():  # a space after a space only keeps the connection alive
+        # A space after a space is the documented way to keep a connection alive, and is no text.
+        if text.strip() or self._text[-1:].strip():
             self._text = (self._text + text).lstrip()
         if flush or self._auto_mode:
             return self._take_characters(len(self._text))
@@ -112,7 +113,9 @@ class WebSocketSession:
         # The event loop keeps only weak references to tasks.
         self._work: set[asyncio.Task[None]] = set()
         self._speakers: list[asyncio.Task[None]] = []
-        self._pending = 0  # texts and ends of contexts that are queued, and will be sent without further messages
+        # Texts and ends of contexts that are queued and will be sent without further messages. While there are any, a
+        # silent client is not inactive, and one that leaves has missed something.
+        self._pending = 0
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
     async def run(self, form: SocketEndpoint, voice: str, call: SocketParameters, *, authenticated: bool) -> Ending:
@@ -253,10 +256,11 @@ class WebSocketSession:
         async with self._vendor.request_limit.slot():
             try:
                 self._vendor.credit.charge(len(text))
+            # Without credit the single websocket reports the error, and the multi-context one only ends the context.
             except RequestRejectedError:
                 if context.name is None:
                     raise
-                return False  # the multi-context websocket reports only the end
+                return False
             self._entry.characters += len(text)
             self._vendor.ledger.charge(self._entry, len(text))
             async with aclosing(self._vendor.voice.speak(self._order(context, text), self._action)) as pieces:
