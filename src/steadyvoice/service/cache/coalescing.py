@@ -105,6 +105,7 @@ class CoalescedStream:
         """Drop chunks that every consumer has read, and those beyond the memory limit for the slowest."""
         read = max(0, min(self._positions.values()) - self._dropped)
         self._kept_bytes -= sum(map(len, self._chunks[:read]))
+        # A consumer that is so far behind gets an error instead of a share of this process's memory.
         while self._kept_bytes > self._max_bytes and read < len(self._chunks) - 1:
             self._kept_bytes -= len(self._chunks[read])
             read += 1

@@ -127,6 +127,7 @@ class SpeechCache:
         if self._paused_until is not None and self._clock() < self._paused_until:
             return otherwise
         try:
+            # A slow disk must not stop the event loop; the thread costs a tenth of a millisecond a hit (decision 16).
             result = await asyncio.to_thread(work, *args)
         except (OSError, sqlite3.Error) as error:
             self._record_error(error)

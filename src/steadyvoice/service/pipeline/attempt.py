@@ -241,6 +241,8 @@ class AttemptFactory:
         piece, offer = text_piece.request, text_piece.offer
         guarded = candidate.guarded
         handler, timeouts = guarded.handler, guarded.timeouts
+        # While another provider is left, this is at most 80 % of the time that remains, so that one can still be heard
+        # (decision 4).
         attempt_deadline = deadline.share(min(step.time_limit, guarded.max_seconds))
         if piece.options:
             piece = handler.account_limits.request_ids.without_foreign_ids(handler.account_limits.account, piece)
@@ -294,6 +296,8 @@ class AttemptFactory:
     def _delivery(
         self, candidate: Candidate, call: ProviderCall, output: Output, text_piece: TextPiece, deadline: Deadline
     ) -> Delivery:
+        # Nothing is estimated after a failure: audio is released only up to places known to lie between two words, so
+        # that the next word is the right one whatever happens (decision 5).
         mode, begin = self._mode(candidate), self._accounting.begin
         place = range(begin, text_piece.sent.end if text_piece.sent else begin + len(call.request.text))
         return (PassthroughDelivery if isinstance(call, PassthroughCall) else Delivery)(

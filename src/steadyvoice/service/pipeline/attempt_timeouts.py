@@ -228,6 +228,7 @@ class AttemptTimeouts:
 
     def _timeout_error(self, provider: str, audio: float, now: float) -> TTSError:
         remaining = self._deadline.remaining_at(now)
+        # The limit that ends first names the error, since each has its own meaning for the circuit.
         if self._silence_remaining > remaining:
             return self._out_of_time(provider, audio, remaining)
         if self.first_audio is None:
@@ -250,6 +251,9 @@ class AttemptTimeouts:
         message = f"not finished {about} (deadline of the call)"
         if not self._is_overdue(silence):
             return TTSDeadlineError(message, provider=provider)
+        # Voice agents use short deadlines, and a vendor that hangs must not go unnoticed behind them. A deadline that
+        # passes before the provider was overdue counts nothing: ten callers with a second each would otherwise open the
+        # circuit of a healthy vendor that needs a second and a half.
         if silence < HANG_LIMIT:
             message = f"{message}: silent for {silence:.1f} s (overdue after {self._limit:.3g} s)"
             return TTSAbandonedInSilenceError(message, provider=provider)

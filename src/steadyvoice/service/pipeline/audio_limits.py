@@ -70,6 +70,7 @@ async def collect_audio(chunks: AsyncIterator[bytes], format: AudioFormat, most:
 
     The bytes are held once: a single chunk, as is usual, is the answer, and of several none is kept beside the whole.
     """
+    # BytesIO shares its buffer with the bytes it returns, so that the whole answer is not copied at its end.
     first, held, size = b"", BytesIO(), 0
     count = FlacSampleCounter() if format.codec is Codec.FLAC else None
     async for data in chunks:

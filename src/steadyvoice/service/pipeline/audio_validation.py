@@ -205,6 +205,7 @@ class AudioValidator:
             self._audible = True
             return
         within = _MAX_DECODED_SILENCE + requested_pause(self._text)
+        # A voice may be too faint for its bytes to show it, so the samples decide.
         if not await asyncio.to_thread(is_audible, bytes(head), self._format, within=within):
             raise self._make_error(TTSSilentAudioError, f"{self.seconds:.1f} s of silence instead of speech")
         self._audible = True

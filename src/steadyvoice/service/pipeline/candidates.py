@@ -161,6 +161,7 @@ def find_candidates(
     if not at_endpoint and not any(candidate.offer.knows_voice for candidate in candidates):
         names = ", ".join(candidate.name for candidate in candidates)
         raise TTSVoiceUnknownError(f"no provider knows the voice {request.voice[:100]!r} (providers: {names})")
+    # Stable sorting keeps the operator's order within both groups.
     candidates.sort(key=lambda candidate: not candidate.offer.knows_voice)
     if substitution == "never":
         candidates.sort(
@@ -214,6 +215,8 @@ def _same_voice(first: Candidate, second: Candidate) -> bool:
 
     Two accounts of one vendor have the same voices; a name that the operator gave to voices of two vendors does not.
     """
+    # The vendor's ids decide: the operator's names map voices for failover, they do not make two voices one (decision
+    # 21).
     if type(first.guarded.provider) is not type(second.guarded.provider):
         return False
     return (first.offer.voice, first.offer.timbre) == (second.offer.voice, second.offer.timbre)

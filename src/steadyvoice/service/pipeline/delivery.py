@@ -293,6 +293,7 @@ class Delivery:
         """Return the audio of complete words."""
         self._read_alignments()
         self._raise_if_silent(MAX_LEADING_SILENCE)
+        # The provider is asked sentence by sentence from then on, because nothing could be released for as long.
         if self._output.received - self._word_timing.timed > MAX_AUDIO_WITHOUT_TIMES:
             self.timestamps_missing = True
             message = f"{MAX_AUDIO_WITHOUT_TIMES:g} s of audio came without the timestamps that were requested"

@@ -82,6 +82,7 @@ def next_step(
         return _try(statuses, usable[0], left, grace, usable)
     best_rank = min(_rank(statuses[i]) for i in usable)
     best = [i for i in usable if _rank(statuses[i]) == best_rank]
+    # Waiting for the preferred provider is worth a second, not more, while another one is ready.
     pauses = {i: statuses[i].ready_at - now for i in best}
     soon = [i for i in best if pauses[i] <= MAX_WAIT_FOR_PREFERRED]
     chosen = soon[0] if soon else min(best, key=lambda i: pauses[i])

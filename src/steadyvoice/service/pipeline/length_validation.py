@@ -81,6 +81,8 @@ class RejectedLengths:
                 return True
         if candidate.history.tries + 1 < self._policy.max_attempts and candidate.guarded.handler.budget.affords_one:
             return False
+        # The decision is the one that failover itself would make, so that no answer is rejected in favour of silence
+        # (decision 28).
         others = [each.status(place.start, place.stop) for each in self._candidates if each is not candidate]
         step = next_step(others, now=self._clock(), left=deadline.remaining, max_attempts=self._policy.max_attempts)
         return isinstance(step, GiveUp)

@@ -113,6 +113,7 @@ class Output:
         """
         self._submitted += 1
         job = partial(work, *args, **kwargs)
+        # Only busy threads can make a job outlast the deadline, so other jobs need no timer.
         if self._deadline is None or not self.threads_busy:
             return await self._workers.run(self._exclusively, job)
         try:
@@ -126,6 +127,8 @@ class Output:
 
     def close(self) -> None:
         """Release everything, once the thread that works on it has finished. Nothing may be called afterwards."""
+        # A thread may still work for a cancelled caller. Its end releases the encoder: under a flapping vendor,
+        # encoders that were left to the garbage collector took 2.3 GB and 2,315 threads (decision 27).
         self._closed = True
         if self._submitted == self._finished:
             self._release()

@@ -65,6 +65,7 @@ class PrefetchBuffer:
                     self._waiting.append(data)
                     self._size += len(data)
                     self._changed.set()
+                    # A consumer that stops reading stops the vendor, which may then disconnect.
                     while self._size >= self._max_bytes:
                         await self._wait_for_change()
         except Exception as error:

@@ -346,6 +346,7 @@ class ProviderCall:
 
     def _cut_error(self, error: TTSCutError) -> TTSError:
         """Return the error of a cut stream. It is not the provider's fault when the consumer had not read for long."""
+        # A vendor that closes a connection nobody reads from has done nothing wrong.
         if self._unread < UNREAD_LIMIT:
             return error
         unread = f"after the stream was left unread for {self._unread:.0f} s"

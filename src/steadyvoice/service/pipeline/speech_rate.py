@@ -216,6 +216,7 @@ class _Rates:
         if len(accepted) < _KNOWN:
             return FASTEST_ORDINARY_SHARE
         quick, median = accepted[int(_IGNORED_SHARE * len(accepted))], accepted[len(accepted) // 2]
+        # The more the answers differ, the lower the limit.
         spread = 1 - quick / median
         least = quick * max(_MIN_MARGIN, _MARGIN - spread)
         least = min(max(least, IMPOSSIBLE_SHARE), _MAX_SHARE)

@@ -337,6 +337,8 @@ class WaitTimer:
             self._due = loop.time() + remaining
             self._turns = _LOOP_TURNS
             self._set(loop, self._due)
+        # A late timer says that this process had no time, not that the provider sent nothing: its bytes may lie unread
+        # in the socket (decision 25).
         elif remaining >= 0 and self._turns and (late > _LATE_BY or self._turns < _LOOP_TURNS):
             self._turns -= 1
             self._at, self._handle = -math.inf, loop.call_soon(self._fire)

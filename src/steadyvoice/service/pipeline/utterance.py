@@ -457,6 +457,7 @@ class Utterance:
     def _record_piece(self, candidate: Candidate, call: ProviderCall, delivered_speech: DeliveredSpeech) -> None:
         """Record a piece that was spoken to its end, and prefer the same voice for the next."""
         self._accounting.complete_piece(candidate.name, delivered_speech, call.accepted.request_id)
+        # The voice that was just heard continues, so that the listener does not hear it change with each piece.
         self._candidates.remove(candidate)
         self._candidates.insert(0, candidate)
         self._clear_attempts()

@@ -178,6 +178,8 @@ class LatencyPercentiles:
         """
         limit = self.limit(request_class)
         late = limit is not None and after >= limit
+        # A true time is unknown, but it was late. Without these samples the percentile would be that of the rest, and
+        # sink by a twentieth again and again.
         if late:
             self.record(request_class, after)
         return late
