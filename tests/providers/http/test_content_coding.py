@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from steadyvoice.providers.cooperative_scheduling import CHUNK_SIZE
+from steadyvoice.providers.base import CHUNK_SIZE
 from steadyvoice.providers.http.client import MAX_DOCUMENT, HTTPClient
 from steadyvoice.speech import errors as speech
 from tests.providers.conftest import parse_vendor_error

@@ -21,7 +21,7 @@ from steadyvoice import (
     TTSError,
 )
 from steadyvoice.audio.conversion import convert
-from steadyvoice.providers.cooperative_scheduling import CHUNK_SIZE
+from steadyvoice.providers.base import CHUNK_SIZE
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE, MAX_UNVALIDATED_BYTES
 from steadyvoice.speech.failure_kinds import FailureKind
 

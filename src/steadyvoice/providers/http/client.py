@@ -15,8 +15,7 @@ from urllib.parse import urlencode
 
 from steadyvoice._version import __version__
 from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
-from steadyvoice.providers.base import Accepted, ByteSink
-from steadyvoice.providers.cooperative_scheduling import WorkBudget
+from steadyvoice.providers.base import Accepted, ByteSink, WorkBudget
 from steadyvoice.providers.http.content_coding import DecompressedResponse, UnsupportedCodingError, decompressor_for
 from steadyvoice.providers.http.transport import DirectTransport, HTTPResponse, Transport, error_summary
 from steadyvoice.speech.errors import TTSBadRequestError, TTSCutError, TTSEmptyAudioError, TTSError, TTSNotAudioError

@@ -15,8 +15,7 @@ from typing import cast
 
 import httptools
 
-from steadyvoice.providers.base import ByteSink
-from steadyvoice.providers.cooperative_scheduling import CHUNK_SIZE
+from steadyvoice.providers.base import CHUNK_SIZE, ByteSink
 
 READ_BUFFER = 64 * 1024
 """Bytes that are read at once, and that may be buffered before reading pauses.

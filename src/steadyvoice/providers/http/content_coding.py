@@ -9,8 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 
-from steadyvoice.providers.base import ByteSink
-from steadyvoice.providers.cooperative_scheduling import CHUNK_SIZE, WorkBudget
+from steadyvoice.providers.base import CHUNK_SIZE, ByteSink, WorkBudget
 from steadyvoice.providers.http.transport import HTTPResponse
 from steadyvoice.wire.error_response import single_line
 

@@ -10,8 +10,7 @@ import aiohttp
 from yarl import URL
 
 from steadyvoice.breaker.fork_safety import keep_until_exit
-from steadyvoice.providers.base import ByteSink
-from steadyvoice.providers.cooperative_scheduling import CHUNK_SIZE
+from steadyvoice.providers.base import CHUNK_SIZE, ByteSink
 from steadyvoice.providers.http.connection import READ_BUFFER
 from steadyvoice.providers.http.connection_pool import KEEP_ALIVE, tls_context
 from steadyvoice.speech.errors import (

@@ -8,7 +8,7 @@ from io import BytesIO
 
 from steadyvoice.audio.flac import FlacSampleCounter, with_sample_count
 from steadyvoice.audio.wav import wav_header
-from steadyvoice.providers.cooperative_scheduling import CHUNK_SIZE
+from steadyvoice.providers.base import CHUNK_SIZE
 from steadyvoice.speech.duration_estimate import estimate_duration
 from steadyvoice.speech.errors import TTSTextTooLongError
 from steadyvoice.speech.format import AudioFormat, Codec

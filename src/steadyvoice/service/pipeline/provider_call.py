@@ -9,8 +9,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from steadyvoice.breaker import Permit
-from steadyvoice.providers.base import Accepted, AudioChunk, Provider, Queued, SynthesisOffer
-from steadyvoice.providers.cooperative_scheduling import CHUNK_SIZE, STEP_COST, WorkBudget
+from steadyvoice.providers.base import (
+    CHUNK_SIZE,
+    STEP_COST,
+    Accepted,
+    AudioChunk,
+    Provider,
+    Queued,
+    SynthesisOffer,
+    WorkBudget,
+)
 from steadyvoice.service.pipeline.attempt_timeouts import AttemptTimeouts
 from steadyvoice.service.pipeline.audio_validation import AudioValidator
 from steadyvoice.service.pipeline.timeouts import WaitTimer
