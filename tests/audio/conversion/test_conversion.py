@@ -26,7 +26,7 @@ from steadyvoice.audio.word_tones import synthesize_tones, words_in
 from steadyvoice.speech.errors import TTSNotAudioError
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
 
-from .samples import FORMAT_OF_EACH_CODEC, PCM, SECONDS, decoded_samples, encoded_hum, frame_seconds, hum, level_at
+from ..samples import FORMAT_OF_EACH_CODEC, PCM, SECONDS, decoded_samples, encoded_hum, frame_seconds, hum, level_at
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from steadyvoice.audio.framing import MAX_STRAY_BYTES, AudioMeter
 from steadyvoice.audio.wav import wav_bytes
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
 
-from .samples import FORMAT_OF_EACH_CODEC, PCM, encoded_hum, hum
+from ..samples import FORMAT_OF_EACH_CODEC, PCM, encoded_hum, hum
 
 
 def seconds_decoded(audio: bytes, name: str) -> float:

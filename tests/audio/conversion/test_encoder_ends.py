@@ -6,8 +6,7 @@ import pytest
 
 from steadyvoice.audio.codec import encoder_for
 from steadyvoice.speech.format import AudioFormat
-
-from ..leaked_objects import live_objects, native_threads, no_garbage
+from tests.leaked_objects import live_objects, native_threads, no_garbage
 
 pytestmark = pytest.mark.usefixtures("frozen_heap")
 

@@ -11,7 +11,7 @@ from steadyvoice.audio.conversion import silence
 from steadyvoice.audio.framing import AudioMeter
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat
 
-from .samples import FORMAT_OF_EACH_CODEC, decoded_samples, frame_seconds
+from ..samples import FORMAT_OF_EACH_CODEC, decoded_samples, frame_seconds
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)

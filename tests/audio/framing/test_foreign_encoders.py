@@ -11,7 +11,7 @@ from steadyvoice.audio.framing import AudioMeter
 from steadyvoice.audio.wav import wav_bytes
 from steadyvoice.speech.format import AudioFormat
 
-from .samples import PCM, decoded_samples, encoded_hum, hum, level_at
+from ..samples import PCM, decoded_samples, encoded_hum, hum, level_at
 
 MP3 = "mp3_44100_128"
 OPUS = "opus_48000_64"
