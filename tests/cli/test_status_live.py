@@ -22,7 +22,7 @@ def stage() -> Iterator[GatewayThread]:
 
 @pytest.fixture
 def at(stage: GatewayThread) -> GatewayThread:
-    stage.heal()
+    stage.repair_vendor()
     return stage
 
 
@@ -36,11 +36,11 @@ def is_as_it_was(seen: Terminal) -> bool:
 def test_live_view_follows_an_outage(at: GatewayThread) -> None:
     with terminal("status", "--url", at.url) as seen:
         seen.until("All providers are available.", "elevenlabs", "openai", "● closed", without="✖")
-        at.break_down()
+        at.break_vendor()
         seen.until(
             "Down: elevenlabs. Other providers are available.", "✖ open, tried in", "100%, opens at 50%", "since"
         )
-        at.heal()
+        at.repair_vendor()
         seen.until("All providers are available.")
         seen.type(CTRL_C)
         assert seen.ended() == 0
@@ -48,7 +48,7 @@ def test_live_view_follows_an_outage(at: GatewayThread) -> None:
 
 
 def test_resized_terminal_is_redrawn_at_once(at: GatewayThread) -> None:
-    at.break_down()
+    at.break_vendor()
     with terminal("status", "--url", at.url, rows=40, columns=120) as seen:
         seen.until("Down: elevenlabs", "first audio")
         seen.resize(20, 60)
@@ -77,7 +77,7 @@ def test_unreachable_gateway_is_shown_until_it_is_back(at: GatewayThread) -> Non
         finally:
             at.start()
         seen.until("All providers are available.", without="Retrying")
-        at.break_down()
+        at.break_vendor()
         seen.until("Down: elevenlabs")
         seen.type(CTRL_C)
         assert seen.ended() == 1

@@ -1,4 +1,4 @@
-"""A browser before a live gateway: Debian's Chromium, and a gateway, with its vendors, in a thread of its own."""
+"""Chromium, and a live gateway with simulated vendors in a thread of its own."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _VIOLATIONS = """
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The browser. Skips where there is none."""
+    """Start the browser; skip the test where there is none."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     require_tool(found is not None, "chromium")
     sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
@@ -47,7 +47,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class GatewayThread:
-    """A gateway that a story can break, heal, restart and call, from a thread that is not its own."""
+    """Gateway in a thread, which a test can break, heal, restart and call."""
 
     def __init__(self, *, server: dict[str, Any] | None = None) -> None:
         self.clock = Clock()
@@ -70,32 +70,32 @@ class GatewayThread:
     def url(self) -> str:
         return self.gateway.url
 
-    def do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Have it done in the gateway's own loop."""
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run work in the gateway's event loop."""
         return asyncio.run_coroutine_threadsafe(work(), self.loop).result(timeout=30)
 
-    def break_down(self) -> None:
-        """From now on ElevenLabs refuses; four callers find out, and its circuit opens."""
+    def break_vendor(self) -> None:
+        """Let ElevenLabs refuse; four calls open its circuit."""
 
         async def work() -> None:
             self.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
 
-        self.do(work)
+        self.run(work)
         self.call(4)
 
-    def heal(self) -> None:
-        """And speaks again."""
+    def repair_vendor(self) -> None:
+        """Let ElevenLabs answer again."""
 
         async def work() -> None:
             self.sim.faults.clear()
-            self.service.reset_circuit_breaker(reason="a new story")
+            self.service.reset_circuit_breaker(reason="a new scenario")
             for circuit in self.service.circuits.values():
                 circuit.update(CIRCUIT)
 
-        self.do(work)
+        self.run(work)
 
     def call(self, times: int = 1) -> None:
-        """So many callers, one after the other."""
+        """Make so many calls, one after the other."""
 
         async def work() -> None:
             async with aiohttp.ClientSession() as client:
@@ -104,27 +104,27 @@ class GatewayThread:
                     async with client.post(path, json=elevenlabs_body()) as answer:
                         await answer.read()
 
-        self.do(work)
+        self.run(work)
 
     async def cut_readers(self) -> None:
-        """Whoever reads events is hung up on, as a proxy does that thinks a line is idle."""
+        """End all event streams, as a proxy does with idle connections."""
         journal = self.gateway.context.event_log
         journal.close()
         await asyncio.sleep(0.05)
         journal.closed = False
 
     def stop(self) -> None:
-        """The gateway stops."""
+        """Stop the gateway."""
         self._server["port"] = int(self.url.rpartition(":")[2])
-        self.do(self.gateway.stop)
+        self.run(self.gateway.stop)
 
     def start(self) -> None:
-        """Another one begins, at the same address."""
+        """Start another gateway at the same address."""
 
         async def work() -> None:
             self.gateway = await self._opened()
 
-        self.do(work)
+        self.run(work)
 
     def _run(self) -> None:
         try:
@@ -156,23 +156,23 @@ class GatewayThread:
 
 @dataclass
 class PageVisit:
-    """Somebody who looks at the page; all they send, and everything that goes wrong."""
+    """Open page with all its requests and errors."""
 
     page: Page
     requests: list[Request] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
-    def hear(self, said: ConsoleMessage) -> None:
-        """Take note of what the browser complains of."""
+    def record_console(self, said: ConsoleMessage) -> None:
+        """Record errors of the browser's console."""
         if said.type == "error":
-            self.wrong.append(f"{said.text} {said.location}")
+            self.errors.append(f"{said.text} {said.location}")
 
-    def forgive(self, *parts: str) -> None:
-        """Of what went wrong, this is part of the story."""
-        self.wrong = [each for each in self.wrong if not any(part in each for part in parts)]
+    def ignore_errors(self, *parts: str) -> None:
+        """Ignore expected errors."""
+        self.errors = [each for each in self.errors if not any(part in each for part in parts)]
 
     def open(self, url: str) -> Page:
-        """Look at it, once it shows something."""
+        """Open the dashboard, and wait for its first card."""
         self.page.goto(url)
         self.page.locator(".card").first.wait_for()
         return self.page
@@ -180,28 +180,28 @@ class PageVisit:
 
 @contextmanager
 def page_visit(browser: Browser, **options: Any) -> Iterator[PageVisit]:
-    """A window of its own. When it is left, no error may have come up in it, and nothing that the policy forbids."""
+    """Open a window; at its end, fail on errors and on violations of the policy."""
     context: BrowserContext = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     context.set_default_timeout(10_000)
     context.add_init_script(_VIOLATIONS)
     seen = PageVisit(context.new_page())
     seen.page.on("request", lambda request: seen.requests.append(request))
-    seen.page.on("pageerror", lambda error: seen.wrong.append(str(error)))
-    seen.page.on("console", seen.hear)
+    seen.page.on("pageerror", lambda error: seen.errors.append(str(error)))
+    seen.page.on("console", seen.record_console)
     try:
         yield seen
     finally:
         context.close()
-    assert not seen.wrong, seen.wrong
+    assert not seen.errors, seen.errors
 
 
 def card(page: Page, name: str = "elevenlabs") -> Any:
-    """A provider's card."""
+    """Return a provider's card."""
     return page.locator(f'[data-provider="{name}"]')
 
 
 def until(true: Callable[[], bool], what: str) -> None:
-    """Wait for something that no page shows."""
+    """Wait for a condition outside of the page."""
     end = time.monotonic() + 10
     while not true():
         assert time.monotonic() < end, f"it never came: {what}"

@@ -1,4 +1,4 @@
-"""The event loops that a gateway runs on: uvloop where there is one, asyncio's own elsewhere."""
+"""Event loops that a gateway runs on: uvloop where installed, and asyncio's."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
-    """Live through a story on one loop, then on the other."""
+    """Run a coroutine on each event loop."""
     factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     if request.param == "uvloop":
         require_tool(find_spec("uvloop") is not None, "uvloop")
         factory = import_module("uvloop").new_event_loop
 
-    def through(story: Coroutine[Any, Any, None]) -> None:
+    def through(scenario: Coroutine[Any, Any, None]) -> None:
         with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(story)
+            runner.run(scenario)
 
     return through

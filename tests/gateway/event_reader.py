@@ -15,7 +15,7 @@ from .running_gateway import RunningGateway
 
 @dataclass
 class ReceivedEvent:
-    """One event. Of a comment there is only the text."""
+    """Received event; of a comment, only the text."""
 
     kind: str
     data: Any
@@ -23,21 +23,21 @@ class ReceivedEvent:
 
 
 class EventReader:
-    """Reads them one by one."""
+    """Reader of an event stream."""
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self.answer = answer
         self.last_id = ""
 
     async def next(self, *kinds: str) -> ReceivedEvent:
-        """The next one of these kinds, or of any."""
+        """Return the next event of these kinds, or of any."""
         while True:
             seen = await self._next()
             if not kinds or seen.kind in kinds:
                 return seen
 
     async def rest(self) -> list[ReceivedEvent]:
-        """All until the end."""
+        """Return all events until the end."""
         found = []
         while True:
             try:
@@ -67,7 +67,7 @@ class EventReader:
 
 @asynccontextmanager
 async def reading_events(at: RunningGateway, last_id: str | None = None) -> AsyncIterator[EventReader]:
-    """Somebody who reads the gateway's events, from the greeting on."""
+    """Read the gateway's events, from the hello on."""
     headers = {} if last_id is None else {"last-event-id": last_id}
     async with at.get("/admin/events", headers=headers) as answer:
         assert answer.content_type == "text/event-stream"

@@ -17,7 +17,7 @@ _GAUGE = re.compile(r"^(steadyvoice_\w+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 @dataclass
 class GatewayProcess:
-    """Where it is, and what it says of itself."""
+    """Running process: address, open files, metrics."""
 
     url: str
     pid: int
@@ -30,7 +30,7 @@ class GatewayProcess:
 
     @property
     def open_files(self) -> int:
-        """How many there are; where nobody can tell, 0."""
+        """Number of open files; 0 where the platform does not tell."""
         try:
             return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
         except OSError:
@@ -39,8 +39,8 @@ class GatewayProcess:
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
-    async def say(self, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect, and say something; nobody minds if it is not heard to the end."""
+    async def send(self, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect and send bytes, without waiting until they are read."""
         reader, writer = await self.connect()
         writer.write(data)
         return reader, writer
@@ -49,26 +49,26 @@ class GatewayProcess:
         async with self.client.get(f"{self.url}/healthz") as answer:
             return answer.status == 200
 
-    async def speak(self, path: str, document: dict[str, str]) -> aiohttp.ClientResponse:
+    async def post(self, path: str, document: dict[str, str]) -> aiohttp.ClientResponse:
         async with self.client.post(self.url + path, json=document) as answer:
             await answer.read()
             return answer
 
     async def gauges(self) -> dict[str, float]:
-        """Its metrics by name; of those with labels, the sum."""
+        """Return metrics by name; of those with labels, the sum."""
         found: dict[str, float] = {}
         async with self.client.get(f"{self.url}/metrics") as answer:
             for name, value in _GAUGE.findall(await answer.text()):
                 found[name] = found.get(name, 0.0) + float(value)
         return found
 
-    async def crowded(self, number: int) -> None:
-        """Wait until so many are let in: some may still stand before the door."""
+    async def wait_for_connections(self, number: int) -> None:
+        """Wait until so many connections are accepted."""
         while (await self.gauges())["steadyvoice_connections"] < number:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
-    async def quiet(self) -> None:
-        """Wait until nobody is there but us, and nothing is under way."""
+    async def wait_until_quiet(self) -> None:
+        """Wait until there is no connection but this one, and no running request."""
         ours = {"steadyvoice_connections": 1, "steadyvoice_http_requests_in_flight": 1}
         nothing = {"steadyvoice_streams_in_flight": 0, "steadyvoice_provider_requests_in_flight": 0}
         while not (ours | nothing).items() <= (await self.gauges()).items():  # noqa: ASYNC110
@@ -77,7 +77,7 @@ class GatewayProcess:
 
 @asynccontextmanager
 async def gateway_process(folder: Path, config: str) -> AsyncIterator[GatewayProcess]:
-    """Start it with this configuration, and end it."""
+    """Start a gateway with this configuration, and end it."""
     (folder / "c.toml").write_text(config, encoding="utf-8")
     command = (sys.executable, "-m", "steadyvoice", "serve", "--config", str(folder / "c.toml"), "--port", "0")
     log = folder / "log"

@@ -13,46 +13,46 @@ from steadyvoice.gateway.http_server.listener import HTTPListener
 from steadyvoice.service.config_file import ServerConfig
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-Story = Callable[[], Coroutine[Any, Any, None]]
+Scenario = Callable[[], Coroutine[Any, Any, None]]
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 def head(*headers: bytes, line: bytes = b"GET / HTTP/1.1") -> bytes:
-    """Bring a request's head into shape."""
+    """Return a request's head."""
     return b"\r\n".join([line, b"host: localhost", *headers, b"", b""])
 
 
 class RawClient:
-    """Says bytes, and hears bytes."""
+    """Client that sends and receives raw bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self.port: int = writer.get_extra_info("sockname")[1]
 
-    async def say(self, data: bytes) -> None:
-        """Send it. That nobody listens any more is no mishap."""
+    async def send(self, data: bytes) -> None:
+        """Send data; a closed connection is no error."""
         with suppress(OSError):
             self._writer.write(data)
             await self._writer.drain()
 
-    async def hear(self, until: bytes) -> bytes:
+    async def read_until(self, until: bytes) -> bytes:
         return await self._reader.readuntil(until)
 
-    async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        """Read one answer that tells its length."""
-        status, headers = await self.head()
+    async def read_response(self) -> tuple[int, dict[str, str], bytes]:
+        """Read one response with a content length."""
+        status, headers = await self.read_head()
         return status, headers, await self._reader.readexactly(int(headers["content-length"]))
 
-    async def head(self) -> tuple[int, dict[str, str]]:
-        """Read the head of an answer."""
-        line, *rest = (await self.hear(b"\r\n\r\n")).decode().strip().split("\r\n")
+    async def read_head(self) -> tuple[int, dict[str, str]]:
+        """Read the head of a response."""
+        line, *rest = (await self.read_until(b"\r\n\r\n")).decode().strip().split("\r\n")
         return int(line.split()[1]), {name: value for name, _, value in (each.partition(": ") for each in rest)}
 
-    async def end(self) -> bytes:
-        """Read whatever comes until the other side is done. Raises ConnectionResetError when it breaks off."""
+    async def read_all(self) -> bytes:
+        """Read until the end. Raises ConnectionResetError for a reset."""
         return await self._reader.read()
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         self._writer.close()
 
     def half_close(self) -> None:
@@ -60,14 +60,14 @@ class RawClient:
 
 
 class RawListener:
-    """Where the listener listens."""
+    """Listener with the clients that were connected to it."""
 
     def __init__(self, listener: HTTPListener) -> None:
         self.listener = listener
         self._clients: list[RawClient] = []
 
-    async def call(self, said: bytes = b"", *, small_window: bool = False) -> RawClient:
-        """Connect, and say something."""
+    async def connect(self, said: bytes = b"", *, small_window: bool = False) -> RawClient:
+        """Connect, and send bytes."""
         ours = socket.socket()
         ours.setblocking(False)
         if small_window:  # what is not read soon shows on the other side
@@ -80,18 +80,18 @@ class RawListener:
         client = RawClient(*await asyncio.open_connection(sock=ours, limit=4096 if small_window else 2**20))
         self._clients.append(client)
         if said:
-            await client.say(said)
+            await client.send(said)
         return client
 
-    async def one_left(self) -> None:
-        """Wait until somebody was here and nobody is any more."""
+    async def wait_until_closed(self) -> None:
+        """Wait until a connection was open and all are closed."""
         while not self.listener.traffic.connections:  # noqa: ASYNC110 - the listener tells who left, not who came
             await asyncio.sleep(0)
         await self.listener.wait_until_empty()
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         for client in self._clients:
-            client.hang_up()
+            client.disconnect()
 
 
 @asynccontextmanager
@@ -105,12 +105,12 @@ async def listening(app: Application, **server: Any) -> AsyncIterator[RawListene
     try:
         yield line
     finally:
-        line.hang_up()
+        line.disconnect()
         await listener.close(5)
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with what was asked: the method, the path, the body."""
+    """Answer with the request's method, path and body."""
     with suppress(ClientDisconnectedError):
         body = await read_body(receive, max_bytes=2**20, timeout=10)
         told = f"{scope['method']} {scope['path']} ".encode() + body
@@ -123,7 +123,7 @@ async def refuse_at_once(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def endless(scope: Scope, receive: Receive, send: Send) -> None:
-    """Speak until nobody is there."""
+    """Send without end, until the client has left."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     gone = asyncio.ensure_future(_gone(receive))
     while not gone.done():

@@ -14,7 +14,7 @@ from aiohttp import web
 
 @dataclass
 class RecordingVendor:
-    """What clients posted, newest last, and where they can reach the vendor."""
+    """Bodies that clients posted, newest last, and the vendor's URL."""
 
     url: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)

@@ -21,12 +21,12 @@ from steadyvoice.service.error_state import to_iso8601
 
 @dataclass
 class ReferenceOverview:
-    """Every call since the world began, with the time of day at which it was over."""
+    """All calls, with the time of day at which they ended."""
 
     calls: list[tuple[float, RecentCall]] = field(default_factory=list)
 
     def board(self, context: GatewayContext, hour: HourlyStatistics, since: int) -> dict[str, Any]:
-        """How everything stands now; of the past hour, the steps from `since` on."""
+        """Return the overview; of the past hour, the steps from `since` on."""
         now = context.wall_clock()
         states = context.service.get_error_state()
         steps = sorted({int(at // STEP_SECONDS) for at, _ in self.calls})
@@ -66,7 +66,7 @@ class ReferenceOverview:
         return [call for at, call in self.calls if int(at // STEP_SECONDS) in steps]
 
     def _did(self, name: str, step: int) -> list[int]:
-        """Of the attempts here, none is nobody's fault: spoke, failed, neither, refused."""
+        """Return attempts by result; none is neutral in these tests."""
         mine = [(a, e) for call in self._within(step) for a, e in call.attempts if a.provider == name]
         refused = len([attempt for attempt, _ in mine if attempt.refused])
         failed = len([error for _, error in mine if error]) - refused

@@ -27,7 +27,7 @@ CIRCUIT = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, cooldown_pe
 
 
 class Clock:
-    """The machine's, which can be moved ahead."""
+    """Monotonic clock that can be moved ahead."""
 
     ahead = 0.0
 
@@ -36,7 +36,7 @@ class Clock:
 
 
 class CallWitness:
-    """Sees every call that is over."""
+    """Observer that queues finished calls."""
 
     def __init__(self) -> None:
         self.calls: asyncio.Queue[tuple[RequestContext, ReportedUtterance]] = asyncio.Queue()
@@ -51,7 +51,7 @@ class CallWitness:
 
 @dataclass
 class RunningGateway:
-    """All that a story needs."""
+    """Gateway, service, simulator and HTTP client of a test."""
 
     sim: Simulator
     service: AsyncTTSService
@@ -60,21 +60,21 @@ class RunningGateway:
     witness: CallWitness
 
     async def next_call(self) -> tuple[RequestContext, ReportedUtterance]:
-        """Wait until a call is over, on our side."""
+        """Wait until a call has ended in the gateway."""
         return await self.witness.calls.get()
 
-    async def whole(self, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:
-        """Knock, and wait for all of the answer."""
+    async def fetch(self, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:
+        """Send a request, and read the whole response."""
         answer = await self.client.request(method, self.gateway.url + path, **options)
         await answer.read()
         return answer
 
     def post(self, path: str, document: Any, **options: Any) -> Any:
-        """Knock, with a document."""
+        """Send a POST request with a JSON body."""
         return self.client.post(self.gateway.url + path, json=document, **options)
 
     def get(self, path: str, **options: Any) -> Any:
-        """Knock."""
+        """Send a GET request."""
         return self.client.get(self.gateway.url + path, **options)
 
 
@@ -82,7 +82,7 @@ class RunningGateway:
 async def running_gateway(
     *others: Any, server: dict[str, Any] | None = None, only_elevenlabs: bool = False, **settings: Any
 ) -> AsyncIterator[RunningGateway]:
-    """A gateway before two simulated vendors and a voice of its own. `settings` are the service's."""
+    """Run a gateway with two simulated vendors and a tone. `settings` are the service's."""
     settings = {"circuit": CIRCUIT, "retry": RetryConfig(max_attempts=1), **settings}
     async with Simulator(voice="tones") as sim:
         eleven = ElevenLabs("sk_test", base_url=sim.url)
@@ -98,10 +98,10 @@ async def running_gateway(
 
 
 def elevenlabs_body(text: str = TEXT, **fields: Any) -> dict[str, Any]:
-    """What an ElevenLabs client posts."""
+    """Return the body of an ElevenLabs request."""
     return {"text": text, **fields}
 
 
 def openai_body(text: str = TEXT, **fields: Any) -> dict[str, Any]:
-    """What an OpenAI client posts."""
+    """Return the body of an OpenAI request."""
     return {"input": text, "model": "tts-1", "voice": "alloy", **fields}

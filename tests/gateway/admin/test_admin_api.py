@@ -1,4 +1,4 @@
-"""What whoever is on call does at /admin: look, act, change settings. Each is answered, checked, and written down."""
+"""Admin API: state, manual control, changes of settings, recent calls."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ async def refusal(answer: Any, status: int) -> dict[str, Any]:
     return error
 
 
-async def test_the_state_is_what_the_library_says() -> None:
+async def test_state_is_the_librarys_error_state() -> None:
     async with running_gateway() as at:
-        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
-        told = await (await at.whole("GET", "/admin/state")).json()
+        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        told = await (await at.fetch("GET", "/admin/state")).json()
         assert told == at.service.get_error_state()
         assert told["totals"]["successes"] == 1
 
 
-async def test_a_provider_is_taken_out_by_hand_and_put_back() -> None:
+async def test_provider_is_forced_open_and_closed_again() -> None:
     async with running_gateway() as at, reading_events(at) as reader:
         order = {"reason": "they announced\nmaintenance", "duration": 600}
-        told = await (await at.whole("POST", f"{CIRCUIT}/open", json=order)).json()
+        told = await (await at.fetch("POST", f"{CIRCUIT}/open", json=order)).json()
         assert told["state"] == "forced_open"
         assert "they announced maintenance" in told["explanation"]["text"]
         assert told["snapshot"]["retry_after"] == pytest.approx(600, abs=5)
-        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        answer = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         assert answer.headers["x-steadyvoice-provider"] == "openai"
 
         action, moved = await reader.next(), await reader.next()
@@ -48,10 +48,10 @@ async def test_a_provider_is_taken_out_by_hand_and_put_back() -> None:
         assert moved.kind == "transition"
         assert moved.data["by"] == action.data["by"], "whose doing the change is"
 
-        assert (await (await at.whole("POST", f"{CIRCUIT}/close", json={"reason": "they are back"})).json())[
+        assert (await (await at.fetch("POST", f"{CIRCUIT}/close", json={"reason": "they are back"})).json())[
             "state"
         ] == "closed"
-        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        answer = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         assert answer.headers["x-steadyvoice-provider"] == "elevenlabs"
 
 
@@ -65,34 +65,34 @@ async def test_a_provider_is_taken_out_by_hand_and_put_back() -> None:
         ("reset", "closed"),
     ],
 )
-async def test_every_action_can_be_done_without_a_word(action: str, state: str) -> None:
+async def test_every_action_works_without_a_body(action: str, state: str) -> None:
     async with running_gateway() as at:
-        answer = await at.whole("POST", f"{CIRCUIT}/{action}")
+        answer = await at.fetch("POST", f"{CIRCUIT}/{action}")
         assert answer.status == 200
         assert (await answer.json())["state"] == state
         assert at.service.circuits["elevenlabs"].state.value == state
 
 
-async def test_a_reset_forgets_what_was_on_hold() -> None:
+async def test_reset_releases_holds() -> None:
     async with running_gateway() as at:
         at.sim.faults.set(Fault(actions.Refuse(status=401, code="invalid_api_key"), endpoint="text-to-speech*"))
-        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
-        assert (await (await at.whole("GET", "/admin/state")).json())["holds"]
-        await at.whole("POST", f"{CIRCUIT}/reset", json={"reason": "a new key"})
-        assert not (await (await at.whole("GET", "/admin/state")).json())["holds"]
+        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        assert (await (await at.fetch("GET", "/admin/state")).json())["holds"]
+        await at.fetch("POST", f"{CIRCUIT}/reset", json={"reason": "a new key"})
+        assert not (await (await at.fetch("GET", "/admin/state")).json())["holds"]
 
 
-async def test_settings_are_changed_at_run_time_and_the_evidence_is_kept() -> None:
+async def test_settings_change_at_run_time_and_the_window_is_kept() -> None:
     async with running_gateway() as at, reading_events(at) as reader:
-        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
-        before = await (await at.whole("GET", CIRCUIT)).json()
+        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        before = await (await at.fetch("GET", CIRCUIT)).json()
         assert before["config"]["failure_threshold"] == 0.5
-        changed = await at.whole("PATCH", CIRCUIT, json={"failure_threshold": 0.9, "cooldown_period": 5})
+        changed = await at.fetch("PATCH", CIRCUIT, json={"failure_threshold": 0.9, "cooldown_period": 5})
         told = await changed.json()
         assert told["before"] == before["config"]
         assert told["after"] == {**before["config"], "failure_threshold": 0.9, "cooldown_period": 5}
         assert sorted(told["changed"]) == ["cooldown_period", "failure_threshold"]
-        now = await (await at.whole("GET", CIRCUIT)).json()
+        now = await (await at.fetch("GET", CIRCUIT)).json()
         assert now["config"] == told["after"]
         assert now["snapshot"]["calls"] == 1
         event = await reader.next("config")
@@ -101,40 +101,40 @@ async def test_settings_are_changed_at_run_time_and_the_evidence_is_kept() -> No
         assert event.data["by"]["via"] == "loopback"
 
         undone = {name: told["before"][name] for name in told["changed"]}
-        answer = await at.whole("PATCH", CIRCUIT, json=undone)
+        answer = await at.fetch("PATCH", CIRCUIT, json=undone)
         assert (await answer.json())["after"] == before["config"]
 
 
-async def test_a_preset_is_laid_under_the_fields() -> None:
+async def test_preset_is_the_base_of_changed_fields() -> None:
     async with running_gateway() as at:
-        answer = await at.whole("PATCH", CIRCUIT, json={"preset": "production"})
+        answer = await at.fetch("PATCH", CIRCUIT, json={"preset": "production"})
         assert (await answer.json())["preset"] == "production"
         assert at.service.circuits["elevenlabs"].config == CircuitBreakerConfig.production()
-        await at.whole("PATCH", CIRCUIT, json={"preset": "adaptive", "max_cooldown": 90})
+        await at.fetch("PATCH", CIRCUIT, json={"preset": "adaptive", "max_cooldown": 90})
         assert at.service.circuits["elevenlabs"].config.max_cooldown == 90
         assert at.service.circuits["elevenlabs"].config.significance == 1e-9
 
 
-async def test_a_circuit_may_open_for_failures_in_a_row_only() -> None:
+async def test_failure_rate_rule_can_be_removed() -> None:
     async with running_gateway() as at:
-        answer = await at.whole("PATCH", CIRCUIT, json={"preset": "consecutive", "consecutive_failures": 7})
+        answer = await at.fetch("PATCH", CIRCUIT, json={"preset": "consecutive", "consecutive_failures": 7})
         told = await answer.json()
         assert told["preset"] == "consecutive"
         assert at.service.circuits["elevenlabs"].config == CircuitBreakerConfig.consecutive(7)
-        await at.whole("PATCH", CIRCUIT, json={"preset": "default"})
+        await at.fetch("PATCH", CIRCUIT, json={"preset": "default"})
         wanted = {"failure_threshold": False, "consecutive_failures": 3, "cooldown_period": 0}
-        told = await (await at.whole("PATCH", CIRCUIT, json=wanted)).json()
+        told = await (await at.fetch("PATCH", CIRCUIT, json=wanted)).json()
         assert (told["after"]["failure_threshold"], told["after"]["consecutive_failures"]) == (None, 3)
-        shown = await (await at.whole("GET", CIRCUIT)).json()
+        shown = await (await at.fetch("GET", CIRCUIT)).json()
         assert (shown["config"]["failure_threshold"], shown["config"]["consecutive_failures"]) == (None, 3)
         assert at.service.circuits["elevenlabs"].config == CircuitBreakerConfig.consecutive(3, cooldown_period=0)
 
 
-async def test_a_setting_of_another_library_is_refused_with_the_name_that_it_has_here() -> None:
+async def test_setting_of_another_library_is_refused_with_its_name_here() -> None:
     async with running_gateway() as at:
-        error = await refusal(await at.whole("PATCH", CIRCUIT, json={"fail_max": 5}), 422)
+        error = await refusal(await at.fetch("PATCH", CIRCUIT, json={"fail_max": 5}), 422)
         assert "consecutive_failures" in error["message"]
-        error = await refusal(await at.whole("PATCH", CIRCUIT, json={"window_size": 10**400}), 422)
+        error = await refusal(await at.fetch("PATCH", CIRCUIT, json={"window_size": 10**400}), 422)
         assert len(error["message"]) < 300
 
 
@@ -159,10 +159,10 @@ async def test_a_setting_of_another_library_is_refused_with_the_name_that_it_has
         ({"preset": ["production"]}, "preset"),
     ],
 )
-async def test_a_change_that_cannot_work_is_refused_whole_and_names_the_field(wanted: Any, field: str) -> None:
+async def test_invalid_change_is_refused_completely_and_names_the_field(wanted: Any, field: str) -> None:
     async with running_gateway() as at:
         before = at.service.circuits["elevenlabs"].config
-        error = await refusal(await at.whole("PATCH", CIRCUIT, json=wanted), 422)
+        error = await refusal(await at.fetch("PATCH", CIRCUIT, json=wanted), 422)
         assert error["field"] == field
         assert at.service.circuits["elevenlabs"].config == before
 
@@ -184,48 +184,50 @@ async def test_a_change_that_cannot_work_is_refused_whole_and_names_the_field(wa
         ({"json": {"why": "so"}}, 422, "unknown_field"),
     ],
 )
-async def test_what_makes_no_sense_is_refused_in_our_own_words(send: dict[str, Any], status: int, code: str) -> None:
+async def test_invalid_admin_request_is_refused_in_the_gateways_format(
+    send: dict[str, Any], status: int, code: str
+) -> None:
     async with running_gateway() as at:
-        error = await refusal(await at.whole("POST", f"{CIRCUIT}/open", **send), status)
+        error = await refusal(await at.fetch("POST", f"{CIRCUIT}/open", **send), status)
         assert error["code"] == code
         assert at.service.circuits["elevenlabs"].state.value == "closed"
 
 
-async def test_nobody_answers_for_circuits_that_are_not_there() -> None:
+async def test_unknown_circuit_is_not_found() -> None:
     async with running_gateway() as at:
         for method, path in (("GET", ""), ("PATCH", ""), ("POST", "/open"), ("POST", "/reset")):
-            answer = await at.whole(method, f"/admin/circuits/nobody{path}")
+            answer = await at.fetch(method, f"/admin/circuits/nobody{path}")
             assert "elevenlabs, openai, tone" in (await refusal(answer, 404))["message"]
-        await refusal(await at.whole("GET", "/admin/nothing"), 404)
+        await refusal(await at.fetch("GET", "/admin/nothing"), 404)
 
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [("DELETE", CIRCUIT, "GET, PATCH, HEAD"), ("GET", f"{CIRCUIT}/open", "POST"), ("POST", "/metrics", "GET, HEAD")],
 )
-async def test_a_method_that_is_not_answered_is_refused_in_words(method: str, path: str, allowed: str) -> None:
+async def test_wrong_method_is_refused_with_allow(method: str, path: str, allowed: str) -> None:
     async with running_gateway(Tone()) as at:
-        answer = await at.whole(method, path)
+        answer = await at.fetch(method, path)
         await refusal(answer, 405)
         assert answer.headers["allow"] == allowed
-        theirs = await at.whole("PUT", ELEVENLABS)
+        theirs = await at.fetch("PUT", ELEVENLABS)
         assert (theirs.status, "detail" in await theirs.json()) == (405, True)
-        openais = await at.whole("PUT", "/v1/audio/speech")
+        openais = await at.fetch("PUT", "/v1/audio/speech")
         assert (openais.status, (await openais.json())["error"]["type"]) == (405, "invalid_request_error")
 
 
-async def test_head_is_get_without_its_body() -> None:
+async def test_head_returns_the_headers_of_get() -> None:
     async with running_gateway(Tone()) as at:
         for path in ("/healthz", "/metrics", "/admin/state", "/admin/events", "/v1/voices"):
-            answer = await at.whole("HEAD", path)
+            answer = await at.fetch("HEAD", path)
             assert (answer.status, await answer.read()) == (200, b"")
 
 
-async def test_the_configuration_is_shown_and_no_secret_with_it() -> None:
+async def test_configuration_is_shown_without_secrets() -> None:
     keys = {"api_keys": ["caller-key-1", "caller-key-2"], "admin_token": "the-admin-token"}
     provider = ElevenLabs("sk_very_secret", base_url="http://127.0.0.1:9", voices={"narrator": "abc"})
     async with running_gateway(provider, server=keys) as at:
-        answer = await at.whole("GET", "/admin/config", headers={"authorization": "Bearer the-admin-token"})
+        answer = await at.fetch("GET", "/admin/config", headers={"authorization": "Bearer the-admin-token"})
         text = await answer.text()
         assert not any(secret in text for secret in ("caller-key", "the-admin-token", "sk_very_secret"))
         told = await answer.json()
@@ -237,12 +239,12 @@ async def test_the_configuration_is_shown_and_no_secret_with_it() -> None:
         assert told["circuits"]["elevenlabs"]["cooldown_period"] == 30
 
 
-async def test_recent_calls_tell_who_was_asked_and_how_long_it_took() -> None:
+async def test_recent_calls_have_attempts_and_timings() -> None:
     async with running_gateway() as at:
         at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
-        await at.whole("POST", f"{ELEVENLABS}/stream", json=elevenlabs_body(), headers={"x-request-id": "one"})
+        await at.fetch("POST", f"{ELEVENLABS}/stream", json=elevenlabs_body(), headers={"x-request-id": "one"})
         at.sim.faults.clear()
-        await at.whole("POST", f"{ELEVENLABS}/stream", json=elevenlabs_body(), headers={"x-request-id": "two"})
+        await at.fetch("POST", f"{ELEVENLABS}/stream", json=elevenlabs_body(), headers={"x-request-id": "two"})
         newest, older = await _calls(at)
         assert (newest["request_id"], newest["outcome"], newest["provider"]) == ("two", "spoken", "elevenlabs")
         assert newest["characters"] == len(TEXT)
@@ -260,22 +262,22 @@ async def test_recent_calls_tell_who_was_asked_and_how_long_it_took() -> None:
         assert "text" not in newest
         assert [call["request_id"] for call in await _calls(at, "?limit=1")] == ["two"]
         for wrong in ("0", "-1", "x", "501", "1e2"):
-            assert (await refusal(await at.whole("GET", f"/admin/calls?limit={wrong}"), 422))["field"] == "limit"
+            assert (await refusal(await at.fetch("GET", f"/admin/calls?limit={wrong}"), 422))["field"] == "limit"
 
 
-async def test_a_query_without_end_is_refused() -> None:
+async def test_query_with_too_many_parameters_is_refused() -> None:
     async with running_gateway(Tone()) as at:
         endless = "&".join(f"p{n}=1" for n in range(200))
-        await refusal(await at.whole("GET", f"/admin/calls?{endless}"), 400)
-        await refusal(await at.whole("GET", f"/admin/events?{endless}"), 400)
+        await refusal(await at.fetch("GET", f"/admin/calls?{endless}"), 400)
+        await refusal(await at.fetch("GET", f"/admin/events?{endless}"), 400)
 
 
-async def test_texts_are_shown_only_when_the_configuration_asks_for_them() -> None:
+async def test_texts_of_calls_are_shown_only_with_log_texts() -> None:
     async with running_gateway(Tone(), server={"log_texts": True}) as at:
-        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         assert (await _calls(at))[0]["text"] == TEXT
 
 
 async def _calls(at: RunningGateway, query: str = "") -> list[dict[str, Any]]:
-    calls: list[dict[str, Any]] = (await (await at.whole("GET", f"/admin/calls{query}")).json())["calls"]
+    calls: list[dict[str, Any]] = (await (await at.fetch("GET", f"/admin/calls{query}")).json())["calls"]
     return calls

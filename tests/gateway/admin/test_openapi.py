@@ -1,4 +1,4 @@
-"""`GET /openapi.json` describes every door there is, and answers are as it says."""
+"""OpenAPI document: it lists exactly the routes, and responses match it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ METHODS = ("get", "post", "patch", "put", "delete")
 
 async def described(at: RunningGateway) -> dict[str, Any]:
     """The document."""
-    document: dict[str, Any] = await (await at.whole("GET", "/openapi.json")).json()
+    document: dict[str, Any] = await (await at.fetch("GET", "/openapi.json")).json()
     return document
 
 
-async def test_every_door_is_described_and_no_other() -> None:
+async def test_openapi_lists_exactly_the_routes() -> None:
     async with running_gateway(Tone()) as at, AsyncTTSService([Tone()]) as service:
         context = GatewayContext(service)
         rooms = all_routes(context, Reloader(context)).values()
@@ -41,7 +41,7 @@ async def test_every_door_is_described_and_no_other() -> None:
         assert told == doors
 
 
-async def test_the_document_is_a_sound_one() -> None:
+async def test_openapi_document_is_valid() -> None:
     async with running_gateway(Tone()) as at:
         validate(await described(at))
 
@@ -69,11 +69,11 @@ async def test_the_document_is_a_sound_one() -> None:
         ("GET", "/admin/nowhere", None),
     ],
 )
-async def test_answers_are_as_described(method: str, path: str, body: Any) -> None:
+async def test_responses_match_their_schemas(method: str, path: str, body: Any) -> None:
     async with running_gateway() as at:
-        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         document = await described(at)
-        answer = await at.whole(method, path.replace("{name}", "elevenlabs"), json=body)
+        answer = await at.fetch(method, path.replace("{name}", "elevenlabs"), json=body)
         door = document["paths"].get(path.partition("?")[0], document["paths"]["/admin/reload"])
         told = door[method.lower() if method.lower() in door else "post"]["responses"]
         response = told.get(str(answer.status), told["default"])
@@ -85,7 +85,7 @@ async def test_answers_are_as_described(method: str, path: str, body: Any) -> No
 
 
 @pytest.mark.timeout(180)
-async def test_a_machine_that_tries_whatever_the_document_allows_and_more_finds_no_fault(
+async def test_schemathesis_finds_no_fault(
     tmp_path: Path,
 ) -> None:
     async with running_gateway(Tone()) as at:

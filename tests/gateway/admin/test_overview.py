@@ -1,4 +1,4 @@
-"""How the board is written down: the same as the obvious way would tell, and without anybody having to wait for it."""
+"""Overview: equal to a slow reference implementation, and encoded without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def world(providers: int) -> AsyncIterator[World]:
 
 
 def a_moment(at: World, rng: Random) -> None:
-    """Some call, some fail, and somebody may do something by hand."""
+    """Random calls, failures and manual actions."""
     at.wall_clock.now += rng.choice((0.6, 4.0, STEP_SECONDS, 3 * STEP_SECONDS))
     for name, circuit in at.context.service.circuits.items():
         try:
@@ -86,7 +86,7 @@ def a_moment(at: World, rng: Random) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_lively_history_is_told_as_the_obvious_way_tells_it(seed: int) -> None:
+async def test_overview_equals_the_reference_implementation(seed: int) -> None:
     rng = Random(seed)
     seen: set[CircuitState] = set()
     async with world(providers=5) as at:
@@ -111,7 +111,7 @@ async def is_told_as_the_obvious_way_tells_it(at: World) -> None:
         assert list(told["providers"]) == list(obvious["providers"])
 
 
-async def test_what_is_too_old_to_say_anything_about_now_does_not() -> None:
+async def test_old_samples_do_not_count_as_current() -> None:
     async with world(providers=1) as at:
         at.over(call("spoken", ("p0", None), first_audio=0.9))
         at.wall_clock.now += 299
@@ -122,7 +122,7 @@ async def test_what_is_too_old_to_say_anything_about_now_does_not() -> None:
         assert (await at.told())["providers"]["p0"]["first_audio"] is None
 
 
-async def test_while_it_is_written_others_have_their_turns() -> None:
+async def test_event_loop_runs_while_the_overview_is_encoded() -> None:
     async with world(providers=50) as at:
         turns, writing = 0, asyncio.create_task(at.told())
         while not writing.done():
@@ -132,13 +132,13 @@ async def test_while_it_is_written_others_have_their_turns() -> None:
         assert len(writing.result()["providers"]) == 50
 
 
-async def test_who_asks_meanwhile_is_told_the_same_and_it_is_written_once() -> None:
+async def test_concurrent_clients_get_one_encoding() -> None:
     async with world(providers=50) as at:
         first, second = await asyncio.gather(at.recorder.overview.response(1), at.recorder.overview.response(1))
         assert first is second
 
 
-async def test_a_circuit_that_moves_while_it_is_written_is_seen_by_the_next_who_asks() -> None:
+async def test_change_during_the_encoding_is_in_the_next_overview() -> None:
     async with world(providers=50) as at:
         early = asyncio.create_task(at.told())
         await asyncio.sleep(0)
@@ -148,7 +148,7 @@ async def test_a_circuit_that_moves_while_it_is_written_is_seen_by_the_next_who_
         assert (await late)["providers"]["p0"]["state"]["circuit_state"] == "forced_open"
 
 
-async def test_who_hangs_up_while_it_is_written_leaves_nothing_half_written_for_the_next() -> None:
+async def test_disconnect_during_the_encoding_leaves_no_partial_overview() -> None:
     async with world(providers=50) as at:
         gone = asyncio.create_task(at.told())
         await asyncio.sleep(0)
@@ -156,6 +156,6 @@ async def test_who_hangs_up_while_it_is_written_leaves_nothing_half_written_for_
         assert len((await at.told())["providers"]) == 50
 
 
-def test_what_json_has_no_word_for_is_told_as_everywhere_else() -> None:
+def test_values_without_a_json_form_are_encoded_as_elsewhere() -> None:
     told = {"endless": float("inf"), "text": "Grüße, \ud83d", "at": (NOON, [None])}
     assert _encode(told) == b'{"endless":null,"text":"Gr\xc3\xbc\xc3\x9fe, \\ud83d","at":[1800000000.0,[null]]}'

@@ -1,4 +1,4 @@
-"""The configuration file is read again while callers speak: all of it holds from then on, or nothing has changed."""
+"""Configuration reload while calls run: all of the file is applied, or nothing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ TONE_TOO = '[[providers]]\nname = "tone"\nkind = "tone"\n'
 
 
 class File:
-    """A configuration file that somebody edits."""
+    """Configuration file that is edited."""
 
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
@@ -84,14 +84,14 @@ def _read(path: Path, former: LoadedConfig | None) -> LoadedConfig:
 
 
 async def reloaded(at: RunningGateway) -> dict[str, Any]:
-    """What a reload has changed."""
-    answer = await at.whole("POST", "/admin/reload")
+    """Differences that a reload reports."""
+    answer = await at.fetch("POST", "/admin/reload")
     assert answer.status == 200, await answer.text()
     changes: dict[str, Any] = await answer.json()
     return changes
 
 
-async def test_timeouts_of_single_providers_hold_from_the_next_request_on(tmp_path: Path) -> None:
+async def test_provider_timeouts_apply_from_the_next_request(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, file):
         before = at.service.providers
         file.write(others=f"{TONE_TOO}[providers.timeouts]\nfirst_audio_timeout = 3\n")
@@ -105,14 +105,14 @@ async def test_timeouts_of_single_providers_hold_from_the_next_request_on(tmp_pa
         file.write(total="45.0\nread_timeout = 30.0")
         assert (await reloaded(at))["after"] == {"timeouts.read_timeout_is_set": True}
         file.write(others=f"{TONE_TOO}[providers.timeouts]\nfirst_audio_timeout = 0\n")
-        refused = await at.whole("POST", "/admin/reload")
+        refused = await at.fetch("POST", "/admin/reload")
         assert (refused.status, (await refused.json())["error"]["field"]) == (
             422,
             "providers.1.timeouts.first_audio_timeout",
         )
 
 
-async def test_what_the_file_says_now_holds_and_what_has_changed_is_told(tmp_path: Path) -> None:
+async def test_reload_applies_the_file_and_returns_the_differences(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, file), reading_events(at) as reader:
         assert await reloaded(at) == {"before": {}, "after": {}, "needs_restart": []}
         file.write(total="20.0", server='api_keys = ["caller-1"]')
@@ -122,17 +122,17 @@ async def test_what_the_file_says_now_holds_and_what_has_changed_is_told(tmp_pat
         events = [await reader.next("config") for _ in range(2)]
         assert events[1].data["after"] == changes["after"]
         assert events[1].data["by"]["address"] == "127.0.0.1"
-        assert (await at.whole("POST", ELEVENLABS, json=elevenlabs_body())).status == 401
-        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body(), headers={"xi-api-key": "caller-1"})
+        assert (await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())).status == 401
+        answer = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body(), headers={"xi-api-key": "caller-1"})
         assert answer.status == 200
 
 
-async def test_a_new_key_is_used_and_the_circuit_keeps_what_it_has_seen(tmp_path: Path) -> None:
+async def test_new_key_is_used_and_the_circuit_keeps_its_window(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, file):
         at.sim.faults.set(Fault(actions.Refuse(status=401, code="invalid_api_key"), endpoint="text-to-speech*"))
-        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         at.sim.faults.clear()
-        await at.whole("POST", OPENAI, json=openai_body())
+        await at.fetch("POST", OPENAI, json=openai_body())
         before = at.service.get_error_state()
         assert before["holds"], "the old key is set aside"
         circuit = at.service.circuits["elevenlabs"]
@@ -140,7 +140,7 @@ async def test_a_new_key_is_used_and_the_circuit_keeps_what_it_has_seen(tmp_path
         changes = await reloaded(at)
         assert list(changes["after"]) == ["providers.elevenlabs.credential"]
         assert "sk_another" not in str(changes)
-        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        answer = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         assert answer.headers["x-steadyvoice-provider"] == "elevenlabs"
         assert at.service.circuits["elevenlabs"] is circuit
         after = at.service.get_error_state()
@@ -149,14 +149,14 @@ async def test_a_new_key_is_used_and_the_circuit_keeps_what_it_has_seen(tmp_path
         assert after["bills"]["billed"] == len(TEXT)
 
 
-async def test_who_is_being_spoken_to_hears_the_end_from_the_provider_that_is_gone(tmp_path: Path) -> None:
+async def test_running_call_is_completed_by_a_removed_provider(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, file):
         at.sim.faults.set(Fault(actions.SlowFirstByte(seconds=1.0), endpoint="text-to-speech*"))
         waits = asyncio.create_task(
-            at.whole("POST", f"{ELEVENLABS}/stream?output_format=pcm_16000", json=elevenlabs_body())
+            at.fetch("POST", f"{ELEVENLABS}/stream?output_format=pcm_16000", json=elevenlabs_body())
         )
         while not at.sim.ledger.requests:
-            await at.whole("GET", "/healthz")
+            await at.fetch("GET", "/healthz")
         gone = at.service.providers[0]
         text = file.path.read_text(encoding="utf-8")
         file.path.write_text(text.replace('kind = "elevenlabs"\napi_key = "sk_one"', 'kind = "openai"\napi_key = "x"'))
@@ -168,24 +168,24 @@ async def test_who_is_being_spoken_to_hears_the_end_from_the_provider_that_is_go
         assert [entry.endpoint for entry in at.sim.ledger] == ["text-to-speech/stream/with-timestamps"]
 
 
-async def test_providers_come_and_go_and_who_stays_is_the_same(tmp_path: Path) -> None:
+async def test_unchanged_providers_stay_the_same_objects(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, file), reading_events(at) as reader:
         first, tone = at.service.providers
         file.write(others=OPENAI_TOO.format(url=at.sim.url) + TONE_TOO)
         changes = await reloaded(at)
         assert changes["after"]["providers"] == ["elevenlabs", "openai", "tone"]
         assert (at.service.providers[0], at.service.providers[2]) == (first, tone)
-        await at.whole("POST", "/admin/circuits/openai/open", json={})
+        await at.fetch("POST", "/admin/circuits/openai/open", json={})
         assert (await reader.next("transition")).data["provider"] == "openai", "it is listened to as well"
         file.write(others="")
         assert (await reloaded(at))["after"]["providers"] == ["elevenlabs"]
-        assert (await at.whole("GET", "/admin/circuits/tone")).status == 404
-        assert (await at.whole("GET", "/metrics")).status == 200
+        assert (await at.fetch("GET", "/admin/circuits/tone")).status == 404
+        assert (await at.fetch("GET", "/metrics")).status == 200
 
 
-async def test_the_file_has_the_last_word_over_what_was_changed_by_hand(tmp_path: Path) -> None:
+async def test_reload_overrides_manual_changes(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, _):
-        await at.whole("PATCH", "/admin/circuits/elevenlabs", json={"failure_threshold": 0.9})
+        await at.fetch("PATCH", "/admin/circuits/elevenlabs", json={"failure_threshold": 0.9})
         changes = await reloaded(at)
         assert changes["after"] == {"circuits.elevenlabs.failure_threshold": 0.5}
 
@@ -202,20 +202,20 @@ async def test_the_file_has_the_last_word_over_what_was_changed_by_hand(tmp_path
         ({"server": 'admin_token = "env:NOT_SET_ANYWHERE"'}, "server.admin_token"),
     ],
 )
-async def test_a_file_that_makes_no_sense_changes_nothing(tmp_path: Path, facts: dict[str, str], field: str) -> None:
+async def test_invalid_file_changes_nothing(tmp_path: Path, facts: dict[str, str], field: str) -> None:
     async with served(tmp_path) as (at, file), reading_events(at) as reader:
-        before = await (await at.whole("GET", "/admin/config")).json()
+        before = await (await at.fetch("GET", "/admin/config")).json()
         file.write(**{"total": "10.0", "server": 'api_keys = ["new"]', **facts})
-        answer = await at.whole("POST", "/admin/reload")
+        answer = await at.fetch("POST", "/admin/reload")
         assert answer.status == 422
         error = (await answer.json())["error"]
         assert field is None or error["field"] == field
-        assert await (await at.whole("GET", "/admin/config")).json() == before
+        assert await (await at.fetch("GET", "/admin/config")).json() == before
         assert (await reader.next("action")).data["error"]
-        assert (await at.whole("POST", ELEVENLABS, json=elevenlabs_body())).status == 200
+        assert (await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())).status == 200
 
 
-async def test_what_needs_a_restart_is_told_and_stays_as_it_is(tmp_path: Path) -> None:
+async def test_settings_that_need_a_restart_are_listed_and_kept(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, file):
         file.write(server='host = "0.0.0.0"\napi_keys = ["k"]')
         changes = await reloaded(at)
@@ -223,38 +223,38 @@ async def test_what_needs_a_restart_is_told_and_stays_as_it_is(tmp_path: Path) -
         assert changes["after"] == {"server.api_keys": 1}
 
 
-async def test_limits_are_for_whoever_comes_from_then_on(tmp_path: Path) -> None:
+async def test_new_limits_apply_to_new_connections(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, file):
         file.write(server="header_timeout = 0.2\nmax_text_characters = 3")
         await reloaded(at)
-        assert (await at.whole("POST", ELEVENLABS, json=elevenlabs_body())).status == 413
+        assert (await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())).status == 413
         reader, writer = await asyncio.open_connection("127.0.0.1", int(at.gateway.url.rpartition(":")[2]))
         writer.write(b"GET / HTTP/1.1\r\nHost:")
         assert b"within 0.2 s" in await reader.read()
         writer.close()
 
 
-async def test_what_a_vendor_said_before_is_forgotten(tmp_path: Path) -> None:
+async def test_reload_clears_the_catalog_cache(tmp_path: Path) -> None:
     path = "/v1/user/subscription"
     async with served(tmp_path) as (at, _):
-        theirs = await (await at.whole("GET", path)).json()
+        theirs = await (await at.fetch("GET", path)).json()
         at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="*"))
-        assert await (await at.whole("GET", path)).json() == theirs, "it was asked just now"
+        assert await (await at.fetch("GET", path)).json() == theirs, "it was asked just now"
         await reloaded(at)
-        assert await (await at.whole("GET", path)).json() != theirs
+        assert await (await at.fetch("GET", path)).json() != theirs
 
 
-async def test_without_a_file_there_is_nothing_to_be_read_again() -> None:
+async def test_reload_without_a_file_is_refused() -> None:
     from ..running_gateway import running_gateway
 
     async with running_gateway() as at:
-        answer = await at.whole("POST", "/admin/reload")
+        answer = await at.fetch("POST", "/admin/reload")
         assert (answer.status, (await answer.json())["error"]["code"]) == (409, "no_file")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
-async def test_a_signal_does_the_same(tmp_path: Path) -> None:
+async def test_sighup_reloads_the_file(tmp_path: Path) -> None:
     file = File(tmp_path / "steadyvoice.toml", "http://127.0.0.1:9")
     file.write()
     command = [sys.executable, "-m", "steadyvoice", "serve", "--config", str(file.path), "--port", "0"]
@@ -283,7 +283,7 @@ async def test_a_signal_does_the_same(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
 @pytest.mark.parametrize("content", ["x = " + "[" * 100_000, "x = '\0'", "providers = 5", "#" * 5_000_000])
-async def test_a_file_that_cannot_be_read_again_is_one_line_of_the_log(tmp_path: Path, content: str) -> None:
+async def test_failed_reload_by_signal_is_one_log_line(tmp_path: Path, content: str) -> None:
     file = File(tmp_path / "steadyvoice.toml", "http://127.0.0.1:9")
     file.write()
     command = [sys.executable, "-m", "steadyvoice", "serve", "--config", str(file.path), "--port", "0"]

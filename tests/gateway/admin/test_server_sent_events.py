@@ -1,4 +1,4 @@
-"""What happens, told as it happens: to who reads along, and to who comes back after a while."""
+"""Server-sent events of the event log: order, reconnects, slow readers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from ..running_gateway import ELEVENLABS, OPENAI, Clock, RunningGateway, elevenl
 ONE_STRIKE = CircuitBreakerConfig(consecutive_failures=1, cooldown_period=30, success_threshold=1)
 
 
-async def test_an_outage_is_told_call_by_call_and_change_by_change() -> None:
+async def test_events_of_an_outage() -> None:
     clock = Clock()
     async with running_gateway(circuit=ONE_STRIKE, clock=clock) as at, reading_events(at) as reader:
         at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
-        await at.whole("POST", ELEVENLABS, json=elevenlabs_body(), headers={"x-request-id": "call-1"})
+        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body(), headers={"x-request-id": "call-1"})
         opened = await reader.next()
         assert (opened.kind, opened.data["from"], opened.data["to"]) == ("transition", "closed", "open")
         assert opened.data["provider"] == "elevenlabs"
@@ -52,7 +52,7 @@ async def test_an_outage_is_told_call_by_call_and_change_by_change() -> None:
 
         at.sim.faults.clear()
         clock.ahead += 31
-        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         moves = [(await reader.next("transition")).data["to"] for _ in range(2)]
         assert moves == ["half_open", "closed"]
 
@@ -60,7 +60,7 @@ async def test_an_outage_is_told_call_by_call_and_change_by_change() -> None:
 @pytest.mark.parametrize(
     "said", ["{0}-" + "0" * 5000, "{0}-" + "9" * 5000, "{0}-x", "{0}-", "-", "\xb2", "{0}-\xb2", "x" * 900]
 )
-async def test_a_place_in_the_events_that_makes_no_sense_is_the_beginning(said: str) -> None:
+async def test_invalid_event_id_starts_at_the_beginning(said: str) -> None:
     async with running_gateway(Tone()) as at:
         event_log = at.gateway.context.event_log
         event_log.add("action", {"provider": "tone"})
@@ -69,7 +69,7 @@ async def test_a_place_in_the_events_that_makes_no_sense_is_the_beginning(said: 
             assert (await reader.next()).kind == "action"
 
 
-async def test_who_comes_back_hears_what_happened_meanwhile_and_no_more() -> None:
+async def test_reconnect_continues_after_the_last_event() -> None:
     async with running_gateway(Tone()) as at:
         async with reading_events(at) as reader:
             at.service.circuits["tone"].force_open("first")
@@ -82,7 +82,7 @@ async def test_who_comes_back_hears_what_happened_meanwhile_and_no_more() -> Non
             assert [(await curious.next()).data["reason"] for _ in range(3)] == ["first", "second", "third"]
 
 
-async def test_who_was_away_too_long_is_told_how_much_is_missing() -> None:
+async def test_late_reader_is_told_how_many_entries_are_missing() -> None:
     async with running_gateway(Tone()) as at:
         async with reading_events(at) as reader:
             at.gateway.context.event_log.add("action", {"n": 0})
@@ -96,7 +96,7 @@ async def test_who_was_away_too_long_is_told_how_much_is_missing() -> None:
 
 
 @pytest.mark.parametrize("last_id", ["abcd1234-5", "nonsense", "-", "99", "\u0661-1".encode().decode("latin-1")])
-async def test_a_reader_from_before_a_restart_is_told_that_there_was_one(last_id: str) -> None:
+async def test_reader_from_before_a_restart_is_told_about_it(last_id: str) -> None:
     async with running_gateway(Tone()) as at:
         at.service.circuits["tone"].force_open("since")
         async with reading_events(at, last_id) as reader:
@@ -105,12 +105,12 @@ async def test_a_reader_from_before_a_restart_is_told_that_there_was_one(last_id
             assert moved.data["reason"] == "since"
 
 
-async def test_of_a_thousand_calls_a_few_are_shown_and_all_are_counted() -> None:
+async def test_of_a_thousand_calls_few_are_logged_and_all_are_counted() -> None:
     async with running_gateway(Tone(), muted=False) as at, reading_events(at) as reader:
         for _ in range(MAX_CALLS_PER_SECOND + 5):
-            await at.whole("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
+            await at.fetch("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
         at.service.circuits["tone"].force_open()
-        await at.whole("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
+        await at.fetch("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
         shown: list[str] = []
         counted = 0
         while counted < MAX_CALLS_PER_SECOND + 6:
@@ -121,11 +121,11 @@ async def test_of_a_thousand_calls_a_few_are_shown_and_all_are_counted() -> None
                 counted += seen.data["calls"]
         assert "failed" in shown, "what went wrong is seen among many that went well"
         at.service.circuits["tone"].close()
-        await at.whole("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
+        await at.fetch("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
         assert (await reader.next("call")).data["outcome"] == "spoken", "another second has begun"
 
 
-async def test_busy_seconds_do_not_push_out_why_a_circuit_opened() -> None:
+async def test_many_calls_do_not_push_out_transitions() -> None:
     async with running_gateway(Tone()) as at:
         at.service.circuits["tone"].force_open("long ago")
         for n in range(5_000):
@@ -136,58 +136,58 @@ async def test_busy_seconds_do_not_push_out_why_a_circuit_opened() -> None:
             assert moved.data["reason"] == "long ago"
 
 
-async def test_a_quiet_line_is_known_to_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_heartbeat_is_sent_without_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_sent_events, "HEARTBEAT", 0.01)
     async with running_gateway(Tone()) as at, reading_events(at) as reader:
         assert (await reader.next()).kind == "comment"
 
 
-async def test_readers_are_sent_home_when_the_gateway_stops_and_nothing_is_cut() -> None:
+async def test_event_streams_end_at_shutdown() -> None:
     async with running_gateway(Tone()) as at, reading_events(at) as reader:
         cut = await at.gateway.stop()
         assert cut == 0
         assert [seen.kind for seen in await reader.rest()] == ["closing"]
 
 
-async def test_there_is_room_for_many_readers_and_not_for_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_number_of_event_streams_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_sent_events, "MAX_READERS", 2)
     async with running_gateway(Tone()) as at:
         async with reading_events(at), reading_events(at):
-            refused = await at.whole("GET", "/admin/events")
+            refused = await at.fetch("GET", "/admin/events")
             assert refused.status == 503
             assert (await refused.json())["error"]["code"] == "too_many_readers"
-        while (await at.whole("HEAD", "/admin/events")).status == 503:
+        while (await at.fetch("HEAD", "/admin/events")).status == 503:
             pass  # until the places are given back
 
 
-async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reader_that_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_sent_events, "_WRITE_TIMEOUT", 0.05)
     async with running_gateway(Tone()) as at, reading_events(at) as reader:
         event_log = at.gateway.context.event_log
         for _ in range(400):
             event_log.add("action", {"reason": "x" * 50_000})
         while at.gateway.context.traffic().requests:
-            await at.whole("GET", "/healthz")
+            await at.fetch("GET", "/healthz")
         with pytest.raises((aiohttp.ClientError, EOFError)):
             await _read(reader, 400)
 
 
-def test_of_a_reader_that_does_not_read_little_is_held(run: Run) -> None:
-    """One test for both event loops: on some versions of Python, `writelines()` of asyncio's never says to wait."""
+def test_little_is_buffered_for_a_reader_that_does_not_read(run: Run) -> None:
+    """Run on both event loops: on some versions of Python, `writelines()` of asyncio's never says to wait."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         async with running_gateway(Tone()) as at, reading_events(at):
             for _ in range(400):
                 at.gateway.context.event_log.add("action", {"reason": "x" * 50_000})
                 assert held(at) <= MAX_UNSENT_BYTES
-                await at.whole("GET", "/healthz")
+                await at.fetch("GET", "/healthz")
             assert held(at) <= MAX_UNSENT_BYTES
 
-    run(story())
+    run(scenario())
 
 
 def held(at: RunningGateway) -> int:
-    """Bytes that wait in memory until somebody reads them."""
+    """Bytes that wait in memory until they are read."""
     guests: list[Any] = list(at.gateway._listener._connections.all)
     return max(int(guest.transport.get_write_buffer_size()) for guest in guests)
 
@@ -197,7 +197,7 @@ async def _read(reader: EventReader, many: int) -> None:
         await reader.next()
 
 
-async def test_a_gateway_that_has_stopped_lets_go_of_its_service() -> None:
+async def test_stopped_gateway_releases_its_service() -> None:
     async with AsyncTTSService([Tone()]) as service:
         gateway = Gateway(service, ServerConfig(port=0))
         house = ref(gateway.context)
@@ -208,10 +208,10 @@ async def test_a_gateway_that_has_stopped_lets_go_of_its_service() -> None:
         assert house() is None
 
 
-async def test_what_is_remembered_of_a_call_keeps_nothing_else_alive() -> None:
+async def test_recent_call_keeps_no_other_object_alive() -> None:
     async with running_gateway(muted=False) as at:
         at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
-        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         request, account = await at.next_call()
         order = SpeechOrder("text", ResolvedOptions.resolve({}))
         call = RecentCalls().add(request, "elevenlabs", order, account, now=1.0, wall_time=1.0, text=False)

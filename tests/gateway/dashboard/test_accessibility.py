@@ -1,4 +1,4 @@
-"""The dashboard for whoever sees it otherwise, or hears it: axe finds nothing wrong with it, calm or in an outage."""
+"""Accessibility of the dashboard: axe finds no violations, in normal operation and in an outage."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def calm() -> Iterator[GatewayThread]:
 def outage() -> Iterator[GatewayThread]:
     with GatewayThread() as stage:
         stage.call(2)
-        stage.break_down()
+        stage.break_vendor()
         stage.service.circuits["openai"].force_open("their maintenance", 600)
         stage.service.circuits["tone"].monitor("only watched")
         yield stage
 
 
 def violations(page: Page, axe: str) -> list[Any]:
-    """What axe finds, in short. It is put in behind the page's policy, which would not let it."""
+    """Violations that axe finds. The script is injected past the page's policy, which forbids it."""
     page.evaluate(axe)
     found = page.evaluate("(rules) => axe.run(document, rules)", _RULES)
     return [(each["id"], [node["failureSummary"] for node in each["nodes"][:4]]) for each in found["violations"]]
@@ -57,7 +57,7 @@ def violations(page: Page, axe: str) -> list[Any]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 @pytest.mark.parametrize("when", ["calm", "outage"])
-def test_nobody_is_shut_out(
+def test_axe_finds_no_violations(
     request: pytest.FixtureRequest, browser: Browser, axe: str, when: str, scheme: str, width: int
 ) -> None:
     stage: GatewayThread = request.getfixturevalue(when)
@@ -77,7 +77,7 @@ def test_nobody_is_shut_out(
         assert violations(page, axe) == []
 
 
-def test_every_state_has_a_word_and_a_shape_of_its_own(browser: Browser, outage: GatewayThread) -> None:
+def test_every_state_has_its_own_name_and_icon(browser: Browser, outage: GatewayThread) -> None:
     with page_visit(browser) as who:
         page = who.open(outage.url)
         told = {name: card(page, name).locator(".badge") for name in ("elevenlabs", "openai", "tone")}
@@ -88,7 +88,7 @@ def test_every_state_has_a_word_and_a_shape_of_its_own(browser: Browser, outage:
         assert len(drawn) == 3
 
 
-def test_whoever_wants_no_motion_has_none(browser: Browser, outage: GatewayThread) -> None:
+def test_reduced_motion_is_respected(browser: Browser, outage: GatewayThread) -> None:
     with page_visit(browser, reduced_motion="reduce") as who:
         page = who.open(outage.url)
         moving = "[...document.querySelectorAll('*')].filter((e) => getComputedStyle(e).transitionDuration !== '0s')"

@@ -1,4 +1,4 @@
-"""gzip: where it saves the network something, who gets it, and what is never compressed."""
+"""gzip: which responses are compressed, and which never are."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ async def nobody(message: Message) -> None: ...
         ("notgzip", False),
     ],
 )
-def test_who_takes_it_says_so(said: str, taken: bool) -> None:
+def test_accept_encoding_is_parsed(said: str, taken: bool) -> None:
     assert accepts_gzip({b"accept-encoding": said.encode()}) is taken
 
 
-def test_who_says_nothing_is_sent_things_as_they_are() -> None:
+def test_no_compression_without_accept_encoding() -> None:
     assert not accepts_gzip({})
 
 
-async def test_the_page_weighs_a_third_and_each_way_of_sending_it_has_its_own_tag() -> None:
+async def test_page_is_compressed_with_an_etag_per_encoding() -> None:
     whole = zipped = 0
     async with running_gateway(Tone()) as at:
         for path in dashboard_routes():
@@ -78,7 +78,7 @@ async def test_the_page_weighs_a_third_and_each_way_of_sending_it_has_its_own_ta
     assert zipped < whole * 0.45
 
 
-async def test_a_tag_of_one_way_says_nothing_of_the_other() -> None:
+async def test_etag_of_one_encoding_does_not_match_the_other() -> None:
     async with running_gateway(Tone()) as at:
         first, _ = await sent(at, "/page/main.js", **GZIP)
         tag = {"if-none-match": first.headers["etag"]}
@@ -89,7 +89,7 @@ async def test_a_tag_of_one_way_says_nothing_of_the_other() -> None:
 
 
 @pytest.mark.parametrize("path", ["/admin/state", "/admin/overview"])
-async def test_what_is_told_at_length_is_compressed_for_whoever_takes_it(path: str) -> None:
+async def test_long_admin_responses_are_compressed(path: str) -> None:
     async with running_gateway(*(Tone(name=f"p{number}") for number in range(30))) as at:
         at.gateway.context.clock = lambda: 100.0  # the board is written once
         plain, as_it_is = await sent(at, path)
@@ -103,7 +103,7 @@ async def test_what_is_told_at_length_is_compressed_for_whoever_takes_it(path: s
         assert (head.headers["content-encoding"], nothing) == ("gzip", b"")
 
 
-def test_what_fits_into_one_packet_or_would_not_be_smaller_is_left_as_it_is() -> None:
+def test_short_bodies_are_not_compressed() -> None:
     small = Response(body=b"x" * (MIN_COMPRESSED_SIZE - 1))
     who = RequestContext({"headers": [(b"accept-encoding", b"gzip")]}, nobody, clock=lambda: 0.0)
     assert compressed(small, who.headers).body == small.body
@@ -121,11 +121,11 @@ async def test_speech_events_and_texts_of_callers_are_never_compressed() -> None
             (OPENAI, openai_body()),
             ("/admin/say", {"text": "Hello."}),
         ):
-            answer = await at.whole("POST", path, json=document, headers=GZIP)
+            answer = await at.fetch("POST", path, json=document, headers=GZIP)
             assert answer.status == 200
             assert "content-encoding" not in answer.headers
         for _ in range(30):
-            await at.whole("POST", OPENAI, json=openai_body())
+            await at.fetch("POST", OPENAI, json=openai_body())
         for path in ("/admin/calls", "/admin/config", "/admin/circuits", "/metrics", "/openapi.json"):
             whole, body = await sent(at, path, **GZIP)
             assert "content-encoding" not in whole.headers

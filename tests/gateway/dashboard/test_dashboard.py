@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, before a live gateway in an outage: what is seen, and what can be done."""
+"""Dashboard in Chromium with a live gateway in an outage."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def stage() -> Iterator[GatewayThread]:
 @pytest.fixture
 def at(stage: GatewayThread) -> Iterator[GatewayThread]:
     yield stage
-    stage.heal()
+    stage.repair_vendor()
 
 
 @pytest.fixture
@@ -64,13 +64,11 @@ def state(at: GatewayThread) -> CircuitState:
     return at.service.circuits["elevenlabs"].state
 
 
-def test_an_outage_is_seen_within_a_second_with_its_reason_and_what_callers_hear(
-    at: GatewayThread, who: PageVisit
-) -> None:
+def test_outage_is_shown_within_a_second(at: GatewayThread, who: PageVisit) -> None:
     who.page.add_init_script(_WHEN_IT_SHOWS + _IN_A_TAB_BEHIND)
     page = who.open(at.url)
     expect(page.get_by_role("heading", level=1)).to_have_text("All 3 circuits are closed")
-    at.break_down()
+    at.break_vendor()
     expect(card(page)).to_have_attribute("data-state", "open")
     late = page.evaluate("window.shownAt") - at.moves[-1].wall.timestamp() * 1000
     assert late < 1000, f"{late:.0f} ms after the transition"
@@ -83,7 +81,7 @@ def test_an_outage_is_seen_within_a_second_with_its_reason_and_what_callers_hear
 
 
 def test_the_countdown_counts_down_to_the_next_probe(at: GatewayThread, who: PageVisit) -> None:
-    at.break_down()
+    at.break_vendor()
     page = who.open(at.url)
     clock = card(page).get_by_role("timer")
     expect(clock).to_have_text(re.compile(r"^(1:00|0:5\d) until the next probe$"))
@@ -98,12 +96,12 @@ def test_the_countdown_counts_down_to_the_next_probe(at: GatewayThread, who: Pag
     page.unroute_all(behavior="ignoreErrors")
     at.clock.ahead += 61
     expect(clock).to_have_text("the next call is the probe")
-    at.heal()
+    at.repair_vendor()
     expect(clock).to_be_hidden()
 
 
-def test_why_a_probe_failed_is_said_once_and_what_was_cut_off_ends_so(at: GatewayThread, who: PageVisit) -> None:
-    at.break_down()
+def test_reason_of_a_failed_probe_is_shown_once_and_truncation_is_marked(at: GatewayThread, who: PageVisit) -> None:
+    at.break_vendor()
     page = who.open(at.url)
     why = card(page).locator(".why")
     expect(why).to_have_text(re.compile(r"^\d of the last \d calls failed\. Last error: HTTP 503 .*[.…]$"))
@@ -113,16 +111,16 @@ def test_why_a_probe_failed_is_said_once_and_what_was_cut_off_ends_so(at: Gatewa
     expect(page.locator("#incidents .why")).to_have_text(re.compile("failed; then a probe failed with [^.]*…$"))
 
 
-def test_numbers_stand_beside_the_limits_at_which_it_opens(at: GatewayThread, who: PageVisit) -> None:
+def test_failure_rate_is_shown_with_the_threshold(at: GatewayThread, who: PageVisit) -> None:
     at.call()
     told = card(who.open(at.url)).locator(".told")
     expect(told).to_have_text("0 % of the last 1 call failed · opens at 50 %, from 2 calls")
-    at.break_down()
+    at.break_vendor()
     expect(told).to_have_text("50 % of the last 2 calls failed · opens at 50 %")
 
 
-def test_a_reset_closes_it_and_the_log_says_who_did_it(at: GatewayThread, who: PageVisit) -> None:
-    at.break_down()
+def test_reset_closes_the_circuit_and_is_logged_with_its_author(at: GatewayThread, who: PageVisit) -> None:
+    at.break_vendor()
     page = who.open(at.url)
     button = page.get_by_role("button", name="Reset elevenlabs")
     button.focus()
@@ -134,9 +132,7 @@ def test_a_reset_closes_it_and_the_log_says_who_did_it(at: GatewayThread, who: P
     expect(button).to_be_focused()
 
 
-def test_it_is_forced_open_with_the_keyboard_alone_for_a_reason_that_everybody_sees(
-    at: GatewayThread, who: PageVisit
-) -> None:
+def test_force_open_by_keyboard_with_reason_and_duration(at: GatewayThread, who: PageVisit) -> None:
     page = who.open(at.url)
     page.get_by_role("button", name="Act… elevenlabs").focus()
     page.keyboard.press("Enter")
@@ -157,7 +153,7 @@ def test_it_is_forced_open_with_the_keyboard_alone_for_a_reason_that_everybody_s
 @pytest.mark.parametrize(
     ("word", "wanted"), [("Disable", "disabled"), ("Monitor", "monitoring"), ("Close", "closed"), ("Reset", "closed")]
 )
-def test_every_other_action_is_done_too(at: GatewayThread, who: PageVisit, word: str, wanted: str) -> None:
+def test_other_actions(at: GatewayThread, who: PageVisit, word: str, wanted: str) -> None:
     at.service.circuits["elevenlabs"].force_open("before")
     page = who.open(at.url)
     page.get_by_role("button", name="Act… elevenlabs").click()
@@ -167,9 +163,7 @@ def test_every_other_action_is_done_too(at: GatewayThread, who: PageVisit, word:
     assert state(at).value == wanted
 
 
-def test_settings_are_those_in_force_and_a_change_is_shown_before_it_is_made_and_can_be_undone(
-    at: GatewayThread, who: PageVisit
-) -> None:
+def test_settings_are_previewed_applied_and_undone(at: GatewayThread, who: PageVisit) -> None:
     page = who.open(at.url)
     circuit = at.service.circuits["elevenlabs"]
     before = circuit.config
@@ -196,10 +190,10 @@ def test_settings_are_those_in_force_and_a_change_is_shown_before_it_is_made_and
     expect(page.locator("#log")).to_contain_text("cooldown_period 5 → 60")
     page.get_by_role("button", name="Undo for elevenlabs: cooldown_period back to 5").click()
     until(lambda: circuit.config.cooldown_period == 5, "what was undone")
-    who.forgive("422")
+    who.ignore_errors("422")
 
 
-def test_a_preset_can_be_started_from(at: GatewayThread, who: PageVisit) -> None:
+def test_preset_as_base_of_settings(at: GatewayThread, who: PageVisit) -> None:
     page = who.open(at.url)
     page.get_by_role("button", name="Settings… tone").click()
     page.get_by_label("Base preset").select_option("production")
@@ -208,8 +202,8 @@ def test_a_preset_can_be_started_from(at: GatewayThread, who: PageVisit) -> None
     assert at.service.circuits["tone"].config.window_size == 4
 
 
-def test_a_call_is_opened_with_the_keyboard_and_stays_open_while_others_come(at: GatewayThread, who: PageVisit) -> None:
-    at.break_down()
+def test_open_call_stays_open_while_others_arrive(at: GatewayThread, who: PageVisit) -> None:
+    at.break_vendor()
     page = who.open(at.url)
     row = page.locator("#calls summary").first
     row.focus()
@@ -224,7 +218,7 @@ def test_a_call_is_opened_with_the_keyboard_and_stays_open_while_others_come(at:
     expect(page.locator("#calls details[open]")).to_have_count(0)
 
 
-def test_something_is_said_heard_and_shown_as_it_happens(at: GatewayThread, who: PageVisit) -> None:
+def test_test_synthesis_shows_progress_and_plays(at: GatewayThread, who: PageVisit) -> None:
     page = who.open(at.url)
     page.get_by_label("Text").fill("Is anybody there?")
     page.get_by_role("button", name="Synthesize").click()
@@ -236,10 +230,8 @@ def test_something_is_said_heard_and_shown_as_it_happens(at: GatewayThread, who:
     assert audio.evaluate("(it) => it.duration") > 0.5
 
 
-def test_the_page_says_when_the_gateway_is_gone_and_goes_on_with_the_next_one(
-    at: GatewayThread, who: PageVisit
-) -> None:
-    at.break_down()
+def test_page_reports_a_stopped_gateway_and_reconnects(at: GatewayThread, who: PageVisit) -> None:
+    at.break_vendor()
     page = who.open(at.url)
     expect(card(page)).to_have_attribute("data-state", "open")
     heard = page.get_by_role("row", name="substituted")
@@ -251,54 +243,54 @@ def test_the_page_says_when_the_gateway_is_gone_and_goes_on_with_the_next_one(
     expect(page.locator("#connection")).to_contain_text("live")
     expect(page.locator("#log")).to_contain_text("The gateway was restarted")
     expect(heard.locator("td").last).to_have_text("0")
-    at.heal()
+    at.repair_vendor()
     expect(card(page)).to_have_attribute("data-state", "closed")
-    who.forgive("ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE", "503")
+    who.ignore_errors("ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE", "503")
 
 
-def test_who_was_cut_off_for_a_while_hears_everything_once(at: GatewayThread, who: PageVisit) -> None:
+def test_reconnected_event_stream_repeats_nothing(at: GatewayThread, who: PageVisit) -> None:
     at.service.circuits["openai"].disable("before the cut")
     page = who.open(at.url)
     expect(page.locator("#log").get_by_text("before the cut", exact=True)).to_have_count(1)
-    at.do(at.cut_readers)
+    at.run(at.cut_readers)
     at.service.circuits["openai"].force_open("while nobody listened")
     expect(page.locator("#log").get_by_text("while nobody listened", exact=True)).to_have_count(1)
     at.service.circuits["openai"].close("and they were let in again")
     expect(page.locator("#log").get_by_text("and they were let in again")).to_have_count(1)
     for once in ("before the cut", "while nobody listened"):
         expect(page.locator("#log").get_by_text(once, exact=True)).to_have_count(1)
-    who.forgive("ERR_INCOMPLETE", "ERR_CONNECTION")
+    who.ignore_errors("ERR_INCOMPLETE", "ERR_CONNECTION")
 
 
-def test_nothing_jumps_when_a_circuit_opens_and_calls_come(at: GatewayThread, who: PageVisit) -> None:
+def test_no_layout_shift_during_an_outage(at: GatewayThread, who: PageVisit) -> None:
     at.call(12)
     page = who.open(at.url)
     expect(page.locator("#calls li").nth(11)).to_be_visible()
     page.evaluate(_WATCH_JUMPS)
-    at.break_down()
+    at.break_vendor()
     expect(card(page)).to_have_attribute("data-state", "open")
     at.call(2)
-    at.heal()
+    at.repair_vendor()
     expect(card(page)).to_have_attribute("data-state", "closed")
     assert page.evaluate("window.jumped") < 0.005
 
 
-def test_a_flood_of_calls_does_not_fill_the_page(at: GatewayThread, who: PageVisit) -> None:
+def test_number_of_shown_entries_is_bounded(at: GatewayThread, who: PageVisit) -> None:
     page = who.open(at.url)
 
     async def flood() -> None:
         for n in range(3000):
             at.gateway.context.event_log.add("action", {"action": "reset", "provider": "tone", "reason": str(n)})
 
-    at.do(flood)
+    at.run(flood)
     expect(page.locator("#log")).to_contain_text("2999")
     assert page.locator("#log li").count() <= 200
     assert page.locator("#calls li").count() <= 40
 
 
 @pytest.mark.parametrize("width", [360, 2560])
-def test_nothing_hangs_over_the_edge(at: GatewayThread, browser: Browser, width: int) -> None:
-    at.break_down()
+def test_page_fits_its_width(at: GatewayThread, browser: Browser, width: int) -> None:
+    at.break_vendor()
     with page_visit(browser, viewport={"width": width, "height": 800}) as seen:
         page = seen.open(at.url)
         expect(card(page)).to_have_attribute("data-state", "open")

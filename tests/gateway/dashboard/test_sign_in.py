@@ -1,4 +1,4 @@
-"""With an admin token, the page asks for it, keeps it in the tab, and never puts it into an address."""
+"""Sign-in: the page keeps the admin token in the tab and out of URLs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stage() -> Iterator[GatewayThread]:
         yield opened
 
 
-def test_whoever_has_the_token_is_let_in_and_it_is_in_no_address(browser: Browser, stage: GatewayThread) -> None:
+def test_sign_in_keeps_the_token_out_of_urls(browser: Browser, stage: GatewayThread) -> None:
     with page_visit(browser) as who:
         page = who.page
         page.goto(stage.url)
@@ -40,7 +40,7 @@ def test_whoever_has_the_token_is_let_in_and_it_is_in_no_address(browser: Browse
         page.keyboard.press("Enter")
         expect(card(page)).to_be_visible()
 
-        stage.break_down()
+        stage.break_vendor()
         expect(card(page)).to_have_attribute("data-state", "open")
         page.get_by_role("button", name="Reset elevenlabs").click()
         expect(card(page)).to_have_attribute("data-state", "closed")
@@ -60,4 +60,4 @@ def test_whoever_has_the_token_is_let_in_and_it_is_in_no_address(browser: Browse
         assert any(request.headers.get("authorization") == f"Bearer {TOKEN}" for request in sent)
         assert not [request.url for request in sent if TOKEN in request.url or "another" in request.url]
         assert TOKEN not in page.url
-        who.forgive("401")
+        who.ignore_errors("401")

@@ -1,4 +1,4 @@
-"""The dashboard as files: which headers they have, who may fetch them, and that they are packed into the wheel."""
+"""Static files of the dashboard: headers, access, and presence in the wheel."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PAGE = ROOT / "src" / "steadyvoice" / "gateway" / "page"
 WEIGHT = 120_000  # bytes, all of it
 
 
-async def test_the_page_allows_nothing_from_elsewhere_and_nothing_inline() -> None:
+async def test_content_security_policy() -> None:
     async with running_gateway(Tone()) as at:
-        answer = await at.whole("GET", "/")
+        answer = await at.fetch("GET", "/")
         assert answer.content_type == "text/html"
         policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
         assert policy == {
@@ -32,28 +32,28 @@ async def test_the_page_allows_nothing_from_elsewhere_and_nothing_inline() -> No
         assert answer.headers["referrer-policy"] == "no-referrer"
 
 
-async def test_who_has_a_file_already_is_not_sent_it_again() -> None:
+async def test_known_etag_gets_304() -> None:
     async with running_gateway(Tone()) as at:
         for path in dashboard_routes():
-            first = await at.whole("GET", path)
+            first = await at.fetch("GET", path)
             assert first.status == 200
-            again = await at.whole("GET", path, headers={"if-none-match": f'"other", W/{first.headers["etag"]}'})
+            again = await at.fetch("GET", path, headers={"if-none-match": f'"other", W/{first.headers["etag"]}'})
             assert (again.status, await again.read()) == (304, b"")
             assert again.headers["content-security-policy"]
 
 
-async def test_the_page_itself_needs_no_token_and_has_no_data_but_only_those_who_are_here_may_link_it() -> None:
+async def test_page_needs_no_token_and_cannot_be_embedded() -> None:
     async with running_gateway(Tone(), server={"admin_token": "t"}) as at:
-        assert (await at.whole("GET", "/")).status == 200
-        assert (await at.whole("GET", "/admin/overview")).status == 401
-        assert (await at.whole("GET", "/", headers={"host": "evil.example"})).status == 403
+        assert (await at.fetch("GET", "/")).status == 200
+        assert (await at.fetch("GET", "/admin/overview")).status == 401
+        assert (await at.fetch("GET", "/", headers={"host": "evil.example"})).status == 403
         embedded = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
-        assert (await at.whole("GET", "/page/main.js", headers=embedded)).status == 403
-        assert (await at.whole("GET", "/page/admin.py")).status == 404
-        assert (await at.whole("POST", "/")).status == 405
+        assert (await at.fetch("GET", "/page/main.js", headers=embedded)).status == 403
+        assert (await at.fetch("GET", "/page/admin.py")).status == 404
+        assert (await at.fetch("POST", "/")).status == 405
 
 
-def test_no_file_has_anything_that_the_policy_forbids_or_that_reads_html() -> None:
+def test_files_comply_with_the_policy_and_parse_no_html() -> None:
     for file in PAGE.iterdir():
         text = file.read_text("utf-8")
         forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|setAttribute\(.style"
@@ -63,7 +63,7 @@ def test_no_file_has_anything_that_the_policy_forbids_or_that_reads_html() -> No
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", html)
 
 
-def test_every_module_that_is_asked_for_is_there_and_the_whole_is_light() -> None:
+def test_all_imported_modules_exist_and_the_page_is_small() -> None:
     names = {file.name for file in PAGE.iterdir()}
     asked = {"main.js"}
     for file in PAGE.glob("*.js"):
@@ -72,7 +72,7 @@ def test_every_module_that_is_asked_for_is_there_and_the_whole_is_light() -> Non
     assert sum(file.stat().st_size for file in PAGE.iterdir()) < WEIGHT
 
 
-def test_the_wheel_brings_the_page(tmp_path: Path) -> None:
+def test_wheel_contains_the_page(tmp_path: Path) -> None:
     code = f"from hatchling.build import build_wheel; print(build_wheel({str(tmp_path)!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

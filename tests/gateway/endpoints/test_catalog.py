@@ -1,4 +1,4 @@
-"""The lists that clients ask for before they speak."""
+"""Catalog endpoints: voices, models, history, settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def document(at: Any, path: str) -> Any:
 
 
 async def test_open_webui_finds_voices_and_models() -> None:
-    """It asks for these when the base URL is not OpenAI's own: backend/open_webui/routers/audio.py."""
+    """Open WebUI requests these when the base URL is not OpenAI's own: backend/open_webui/routers/audio.py."""
     async with running_gateway() as at:
         voices = (await document(at, "/v1/audio/voices"))["voices"]
         assert {voice["id"]: voice["name"] for voice in voices}.items() >= {name: name for name in VOICES}.items()
@@ -42,7 +42,7 @@ def _models(at: Any) -> list[str]:
     return list(dict.fromkeys([*ours, *MODELS]))
 
 
-async def test_the_voices_are_those_that_are_configured() -> None:
+async def test_voices_are_the_configured_ones() -> None:
     eleven = ElevenLabs(
         "sk", base_url="http://127.0.0.1:9", voices={"default": GEORGE, "narrator": GEORGE, "old man": "x"}
     )
@@ -51,22 +51,22 @@ async def test_the_voices_are_those_that_are_configured() -> None:
         assert [voice["id"] for voice in told] == ["default", "narrator", "old man"]
 
 
-async def test_where_no_voice_has_a_name_the_usual_one_is_listed_and_can_be_heard() -> None:
+async def test_default_voice_is_listed_where_none_is_configured() -> None:
     async with running_gateway(Tone()) as at:
         assert (await document(at, "/v1/audio/voices"))["voices"] == [{"id": "default", "name": "default"}]
-        assert (await at.whole("POST", OPENAI, json=openai_body("Hi.", voice="default"))).status == 200
+        assert (await at.fetch("POST", OPENAI, json=openai_body("Hi.", voice="default"))).status == 200
 
 
-async def test_the_history_is_empty_whatever_is_asked() -> None:
+async def test_history_is_always_empty() -> None:
     async with running_gateway() as at:
         for query in ("", "?page_size=100", f"?voice_id={GEORGE}&sort_direction=desc"):
             assert await document(at, f"/v1/history{query}") == EMPTY
         assert not at.sim.ledger.requests, "what an account has spoken is not for every caller to read"
-        assert (await at.whole("GET", "/v1/history/abc")).status == 404
+        assert (await at.fetch("GET", "/v1/history/abc")).status == 404
 
 
 @pytest.mark.parametrize("outage", [False, True])
-async def test_the_settings_of_voices_are_told(outage: bool) -> None:
+async def test_voice_settings_are_listed(outage: bool) -> None:
     async with running_gateway(only_elevenlabs=True) as at:
         if outage:
             at.sim.faults.set(Fault(actions.Refuse(status=503)))
@@ -74,35 +74,35 @@ async def test_the_settings_of_voices_are_told(outage: bool) -> None:
             settings = await document(at, path)
             assert settings["stability"] == 0.5
             assert settings.keys() == {"stability", "similarity_boost", "style", "use_speaker_boost", "speed"}
-        assert (await at.whole("GET", "/v1/voices/nobody/settings")).status == 404
+        assert (await at.fetch("GET", "/v1/voices/nobody/settings")).status == 404
 
 
-async def test_a_voice_of_the_account_is_asked_for_at_the_vendor() -> None:
+async def test_account_voices_are_queried_at_the_vendor() -> None:
     async with (
         Simulator(voice="tones", voices=("OwnVoice",)) as sim,
         running_gateway(ElevenLabs("sk", base_url=sim.url)) as at,
     ):
         assert (await document(at, "/v1/voices/OwnVoice"))["voice_id"] == "OwnVoice"
         assert (await document(at, "/v1/voices/OwnVoice/settings"))["speed"] == 1.0
-        assert (await at.whole("GET", "/v1/voices/nobody")).status == 404
+        assert (await at.fetch("GET", "/v1/voices/nobody")).status == 404
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_they_are_like_their_siblings(path: str) -> None:
+async def test_new_lists_have_access_control_and_methods_like_the_others(path: str) -> None:
     async with running_gateway(
         Espeak(), server={"api_keys": ["key"], "allowed_origins": ["https://page.example"]}
     ) as at:
         for method in ("GET", "HEAD", "OPTIONS"):
-            assert (await at.whole(method, path)).status == 401
-            assert (await at.whole(method, path, headers={"authorization": "Bearer wrong"})).status == 401
+            assert (await at.fetch(method, path)).status == 401
+            assert (await at.fetch(method, path, headers={"authorization": "Bearer wrong"})).status == 401
             for key in ({"authorization": "Bearer key"}, {"xi-api-key": "key"}):
-                answer = await at.whole(method, path, headers=key)
+                answer = await at.fetch(method, path, headers=key)
                 assert answer.status == (204 if method == "OPTIONS" else 200)
                 assert bool(await answer.read()) == (method == "GET")
         page = {"origin": "https://page.example", "xi-api-key": "key"}
-        assert (await at.whole("GET", path, headers=page)).headers["access-control-allow-origin"]
-        assert (await at.whole("GET", path, headers={**page, "origin": "https://other.example"})).status == 403
-        described = await (await at.whole("GET", "/openapi.json")).json()
+        assert (await at.fetch("GET", path, headers=page)).headers["access-control-allow-origin"]
+        assert (await at.fetch("GET", path, headers={**page, "origin": "https://other.example"})).status == 403
+        described = await (await at.fetch("GET", "/openapi.json")).json()
         assert "get" in described["paths"][path]
 
 
@@ -114,7 +114,7 @@ async def test_they_are_like_their_siblings(path: str) -> None:
         [{"voice_id": "af_heart"}, {"name": "am_echo"}, {"id": 7}, None, "\u0000", "af_heart"],
     ],
 )
-async def test_a_server_like_openais_is_asked_for_its_own_voices(listed: list[Any]) -> None:
+async def test_compatible_server_is_queried_for_its_voices(listed: list[Any]) -> None:
     """Kokoro-FastAPI lists names, others objects."""
     named = {"narrator": "af_heart"}
     async with (
@@ -126,7 +126,7 @@ async def test_a_server_like_openais_is_asked_for_its_own_voices(listed: list[An
 
 
 @pytest.mark.parametrize("answer", [{}, [], {"voices": 7}, {"voices": {}}, "voices", None])
-async def test_an_odd_list_of_a_server_is_none(answer: Any) -> None:
+async def test_invalid_list_of_a_server_is_ignored(answer: Any) -> None:
     async with list_of_voices(answer) as server, running_gateway(OpenAICompatible("sk", base_url=f"{server}/v1")) as at:
         voices = (await document(at, "/v1/audio/voices"))["voices"]
         assert {"alloy", "default"} <= {voice["id"] for voice in voices}

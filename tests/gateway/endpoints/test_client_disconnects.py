@@ -1,4 +1,4 @@
-"""Clients hang up on a silent vendor: its circuit learns from that, whichever endpoint they called."""
+"""Disconnects of clients during a vendor's silence count against its circuit at every endpoint."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("path", "document"), REQUESTS.values(), ids=REQUESTS)
-async def test_clients_who_hang_up_on_a_silent_vendor_count(path: str, document: dict[str, Any]) -> None:
+async def test_disconnects_during_silence_count_against_the_vendor(path: str, document: dict[str, Any]) -> None:
     async with running_gateway(only_elevenlabs=True, timeouts=HURRIED) as at:
         at.sim.faults.set(Fault(actions.Hang(), endpoint="text-to-speech*"))
         outcomes = []

@@ -1,4 +1,4 @@
-"""One vendor behind the gateway, which sends no times: whole answers reach the client whatever came before them."""
+"""Audio length validation at the gateway, with one vendor without timestamps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tone(length: float) -> bytes:
     [[CHINESE, ENGLISH, ENGLISH, ENGLISH, ENGLISH], [NUMBERS, ENGLISH, ENGLISH, MARKED, ENGLISH]],
     ids=["Chinese", "numbers and markup"],
 )
-async def test_a_whole_answer_reaches_the_client(texts: list[str], door: str, on_midstream: Any) -> None:
+async def test_complete_response_reaches_the_client(texts: list[str], door: str, on_midstream: Any) -> None:
     async with scripted_vendor() as vendor:
         for text in texts:
             vendor.will(chunked_response(tone(seconds(text)), content_type="audio/pcm"))
@@ -44,10 +44,10 @@ async def test_a_whole_answer_reaches_the_client(texts: list[str], door: str, on
         async with running_gateway(one, on_midstream=on_midstream) as at:
             for text in texts:
                 if door == "openai":
-                    answer = await at.whole("POST", OPENAI, json=openai_body(text, response_format="pcm"))
+                    answer = await at.fetch("POST", OPENAI, json=openai_body(text, response_format="pcm"))
                 else:
                     path = f"{ELEVENLABS}/stream?output_format=pcm_24000"
-                    answer = await at.whole("POST", path, json=elevenlabs_body(text))
+                    answer = await at.fetch("POST", path, json=elevenlabs_body(text))
                 assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "spoken")
                 heard = len(await answer.read()) / RATE / 2
                 assert heard >= seconds(text) - 0.1
@@ -56,13 +56,13 @@ async def test_a_whole_answer_reaches_the_client(texts: list[str], door: str, on
 
 
 @pytest.mark.parametrize("door", [OPENAI, f"{ELEVENLABS}/stream?output_format=pcm_24000"])
-async def test_half_an_answer_that_has_been_passed_on_ends_with_an_error(door: str) -> None:
+async def test_truncated_passthrough_ends_with_an_error(door: str) -> None:
     async with scripted_vendor() as vendor:
         vendor.will(chunked_response(tone(seconds(ENGLISH) / 2), content_type="audio/pcm"))
         one = OpenAICompatible("sk_any", name="openai", base_url=vendor.url)
         async with running_gateway(one, on_midstream="error") as at:
             body = openai_body(ENGLISH, response_format="pcm") if door == OPENAI else elevenlabs_body(ENGLISH)
             with pytest.raises(aiohttp.ClientPayloadError):
-                await at.whole("POST", door, json=body)
+                await at.fetch("POST", door, json=body)
             state = at.service.get_error_state()
             assert (state["last_error"]["kind"], state["window"]["failures"]) == ("too_short", 0)

@@ -1,4 +1,4 @@
-"""Whatever one vendor sends, its caller gets another voice or an error, and others are served meanwhile."""
+"""Hostile vendor responses: the caller gets another provider or an error, and other calls are served."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOSTILE = [
 @pytest.mark.parametrize("midstream", ["resume", "error"])
 @pytest.mark.parametrize("act", HOSTILE, ids=actions.action_name)
 def test_hostile_vendor_stops_nobody_and_another_one_speaks(run: Run, act: actions.FaultAction, midstream: str) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with running_gateway() as visit:
             visit.sim.faults.set(Fault(act, times=1))
             asked = asyncio.create_task(outcome(visit, midstream))
@@ -37,27 +37,27 @@ def test_hostile_vendor_stops_nobody_and_another_one_speaks(run: Run, act: actio
             assert served > 1
             assert await outcome(visit, midstream) == (200, "spoken")
 
-    run(story())
+    run(scenario())
 
 
 def test_answer_in_several_members_is_spoken_to_its_end(run: Run) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with running_gateway() as visit:
-            whole = await visit.whole(
+            whole = await visit.fetch(
                 "POST", STREAM, json=elevenlabs_body(), headers={"x-steadyvoice-on-midstream": "error"}
             )
             visit.sim.faults.set(Fault(actions.Gzip(members=3)))
-            packed = await visit.whole(
+            packed = await visit.fetch(
                 "POST", STREAM, json=elevenlabs_body(), headers={"x-steadyvoice-on-midstream": "error"}
             )
             assert packed.headers["x-steadyvoice-outcome"] == "spoken"
             assert await packed.read() == await whole.read()
 
-    run(story())
+    run(scenario())
 
 
 async def outcome(visit: RunningGateway, midstream: str) -> tuple[int, str]:
-    answer = await visit.whole(
+    answer = await visit.fetch(
         "POST", STREAM, json=elevenlabs_body(), headers={"x-steadyvoice-on-midstream": midstream}
     )
     return answer.status, answer.headers["x-steadyvoice-outcome"]

@@ -1,4 +1,4 @@
-"""What no bytes can be made of is refused when it arrives; and no event, whatever it tells, breaks a reader."""
+"""Strings that cannot be encoded as UTF-8 are refused on arrival, and break no reader of events."""
 
 from __future__ import annotations
 
@@ -47,26 +47,26 @@ BODIES = [
 
 @pytest.mark.parametrize(("path", "body", "field"), BODIES)
 @pytest.mark.parametrize("half", [HALF, b'"\\uDFFFa"', b'"\\ude00\\ud83d"', b'"\xed\xa0\x80"'])
-async def test_half_a_surrogate_pair_is_refused_by_its_field(path: str, body: bytes, field: str, half: bytes) -> None:
+async def test_unpaired_surrogate_is_refused_with_its_field(path: str, body: bytes, field: str, half: bytes) -> None:
     async with running_gateway(Tone()) as at, reading_events(at) as reader:
-        answer = await at.whole("POST", path, data=body % half, headers=JSON)
+        answer = await at.fetch("POST", path, data=body % half, headers=JSON)
         assert answer.status == (400 if path == OPENAI else 422)
         assert field in json.dumps(await answer.json())
         at.gateway.context.event_log.add("action", {"provider": "tone"})
         assert (await reader.next()).kind == "action", "nothing was spoken, and the reader reads on"
 
 
-async def test_it_is_found_in_other_encodings_of_unicode_and_whole_pairs_are_not_it() -> None:
+async def test_unpaired_surrogates_in_utf_16_and_utf_32() -> None:
     async with running_gateway(Tone()) as at:
         for encoding in ("utf-16", "utf-32"):
             body = '{"text": "Hi.", "model_id": "\\ud800"}'.encode(encoding)
-            assert (await at.whole("POST", ELEVENLABS, data=body)).status == 422
+            assert (await at.fetch("POST", ELEVENLABS, data=body)).status == 422
         for text in (b'"Hi \\ud83d\\ude00."', '"Hi 😀 안녕 힣."'.encode(), b'"a \\\\ud800 written out"'):
-            assert (await at.whole("POST", ELEVENLABS, data=b'{"text": %s}' % text)).status == 200, text
+            assert (await at.fetch("POST", ELEVENLABS, data=b'{"text": %s}' % text)).status == 200, text
 
 
 @pytest.mark.parametrize("query", ["output_format=%ED%A0%80", "language_code=%FF", "optimize_streaming_latency=%c3"])
-async def test_a_query_that_is_no_text_is_refused_by_its_parameter(query: str) -> None:
+async def test_query_that_is_not_utf_8_is_refused_with_its_parameter(query: str) -> None:
     async with running_gateway(Tone()) as at:
         answer = await at.client.post(
             URL(f"{at.gateway.url}{ELEVENLABS}?{query}", encoded=True), json=elevenlabs_body()
@@ -79,21 +79,21 @@ async def test_a_query_that_is_no_text_is_refused_by_its_parameter(query: str) -
 
 @pytest.mark.parametrize("levels", [65, 300, 900, 990, 5000, 100_000])
 @pytest.mark.parametrize(("begin", "end"), [(b"[", b"]"), (b'{"a":', b"}")])
-async def test_a_body_that_is_nested_too_deeply_is_refused(levels: int, begin: bytes, end: bytes) -> None:
+async def test_deeply_nested_body_is_refused(levels: int, begin: bytes, end: bytes) -> None:
     deep = begin * levels + b"1" + end * levels
     async with running_gateway(Tone()) as at:
         for path, field in ((ELEVENLABS, b"text"), (OPENAI, b"input"), ("/admin/circuits/tone/open", b"reason")):
             body = b'{"%s": "Hi.", "model": "m", "voice": "alloy", "more": %s}' % (field, deep)
-            answer = await at.whole("POST", path, data=body, headers=JSON)
+            answer = await at.fetch("POST", path, data=body, headers=JSON)
             assert answer.status in (400, 413, 422), path
         shallow = b'{"text": "Hi.", "more": %s}' % (begin * 60 + b"1" + end * 60)
-        assert (await at.whole("POST", ELEVENLABS, data=shallow)).status == 200
+        assert (await at.fetch("POST", ELEVENLABS, data=shallow)).status == 200
 
 
 ODD = "odd \ud800 \udc00\r\ndata: forged\n\nevent: forged\0\x1b[31m\u2028\x85"
 
 
-async def test_what_a_provider_says_breaks_no_reader_and_no_page(
+async def test_surrogates_in_a_providers_error_break_no_reader(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -101,16 +101,16 @@ async def test_what_a_provider_says_breaks_no_reader_and_no_page(
     server = {"state_file": str(tmp_path / "state.json"), "log_texts": True}
     async with running_gateway(broken, Tone(), server=server) as at, reading_events(at) as reader:
         for _ in range(4):  # and the circuit opens
-            assert (await at.whole("POST", ELEVENLABS, json=elevenlabs_body())).status == 200
+            assert (await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())).status == 200
         kinds = [(await reader.next("call", "transition")).kind for _ in range(5)]
         assert kinds.count("transition") == 1
         async with reading_events(at, "0") as again:
             assert (await again.next("transition")).data["provider"] == "scripted"
         for path in ("/admin/calls", "/admin/state", "/admin/overview", "/admin/circuits", "/readyz"):
-            answer = await at.whole("GET", path)
+            answer = await at.fetch("GET", path)
             assert answer.status == 200
             json.loads(await answer.text())
-        assert "steadyvoice_build_info" in await (await at.whole("GET", "/metrics")).text()
+        assert "steadyvoice_build_info" in await (await at.fetch("GET", "/metrics")).text()
     for record in caplog.records:
         assert "\n" not in JSONFormatter().format(record)
         JSONFormatter().format(record).encode()
@@ -119,7 +119,7 @@ async def test_what_a_provider_says_breaks_no_reader_and_no_page(
 
 
 @pytest.mark.parametrize("facts", [{"reason": ODD}, {ODD: 1}, {"deep": [{ODD: [ODD]}]}, {"what": Exception(ODD)}])
-async def test_an_event_is_one_line_of_utf_8_whatever_it_tells(facts: dict[str, Any]) -> None:
+async def test_event_is_one_line_of_utf_8(facts: dict[str, Any]) -> None:
     event_log = EventLog(lambda: 0.0)
     event_log.add("action", facts)
     entries, lost = event_log.since(0)
@@ -133,7 +133,7 @@ async def test_an_event_is_one_line_of_utf_8_whatever_it_tells(facts: dict[str, 
     json.loads(line)
 
 
-async def test_the_library_drops_it_from_a_text_and_refuses_it_elsewhere() -> None:
+async def test_library_drops_surrogates_from_texts_and_refuses_them_elsewhere() -> None:
     async with AsyncTTSService([ScriptedProvider([Say()])]) as tts:
         assert (await tts.synthesize("\ud800")).duration == 0, "there is nothing to say"
         halved = await tts.synthesize("Hi \ud83d there.")
@@ -148,17 +148,17 @@ async def test_the_library_drops_it_from_a_text_and_refuses_it_elsewhere() -> No
 
 
 @pytest.mark.parametrize("name", ["\ud800", "a\nb", "a\r\nx-forged: 1", "\0", "\x1b[31m"])
-def test_a_provider_has_a_name_that_can_be_printed(name: str) -> None:
-    with pytest.raises(TTSConfigurationError, match="can be printed"):
+def test_provider_name_must_be_printable(name: str) -> None:
+    with pytest.raises(TTSConfigurationError, match="must be printable"):
         AsyncTTSService([Tone(name=name)])
 
 
-async def test_a_name_of_any_script_is_one(tmp_path: Path) -> None:
+async def test_provider_name_in_any_script(tmp_path: Path) -> None:
     for name in ("Erzähler", "声", 'a"b\\c', "a/b", "{}", "😀"):
         async with running_gateway(Tone(name=name)) as at:
-            answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+            answer = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
             assert answer.status == 200
-            assert (await at.whole("GET", "/metrics")).status == 200
+            assert (await at.fetch("GET", "/metrics")).status == 200
             circuit = URL(f"{at.gateway.url}/admin/circuits/{_quoted(name)}/open", encoded=True)
             assert (await at.client.post(circuit, json={})).status == 200
 

@@ -1,4 +1,4 @@
-"""Markup at the doors: the vendor that performs it gets it as it is, whoever stands in gets the words only."""
+"""Markup in texts: ElevenLabs gets it unchanged, fallback providers get the words only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORDS = ["Good", "morning.", "This", "is", "a", "test.", "Of", "many", "words."]
     "path", [f"{ELEVENLABS}?output_format=pcm_16000", f"{ELEVENLABS}/stream?output_format=pcm_16000"]
 )
 @pytest.mark.parametrize("on_midstream", ["resume", "error"])
-async def test_elevenlabs_performs_it_and_the_stand_in_says_the_words(path: str, on_midstream: str) -> None:
+async def test_elevenlabs_gets_markup_and_the_fallback_gets_words(path: str, on_midstream: str) -> None:
     async with running_gateway(on_midstream=on_midstream) as at:
         answer = await at.post(path, elevenlabs_body(TEXT))
         await answer.read()
@@ -42,7 +42,7 @@ async def test_elevenlabs_performs_it_and_the_stand_in_says_the_words(path: str,
         assert answer.headers["x-steadyvoice-provider"] == "tone"
 
 
-async def test_openai_gets_the_words_only() -> None:
+async def test_openai_gets_words_only() -> None:
     async with running_gateway() as at:
         at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         answer = await at.post(OPENAI, openai_body(TEXT, response_format="pcm"))
@@ -52,7 +52,7 @@ async def test_openai_gets_the_words_only() -> None:
 
 
 @pytest.mark.parametrize("down", [False, True])
-async def test_times_tell_of_the_text_as_the_caller_wrote_it(down: bool) -> None:
+async def test_timestamps_refer_to_the_callers_text(down: bool) -> None:
     async with running_gateway() as at:
         if down:
             at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="*"))
@@ -68,7 +68,7 @@ async def test_times_tell_of_the_text_as_the_caller_wrote_it(down: bool) -> None
         assert starts == sorted(starts)
 
 
-async def test_a_stream_that_breaks_off_goes_on_with_words_only() -> None:
+async def test_resumed_stream_continues_with_words_only() -> None:
     async with running_gateway() as at:
         at.sim.faults.set(Fault(actions.Cut(after=0.5), endpoint="text-to-speech*"))
         streamed = await at.post(f"{ELEVENLABS}/stream/with-timestamps?output_format=pcm_16000", elevenlabs_body(TEXT))
@@ -83,7 +83,7 @@ async def test_a_stream_that_breaks_off_goes_on_with_words_only() -> None:
     "path", [f"{ELEVENLABS}?output_format=pcm_16000", f"{ELEVENLABS}/stream?output_format=pcm_16000"]
 )
 @pytest.mark.parametrize(("text", "seconds"), [('<break time="1s"/>', 1.0), ("[sighs]", 0.1)])
-async def test_markup_alone_is_silence_of_whoever_stands_in(path: str, text: str, seconds: float) -> None:
+async def test_markup_without_words_is_silence_from_a_fallback(path: str, text: str, seconds: float) -> None:
     async with running_gateway(Tone()) as at:
         answer = await at.post(path, elevenlabs_body(text))
         assert len(await answer.read()) == round(seconds * 32_000)

@@ -1,4 +1,4 @@
-"""A model or voice of the configuration that the vendor has dropped is no mistake of the caller's."""
+"""Models and voices of the configuration that the vendor has dropped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def told(door: str, document: Any) -> Any:
 
 
 @pytest.mark.parametrize("muted", [True, False])
-async def test_a_dropped_model_is_no_mistake_of_a_caller_who_named_none(muted: bool) -> None:
+async def test_dropped_default_model_is_misconfigured(muted: bool) -> None:
     async with Simulator(voice="tones") as sim:
         eleven = ElevenLabs("sk", base_url=sim.url, model="eleven_gone")
         async with running_gateway(eleven, muted=muted) as at:
@@ -35,7 +35,7 @@ async def test_a_dropped_model_is_no_mistake_of_a_caller_who_named_none(muted: b
                     assert answer.headers["x-steadyvoice-outcome"] == "failed"
 
 
-async def test_a_dropped_model_that_a_caller_named_is_the_callers() -> None:
+async def test_dropped_model_named_by_the_caller_is_not_found() -> None:
     async with Simulator(voice="tones") as sim:
         openai = OpenAICompatible("sk", base_url=f"{sim.url}/v1", model="gone-1")
         async with running_gateway(openai, muted=False) as at:
@@ -43,7 +43,7 @@ async def test_a_dropped_model_that_a_caller_named_is_the_callers() -> None:
             assert (named.status, told(OPENAI, await named.json())["code"]) == (404, "model_not_found")
 
 
-async def test_a_dropped_voice_of_the_configuration_is_no_mistake_of_a_caller_who_named_another() -> None:
+async def test_dropped_mapped_voice_is_misconfigured() -> None:
     async with Simulator(voice="tones") as sim:
         eleven = ElevenLabs("sk", base_url=sim.url, voices={"default": "goneVoice", "narrator": "goneVoice"})
         async with running_gateway(eleven, muted=False) as at:
@@ -56,8 +56,8 @@ async def test_a_dropped_voice_of_the_configuration_is_no_mistake_of_a_caller_wh
             assert (named.status, told(ELEVENLABS, await named.json())["code"]) == (404, "voice_not_found")
 
 
-async def test_another_provider_speaks_meanwhile() -> None:
+async def test_another_provider_answers_for_a_dropped_model() -> None:
     vendor = Simulator(voice="tones")
     async with vendor, running_gateway(ElevenLabs("sk", base_url=vendor.url, model="eleven_gone"), Tone()) as at:
-        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        answer = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "substituted")

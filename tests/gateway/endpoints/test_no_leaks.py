@@ -1,4 +1,4 @@
-"""A request that is over leaves nothing for the collector, whichever way it ended and in whichever format."""
+"""Finished requests leave nothing for the garbage collector, in every format and way of ending."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def streamed(at: RunningGateway, text: str, format: str) -> aiohttp.Client
     )
 
 
-async def whole(at: RunningGateway, text: str, format: str) -> aiohttp.ClientResponse:
+async def fetch(at: RunningGateway, text: str, format: str) -> aiohttp.ClientResponse:
     return await at.client.post(f"{at.gateway.url}{ELEVENLABS}?output_format={format}", json=elevenlabs_body(text))
 
 
@@ -90,8 +90,8 @@ ENDINGS: list[Ending] = [
 ]  # fmt: skip
 REQUESTS: list[tuple[Request, str]] = [
     *((streamed, format) for format in ELEVENLABS_FORMATS + OPENAI_FORMATS),
-    (whole, "mp3_44100_128"),
-    (whole, "opus_48000_64"),
+    (fetch, "mp3_44100_128"),
+    (fetch, "opus_48000_64"),
     (timed, "mp3_44100_128"),
 ]
 
@@ -100,14 +100,14 @@ CASES = [("error", streamed, "mp3_44100_128"), *(("resume", *each) for each in R
 
 
 @pytest.mark.parametrize(("midstream", "request_of", "format"), CASES, ids=lambda each: getattr(each, "__name__", each))
-async def test_nothing_of_an_answer_is_left_behind(midstream: str, request_of: Request, format: str) -> None:
+async def test_finished_responses_leave_no_garbage(midstream: str, request_of: Request, format: str) -> None:
     async with running_gateway(only_elevenlabs=True, on_midstream=midstream, muted=False) as at:
         for ending in ENDINGS:
             await left_over(at, lambda: ending(at, request_of, format), ending.__name__)  # noqa: B023
 
 
 @pytest.mark.parametrize("format", ["mp3_44100_128", "opus_48000_64"])
-async def test_callers_who_hang_up_leave_no_threads_and_no_encoders(format: str) -> None:
+async def test_disconnects_leave_no_threads_and_encoders(format: str) -> None:
     async with running_gateway(Tone()) as at:
 
         async def forty() -> None:

@@ -1,4 +1,4 @@
-"""A text with nothing to pronounce, which a vendor answers with no bytes, is nobody's failure."""
+"""Texts with nothing to pronounce, which vendors answer without audio."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NOTHING = ("👍", "...", "—", "👩‍👩‍👧‍👧", "\u200b.\u00ad", "
 async def refuse_nothing(at: RunningGateway, path: str, document: Any, format: str) -> None:
     at.sim.faults.set(Fault(actions.Empty(), endpoint="*speech*"))
     for text in NOTHING:
-        answer = await at.whole("POST", path, json={**document(text)})
+        answer = await at.fetch("POST", path, json={**document(text)})
         assert answer.status == 200
         assert answer.headers["x-steadyvoice-outcome"] == "spoken"
         assert AudioMeter(AudioFormat.parse(format)).feed(await answer.read()) >= 0.02, "a file of a little silence"
     state = at.service.get_error_state()
     assert (state["circuit_state"], state["window"]["failures"], state["last_error"]) == ("closed", 0, None)
     at.sim.faults.set()
-    answer = await at.whole("POST", path, json=document(TEXT))
+    answer = await at.fetch("POST", path, json=document(TEXT))
     assert answer.headers["x-steadyvoice-outcome"] == "spoken"
 
 
@@ -40,13 +40,13 @@ async def refuse_nothing(at: RunningGateway, path: str, document: Any, format: s
         ("/stream", "ulaw_8000", "error"),
     ],
 )
-async def test_elevenlabs_clients_get_a_little_silence(form: str, format: str, on_midstream: Any) -> None:
+async def test_elevenlabs_clients_get_short_silence(form: str, format: str, on_midstream: Any) -> None:
     async with running_gateway(only_elevenlabs=True, on_midstream=on_midstream) as at:
         await refuse_nothing(at, f"{ELEVENLABS}{form}?output_format={format}", elevenlabs_body, format)
 
 
 @pytest.mark.parametrize("format", ["mp3", "pcm"])
-async def test_openai_clients_get_a_little_silence(format: str) -> None:
+async def test_openai_clients_get_short_silence(format: str) -> None:
     async with running_gateway(only_elevenlabs=True) as at:
 
         def document(text: str) -> Any:
@@ -56,10 +56,10 @@ async def test_openai_clients_get_a_little_silence(format: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["/with-timestamps", "/stream/with-timestamps"])
-async def test_with_times_there_is_an_answer_as_well(form: str) -> None:
+async def test_timestamps_endpoint_answers_as_well(form: str) -> None:
     async with running_gateway(only_elevenlabs=True) as at:
         at.sim.faults.set(Fault(actions.Empty(), endpoint="*speech*"))
         for text in NOTHING:
-            answer = await at.whole("POST", ELEVENLABS + form, json=elevenlabs_body(text))
+            answer = await at.fetch("POST", ELEVENLABS + form, json=elevenlabs_body(text))
             assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "spoken")
         assert at.service.get_error_state()["window"]["failures"] == 0

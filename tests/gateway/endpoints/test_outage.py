@@ -1,4 +1,4 @@
-"""Many callers at the gateway while its vendor dies and comes back, as `benchmarks/outage.py` tells it, in short."""
+"""Short run of `benchmarks/outage.py`: many callers while the vendor fails and recovers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHORT = ["--callers", "60", "--before", "4", "--dies", "9", "--after", "12", "--
 
 
 @pytest.mark.timeout(180)  # it is lived through in real time
-def test_nobody_waits_too_long_is_cut_short_or_blamed_and_the_vendor_is_left_alone_until_it_is_back() -> None:
+def test_outage_under_load() -> None:
     done = subprocess.run(
         [sys.executable, str(STORY), *SHORT], capture_output=True, text=True, timeout=170, check=False
     )

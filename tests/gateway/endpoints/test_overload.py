@@ -1,4 +1,4 @@
-"""More requests than the process can serve: each is answered or told when to come again, and nobody hears silence."""
+"""Overload: every request is served or refused with Retry-After, and none is muted."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ async def until(visit: RunningGateway, *, active: int, queued: int) -> None:
 
 
 def speak(visit: RunningGateway, **options: Any) -> asyncio.Task[Any]:
-    return asyncio.create_task(visit.whole("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM, **options))
+    return asyncio.create_task(visit.fetch("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM, **options))
 
 
 def test_refusal_is_told_in_each_dialect_with_the_time_to_come_again(run: Run) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         gated = Gated()
         async with running_gateway(gated, max_active=1, max_queued=0) as visit:
             first = speak(visit)
@@ -71,33 +71,33 @@ def test_refusal_is_told_in_each_dialect_with_the_time_to_come_again(run: Run) -
 
             gated.let.set()
             assert (await first).status == 200
-            assert (await visit.whole("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM)).status == 200, (
+            assert (await visit.fetch("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM)).status == 200, (
                 "it recovers"
             )
             assert visit.service.get_error_state()["totals"]["failures"] == 0
 
-    run(story())
+    run(scenario())
 
 
-def test_everything_but_speech_is_answered_meanwhile(run: Run) -> None:
-    async def story() -> None:
+def test_other_endpoints_are_served_under_overload(run: Run) -> None:
+    async def scenario() -> None:
         gated = Gated()
         async with running_gateway(gated, max_active=1, max_queued=0) as visit:
             first = speak(visit)
             await until(visit, active=1, queued=0)
             for path in ("/healthz", "/metrics", "/admin/state", "/admin/overview", "/", "/v1/voices", "/openapi.json"):
-                assert (await visit.whole("GET", path)).status == 200, path
+                assert (await visit.fetch("GET", path)).status == 200, path
             async with visit.get("/readyz") as answer:
                 assert answer.status == 200, "what is taken out of rotation leaves its load to the others"
                 assert (await answer.json())["overloaded"] is True
             gated.let.set()
             await first
 
-    run(story())
+    run(scenario())
 
 
 def test_hangup_in_the_queue_gives_the_place_to_the_next(run: Run) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         gated = Gated()
         async with running_gateway(gated, max_active=1, queue_timeout=50.0) as visit:
             first = speak(visit)
@@ -114,29 +114,29 @@ def test_hangup_in_the_queue_gives_the_place_to_the_next(run: Run) -> None:
             assert len(gated.asked) == 2
             assert (visit.service.admission.active, visit.service.admission.queued) == (0, 0)
 
-    run(story())
+    run(scenario())
 
 
-def test_whoever_waits_in_vain_is_refused_in_time(run: Run) -> None:
-    async def story() -> None:
+def test_queued_call_is_refused_after_queue_timeout(run: Run) -> None:
+    async def scenario() -> None:
         gated = Gated()
         async with running_gateway(gated, max_active=1, queue_timeout=0.05) as visit:
             first = speak(visit)
             await until(visit, active=1, queued=0)
-            assert (await visit.whole("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM)).status == 503
+            assert (await visit.fetch("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM)).status == 503
             hurried = {"x-steadyvoice-deadline": "0.02"}
-            answer = await visit.whole("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM, headers=hurried)
+            answer = await visit.fetch("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM, headers=hurried)
             assert answer.status == 503
             refused = visit.service.get_error_state()["overload"]["refused"]
             assert (refused["queue_timeout"], refused["deadline"]) == (1, 1)
             gated.let.set()
             await first
 
-    run(story())
+    run(scenario())
 
 
-def test_overload_shows_in_metrics_state_board_and_log(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    async def story() -> None:
+def test_overload_is_in_metrics_state_overview_and_log(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
         gated = Gated()
         async with running_gateway(gated, max_active=1, max_queued=1, queue_timeout=50.0) as visit:
             crowd = [speak(visit)]
@@ -165,7 +165,7 @@ def test_overload_shows_in_metrics_state_board_and_log(run: Run, caplog: pytest.
             gated.let.set()
             assert [(await task).status for task in crowd] == [200, 200]
 
-    run(story())
+    run(scenario())
 
 
 def test_limits_come_from_the_configuration_file() -> None:

@@ -1,4 +1,4 @@
-"""Request stitching through the gateway: every answer has an id, and ids reach only the account that issued them."""
+"""Request ids and request stitching: every response has an id, and ids reach only their own account."""
 
 from __future__ import annotations
 
@@ -35,40 +35,40 @@ async def recorded(*others: Any, **settings: Any) -> AsyncIterator[tuple[Running
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("midstream", ["resume", "error"])
-async def test_an_answer_of_the_vendor_carries_the_vendors_id(form: str, midstream: Any) -> None:
+async def test_vendor_response_has_the_vendors_id(form: str, midstream: Any) -> None:
     async with running_gateway(only_elevenlabs=True, on_midstream=midstream) as at:
-        answer = await at.whole("POST", ELEVENLABS + form, json=elevenlabs_body())
+        answer = await at.fetch("POST", ELEVENLABS + form, json=elevenlabs_body())
         assert answer.headers.getall("request-id") == [at.sim.ledger[-1].request_id]
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_an_answer_of_a_stand_in_and_silence_carry_an_id_of_ours(form: str) -> None:
+async def test_fallback_audio_and_silence_have_an_own_id(form: str) -> None:
     async with running_gateway() as at:
         for down in ("elevenlabs", "openai", "tone"):
             at.service.circuits[down].force_open()
-            answer = await at.whole("POST", ELEVENLABS + form, json=elevenlabs_body())
+            answer = await at.fetch("POST", ELEVENLABS + form, json=elevenlabs_body())
             assert answer.headers["x-steadyvoice-outcome"] == ("muted" if down == "tone" else "substituted")
             assert answer.headers.getall("request-id") == [OURS + answer.headers["x-request-id"]]
 
 
-async def test_a_whole_answer_that_ends_in_silence_carries_an_id_of_ours() -> None:
+async def test_buffered_response_ending_in_silence_has_an_own_id() -> None:
     async with running_gateway(only_elevenlabs=True) as at:
         at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
-        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        answer = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         assert answer.headers["x-steadyvoice-outcome"] == "muted"
         assert answer.headers["request-id"].startswith(OURS)
 
 
-async def test_a_kept_answer_carries_an_id_of_ours(tmp_path: Path) -> None:
+async def test_cached_response_has_an_own_id(tmp_path: Path) -> None:
     async with running_gateway(cache=tmp_path) as at:
-        first = await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
-        second = await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        first = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        second = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         assert not first.headers["request-id"].startswith(OURS)
         assert second.headers["x-steadyvoice-outcome"] == "cached"
         assert second.headers["request-id"].startswith(OURS)
 
 
-async def test_every_refusal_carries_an_id_of_ours() -> None:
+async def test_every_error_has_an_own_id() -> None:
     async with running_gateway(only_elevenlabs=True, muted=False, server={"api_keys": ["key"]}) as at:
         at.sim.faults.set(actions.Refuse("invalid_api_key"))
         key = {"xi-api-key": "key"}
@@ -82,39 +82,39 @@ async def test_every_refusal_carries_an_id_of_ours() -> None:
             ("GET", "/v1/voices/nobody", key, None),
             ("GET", "/v2/voices?page_size=0", key, None),
         ):
-            answer = await at.whole(method, path, headers=headers, json=body)
+            answer = await at.fetch(method, path, headers=headers, json=body)
             assert answer.status >= 400
             assert answer.headers.getall("request-id") == [OURS + answer.headers["x-request-id"]], (method, path)
 
 
-async def test_a_refusal_of_what_is_no_request_carries_an_id_of_ours() -> None:
+async def test_malformed_request_error_has_an_own_id() -> None:
     async with running_gateway() as at:
         port = int(at.gateway.url.rpartition(":")[2])
         for said in (b"nonsense\r\n\r\n", b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n"):
             client = RawClient(*await asyncio.open_connection("127.0.0.1", port))
-            await client.say(said)
-            status, headers, _ = await client.answer()
+            await client.send(said)
+            status, headers, _ = await client.read_response()
             assert status >= 400
             assert headers["request-id"] == OURS + headers["x-request-id"]
-            client.hang_up()
+            client.disconnect()
 
 
-async def test_every_list_carries_an_id_of_ours() -> None:
+async def test_every_list_has_an_own_id() -> None:
     async with running_gateway() as at:
         for path in ("/v1/voices", "/v2/voices", "/v1/models", "/v1/user", "/v1/user/subscription", "/v1/history"):
             for method in ("GET", "HEAD"):
-                answer = await at.whole(method, path)
+                answer = await at.fetch(method, path)
                 assert (answer.status, answer.headers["request-id"][: len(OURS)]) == (200, OURS)
 
 
-async def test_a_page_may_read_the_id() -> None:
+async def test_cors_exposes_the_request_id() -> None:
     async with running_gateway(server={"allowed_origins": ["https://page.example"]}) as at:
-        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body(), headers={"origin": "https://page.example"})
+        answer = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body(), headers={"origin": "https://page.example"})
         shown = answer.headers["access-control-expose-headers"].split(", ")
         assert {"request-id", "character-cost", "x-request-id", "retry-after"} <= set(shown)
 
 
-async def test_the_vendors_guide_works_through_an_outage() -> None:
+async def test_vendors_request_stitching_guide_works_in_an_outage() -> None:
     """https://elevenlabs.io/docs/developers/guides/cookbooks/text-to-speech/request-stitching, word for word."""
     async with recorded(Tone()) as (at, vendor, sim), httpx.AsyncClient(verify=False) as http:
         client = AsyncElevenLabs(api_key="any", base_url=at.gateway.url, httpx_client=http)
@@ -135,10 +135,10 @@ async def test_the_vendors_guide_works_through_an_outage() -> None:
 
 
 @pytest.mark.parametrize("name", ["previous_request_ids", "next_request_ids"])
-async def test_what_is_no_id_and_what_is_ours_never_reaches_the_vendor(name: str) -> None:
+async def test_invalid_and_own_ids_are_not_sent_to_the_vendor(name: str) -> None:
     async with recorded() as (at, vendor, _):
         for sent, received in TOLERATED:
-            answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body(**{name: sent}))
+            answer = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body(**{name: sent}))
             assert (answer.status, vendor.ids(name)[-1]) == (200, received), sent
 
 
@@ -155,36 +155,36 @@ TOLERATED: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize("name", ["previous_request_ids", "next_request_ids"])
-async def test_what_the_vendor_would_refuse_is_refused_as_the_vendor_does(name: str) -> None:
+async def test_too_many_ids_are_refused_as_by_the_vendor(name: str) -> None:
     async with recorded() as (at, vendor, _):
         refused: list[Any] = [["a", "b", "c", "d"], ["a", "b", "c", f"{OURS}1"], "a", [1], [["a"]], {"a": 1}]
         for sent in refused:
-            answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body(**{name: sent}))
+            answer = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body(**{name: sent}))
             assert answer.status == 422
             assert (await answer.json())["detail"][0]["loc"] == ["body", name]
         assert not vendor.bodies
 
 
-async def test_an_id_of_one_account_is_not_sent_to_another() -> None:
+async def test_ids_are_not_sent_to_another_account() -> None:
     async with Simulator(voice="tones", seed=1) as other, recording_vendor(other.url) as elsewhere:
         second = ElevenLabs("sk_two", name="second", base_url=elsewhere.url)
         async with recorded(second) as (at, vendor, _):
-            ids = [(await at.whole("POST", ELEVENLABS, json=elevenlabs_body())).headers["request-id"]]
+            ids = [(await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())).headers["request-id"]]
             at.service.circuits["elevenlabs"].force_open()
             for _ in range(2):
-                answer = await at.whole(
+                answer = await at.fetch(
                     "POST", ELEVENLABS, json=elevenlabs_body(previous_request_ids=[*ids, "from before"])
                 )
                 assert answer.headers["x-steadyvoice-provider"] == "second"
                 ids.append(answer.headers["request-id"])
             assert elsewhere.ids() == [["from before"], [ids[1], "from before"]]
             at.service.circuits["elevenlabs"].close()
-            await at.whole("POST", ELEVENLABS, json=elevenlabs_body(previous_request_ids=ids))
+            await at.fetch("POST", ELEVENLABS, json=elevenlabs_body(previous_request_ids=ids))
             assert vendor.ids() == [None, [ids[0]]]
 
 
 @pytest.mark.parametrize("ids", [[None], [""], (None, "x", "x"), [f"{OURS}7", "x"]])
-async def test_the_library_tolerates_the_same(ids: Any) -> None:
+async def test_library_cleans_ids_in_the_same_way(ids: Any) -> None:
     async with Simulator(voice="tones") as sim, recording_vendor(sim.url) as vendor:
         async with AsyncTTSService([ElevenLabs("sk_one", base_url=vendor.url)], muted=False) as tts:
             speech = await tts.synthesize(TEXT, options={"previous_request_ids": ids})
@@ -192,7 +192,7 @@ async def test_the_library_tolerates_the_same(ids: Any) -> None:
         assert vendor.ids() == [["x"] if "x" in ids else None]
 
 
-async def test_the_library_does_not_send_an_id_of_another_vendor() -> None:
+async def test_library_sends_no_ids_of_another_vendor() -> None:
     async with Simulator(voice="tones") as sim, recording_vendor(sim.url) as vendor:
         providers = (OpenAICompatible("sk_one", base_url=f"{sim.url}/v1"), ElevenLabs("sk_one", base_url=vendor.url))
         async with AsyncTTSService(providers, muted=False) as tts:

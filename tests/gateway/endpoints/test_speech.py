@@ -1,4 +1,4 @@
-"""The vendors' doors: audio goes out in every form and format, and what cannot be is refused in the caller's words."""
+"""Speech endpoints of both vendors: formats, failover, resume, errors in the dialect."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ..running_gateway import (
 WORDS = TEXT.split()
 
 
-async def test_an_elevenlabs_client_hears_elevenlabs() -> None:
+async def test_elevenlabs_client_is_served_by_elevenlabs() -> None:
     async with running_gateway() as at:
         for form in ("", "/stream"):
             answer = await at.post(f"{ELEVENLABS}{form}?output_format=pcm_16000", elevenlabs_body())
@@ -45,7 +45,7 @@ async def test_an_elevenlabs_client_hears_elevenlabs() -> None:
         assert [entry.charged for entry in at.sim.ledger] == [len(TEXT), len(TEXT)]
 
 
-async def test_what_is_whole_tells_its_length_and_what_streams_does_not() -> None:
+async def test_buffered_response_has_a_length_and_stream_has_none() -> None:
     async with running_gateway() as at:
         whole = await at.post(ELEVENLABS, elevenlabs_body())
         assert int(whole.headers["content-length"]) == len(await whole.read())
@@ -54,7 +54,7 @@ async def test_what_is_whole_tells_its_length_and_what_streams_does_not() -> Non
         assert await streamed.read()
 
 
-async def test_times_come_in_one_object_or_line_by_line() -> None:
+async def test_timestamps_in_one_object_or_in_lines() -> None:
     async with running_gateway() as at:
         whole = await at.post(f"{ELEVENLABS}/with-timestamps?output_format=pcm_16000", elevenlabs_body())
         document = await whole.json()
@@ -72,7 +72,7 @@ async def test_times_come_in_one_object_or_line_by_line() -> None:
         assert starts == sorted(starts)
 
 
-async def test_times_come_untouched_too() -> None:
+async def test_timestamps_pass_through() -> None:
     async with running_gateway(on_midstream="error") as at:
         streamed = await at.post(f"{ELEVENLABS}/stream/with-timestamps?output_format=pcm_16000", elevenlabs_body())
         lines = [json.loads(line) async for line in streamed.content]
@@ -82,7 +82,7 @@ async def test_times_come_untouched_too() -> None:
 
 
 @pytest.mark.parametrize("name", RESPONSE_FORMATS)
-async def test_an_openai_client_hears_openai_in_each_format(name: str) -> None:
+async def test_openai_client_is_served_in_each_format(name: str) -> None:
     async with running_gateway(OpenAICompatible("sk", base_url="http://127.0.0.1:9"), Tone()) as at:
         answer = await at.post(OPENAI, openai_body(response_format=name))
         audio = await answer.read()
@@ -92,7 +92,7 @@ async def test_an_openai_client_hears_openai_in_each_format(name: str) -> None:
         assert answer.headers["x-steadyvoice-outcome"] == "substituted"
 
 
-async def test_an_openai_client_is_sent_events_when_it_asks_for_them() -> None:
+async def test_openai_client_gets_server_sent_events() -> None:
     async with running_gateway() as at:
         answer = await at.post(OPENAI, openai_body(model="gpt-4o-mini-tts", response_format="pcm", stream_format="sse"))
         assert answer.content_type == "text/event-stream"
@@ -102,7 +102,7 @@ async def test_an_openai_client_is_sent_events_when_it_asks_for_them() -> None:
         assert events[-1]["type"] == "speech.audio.done"
 
 
-async def test_each_vendors_client_is_served_by_the_other() -> None:
+async def test_each_vendors_client_is_served_by_the_other_vendor() -> None:
     async with running_gateway() as at:
         answer = await at.post(OPENAI, openai_body(response_format="wav"))
         assert words_in(await answer.read(), "wav_24000") == WORDS
@@ -113,7 +113,7 @@ async def test_each_vendors_client_is_served_by_the_other() -> None:
         assert answer.headers["x-steadyvoice-provider"] == "openai"
 
 
-async def test_a_vendors_own_fields_reach_that_vendor_only() -> None:
+async def test_vendor_specific_fields_reach_that_vendor_only() -> None:
     async with running_gateway() as at:
         document = elevenlabs_body(voice_settings={"stability": 7}, some_new_field=True)
         answer = await at.post(ELEVENLABS, document)
@@ -122,7 +122,7 @@ async def test_a_vendors_own_fields_reach_that_vendor_only() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\u0000\u0007"])
-async def test_an_empty_text_is_refused_in_the_dialect(text: str) -> None:
+async def test_empty_text_is_refused_in_the_dialect(text: str) -> None:
     async with running_gateway() as at:
         theirs = await at.post(ELEVENLABS, elevenlabs_body(text))
         assert theirs.status == 422
@@ -134,7 +134,7 @@ async def test_an_empty_text_is_refused_in_the_dialect(text: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"[1]", b"{" * 10_000, b'{"text": 7}', b"\xff\xfe"])
-async def test_nonsense_is_refused_in_the_dialect(body: bytes) -> None:
+async def test_invalid_body_is_refused_in_the_dialect(body: bytes) -> None:
     async with running_gateway() as at:
         theirs = await at.client.post(at.gateway.url + ELEVENLABS, data=body)
         assert theirs.status == 422
@@ -144,7 +144,7 @@ async def test_nonsense_is_refused_in_the_dialect(body: bytes) -> None:
         assert (await ours.json())["error"]["type"] == "invalid_request_error"
 
 
-async def test_a_provider_in_trouble_is_told_in_the_dialect_with_when_to_come_again() -> None:
+async def test_provider_error_is_in_the_dialect_with_retry_after() -> None:
     async with running_gateway(ElevenLabs("sk", base_url="http://127.0.0.1:9"), muted=False) as at:
         for _ in range(3):
             answer = await at.post(ELEVENLABS, elevenlabs_body())
@@ -158,7 +158,7 @@ async def test_a_provider_in_trouble_is_told_in_the_dialect_with_when_to_come_ag
         assert (await openais.json())["error"]["code"] == "circuit_open"
 
 
-async def test_when_nobody_can_speak_the_answer_is_silence_and_says_so() -> None:
+async def test_muted_response_when_no_provider_is_available() -> None:
     async with running_gateway(ElevenLabs("sk", base_url="http://127.0.0.1:9")) as at:
         answer = await at.post(f"{ELEVENLABS}?output_format=pcm_16000", elevenlabs_body())
         assert answer.status == 200
@@ -168,14 +168,14 @@ async def test_when_nobody_can_speak_the_answer_is_silence_and_says_so() -> None
         assert not any(audio)
 
 
-async def test_a_stream_that_dies_goes_on_and_every_word_is_heard_once() -> None:
+async def test_broken_stream_is_resumed_without_lost_or_repeated_words() -> None:
     async with running_gateway() as at:
         at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
         answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", elevenlabs_body())
         assert words_in(await answer.read(), "pcm_16000") == WORDS
 
 
-async def test_what_dies_and_cannot_go_on_is_a_broken_transfer_and_never_a_clean_end() -> None:
+async def test_stream_that_cannot_be_resumed_is_a_broken_transfer() -> None:
     async with running_gateway(on_midstream="error") as at:
         at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
         answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", elevenlabs_body())
@@ -185,7 +185,7 @@ async def test_what_dies_and_cannot_go_on_is_a_broken_transfer_and_never_a_clean
 
 
 @pytest.mark.parametrize("door", ["elevenlabs", "timed", "openai", "events"])
-async def test_a_voice_that_dies_with_nobody_left_is_not_completed_with_silence(door: str) -> None:
+async def test_broken_stream_is_not_completed_with_silence(door: str) -> None:
     """The header has said `spoken` by then: a clean end would make half an utterance a success."""
     knock: dict[str, tuple[str, dict[str, Any]]] = {
         "elevenlabs": (f"{ELEVENLABS}/stream", elevenlabs_body()),
@@ -207,7 +207,7 @@ async def test_a_voice_that_dies_with_nobody_left_is_not_completed_with_silence(
         assert await later.read()
 
 
-async def test_a_whole_answer_tells_at_the_end_that_a_part_of_it_is_silence() -> None:
+async def test_buffered_response_reports_partial_silence() -> None:
     async with Simulator(voice="tones") as vendor, running_gateway(ElevenLabs("sk_test", base_url=vendor.url)) as at:
         vendor.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
         answer = await at.post(f"{ELEVENLABS}?output_format=pcm_16000", elevenlabs_body())
@@ -216,16 +216,16 @@ async def test_a_whole_answer_tells_at_the_end_that_a_part_of_it_is_silence() ->
 
 
 @pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf", "soon"])
-async def test_a_deadline_that_cannot_be_is_the_callers_mistake(seconds: str) -> None:
+async def test_invalid_deadline_is_a_bad_request(seconds: str) -> None:
     async with running_gateway() as at:
         for door, document in ((ELEVENLABS, elevenlabs_body()), (OPENAI, openai_body())):
-            answer = await at.whole("POST", door, json=document, headers={"x-steadyvoice-deadline": seconds})
+            answer = await at.fetch("POST", door, json=document, headers={"x-steadyvoice-deadline": seconds})
             assert answer.status == 400
             assert "x-steadyvoice-deadline" in await answer.text()
         assert not at.sim.ledger.requests
 
 
-async def test_refusals_say_that_nobody_was_heard() -> None:
+async def test_errors_have_outcome_headers() -> None:
     async with running_gateway(ElevenLabs("sk", base_url="http://127.0.0.1:9"), muted=False) as at:
         for door, document in (
             (ELEVENLABS, elevenlabs_body()),
@@ -233,14 +233,14 @@ async def test_refusals_say_that_nobody_was_heard() -> None:
             (ELEVENLABS, elevenlabs_body("")),
             (OPENAI, {}),
         ):
-            answer = await at.whole("POST", door, json=document)
+            answer = await at.fetch("POST", door, json=document)
             assert answer.status >= 400
             assert answer.headers["x-steadyvoice-outcome"] == "failed"
             assert answer.headers["x-steadyvoice-provider"] == "none"
             assert answer.headers["x-request-id"]
 
 
-async def test_who_hangs_up_is_not_spoken_to_and_nobody_is_to_blame() -> None:
+async def test_disconnect_cancels_the_call_and_counts_against_no_provider() -> None:
     patient = TimeoutConfig(read_timeout=60, total_timeout=60)
     async with running_gateway(timeouts=patient) as at:
         at.sim.faults.set(Fault(actions.Stall(after=1.5), endpoint="text-to-speech*"))
@@ -255,7 +255,7 @@ async def test_who_hangs_up_is_not_spoken_to_and_nobody_is_to_blame() -> None:
         assert (totals["calls"], totals["failures"]) == (1, 0)
 
 
-async def test_a_call_may_bring_wishes_in_headers() -> None:
+async def test_options_in_headers() -> None:
     async with running_gateway() as at:
         at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
         path = f"{ELEVENLABS}/stream?output_format=pcm_16000"
@@ -268,7 +268,7 @@ async def test_a_call_may_bring_wishes_in_headers() -> None:
             assert name in (await wrong.json())["detail"]["message"]
 
 
-async def test_a_text_beyond_the_limit_is_refused_before_anything_is_spent() -> None:
+async def test_text_beyond_the_limit_is_refused_before_synthesis() -> None:
     async with running_gateway(server={"max_text_characters": 10, "max_body_bytes": 1000}) as at:
         for text in ("eleven char", "x" * 2000):
             answer = await at.post(ELEVENLABS, elevenlabs_body(text))
@@ -278,7 +278,7 @@ async def test_a_text_beyond_the_limit_is_refused_before_anything_is_spent() -> 
 
 
 @pytest.mark.parametrize("path", ["/v1/voices", "/v2/voices", "/v1/models", "/v1/user", "/v1/user/subscription"])
-async def test_lists_are_the_vendors_while_it_can_be_asked_and_ours_when_not(path: str) -> None:
+async def test_lists_come_from_the_vendor_or_the_configuration(path: str) -> None:
     async with running_gateway() as at:
         told = await (await at.get(path)).json()
         theirs = await (await at.client.get(at.sim.url + path, headers={"xi-api-key": "k"})).json()
@@ -298,7 +298,7 @@ def _shape(document: Any) -> Any:
     return None
 
 
-async def test_voices_that_are_known_here_are_listed_by_the_name_that_speaks_with_them() -> None:
+async def test_configured_voices_are_listed_by_name() -> None:
     down = "http://127.0.0.1:9"
     first = ElevenLabs("sk", base_url=down, voices={"narrator": Voice(GEORGE, language="en")})
     spare = OpenAICompatible("sk", base_url=down, voices={"narrator": "onyx", "anna": Voice("nova", gender="female")})
@@ -308,7 +308,7 @@ async def test_voices_that_are_known_here_are_listed_by_the_name_that_speaks_wit
     assert (ids["narrator"], ids["anna"]) == (GEORGE, "anna"), "nova is no voice of ElevenLabs'"
 
 
-async def test_the_models_are_openais_for_who_brings_a_bearer_token() -> None:
+async def test_bearer_token_gets_openais_models() -> None:
     async with running_gateway() as at:
         bearer = {"Authorization": "Bearer k"}
         models = await (await at.get("/v1/models", headers=bearer)).json()
@@ -322,7 +322,7 @@ async def test_the_models_are_openais_for_who_brings_a_bearer_token() -> None:
 WEBSOCKET = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13", "sec-websocket-key": "x"}
 
 
-async def test_nobody_at_home_is_said_in_the_dialect() -> None:
+async def test_unknown_path_is_answered_in_the_dialect() -> None:
     async with running_gateway() as at:
         assert "detail" in await (await at.get("/v1/nowhere")).json()
         assert "error" in await (await at.get("/v1/audio/nowhere")).json()
@@ -334,7 +334,7 @@ async def test_nobody_at_home_is_said_in_the_dialect() -> None:
                 assert await answer.read()
 
 
-async def test_who_names_no_model_is_spoken_to_by_the_one_that_is_configured() -> None:
+async def test_configured_model_is_the_default() -> None:
     async with running_gateway() as at:
         for document, model in (
             (elevenlabs_body(), "eleven_flash_v2_5"),
@@ -349,7 +349,7 @@ async def test_who_names_no_model_is_spoken_to_by_the_one_that_is_configured() -
     ("code", "statuses"),
     [("quota_exceeded", [503, 503]), ("invalid_api_key", [503, 503]), ("system_busy", [429, 429])],
 )
-async def test_the_first_refusal_says_when_to_come_again_as_those_after_it_do(code: str, statuses: list[int]) -> None:
+async def test_first_error_has_retry_after_like_later_ones(code: str, statuses: list[int]) -> None:
     async with running_gateway(only_elevenlabs=True, muted=False) as at:
         at.sim.faults.set(actions.Refuse(code, retry_after=7 if code == "system_busy" else None))
         for status in statuses:
@@ -359,40 +359,40 @@ async def test_the_first_refusal_says_when_to_come_again_as_those_after_it_do(co
             assert await answer.json()
 
 
-async def test_two_vendors_that_are_busy_are_busy_while_they_said_so() -> None:
+async def test_two_busy_vendors_stay_busy_for_their_retry_after() -> None:
     async with Simulator(voice="tones") as sim:
         both = ElevenLabs("sk_a", base_url=sim.url), OpenAICompatible("sk_b", base_url=f"{sim.url}/v1")
         async with running_gateway(*both, muted=False) as at:
             sim.faults.set(actions.Refuse("system_busy", retry_after=7))
             for path, body in (ELEVENLABS, elevenlabs_body()), (ELEVENLABS, elevenlabs_body()), (OPENAI, openai_body()):
-                answer = await at.whole("POST", path, json=body)
+                answer = await at.fetch("POST", path, json=body)
                 assert (answer.status, int(answer.headers["retry-after"]) >= 5) == (429, True)
 
 
-async def test_a_body_that_is_compressed_is_told_what_is_wrong() -> None:
+async def test_compressed_body_is_refused() -> None:
     async with running_gateway() as at:
         body, headers = gzip.compress(json.dumps(elevenlabs_body()).encode()), {"content-encoding": "gzip"}
         for path in (ELEVENLABS, OPENAI):
-            answer = await at.whole("POST", path, data=body, headers=headers)
+            answer = await at.fetch("POST", path, data=body, headers=headers)
             assert (answer.status, "Content-Encoding" in await answer.text()) == (415, True)
 
 
 @pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", '"\\ud800"', '["\\ud800"]', "-1e-999"])
 @pytest.mark.parametrize("field", ["text", "input"])
-async def test_whatever_is_echoed_the_refusal_is_json(field: str, text: str) -> None:
+async def test_error_with_echoed_text_is_valid_json(field: str, text: str) -> None:
     async with running_gateway() as at:
         path, status = (ELEVENLABS, 422) if field == "text" else (OPENAI, 400)
-        answer = await at.whole("POST", path, data=f'{{"{field}": {text}, "model": "m", "voice": "alloy"}}'.encode())
+        answer = await at.fetch("POST", path, data=f'{{"{field}": {text}, "model": "m", "voice": "alloy"}}'.encode())
         assert answer.status == status
         strict = json.loads(await answer.text(), parse_constant=pytest.fail)
         assert set(strict) == {"detail" if field == "text" else "error"}
 
 
-async def test_a_number_that_json_does_not_have_is_no_reason_for_another_voice() -> None:
+async def test_nan_is_refused_without_failover() -> None:
     async with running_gateway() as at:
         for number in ("NaN", "1e999"):
             body = f'{{"text": "Hello", "voice_settings": {{"stability": {number}}}}}'.encode()
-            answer = await at.whole("POST", ELEVENLABS, data=body)
+            answer = await at.fetch("POST", ELEVENLABS, data=body)
             assert answer.status == 422
             assert number in await answer.text()
         assert not at.sim.ledger.requests
@@ -416,7 +416,7 @@ NO_IDS = [
 
 
 @pytest.mark.parametrize("form", ["", "/stream", "/with-timestamps", "/stream/with-timestamps"])
-async def test_what_can_be_no_voice_of_elevenlabs_is_sent_nowhere_and_spoken_by_nobody(form: str) -> None:
+async def test_invalid_elevenlabs_voice_is_refused_without_a_call(form: str) -> None:
     async with running_gateway() as at:
         for voice in NO_IDS:
             async with by_voice(at, voice, form) as answer:
@@ -428,7 +428,7 @@ async def test_what_can_be_no_voice_of_elevenlabs_is_sent_nowhere_and_spoken_by_
 
 
 @pytest.mark.parametrize("voice", ["x\x00\r\nX", " ", "..", "x" * 201])
-async def test_what_can_be_no_voice_of_openais_is_sent_nowhere_and_spoken_by_nobody(voice: str) -> None:
+async def test_invalid_openai_voice_is_refused_without_a_call(voice: str) -> None:
     async with running_gateway() as at:
         async with at.post(OPENAI, openai_body(voice=voice)) as answer:
             assert answer.status == 400
@@ -436,7 +436,7 @@ async def test_what_can_be_no_voice_of_openais_is_sent_nowhere_and_spoken_by_nob
         assert not at.sim.ledger
 
 
-async def test_the_operators_own_names_for_voices_are_heard_whatever_they_are_made_of() -> None:
+async def test_configured_voice_names_may_contain_any_character() -> None:
     names = [name for name in NO_IDS if name.strip()] + [
         "Erzähler 2",
         "team/a/stream",
@@ -453,7 +453,7 @@ async def test_the_operators_own_names_for_voices_are_heard_whatever_they_are_ma
         assert {entry.voice for entry in sim.ledger} == {GEORGE}
 
 
-async def test_an_odd_id_that_the_operator_wrote_down_is_one_all_the_same() -> None:
+async def test_configured_unusual_id_is_accepted() -> None:
     async with Simulator(voice="tones") as sim:
         eleven = ElevenLabs("sk_test", base_url=sim.url, voices={"narrator": "group/one"})
         async with running_gateway(eleven, Tone()) as at:

@@ -1,4 +1,4 @@
-"""Wrong paths are answered with the right one, in the dialect of the endpoint that was meant."""
+"""Unknown paths are answered with the endpoint that was probably meant."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ CREDENTIALS = [(), (b"authorization: Bearer any",), (b"xi-api-key: any",)]
 
 
 @pytest.mark.parametrize("credential", CREDENTIALS)
-async def test_a_wrong_path_of_openais_is_told_the_right_one(credential: tuple[bytes, ...]) -> None:
+async def test_openai_path_is_suggested(credential: tuple[bytes, ...]) -> None:
     async with running_gateway(Tone()) as at:
         for path, right in OPENAIS.items():
             status, body = await answer_to(at, path.encode(), *credential, method=b"POST")
@@ -87,7 +87,7 @@ async def test_a_wrong_path_of_openais_is_told_the_right_one(credential: tuple[b
 
 
 @pytest.mark.parametrize("credential", CREDENTIALS)
-async def test_a_wrong_path_of_elevenlabs_is_told_the_right_one(credential: tuple[bytes, ...]) -> None:
+async def test_elevenlabs_path_is_suggested(credential: tuple[bytes, ...]) -> None:
     async with running_gateway(Tone()) as at:
         for path, right in ELEVENLABS.items():
             status, body = await answer_to(at, path.encode(), *credential, method=b"POST")
@@ -98,14 +98,14 @@ async def test_a_wrong_path_of_elevenlabs_is_told_the_right_one(credential: tupl
                 assert f"({right.replace('{voice_id}', GEORGE)})" in detail["message"]
 
 
-async def test_the_right_method_is_told_with_the_right_path() -> None:
+async def test_method_is_suggested_with_the_path() -> None:
     async with running_gateway(Tone()) as at:
         for method, path, right in (
             ("GET", "/audio/speech", f"POST {SPEECH}"),
             ("POST", "/voices", "GET /v1/voices"),
             ("HEAD", "/v1/v1/voices", ""),
         ):
-            answer = await at.whole(method, path)
+            answer = await at.fetch(method, path)
             assert answer.status == 404
             assert right in await answer.text()
 
@@ -122,20 +122,20 @@ async def test_the_right_method_is_told_with_the_right_path() -> None:
         ("/healthz", "GET, HEAD"),
     ],
 )
-async def test_a_wrong_method_is_told_the_right_ones(path: str, allowed: str) -> None:
+async def test_wrong_method_lists_the_allowed_ones(path: str, allowed: str) -> None:
     async with running_gateway(Tone()) as at:
-        wrong = await at.whole("GET" if allowed.startswith("POST") else "POST", path)
+        wrong = await at.fetch("GET" if allowed.startswith("POST") else "POST", path)
         assert (wrong.status, wrong.headers["allow"]) == (405, allowed)
-        asked = await at.whole("OPTIONS", path)
+        asked = await at.fetch("OPTIONS", path)
         assert (asked.status, asked.headers["allow"], await asked.read()) == (204, f"{allowed}, OPTIONS", b"")
 
 
 @pytest.mark.parametrize(
     "path", ["/elsewhere", "/favicon.ico", "/v1/chat/completions", "/v1/audio/transcriptions", "/"]
 )
-async def test_what_is_like_nothing_here_gets_no_suggestion(path: str) -> None:
+async def test_dissimilar_path_has_no_suggestion(path: str) -> None:
     async with running_gateway(Tone()) as at:
-        answer = await at.whole("POST", path)
+        answer = await at.fetch("POST", path)
         assert answer.status == (405 if path == "/" else 404)
         assert "did you mean" not in await answer.text()
 
@@ -152,7 +152,7 @@ async def test_what_is_like_nothing_here_gets_no_suggestion(path: str) -> None:
         '/audio/speech"}',
     ],
 )
-async def test_nothing_of_a_path_is_shown_as_it_came(path: str) -> None:
+async def test_unknown_path_is_echoed_percent_encoded(path: str) -> None:
     async with running_gateway(Tone()) as at:
         quoted = "".join(f"%{each:02X}" for each in path.encode()).replace("%2F", "/")
         status, body = await answer_to(at, quoted.encode(), method=b"POST")
@@ -163,7 +163,7 @@ async def test_nothing_of_a_path_is_shown_as_it_came(path: str) -> None:
         assert body.isascii()
 
 
-async def test_a_long_path_is_answered_short_and_not_searched() -> None:
+async def test_long_path_is_truncated_and_not_searched() -> None:
     async with running_gateway(Tone()) as at:
         for path in ("/" + "a/" * 3000, "/v1/" + "x" * 7000, "/audio/speech/" + "/".join("ab" for _ in range(1000))):
             status, body = await answer_to(at, path.encode(), method=b"POST")
@@ -172,30 +172,30 @@ async def test_a_long_path_is_answered_short_and_not_searched() -> None:
             assert b"did you mean" not in body
 
 
-async def test_a_wrong_path_asks_for_the_key_that_the_right_one_needs() -> None:
+async def test_unknown_path_needs_the_key_of_the_suggested_one() -> None:
     async with running_gateway(Tone(), server={"api_keys": ["key"]}) as at:
         for path in ("/audio/speech", "/text-to-speech/x", "/voices"):
-            assert (await at.whole("POST", path)).status == 401
-            assert (await at.whole("POST", path, headers={"xi-api-key": "key"})).status == 404
+            assert (await at.fetch("POST", path)).status == 401
+            assert (await at.fetch("POST", path, headers={"xi-api-key": "key"})).status == 404
 
 
-async def test_a_page_may_read_what_is_wrong_with_its_path() -> None:
+async def test_cors_headers_on_an_unknown_path() -> None:
     async with running_gateway(Tone(), server={"allowed_origins": ["https://page.example"]}) as at:
-        answer = await at.whole("POST", "/audio/speech", headers={"origin": "https://page.example"})
+        answer = await at.fetch("POST", "/audio/speech", headers={"origin": "https://page.example"})
         assert answer.status == 404
         assert answer.headers["access-control-allow-origin"] == "https://page.example"
 
 
-async def test_a_refusal_is_in_the_dialect_of_its_path_whatever_the_credential() -> None:
+async def test_error_is_in_the_dialect_of_its_path() -> None:
     async with running_gateway(Tone(), server={"api_keys": ["key"]}) as at:
         for path, field in ((SPEECH, "error"), (f"/v1/text-to-speech/{GEORGE}", "detail"), ("/v1/voices", "detail")):
             for headers in ({}, {"authorization": "Bearer wrong"}, {"xi-api-key": "wrong"}):
-                answer = await at.whole("POST", path, json=elevenlabs_body(), headers=headers)
+                answer = await at.fetch("POST", path, json=elevenlabs_body(), headers=headers)
                 assert answer.status == 401
                 assert field in await answer.json()
 
 
-def test_only_paths_of_the_table_are_suggested() -> None:
+def test_only_routes_are_suggested() -> None:
     table = PathSuggestions(["/v1/models", "/v1/models/{model}", "/v1/voices/{voice_id}/settings", "/healthz"])
     found: dict[str, Any] = {
         "/models": ("/v1/models", "/v1/models"),

@@ -1,4 +1,4 @@
-"""WAV and FLAC at the gateway and from the command: true lengths where the whole is held, placeholders in streams."""
+"""WAV and FLAC from the gateway and the command: true lengths where buffered, placeholders in streams."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_wav_at_each_endpoint(how: str, on_midstream: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
-async def test_file_that_the_command_writes_has_its_true_length(tmp_path: Path, name: str) -> None:
+async def test_file_written_by_the_command_has_its_true_length(tmp_path: Path, name: str) -> None:
     async with scripted_vendor() as vendor:
         kind = name.partition(".")[2]
         flac = convert(PCM, AudioFormat.parse("pcm_24000"), AudioFormat.parse("flac_24000"))

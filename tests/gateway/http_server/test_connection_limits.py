@@ -1,4 +1,4 @@
-"""What comes in has limits, in size and in time; what they are is told, and then the connection ends."""
+"""Limits of connections, in size and in time."""
 
 from __future__ import annotations
 
@@ -39,117 +39,117 @@ from ..raw_http import GET, echo, endless, head, listening
         (head(b"transfer-encoding: xchunked", line=b"POST / HTTP/1.1") + b"0\r\n\r\n", 400),
     ],
 )
-def test_what_is_no_request_is_told_so_and_shown_out(run: Run, said: bytes, status: int) -> None:
-    async def story() -> None:
+def test_malformed_request_is_answered_and_the_connection_closed(run: Run, said: bytes, status: int) -> None:
+    async def scenario() -> None:
         async with listening(echo) as line:
-            client = await line.call(said)
-            told, headers, body = await client.answer()
+            client = await line.connect(said)
+            told, headers, body = await client.read_response()
             assert (told, headers["connection"]) == (status, "close")
             assert body.endswith(b"\n")
-            assert await client.end() == b""
+            assert await client.read_all() == b""
 
-    run(story())
+    run(scenario())
 
 
-def test_a_refusal_is_heard_by_who_is_still_talking(run: Run) -> None:
-    async def story() -> None:
+def test_client_that_is_still_sending_can_read_the_refusal(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(echo) as line:
-            client = await line.call(b"GET /" + b"u" * 500_000)
-            assert (await client.answer())[0] in (414, 431)
-            await client.say(b"u" * 100_000)
-            assert await client.end() == b""
+            client = await line.connect(b"GET /" + b"u" * 500_000)
+            assert (await client.read_response())[0] in (414, 431)
+            await client.send(b"u" * 100_000)
+            assert await client.read_all() == b""
 
-    run(story())
+    run(scenario())
 
 
-def test_a_slow_head_runs_out_of_time(run: Run) -> None:
-    async def story() -> None:
+def test_slow_head_times_out(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(echo, header_timeout=0.2) as line:
-            slow = await line.call(b"GET / HTT")
-            silent = await line.call()
-            told, _, body = await slow.answer()
+            slow = await line.connect(b"GET / HTT")
+            silent = await line.connect()
+            told, _, body = await slow.read_response()
             assert (told, b"0.2 s" in body) == (408, True)
-            assert await silent.end() == b"", "who said nothing is told nothing"
+            assert await silent.read_all() == b"", "who said nothing is told nothing"
 
-            again = await line.call(GET)
-            assert (await again.answer())[0] == 200
-            await again.say(b"\r\nGE")  # the clock runs from the first byte of the next one
-            assert (await again.answer())[0] == 408
-            early = await line.call(GET + b"GE")  # or from the answer before it
-            assert [(await early.answer())[0] for _ in range(2)] == [200, 408]
+            again = await line.connect(GET)
+            assert (await again.read_response())[0] == 200
+            await again.send(b"\r\nGE")  # the clock runs from the first byte of the next one
+            assert (await again.read_response())[0] == 408
+            early = await line.connect(GET + b"GE")  # or from the answer before it
+            assert [(await early.read_response())[0] for _ in range(2)] == [200, 408]
 
-    run(story())
+    run(scenario())
 
 
-def test_an_idle_connection_ends_silently(run: Run) -> None:
-    async def story() -> None:
+def test_idle_connection_is_closed_without_a_response(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(echo, idle_timeout=0.2) as line:
-            client = await line.call(GET)
-            assert (await client.answer())[0] == 200
-            assert await client.end() == b""
+            client = await line.connect(GET)
+            assert (await client.read_response())[0] == 200
+            assert await client.read_all() == b""
 
-    run(story())
+    run(scenario())
 
 
-def test_who_asks_for_nothing_makes_room_for_who_comes(run: Run) -> None:
-    async def story() -> None:
+def test_longest_idle_connection_is_closed_for_a_new_one(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(echo, max_connections=3) as line:
-            first, second, _ = [await line.call() for _ in range(3)]
-            await second.say(GET)
-            await second.answer()
-            fourth = await line.call(GET)
-            assert await first.end() == b""
-            assert (await fourth.answer())[0] == 200
-            await second.say(GET)
-            assert (await second.answer())[0] == 200
+            first, second, _ = [await line.connect() for _ in range(3)]
+            await second.send(GET)
+            await second.read_response()
+            fourth = await line.connect(GET)
+            assert await first.read_all() == b""
+            assert (await fourth.read_response())[0] == 200
+            await second.send(GET)
+            assert (await second.read_response())[0] == 200
 
-    run(story())
+    run(scenario())
 
 
-def test_when_all_are_busy_who_comes_is_told_so(run: Run) -> None:
-    async def story() -> None:
+def test_new_connection_is_refused_when_all_are_busy(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(endless, max_connections=2) as line:
-            (await line.call()).hang_up()  # who is gone makes no room
-            await line.one_left()
-            busy = [await line.call(GET) for _ in range(2)]
+            (await line.connect()).disconnect()  # who is gone makes no room
+            await line.wait_until_closed()
+            busy = [await line.connect(GET) for _ in range(2)]
             for client in busy:
-                await client.head()
-            told, _, body = await (await line.call(GET)).answer()
+                await client.read_head()
+            told, _, body = await (await line.connect(GET)).read_response()
             assert told == 503
             assert b"connection limit reached; retry later" in body
 
-    run(story())
+    run(scenario())
 
 
-def test_who_reads_nothing_for_long_is_cut_off(run: Run) -> None:
-    async def story() -> None:
+def test_client_that_stops_reading_is_reset(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(endless, write_timeout=0.3) as line:
-            deaf = await line.call(GET, small_window=True)
+            deaf = await line.connect(GET, small_window=True)
             await line.listener.wait_until_empty()
             with pytest.raises(ConnectionResetError):
-                await deaf.end()
+                await deaf.read_all()
 
-    run(story())
+    run(scenario())
 
 
-def test_and_so_is_who_does_not_fetch_the_end_of_an_answer(run: Run) -> None:
+def test_client_that_does_not_read_the_end_is_reset(run: Run) -> None:
     async def long(scope: Scope, receive: Receive, send: Send) -> None:
         await Response(body=bytes(20_000_000))(scope, receive, send)
 
-    async def story() -> None:
+    async def scenario() -> None:
         async with listening(long, write_timeout=0.3, idle_timeout=0.3) as line:
-            await line.call(GET, small_window=True)
-            await line.call(GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"), small_window=True)
+            await line.connect(GET, small_window=True)
+            await line.connect(GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"), small_window=True)
             await line.listener.wait_until_empty()
 
-    run(story())
+    run(scenario())
 
 
 # Pure.
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 10), st.integers(0, 3))))
-def test_who_takes_anything_at_all_within_the_limit_is_never_stuck(steps: list[tuple[float, int]]) -> None:
+def test_client_that_reads_slowly_is_never_stuck(steps: list[tuple[float, int]]) -> None:
     outflow, now, left = WriteProgress(), 0.0, 1000
     since = now
     outflow.stuck(left, now)
@@ -159,12 +159,12 @@ def test_who_takes_anything_at_all_within_the_limit_is_never_stuck(steps: list[t
         assert outflow.stuck(left, now) == pytest.approx(now - since)
 
 
-def test_a_client_that_has_taken_all_begins_anew() -> None:
+def test_write_timeout_begins_anew_after_everything_was_read() -> None:
     outflow = WriteProgress()
     assert [outflow.stuck(left, now) for left, now in [(9, 1), (9, 5), (0, 6), (9, 100), (9, 103)]] == [0, 4, 0, 0, 3]
 
 
-def test_the_settings_are_the_limits() -> None:
+def test_limits_come_from_the_settings() -> None:
     limits = ConnectionLimits.of(
         ServerConfig(header_timeout=1, idle_timeout=2, body_timeout=3, write_timeout=4, max_connections=5)
     )
@@ -173,7 +173,7 @@ def test_the_settings_are_the_limits() -> None:
     assert limits.tick <= 0.25
 
 
-def test_a_head_within_all_limits_is_taken() -> None:
+def test_head_within_all_limits_is_accepted() -> None:
     limits = ConnectionLimits(url_bytes=3, headers=1, head_bytes=2)
     assert check_head(b"abc", [(b"a", b"b")], "1.0", limits) is None
     for url, headers, status in [(b"abcd", [], 414), (b"", [(b"", b"")] * 2, 431), (b"", [(b"ab", b"c")], 431)]:

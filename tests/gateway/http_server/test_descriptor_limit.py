@@ -1,4 +1,4 @@
-"""As many connections as the process may have files open."""
+"""Limit of open files, raised for the configured number of connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MANY = st.integers(300, 10**7)
 
 
 @given(st.integers(1, 10**6), MANY, MANY)
-def test_the_limit_is_raised_as_far_as_it_may_and_is_kept_to(connections: int, soft: int, hard: int) -> None:
+def test_descriptor_limit_is_raised_up_to_the_hard_limit(connections: int, soft: int, hard: int) -> None:
     hard = max(soft, hard)
     needed, fitting = plan_descriptors(connections, soft, hard)
     assert soft <= needed <= hard
@@ -22,5 +22,5 @@ def test_the_limit_is_raised_as_far_as_it_may_and_is_kept_to(connections: int, s
         assert 2 * (fitting + 1) + 256 > needed
 
 
-def test_here_a_few_fit() -> None:
+def test_some_connections_fit_on_this_machine() -> None:
     assert raise_descriptor_limit(10) == 10

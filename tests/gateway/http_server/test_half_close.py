@@ -1,4 +1,4 @@
-"""Clients that end their own side after a request are answered; clients that leave are noticed all the same."""
+"""Half-closed clients are answered, and clients that leave are noticed."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ async def connected(at: RunningGateway, path: str, document: object, version: st
     port = int(at.gateway.url.rpartition(":")[2])
     client = RawClient(*await asyncio.open_connection("127.0.0.1", port, limit=2**22))
     lines = [f"POST {path} HTTP/{version}", "host: localhost", f"content-length: {len(body)}", "", ""]
-    await client.say("\r\n".join(lines).encode() + body)
+    await client.send("\r\n".join(lines).encode() + body)
     try:
         yield client
     finally:
-        client.hang_up()
+        client.disconnect()
 
 
 def unchunked(body: bytes) -> bytes:
@@ -51,62 +51,62 @@ def unchunked(body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("midstream", ["resume", "error"])
-def test_a_client_that_half_closes_is_answered_in_full(run: Run, midstream: str) -> None:
-    async def story() -> None:
+def test_half_closed_client_gets_the_whole_response(run: Run, midstream: str) -> None:
+    async def scenario() -> None:
         async with running_gateway(on_midstream=midstream) as at:
             path = f"{ELEVENLABS}{{}}?output_format=pcm_16000"
             async with connected(at, path.format(""), elevenlabs_body()) as client:
                 client.half_close()
-                status, _, audio = await client.answer()
+                status, _, audio = await client.read_response()
                 assert (status, words_in(audio, "pcm_16000")) == (200, WORDS)
-                assert await client.end() == b""
+                assert await client.read_all() == b""
             for door, document in (
                 (path.format("/stream"), elevenlabs_body()),
                 (OPENAI, openai_body(response_format="pcm")),
             ):
                 async with connected(at, door, document) as client:
                     client.half_close()
-                    status, headers = await client.head()
+                    status, headers = await client.read_head()
                     assert (status, headers["transfer-encoding"]) == (200, "chunked")
                     format = "pcm_24000" if door == OPENAI else "pcm_16000"
-                    assert words_in(unchunked(await client.end()), format) == WORDS
+                    assert words_in(unchunked(await client.read_all()), format) == WORDS
             assert {entry.ending for entry in at.sim.ledger} == {Ending.COMPLETED}
 
-    run(story())
+    run(scenario())
 
 
 @pytest.mark.parametrize("after", [0.0, 0.3])
-def test_a_client_that_half_closes_while_the_vendor_is_slow_hears_all_of_it(run: Run, after: float) -> None:
-    async def story() -> None:
+def test_half_closed_client_gets_all_of_a_slow_response(run: Run, after: float) -> None:
+    async def scenario() -> None:
         async with running_gateway(on_midstream="error", timeouts=PATIENT) as at:
             at.sim.faults.set(actions.SlowFirstByte(0.4) if not after else actions.Stall(after=after, seconds=0.4))
             for form in ("", "/stream"):
                 async with connected(at, f"{ELEVENLABS}{form}?output_format=pcm_16000", elevenlabs_body()) as client:
                     client.half_close()
-                    status, headers = await client.head()
+                    status, headers = await client.read_head()
                     assert status == 200
-                    body = await client.end()
+                    body = await client.read_all()
                     audio = body if "content-length" in headers else unchunked(body)
                     assert words_in(audio, "pcm_16000") == WORDS
 
-    run(story())
+    run(scenario())
 
 
 @pytest.mark.parametrize("form", ["", "/stream", "/stream/with-timestamps"])
 @pytest.mark.parametrize("when", ["before", "amid"])
 @pytest.mark.parametrize("half_closed_first", [False, True])
-def test_a_client_that_leaves_is_noticed_and_the_vendor_stopped(
+def test_client_that_leaves_is_noticed_and_the_vendor_request_cancelled(
     run: Run, form: str, when: str, half_closed_first: bool
 ) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with running_gateway(only_elevenlabs=True, timeouts=PATIENT, on_midstream="error") as at:
             at.sim.faults.set(actions.Hang() if when == "before" else actions.Stall(after=1.5, seconds=50))
             async with connected(at, ELEVENLABS + form, elevenlabs_body()) as client:
                 if half_closed_first:
                     client.half_close()
                 if when == "amid" and form:
-                    await client.hear(b"\r\n\r\n")
-                    await client.hear(b"\r\n")
+                    await client.read_until(b"\r\n\r\n")
+                    await client.read_until(b"\r\n")
                 else:
                     while not at.sim.ledger.requests:  # noqa: ASYNC110 - the simulator tells nobody
                         await asyncio.sleep(0)
@@ -116,124 +116,124 @@ def test_a_client_that_leaves_is_noticed_and_the_vendor_stopped(
             assert account.outcome == "interrupted"
             assert at.service.get_error_state()["totals"]["failures"] == 0
 
-    run(story())
+    run(scenario())
 
 
-def test_what_breaks_off_before_a_half_closed_client_never_looks_complete(run: Run) -> None:
-    async def story() -> None:
+def test_broken_response_to_a_half_closed_client_never_looks_complete(run: Run) -> None:
+    async def scenario() -> None:
         async with running_gateway(only_elevenlabs=True, on_midstream="error", timeouts=PATIENT) as at:
             at.sim.faults.set(Fault(actions.Cut(after=1.0)), Fault(actions.Stall(after=1.0, seconds=0.2)))
             async with connected(at, f"{ELEVENLABS}/stream?output_format=pcm_16000", elevenlabs_body()) as client:
                 client.half_close()
-                await client.head()
+                await client.read_head()
                 with suppress(ConnectionResetError):
-                    body = await client.end()
+                    body = await client.read_all()
                     with pytest.raises((ValueError, AssertionError)):
                         unchunked(body)
 
-    run(story())
+    run(scenario())
 
 
-def test_an_error_before_the_answer_is_told_in_full(run: Run) -> None:
-    async def story() -> None:
+def test_error_before_the_response_is_sent_completely(run: Run) -> None:
+    async def scenario() -> None:
         async with running_gateway(ElevenLabs("sk", base_url="http://127.0.0.1:9"), muted=False) as at:
             for document, expected in ((elevenlabs_body(), 502), (elevenlabs_body(""), 422)):
                 async with connected(at, ELEVENLABS, document) as client:
                     client.half_close()
-                    status, _, body = await client.answer()
+                    status, _, body = await client.read_response()
                     assert (status, bool(json.loads(body)["detail"])) == (expected, True)
 
-    run(story())
+    run(scenario())
 
 
-def test_http_1_0_is_answered_too(run: Run) -> None:
-    async def story() -> None:
+def test_half_closed_http_1_0_client_is_answered(run: Run) -> None:
+    async def scenario() -> None:
         async with running_gateway(on_midstream="error") as at:
             path = f"{ELEVENLABS}/stream?output_format=pcm_16000"
             async with connected(at, path, elevenlabs_body(), version="1.0") as client:
                 client.half_close()
-                status, _, audio = await client.answer()
+                status, _, audio = await client.read_response()
                 assert (status, words_in(audio, "pcm_16000")) == (200, WORDS)
 
-    run(story())
+    run(scenario())
 
 
-def test_requests_behind_one_another_are_all_answered(run: Run) -> None:
-    async def story() -> None:
+def test_pipelined_requests_of_a_half_closed_client_are_answered(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(slow_echo) as line:
-            client = await line.call(GET * 3 + b"GET / HTTP/1.1\r\nhost: loc")
+            client = await line.connect(GET * 3 + b"GET / HTTP/1.1\r\nhost: loc")
             client.half_close()
-            assert [(await client.answer())[2] for _ in range(3)] == [b"GET / "] * 3
-            assert await client.end() == b""
+            assert [(await client.read_response())[2] for _ in range(3)] == [b"GET / "] * 3
+            assert await client.read_all() == b""
             await line.listener.wait_until_empty()
 
-    run(story())
+    run(scenario())
 
 
 @pytest.mark.parametrize("first", [b"", GET])
-def test_a_body_that_is_there_is_not_asked_for(run: Run, first: bytes) -> None:
-    async def story() -> None:
+def test_no_100_continue_for_a_body_that_has_arrived(run: Run, first: bytes) -> None:
+    async def scenario() -> None:
         async with listening(slow_echo) as line:
             expecting = head(b"content-length: 5", b"expect: 100-continue", line=b"POST / HTTP/1.1") + b"12345"
-            client = await line.call(first + expecting)
+            client = await line.connect(first + expecting)
             client.half_close()
             bodies = [b"GET / "] * bool(first) + [b"POST / 12345"]
-            assert [(await client.answer())[::2] for _ in bodies] == [(200, body) for body in bodies]
-            assert await client.end() == b""
+            assert [(await client.read_response())[::2] for _ in bodies] == [(200, body) for body in bodies]
+            assert await client.read_all() == b""
 
-    run(story())
+    run(scenario())
 
 
-def test_a_body_that_will_never_be_complete_is_not_waited_for(run: Run) -> None:
-    async def story() -> None:
+def test_body_that_can_never_be_complete_is_not_awaited(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(echo) as line:
-            client = await line.call(GET + head(b"content-length: 10", line=b"POST / HTTP/1.1") + b"12345")
+            client = await line.connect(GET + head(b"content-length: 10", line=b"POST / HTTP/1.1") + b"12345")
             client.half_close()
-            assert (await client.answer())[2] == b"GET / "
-            assert await client.end() == b""
+            assert (await client.read_response())[2] == b"GET / "
+            assert await client.read_all() == b""
             await line.listener.wait_until_empty()
 
-    run(story())
+    run(scenario())
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nho", head(b"content-length: 9", line=b"POST / HTTP/1.1")])
-def test_a_client_that_ends_before_its_request_is_let_go(run: Run, said: bytes) -> None:
-    async def story() -> None:
+def test_client_that_ends_before_its_request_is_closed(run: Run, said: bytes) -> None:
+    async def scenario() -> None:
         async with listening(echo) as line:
-            client = await line.call(said)
+            client = await line.connect(said)
             client.half_close()
-            assert await client.end() == b""
+            assert await client.read_all() == b""
             await line.listener.wait_until_empty()
 
-    run(story())
+    run(scenario())
 
 
-def test_an_idle_connection_that_is_half_closed_is_closed(run: Run) -> None:
-    async def story() -> None:
+def test_idle_half_closed_connection_is_closed(run: Run) -> None:
+    async def scenario() -> None:
         for app in (echo, refuse_at_once):
             async with listening(app) as line:
-                client = await line.call(GET)
-                await client.answer()
+                client = await line.connect(GET)
+                await client.read_response()
                 client.half_close()
-                assert await client.end() == b""
+                assert await client.read_all() == b""
                 await line.listener.wait_until_empty()
 
-    run(story())
+    run(scenario())
 
 
-def test_what_breaks_before_it_begins_is_said_once(run: Run) -> None:
-    async def story() -> None:
+def test_failure_before_the_response_is_reported_once(run: Run) -> None:
+    async def scenario() -> None:
         async def broken(scope: Scope, receive: Receive, send: Send) -> None:
             await asyncio.sleep(0.05)  # in which the client is probed
             raise RuntimeError("broken")
 
         async with listening(broken) as line:
-            client = await line.call(GET)
+            client = await line.connect(GET)
             client.half_close()
-            status, _, body = await client.answer()
+            status, _, body = await client.read_response()
             assert (status, body) == (500, b"request failed: no response\n")
 
-    run(story())
+    run(scenario())
 
 
 async def slow_echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -241,40 +241,40 @@ async def slow_echo(scope: Scope, receive: Receive, send: Send) -> None:
     await echo(scope, receive, send)
 
 
-def test_hang_ups_while_idle_cost_nothing(run: Run) -> None:
-    async def story() -> None:
+def test_disconnects_of_idle_connections_cost_nothing(run: Run) -> None:
+    async def scenario() -> None:
         async def quick(scope: Scope, receive: Receive, send: Send) -> None:
             await Response(200, b"ok")(scope, receive, send)
 
         async with listening(quick) as line:
             clients = [await answered(line) for _ in range(20)]
             for client in clients:
-                client.hang_up()
+                client.disconnect()
             await line.listener.wait_until_empty()
 
-    run(story())
+    run(scenario())
 
 
 async def answered(line: RawListener) -> RawClient:
-    client = await line.call(GET)
-    await client.answer()
+    client = await line.connect(GET)
+    await client.read_response()
     return client
 
 
 @pytest.mark.parametrize("ipv6", [True, False])
-def test_a_socket_half_closed_by_the_system_call_itself(run: Run, ipv6: bool) -> None:
-    """As `nc -N`, PHP's and Perl's scripts do it."""
+def test_socket_half_closed_by_the_system_call(run: Run, ipv6: bool) -> None:
+    """Half-close as `nc -N` and scripts in PHP and Perl do it."""
     if ipv6 and not socket.has_ipv6:
         pytest.skip("this machine has no IPv6")
 
-    async def story() -> None:
+    async def scenario() -> None:
         async with running_gateway(server={"host": "localhost"}) as at:
             port = int(at.gateway.url.rpartition(":")[2])
             heard = await asyncio.to_thread(_by_hand, "::1" if ipv6 else "127.0.0.1", port)
             assert heard.startswith(b"HTTP/1.1 200 OK\r\n")
             assert words_in(heard.partition(b"\r\n\r\n")[2], "pcm_16000") == WORDS
 
-    run(story())
+    run(scenario())
 
 
 def _by_hand(host: str, port: int) -> bytes:

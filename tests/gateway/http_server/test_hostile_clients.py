@@ -1,4 +1,4 @@
-"""Hostile clients: whatever they do, others are served meanwhile, and nothing of them stays behind."""
+"""Hostile clients: other requests are served meanwhile, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ STREAM = f"{ELEVENLABS}/stream?output_format=pcm_16000"
 BODY = json.dumps(elevenlabs_body()).encode()
 HEAD = f"POST {STREAM} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n".encode()
 REQUEST = HEAD + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
-LONG = json.dumps(elevenlabs_body("A long story, with many words. " * 200)).encode()
+LONG = json.dumps(elevenlabs_body("A long scenario, with many words. " * 200)).encode()
 
 
 @pytest.mark.parametrize("number", [10_000])
-async def test_ten_thousand_who_say_nothing(tmp_path: Path, number: int) -> None:
+async def test_ten_thousand_silent_connections(tmp_path: Path, number: int) -> None:
     number = min(number, raise_descriptor_limit(number))
     async with gateway_process(tmp_path, PATIENT) as at:
         before = at.open_files
@@ -39,36 +39,36 @@ async def test_ten_thousand_who_say_nothing(tmp_path: Path, number: int) -> None
         for _ in range(number // 500):
             idle += [socket.create_connection(("127.0.0.1", at.port)) for _ in range(500)]
             assert await at.healthy()
-            await at.crowded(min(len(idle), 8192))
-        assert (await at.speak(STREAM, elevenlabs_body())).status == 200
+            await at.wait_for_connections(min(len(idle), 8192))
+        assert (await at.post(STREAM, elevenlabs_body())).status == 200
         hang_up(idle)
-        await at.quiet()
+        await at.wait_until_quiet()
         assert at.open_files <= before + 2
 
 
-async def test_slow_ones_deaf_ones_and_half_closed_ones(tmp_path: Path) -> None:
+async def test_slow_senders_non_readers_and_half_closed_clients(tmp_path: Path) -> None:
     async with gateway_process(tmp_path, HASTY) as at:
         dripping = asyncio.create_task(drip(at, 100))
-        silent = [await at.say(part) for part in (b"", b"GET / HT", HEAD, REQUEST[:-5]) for _ in range(50)]
+        silent = [await at.send(part) for part in (b"", b"GET / HT", HEAD, REQUEST[:-5]) for _ in range(50)]
         deaf = [await deaf_to(at) for _ in range(5)]
-        half = [await at.say(REQUEST) for _ in range(50)]
+        half = [await at.send(REQUEST) for _ in range(50)]
         for _, writer in half:
             writer.write_eof()
         for _ in range(20):
-            assert (await at.speak(STREAM, elevenlabs_body())).status == 200
+            assert (await at.post(STREAM, elevenlabs_body())).status == 200
         for reader, writer in silent:  # one by one they have been told, or shown out
             heard = await reader.read()
             assert heard == b"" or heard.split()[1] in (b"408", b"200")
             writer.close()
-        await at.quiet()
+        await at.wait_until_quiet()
         await dripping
         hang_up([*deaf, *(writer for _, writer in half)])
 
 
-async def test_a_hundred_megabytes(tmp_path: Path) -> None:
+async def test_body_of_a_hundred_megabytes(tmp_path: Path) -> None:
     async with gateway_process(tmp_path, TONE) as at:
         for head in (b"content-length: 100000000\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n"):
-            reader, writer = await at.say(HEAD + head)
+            reader, writer = await at.send(HEAD + head)
             block = bytes(1_000_000)
             with suppress(ConnectionError):
                 for _ in range(100):
@@ -78,30 +78,30 @@ async def test_a_hundred_megabytes(tmp_path: Path) -> None:
                 assert (await reader.read(12)).endswith(b"413")
             writer.close()
             assert await at.healthy()
-        await at.quiet()
+        await at.wait_until_quiet()
 
 
-async def test_noise(tmp_path: Path) -> None:
+async def test_random_bytes(tmp_path: Path) -> None:
     random = Random(7)
     async with gateway_process(tmp_path, HASTY) as at:
         for _ in range(20):
             noise = [random.randbytes(random.randrange(1, 5000)) for _ in range(10)]
             noise += [mutated(REQUEST * 2, random) for _ in range(20)]
-            calls = await asyncio.gather(*(at.say(each) for each in noise))
+            calls = await asyncio.gather(*(at.send(each) for each in noise))
             assert await at.healthy()
             hang_up(writer for _, writer in calls)
-        await at.quiet()
+        await at.wait_until_quiet()
         assert "traceback" not in at.log.read_text()
 
 
-async def test_a_thousand_who_hang_up_at_any_moment_and_nobody_is_to_blame(tmp_path: Path) -> None:
+async def test_a_thousand_disconnects_at_any_moment_count_against_no_provider(tmp_path: Path) -> None:
     async with behind_a_vendor(tmp_path) as (at, sim):
-        assert (await at.speak(STREAM, elevenlabs_body())).status == 200
+        assert (await at.post(STREAM, elevenlabs_body())).status == 200
         before = at.open_files
         random = Random(11)
         for _ in range(20):
             await asyncio.gather(*(leave_early(at, random.expovariate(20), random.random() < 0.2) for _ in range(50)))
-        await at.quiet()
+        await at.wait_until_quiet()
         await sim.idle()
         assert at.open_files <= before + 50, "to the vendor, one for each who called at once is kept, and no more"
         state = json.loads(await (await at.client.get(f"{at.url}/admin/state")).read())
@@ -109,7 +109,7 @@ async def test_a_thousand_who_hang_up_at_any_moment_and_nobody_is_to_blame(tmp_p
         assert vendor["totals"]["failures"] == 0
         assert vendor["totals"]["calls"] > 100
         assert vendor["circuit_state"] == "closed"
-        assert (await at.speak(STREAM, elevenlabs_body())).headers["x-steadyvoice-provider"] == "elevenlabs"
+        assert (await at.post(STREAM, elevenlabs_body())).headers["x-steadyvoice-provider"] == "elevenlabs"
 
 
 async def drip(at: GatewayProcess, number: int) -> None:
@@ -123,7 +123,7 @@ async def drip(at: GatewayProcess, number: int) -> None:
 
 
 async def deaf_to(at: GatewayProcess) -> socket.socket:
-    """Ask for a long story, and read none of it."""
+    """Ask for a long scenario, and read none of it."""
     line = socket.socket()
     line.setblocking(False)
     line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -134,7 +134,7 @@ async def deaf_to(at: GatewayProcess) -> socket.socket:
 
 
 async def leave_early(at: GatewayProcess, after: float, rudely: bool) -> None:
-    _, writer = await at.say(REQUEST)
+    _, writer = await at.send(REQUEST)
     await asyncio.sleep(after)
     writer.transport.abort() if rudely else writer.close()
 

@@ -1,4 +1,4 @@
-"""HTTP/1.0 knows no chunks: a stream ends when its connection does, and a broken one ends with an error."""
+"""HTTP/1.0: streams are buffered, and broken ones become errors."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ async def piecemeal(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.body", "body": b"."})
 
 
-def test_a_stream_is_held_until_its_length_is_known(run: Run) -> None:
-    async def story() -> None:
+def test_stream_is_buffered_until_its_length_is_known(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(piecemeal) as line:
-            client = await line.call(head(b"connection: keep-alive", line=b"GET /whole HTTP/1.0"))
-            status, headers, body = await client.answer()
+            client = await line.connect(head(b"connection: keep-alive", line=b"GET /whole HTTP/1.0"))
+            status, headers, body = await client.read_response()
             assert (status, headers["connection"], body) == (200, "close", b"one two three.")
             assert "transfer-encoding" not in headers
-            assert await client.end() == b""
+            assert await client.read_all() == b""
 
-    run(story())
+    run(scenario())
 
 
-def test_a_stream_that_breaks_is_an_error(run: Run) -> None:
-    async def story() -> None:
+def test_broken_stream_becomes_an_error(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(piecemeal) as line:
-            client = await line.call(head(line=b"GET /half HTTP/1.0"))
-            assert (await client.answer())[0] == 500
+            client = await line.connect(head(line=b"GET /half HTTP/1.0"))
+            assert (await client.read_response())[0] == 500
 
-    run(story())
+    run(scenario())
 
 
-def test_a_stream_that_a_shutdown_cuts_is_an_error_too(run: Run) -> None:
-    async def story() -> None:
+def test_stream_cut_by_a_shutdown_becomes_an_error(run: Run) -> None:
+    async def scenario() -> None:
         begun = asyncio.Event()
 
         async def slow(scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,28 +59,28 @@ def test_a_stream_that_a_shutdown_cuts_is_an_error_too(run: Run) -> None:
             await asyncio.Event().wait()
 
         async with listening(slow) as line:
-            client = await line.call(head(line=b"GET / HTTP/1.0"))
+            client = await line.connect(head(line=b"GET / HTTP/1.0"))
             await begun.wait()
             assert await line.listener.close(0.05) == 1
-            assert (await client.answer())[0] == 503
+            assert (await client.read_response())[0] == 503
 
-    run(story())
+    run(scenario())
 
 
-def test_events_come_as_they_happen_and_a_question_about_the_head_has_no_body(run: Run) -> None:
-    async def story() -> None:
+def test_events_are_not_buffered_and_head_requests_have_no_body(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(piecemeal) as line:
-            events = await line.call(head(line=b"GET /events HTTP/1.0"))
-            assert (await events.head())[1]["connection"] == "close"
-            assert await events.end() == b"one two three."
-            about = await line.call(head(line=b"HEAD /whole HTTP/1.0"))
-            assert (await about.head())[0] == 200
-            assert await about.end() == b""
+            events = await line.connect(head(line=b"GET /events HTTP/1.0"))
+            assert (await events.read_head())[1]["connection"] == "close"
+            assert await events.read_all() == b"one two three."
+            about = await line.connect(head(line=b"HEAD /whole HTTP/1.0"))
+            assert (await about.read_head())[0] == 200
+            assert await about.read_all() == b""
 
-    run(story())
+    run(scenario())
 
 
-async def test_an_old_client_hears_a_stream_and_never_half_of_it_as_the_whole() -> None:
+async def test_http_1_0_client_never_takes_half_a_stream_for_the_whole() -> None:
     async with running_gateway(on_midstream="error") as at, aiohttp.ClientSession(version=OLD) as old:
         answer = await old.post(at.gateway.url + STREAM, json=elevenlabs_body())
         assert words_in(await answer.read(), "pcm_16000") == TEXT.split()

@@ -1,4 +1,4 @@
-"""Requests of all shapes: long bodies, several at once, old versions, and wishes that nobody grants here."""
+"""HTTP requests of all shapes: long and chunked bodies, pipelining, absolute targets, upgrades."""
 
 from __future__ import annotations
 
@@ -17,96 +17,96 @@ from ..raw_http import GET, echo, endless, head, listening, refuse_at_once
 POST = b"POST / HTTP/1.1"
 
 
-def test_the_rest_of_a_short_body_is_let_pass_and_a_long_one_is_not(run: Run) -> None:
-    async def story() -> None:
+def test_rest_of_a_short_body_is_drained_and_a_long_one_is_not(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(refuse_at_once, max_body_bytes=100, body_timeout=0.2) as line:
-            short = await line.call(head(b"content-length: 10", line=b"POST / HTTP/1.1"))
-            assert (await short.answer())[0] == 401
-            await short.say(b"0123456789" + GET)
-            assert (await short.answer())[0] == 401, "and the next request is read as one"
+            short = await line.connect(head(b"content-length: 10", line=b"POST / HTTP/1.1"))
+            assert (await short.read_response())[0] == 401
+            await short.send(b"0123456789" + GET)
+            assert (await short.read_response())[0] == 401, "and the next request is read as one"
             for said in (
                 b"content-length: 101",
                 b"transfer-encoding: chunked",
                 b"content-length: 9\r\nexpect: 100-continue",
             ):
-                long = await line.call(head(said, line=b"POST / HTTP/1.1"))
-                assert (await long.answer())[0] == 401
-                assert await long.end() == b""
-            last = await line.call(head(b"content-length: 9999999", b"connection: close", line=POST))
-            await last.say(bytes(3_000_000))
-            assert (await last.answer())[0] == 401, "who is still sending can hear it"
-            late = await line.call(head(b"content-length: 10", line=b"POST / HTTP/1.1"))
-            assert (await late.answer())[0] == 401
-            assert await late.end() == b""
+                long = await line.connect(head(said, line=b"POST / HTTP/1.1"))
+                assert (await long.read_response())[0] == 401
+                assert await long.read_all() == b""
+            last = await line.connect(head(b"content-length: 9999999", b"connection: close", line=POST))
+            await last.send(bytes(3_000_000))
+            assert (await last.read_response())[0] == 401, "who is still sending can hear it"
+            late = await line.connect(head(b"content-length: 10", line=b"POST / HTTP/1.1"))
+            assert (await late.read_response())[0] == 401
+            assert await late.read_all() == b""
 
-    run(story())
+    run(scenario())
 
 
-def test_a_body_comes_in_chunks_however_small_and_its_trailers_are_no_headers(run: Run) -> None:
-    async def story() -> None:
+def test_chunked_body_is_read_and_its_trailers_are_not_headers(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(told_headers) as line:
-            client = await line.call(head(b"transfer-encoding: chunked", b"x-key: honest", line=POST))
-            await client.say(b"1\r\nx\r\n" * 5000)
-            await client.say(b"0\r\nx-key: smuggled\r\n\r\n")
-            assert (await client.answer())[2] == b"5000 honest"
-            await client.say(head(b"transfer-encoding: chunked", line=POST) + b"0\r\nx-key: smuggled\r\n\r\n")
-            assert (await client.answer())[2] == b"0 none"
+            client = await line.connect(head(b"transfer-encoding: chunked", b"x-key: honest", line=POST))
+            await client.send(b"1\r\nx\r\n" * 5000)
+            await client.send(b"0\r\nx-key: smuggled\r\n\r\n")
+            assert (await client.read_response())[2] == b"5000 honest"
+            await client.send(head(b"transfer-encoding: chunked", line=POST) + b"0\r\nx-key: smuggled\r\n\r\n")
+            assert (await client.read_response())[2] == b"0 none"
 
-    run(story())
+    run(scenario())
 
 
-def test_chunks_and_trailers_without_end_are_cut_off(run: Run) -> None:
-    async def story() -> None:
+def test_endless_chunks_and_trailers_are_cut_off(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(told_headers, max_body_bytes=1000) as line:
             for endless in (b"1\r\nx\r\n", b"0\r\nx: ", b"1" + b"0" * 500):
-                client = await line.call(head(b"transfer-encoding: chunked", line=POST) + endless)
+                client = await line.connect(head(b"transfer-encoding: chunked", line=POST) + endless)
                 with suppress(ConnectionError):
                     for _ in range(100):
-                        await client.say(b"1\r\nx\r\n" * 1000)
+                        await client.send(b"1\r\nx\r\n" * 1000)
                 await line.listener.wait_until_empty()
 
-    run(story())
+    run(scenario())
 
 
-def test_what_says_that_it_is_too_long_is_not_waited_for(run: Run) -> None:
-    async def story() -> None:
+def test_body_that_declares_too_much_is_refused_without_reading(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(strict) as line:
-            client = await line.call(head(b"content-length: 100000000", b"expect: 100-continue", line=POST))
-            assert (await client.answer())[0] == 413
-            client = await line.call(head(b"content-length: 100000000", line=POST))
-            await client.say(bytes(3_000_000))
-            assert (await client.answer())[0] == 413, "and it is heard by who is still sending"
+            client = await line.connect(head(b"content-length: 100000000", b"expect: 100-continue", line=POST))
+            assert (await client.read_response())[0] == 413
+            client = await line.connect(head(b"content-length: 100000000", line=POST))
+            await client.send(bytes(3_000_000))
+            assert (await client.read_response())[0] == 413, "and it is heard by who is still sending"
 
-    run(story())
+    run(scenario())
 
 
-def test_who_asks_whether_to_go_on_is_told(run: Run) -> None:
-    async def story() -> None:
+def test_expect_100_continue_is_answered(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(echo) as line:
-            client = await line.call(head(b"content-length: 2", b"expect: 100-continue", line=POST))
-            assert await client.hear(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
-            await client.say(b"ok")
-            assert (await client.answer())[2] == b"POST / ok"
+            client = await line.connect(head(b"content-length: 2", b"expect: 100-continue", line=POST))
+            assert await client.read_until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            await client.send(b"ok")
+            assert (await client.read_response())[2] == b"POST / ok"
 
-    run(story())
+    run(scenario())
 
 
-def test_requests_that_come_at_once_are_answered_one_by_one_and_too_many_are_not(run: Run) -> None:
-    async def story() -> None:
+def test_pipelined_requests_are_answered_in_order_up_to_a_limit(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(echo) as line:
-            client = await line.call(b"".join(head(line=b"GET /%d HTTP/1.1" % each) for each in range(5)))
-            assert [(await client.answer())[2] for _ in range(5)] == [b"GET /%d " % each for each in range(5)]
-            flood = await line.call(GET * 3000)
+            client = await line.connect(b"".join(head(line=b"GET /%d HTTP/1.1" % each) for each in range(5)))
+            assert [(await client.read_response())[2] for _ in range(5)] == [b"GET /%d " % each for each in range(5)]
+            flood = await line.connect(GET * 3000)
             with suppress(ConnectionResetError):
-                await flood.end()
-            await client.say(GET)
-            assert (await client.answer())[0] == 200
+                await flood.read_all()
+            await client.send(GET)
+            assert (await client.read_response())[0] == 200
 
-    run(story())
+    run(scenario())
 
 
-def test_who_hangs_up_is_noticed_though_more_of_their_requests_wait(run: Run) -> None:
-    async def story() -> None:
+def test_disconnect_is_noticed_while_pipelined_requests_wait(run: Run) -> None:
+    async def scenario() -> None:
         gone = asyncio.Event()
 
         async def patient(scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,25 +115,25 @@ def test_who_hangs_up_is_noticed_though_more_of_their_requests_wait(run: Run) ->
             gone.set()
 
         async with listening(patient) as line:
-            client = await line.call(GET * 3)
-            client.hang_up()
+            client = await line.connect(GET * 3)
+            client.disconnect()
             await gone.wait()
 
-    run(story())
+    run(scenario())
 
 
-def test_a_body_that_makes_no_sense_is_answered_once(run: Run) -> None:
+def test_malformed_body_is_answered_once(run: Run) -> None:
     async def hasty(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await Response(200)(scope, receive, send)
 
-    async def story() -> None:
+    async def scenario() -> None:
         async with listening(hasty) as line:
-            client = await line.call(head(b"transfer-encoding: chunked", line=POST) + b"zz\r\n")
-            assert (await client.answer())[0] == 400
-            assert await client.end() == b""
+            client = await line.connect(head(b"transfer-encoding: chunked", line=POST) + b"zz\r\n")
+            assert (await client.read_response())[0] == 400
+            assert await client.read_all() == b""
 
-    run(story())
+    run(scenario())
 
 
 GARBAGE = {
@@ -155,43 +155,43 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("name", GARBAGE)
-def test_garbage_in_one_packet_is_refused_shortly(run: Run, name: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def story() -> None:
+def test_garbage_in_one_packet_is_refused_once(run: Run, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
         async with listening(echo) as line:
-            client = await line.call(GARBAGE[name])
-            status, _, body = await client.answer()
+            client = await line.connect(GARBAGE[name])
+            status, _, body = await client.read_response()
             assert (status in (400, 431), len(body) < 200) == (True, True)
-            assert await client.end() == b""
+            assert await client.read_all() == b""
 
-    run(story())
+    run(scenario())
     assert not caplog.records, "no traceback, and no warning"
 
 
-def test_nonsense_behind_a_request_does_not_get_into_its_answer(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    async def story() -> None:
+def test_garbage_after_a_request_does_not_enter_its_response(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
         async with listening(endless) as line:
             for said in (GET + b"nonsense\r\n\r\n", GET + head(b"x: " + b"y" * 40_000)):
-                client = await line.call(said)
+                client = await line.connect(said)
                 with pytest.raises(ConnectionResetError):
-                    await client.end()
+                    await client.read_all()
 
-    run(story())
+    run(scenario())
     assert not caplog.records, "nor is it a mishap of ours"
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "PUT", "PROPFIND"])
 def test_every_method_reaches_the_application(run: Run, method: str) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with listening(echo) as line:
-            client = await line.call(head(line=f"{method} /path HTTP/1.1".encode()))
-            status, headers = await client.head()
+            client = await line.connect(head(line=f"{method} /path HTTP/1.1".encode()))
+            status, headers = await client.read_head()
             assert (status, headers["content-length"]) == (200, str(len(f"{method} /path ")))
             if method != "HEAD":
-                assert await client.hear(b"/path ") == f"{method} /path ".encode()
-            await client.say(GET)
-            assert (await client.answer())[2] == b"GET / "
+                assert await client.read_until(b"/path ") == f"{method} /path ".encode()
+            await client.send(GET)
+            assert (await client.read_response())[2] == b"GET / "
 
-    run(story())
+    run(scenario())
 
 
 @pytest.mark.parametrize(
@@ -206,70 +206,66 @@ def test_every_method_reaches_the_application(run: Run, method: str) -> None:
         (b"/http://evil.example/", "/http://evil.example/", "localhost"),
     ],
 )
-def test_a_whole_url_says_whom_it_is_for_whatever_the_host_header_says(
-    run: Run, target: bytes, path: str, host: str
-) -> None:
+def test_absolute_target_overrides_the_host_header(run: Run, target: bytes, path: str, host: str) -> None:
     async def hosts(scope: Scope, receive: Receive, send: Send) -> None:
         said = [value.decode() for name, value in scope["headers"] if name == b"host"]
         await Response(body=f"{scope['path']} {said}".encode())(scope, receive, send)
 
-    async def story() -> None:
+    async def scenario() -> None:
         async with listening(hosts) as line:
             for version in (b"1.1", b"1.0"):
-                client = await line.call(head(line=b"GET " + target + b" HTTP/" + version))
-                assert (await client.answer())[2].decode() == f"{path} {[host]}"
-            twice = await line.call(head(b"host: localhost", line=b"GET http://a.example/ HTTP/1.1"))
-            assert (await twice.answer())[2] == b"/ ['a.example', 'a.example']", "which the guard does not take"
+                client = await line.connect(head(line=b"GET " + target + b" HTTP/" + version))
+                assert (await client.read_response())[2].decode() == f"{path} {[host]}"
+            twice = await line.connect(head(b"host: localhost", line=b"GET http://a.example/ HTTP/1.1"))
+            assert (await twice.read_response())[2] == b"/ ['a.example', 'a.example']", "which the guard does not take"
 
-    run(story())
+    run(scenario())
 
 
-def test_targets_are_paths_and_whole_urls_but_no_tunnels(run: Run) -> None:
-    async def story() -> None:
+def test_paths_and_absolute_targets_are_served_and_connect_is_not(run: Run) -> None:
+    async def scenario() -> None:
         async with listening(echo) as line:
-            whole = await line.call(head(line=b"GET http://elsewhere.example/p%61th?q HTTP/1.1"))
-            assert (await whole.answer())[2] == b"GET /path "
-            everything = await line.call(head(line=b"OPTIONS * HTTP/1.1"))
-            assert (await everything.answer())[2] == b"OPTIONS * "
+            whole = await line.connect(head(line=b"GET http://elsewhere.example/p%61th?q HTTP/1.1"))
+            assert (await whole.read_response())[2] == b"GET /path "
+            everything = await line.connect(head(line=b"OPTIONS * HTTP/1.1"))
+            assert (await everything.read_response())[2] == b"OPTIONS * "
             for target, status in ((b"CONNECT localhost:443", 405), (b"CONNECT /", 405), (b"GET http://", 400)):
-                client = await line.call(head(line=target + b" HTTP/1.1") + b"\x16\x03\x01")
-                assert (await client.answer())[0] == status
-                assert await client.end() == b""
+                client = await line.connect(head(line=target + b" HTTP/1.1") + b"\x16\x03\x01")
+                assert (await client.read_response())[0] == status
+                assert await client.read_all() == b""
 
-    run(story())
+    run(scenario())
 
 
 @pytest.mark.parametrize("protocol", ["websocket", "h2c", "TLS/1.0"])
-def test_a_wish_for_another_protocol_is_passed_over_and_its_body_is_read(run: Run, protocol: str) -> None:
-    async def story() -> None:
+def test_upgrade_is_ignored_and_the_body_is_read(run: Run, protocol: str) -> None:
+    async def scenario() -> None:
         async with listening(echo) as line:
             wish = (b"connection: upgrade", b"upgrade: " + protocol.encode())
             for said, told in (
                 (head(*wish), b"GET / "),
                 (head(*wish, b"content-length: 2", line=POST) + b"ok", b"POST / ok"),
             ):
-                client = await line.call(said)
-                status, headers, body = await client.answer()
+                client = await line.connect(said)
+                status, headers, body = await client.read_response()
                 assert (status, body) == (200, told)
                 assert "upgrade" not in headers
-                await client.say(GET)
-                assert (await client.answer())[2] == b"GET / ", "and the connection goes on as before"
+                await client.send(GET)
+                assert (await client.read_response())[2] == b"GET / ", "and the connection goes on as before"
 
-    run(story())
+    run(scenario())
 
 
-def test_an_application_that_breaks_says_so_or_breaks_the_transfer_off(
-    run: Run, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def story() -> None:
+def test_failing_application_is_an_error_or_a_broken_transfer(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
         async with listening(broken) as line:
-            before = await line.call(head(b"x-request-id: mine", line=b"GET /before HTTP/1.1"))
-            status, headers, _ = await before.answer()
+            before = await line.connect(head(b"x-request-id: mine", line=b"GET /before HTTP/1.1"))
+            status, headers, _ = await before.read_response()
             assert (status, headers["x-request-id"]) == (500, "mine")
-            amid = await line.call(head(line=b"GET /amid HTTP/1.1"))
-            assert not (await amid.end()).endswith(b"0\r\n\r\n")
+            amid = await line.connect(head(line=b"GET /amid HTTP/1.1"))
+            assert not (await amid.read_all()).endswith(b"0\r\n\r\n")
 
-    run(story())
+    run(scenario())
     assert [record.message for record in caplog.records] == ["request failed, response incomplete: mishap"] * 2
 
 

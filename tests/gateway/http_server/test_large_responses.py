@@ -1,4 +1,4 @@
-"""Whole answers too large to be held are written through; the rest is held once."""
+"""Responses too large to be buffered are streamed; others are held in memory once."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..conftest import Run
 from ..running_gateway import ELEVENLABS, RunningGateway, elevenlabs_body, openai_body, running_gateway
 
 MOST = MIN_AUDIO_BYTES
-LONG = "A long story, with many words. " * 100  # 186 s: 6 MB as pcm_16000
-SHORT = "A short story."
+LONG = "A long scenario, with many words. " * 100  # 186 s: 6 MB as pcm_16000
+SHORT = "A short scenario."
 PCM = f"{ELEVENLABS}?output_format=pcm_16000"
 TIMED = f"{ELEVENLABS}/with-timestamps?output_format=pcm_16000"
 
 
 async def told(visit: RunningGateway, path: str, document: Any, **options: Any) -> tuple[aiohttp.ClientResponse, bytes]:
-    answer = await visit.whole("POST", path, json=document, **options)
+    answer = await visit.fetch("POST", path, json=document, **options)
     return answer, await answer.read()
 
 
@@ -35,7 +35,7 @@ def limited(**settings: Any) -> Any:
 
 
 def test_whole_answer_beyond_the_limit_is_sent_as_it_is_made(run: Run) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with limited() as visit:
             for path, document in (
                 (PCM, elevenlabs_body(LONG)),
@@ -46,22 +46,22 @@ def test_whole_answer_beyond_the_limit_is_sent_as_it_is_made(run: Run) -> None:
                 assert "content-length" not in answer.headers
                 assert len(body) > 2 * MOST
 
-    run(story())
+    run(scenario())
 
 
 def test_whole_answer_below_the_limit_still_tells_its_length(run: Run) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with limited() as visit:
             for path in (PCM, TIMED):
                 answer, body = await told(visit, path, elevenlabs_body(SHORT))
                 assert int(answer.headers["content-length"]) == len(body)
 
-    run(story())
+    run(scenario())
 
 
 @pytest.mark.parametrize("text", [SHORT, LONG])
 def test_audio_with_times_is_the_same_object_held_or_written_through(run: Run, text: str) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with limited() as visit:
             answer, body = await told(visit, TIMED, elevenlabs_body(text))
             assert ("content-length" in answer.headers) == (text is SHORT)
@@ -75,33 +75,33 @@ def test_audio_with_times_is_the_same_object_held_or_written_through(run: Run, t
             _, bare = await told(visit, PCM, elevenlabs_body(text))
             assert len(audio) == len(bare)
 
-    run(story())
+    run(scenario())
 
 
 def test_answer_written_through_that_breaks_has_no_end(run: Run) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with limited(only_elevenlabs=True, muted=False, on_midstream="error") as visit:
             visit.sim.faults.set(Fault(actions.Cut(after=60.0)))
             for path in (PCM, TIMED):
                 with pytest.raises(aiohttp.ClientPayloadError):
                     await told(visit, path, elevenlabs_body(LONG))
 
-    run(story())
+    run(scenario())
 
 
 def test_error_before_the_first_audio_is_an_error_also_where_it_would_be_written_through(run: Run) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with limited(only_elevenlabs=True, muted=False) as visit:
             visit.sim.faults.set(Fault(actions.Refuse(status=500)))
             for path in (PCM, TIMED):
                 answer, _ = await told(visit, path, elevenlabs_body(LONG))
                 assert answer.status >= 500
 
-    run(story())
+    run(scenario())
 
 
 def test_old_client_is_told_that_an_answer_is_too_large_for_it(run: Run) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with limited() as visit, aiohttp.ClientSession(version=aiohttp.HttpVersion10) as old:
             async with old.post(visit.gateway.url + PCM, json=elevenlabs_body(LONG)) as answer:
                 assert answer.status == 413
@@ -111,11 +111,11 @@ def test_old_client_is_told_that_an_answer_is_too_large_for_it(run: Run) -> None
                 assert int(answer.headers["content-length"]) == len(await answer.read())
             await visit.sim.idle()
 
-    run(story())
+    run(scenario())
 
 
 def test_three_large_answers_at_once_hold_no_more_than_the_limit_each(run: Run) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with limited() as visit:
 
             async def discard(path: str) -> int:
@@ -133,4 +133,4 @@ def test_three_large_answers_at_once_hold_no_more_than_the_limit_each(run: Run) 
             assert sum(sizes) > 15 * MOST
             assert held < 3 * 3 * MOST  # of which the simulator and the client, in the same process, have a part
 
-    run(story())
+    run(scenario())

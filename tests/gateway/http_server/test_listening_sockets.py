@@ -1,4 +1,4 @@
-"""Where the gateway listens: `localhost` is both address families, on one port."""
+"""Listening sockets: `localhost` is both address families on one port."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..running_gateway import running_gateway
 NOT_HERE = (socket.AF_INET6, "2001:db8::1")  # for documentation, RFC 3849: no machine has it
 
 
-def test_localhost_is_both_families_on_one_port() -> None:
+def test_localhost_binds_both_families_on_one_port() -> None:
     sockets = bind_sockets("localhost", 0)
     for each in sockets:
         each.close()
@@ -33,27 +33,25 @@ async def test_clients_of_either_family_are_served(host: str) -> None:
                 assert answer.status == 200, "both are this machine, which needs no admin token"
 
 
-def test_a_machine_without_ipv6_is_served_over_ipv4() -> None:
+def test_machine_without_ipv6_listens_on_ipv4() -> None:
     (only,) = bind_sockets("localhost", 0, localhost=[(socket.AF_INET, "127.0.0.1"), NOT_HERE])
     with closing(only):
         assert only.getsockname()[0] == "127.0.0.1"
 
 
-def test_a_machine_without_ipv4_is_served_over_ipv6() -> None:
+def test_machine_without_ipv4_listens_on_ipv6() -> None:
     (only,) = bind_sockets("localhost", 0, localhost=[(socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "::1")])
     with closing(only):
         assert only.getsockname()[0] == "::1"
 
 
-def test_neither_family_is_an_error() -> None:
+def test_machine_without_both_families_is_an_error() -> None:
     with pytest.raises(OSError, match=r"[Cc]annot assign"):
         bind_sockets("localhost", 0, localhost=[NOT_HERE])
 
 
 @pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-def test_a_port_that_is_taken_in_one_family_is_an_error_and_leaves_nothing_open(
-    family: socket.AddressFamily, address: str
-) -> None:
+def test_port_in_use_in_one_family_is_an_error_and_closes_the_other(family: socket.AddressFamily, address: str) -> None:
     with socket.socket(family) as taken:
         taken.bind((address, 0))
         taken.listen()
@@ -67,12 +65,12 @@ def test_a_port_that_is_taken_in_one_family_is_an_error_and_leaves_nothing_open(
 @pytest.mark.parametrize(
     ("host", "local"), [("localhost", True), ("LocalHost.", True), ("::1", True), ("0.0.0.0", False)]
 )
-def test_only_loopback_needs_no_key(host: str, local: bool) -> None:
+def test_only_loopback_is_local(host: str, local: bool) -> None:
     assert ServerConfig.model_construct(host=host).is_local is local
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-async def test_an_address_is_that_address_only(host: str) -> None:
+async def test_address_binds_that_address_only(host: str) -> None:
     async with running_gateway(Tone(), server={"host": host}) as at, aiohttp.ClientSession() as client:
         async with client.get(f"{at.gateway.url}/healthz") as answer:
             assert answer.status == 200

@@ -1,4 +1,4 @@
-"""How an answer goes over the wire: a short one in one packet, a long one as it comes."""
+"""Output buffering: short responses in one packet, long ones at once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def line_on(wire: Any) -> BufferedOutput:
     return BufferedOutput(wire, asyncio.get_running_loop(), lambda: None)
 
 
-async def test_what_is_said_within_a_turn_is_one_packet() -> None:
+async def test_writes_of_one_loop_turn_are_one_packet() -> None:
     wire = Wire()
     line = line_on(wire)
     for part in (b"head", b"body", b"end"):
@@ -49,7 +49,7 @@ async def test_what_is_said_within_a_turn_is_one_packet() -> None:
     assert wire.packets == [b"headbodyend", b"next"]
 
 
-async def test_what_is_much_goes_at_once_for_the_transport_tells_when_to_wait() -> None:
+async def test_large_writes_are_flushed_at_once_so_that_the_transport_can_pause() -> None:
     wire = Wire()
     line = line_on(wire)
     line.write(bytes(_FLUSH_BYTES))
@@ -59,7 +59,7 @@ async def test_what_is_much_goes_at_once_for_the_transport_tells_when_to_wait() 
     assert len(wire.packets) == 1
 
 
-async def test_a_client_that_does_not_read_is_dropped_though_its_transport_never_says_wait() -> None:
+async def test_client_that_does_not_read_is_dropped_even_if_its_transport_never_pauses() -> None:
     for poured in (False, True):
         wire, most = Wire(sends=False), 0
         line = line_on(wire)
@@ -72,14 +72,14 @@ async def test_a_client_that_does_not_read_is_dropped_though_its_transport_never
         assert not wire.packets
 
 
-async def test_a_long_part_is_no_reason_to_drop_anybody() -> None:
+async def test_one_long_part_does_not_drop_the_client() -> None:
     wire = Wire(sends=False)
     line = line_on(wire)
     line.write(bytes(5 * MAX_UNSENT_BYTES))
     assert (len(wire.packets), wire.closing) == (1, False)
 
 
-async def test_whoever_has_gone_is_told_nothing() -> None:
+async def test_nothing_is_written_to_a_closed_connection() -> None:
     wire = Wire()
     line = line_on(wire)
     line.write(b"last words")
@@ -90,7 +90,7 @@ async def test_whoever_has_gone_is_told_nothing() -> None:
     assert wire.packets == []
 
 
-async def test_what_is_poured_goes_at_once_behind_what_waits() -> None:
+async def test_chunks_are_sent_at_once_after_pending_data() -> None:
     wire = Wire()
     line = line_on(wire)
     line.write(b"head")
@@ -102,7 +102,7 @@ async def test_what_is_poured_goes_at_once_behind_what_waits() -> None:
     assert wire.packets == [b"head3\r\none\r\n"]
 
 
-def test_an_outlet_is_open_as_long_as_somebody_reads() -> None:
+def test_sink_is_open_while_the_client_reads() -> None:
     cycle = SimpleNamespace(flow=SimpleNamespace(write_paused=False), disconnected=False, response_complete=False)
     wire = Wire()
     outlet = ChunkWriter(
@@ -118,7 +118,7 @@ def test_an_outlet_is_open_as_long_as_somebody_reads() -> None:
         setattr(where, what, False)
 
 
-def test_what_is_poured_is_counted() -> None:
+def test_bytes_of_the_sink_are_counted() -> None:
     cycle = SimpleNamespace(flow=SimpleNamespace(write_paused=False), disconnected=False, response_complete=False)
     line = cast(BufferedOutput, SimpleNamespace(write_at_once=lambda parts: None))
 

@@ -1,4 +1,4 @@
-"""The access log: a line for every request, with what came of it, and nothing that is nobody's business."""
+"""Access log: one line per request, with its outcome, and without texts and secrets."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def lines(log: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return [json.loads(record.getMessage()) for record in log.records if record.name == ACCESS_LOGGER]
 
 
-async def test_every_request_has_a_line(log: pytest.LogCaptureFixture) -> None:
+async def test_every_request_has_a_log_line(log: pytest.LogCaptureFixture) -> None:
     async with running_gateway() as at:
-        answer = await at.whole(
+        answer = await at.fetch(
             "POST", STREAM, json=elevenlabs_body(), headers={"x-request-id": "mine-1", "xi-api-key": "k"}
         )
-        await at.whole("GET", "/healthz?secret=1")
-        await at.whole("POST", ELEVENLABS, json=elevenlabs_body(""))
+        await at.fetch("GET", "/healthz?secret=1")
+        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body(""))
         spoke, healthy, refused = lines(log)
         audio = await answer.read()
         assert spoke["path"] == f"/v1/text-to-speech/{GEORGE}/stream"
@@ -57,7 +57,7 @@ async def test_every_request_has_a_line(log: pytest.LogCaptureFixture) -> None:
         assert "secret" not in log.text
 
 
-async def test_a_line_tells_who_was_cut_short_and_who_hung_up(log: pytest.LogCaptureFixture) -> None:
+async def test_log_line_tells_failed_from_interrupted_responses(log: pytest.LogCaptureFixture) -> None:
     async with running_gateway(on_midstream="error") as at:
         at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -68,15 +68,15 @@ async def test_a_line_tells_who_was_cut_short_and_who_hung_up(log: pytest.LogCap
         answer.close()
         await at.next_call()
         await at.next_call()
-        await at.whole("GET", "/healthz")
+        await at.fetch("GET", "/healthz")
         cut, left, _ = lines(log)
         assert (cut["status"], cut["complete"], cut["outcome"]) == (200, False, "failed")
         assert (left["status"], left["complete"], left["outcome"]) == (200, False, "interrupted")
 
 
-async def test_texts_are_logged_only_when_they_are_asked_for(log: pytest.LogCaptureFixture) -> None:
+async def test_texts_are_logged_only_with_log_texts(log: pytest.LogCaptureFixture) -> None:
     async with running_gateway(server={"log_texts": True}) as at:
-        await at.whole("POST", STREAM, json=elevenlabs_body())
+        await at.fetch("POST", STREAM, json=elevenlabs_body())
         assert lines(log)[0]["text"] == TEXT
 
 
@@ -91,7 +91,7 @@ async def test_texts_are_logged_only_when_they_are_asked_for(log: pytest.LogCapt
         (b"GET / HTTP/1.1\r\nx-request-id: mine-2\r\nhost:", 408),
     ],
 )
-async def test_who_does_not_get_as_far_as_the_doors_has_a_line_and_a_number_too(
+async def test_refused_connections_have_a_log_line_with_a_request_id(
     log: pytest.LogCaptureFixture, said: bytes, status: int
 ) -> None:
     async with running_gateway(server={"header_timeout": 0.2}) as at:
@@ -113,12 +113,12 @@ async def test_who_does_not_get_as_far_as_the_doors_has_a_line_and_a_number_too(
         (b"GET http:// HTTP/1.1\r\nhost: x\r\n\r\n", "malformed HTTP request"),
     ],
 )
-async def test_what_cannot_be_read_is_told_why(said: bytes, told: str) -> None:
+async def test_malformed_request_is_logged_with_the_reason(said: bytes, told: str) -> None:
     async with running_gateway() as at:
         assert (await _answer(at, said)).endswith(f"\r\n{told}\n".encode())
 
 
-async def test_a_request_whose_body_breaks_has_one_number_in_both_its_lines(log: pytest.LogCaptureFixture) -> None:
+async def test_malformed_body_has_one_request_id_in_both_lines(log: pytest.LogCaptureFixture) -> None:
     async with running_gateway() as at:
         reader, writer = await asyncio.open_connection("127.0.0.1", URL(at.gateway.url).port)
         head = b"host: localhost\r\ntransfer-encoding: chunked\r\nexpect: 100-continue\r\n\r\n"
@@ -127,14 +127,14 @@ async def test_a_request_whose_body_breaks_has_one_number_in_both_its_lines(log:
         writer.write(b"no chunk\r\n")
         told = await reader.read()
         writer.close()
-        await at.whole("GET", "/healthz")
+        await at.fetch("GET", "/healthz")
         refused, begun, _ = lines(log)
         assert (refused["status"], begun["status"], begun["path"]) == (400, None, "/v1/audio/speech")
         assert refused["request_id"] == begun["request_id"]
         assert refused["request_id"].encode() in told
 
 
-async def test_one_too_many_has_a_line_and_a_number_too(log: pytest.LogCaptureFixture) -> None:
+async def test_connection_over_the_limit_has_a_log_line(log: pytest.LogCaptureFixture) -> None:
     async with running_gateway(server={"max_connections": 1}) as at:
         at.sim.faults.set(Fault(actions.Stall(after=1.5), endpoint="text-to-speech*"))
         busy = await at.post(STREAM, elevenlabs_body())
@@ -153,12 +153,12 @@ async def _answer(at: RunningGateway, said: bytes) -> bytes:
     return told
 
 
-async def test_a_voice_that_nobody_knows_is_worth_one_warning_while_it_stays_so(log: pytest.LogCaptureFixture) -> None:
+async def test_unknown_voice_is_one_warning(log: pytest.LogCaptureFixture) -> None:
     async with running_gateway(only_elevenlabs=True, clock=(clock := Clock())) as at:
 
         async def statuses(*voices: str) -> list[int]:
             paths = [f"/v1/text-to-speech/{voice}" for voice in voices]
-            return [(await at.whole("POST", path, json=elevenlabs_body())).status for path in paths]
+            return [(await at.fetch("POST", path, json=elevenlabs_body())).status for path in paths]
 
         assert await statuses("nobody", "nobody") == [404, 404]
         assert at.sim.ledger.requests == 1, "the vendor is not asked again for a while"
@@ -188,11 +188,11 @@ def warnings(log: pytest.LogCaptureFixture) -> list[str]:
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ][^\"\s,]*")
 
 
-async def test_times_are_written_in_one_way_wherever_they_stand(log: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+async def test_times_have_one_format_everywhere(log: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     async with running_gateway(server={"state_file": str(file)}) as at:
         at.sim.faults.set(actions.Refuse("invalid_api_key"))
-        await at.whole("POST", STREAM, json=elevenlabs_body())
+        await at.fetch("POST", STREAM, json=elevenlabs_body())
         at.service.circuits["elevenlabs"].force_open("for maintenance")
         doors = [await (await at.get(f"/admin/{door}")).text() for door in ("state", "overview", "calls", "circuits")]
         events = at.gateway.context.event_log.since(0)[0]
@@ -204,20 +204,20 @@ async def test_times_are_written_in_one_way_wherever_they_stand(log: pytest.LogC
         assert [each for each in times if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", each)] == []
 
 
-async def test_it_can_be_turned_off(log: pytest.LogCaptureFixture) -> None:
+async def test_access_log_can_be_switched_off(log: pytest.LogCaptureFixture) -> None:
     async with running_gateway(server={"access_log": False}) as at:
-        await at.whole("POST", STREAM, json=elevenlabs_body())
+        await at.fetch("POST", STREAM, json=elevenlabs_body())
         assert lines(log) == []
 
 
-async def test_what_the_library_says_of_a_request_bears_its_id() -> None:
+async def test_library_log_lines_have_the_request_id() -> None:
     written = Collected()
     logger = logging.getLogger("steadyvoice")
     logger.addHandler(written)
     logger.setLevel(logging.INFO)
     try:
         async with running_gateway(ElevenLabs("sk", base_url="http://127.0.0.1:9"), muted=False) as at:
-            await at.whole("POST", STREAM, json=elevenlabs_body(), headers={"x-request-id": "mine-2"})
+            await at.fetch("POST", STREAM, json=elevenlabs_body(), headers={"x-request-id": "mine-2"})
     finally:
         logger.removeHandler(written)
         logger.setLevel(logging.NOTSET)
@@ -225,7 +225,7 @@ async def test_what_the_library_says_of_a_request_bears_its_id() -> None:
     assert (failed["logger"], failed["request_id"], failed["provider"]) == ("steadyvoice.calls", "mine-2", "elevenlabs")
 
 
-def test_a_record_is_one_line_with_its_facts() -> None:
+def test_log_record_is_one_json_line() -> None:
     current_request_id.set("ours")
     try:
         raise ValueError("a\nb")

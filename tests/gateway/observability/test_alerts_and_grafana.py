@@ -1,4 +1,4 @@
-"""What comes for Prometheus and Grafana names only what is exported, and the alerts do what they say."""
+"""Alerting rules and Grafana dashboard: queried metrics exist, and promtool accepts the rules."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _series(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("query", queries())
-def test_every_metric_is_exported_with_the_labels_that_are_asked_for(query: str) -> None:
+def test_queried_metrics_are_exported_with_the_queried_labels(query: str) -> None:
     known = exported()
     named = set(_METRIC.findall(query))
     assert named
@@ -55,12 +55,12 @@ def test_every_metric_is_exported_with_the_labels_that_are_asked_for(query: str)
     assert asked <= OF_PROMETHEUS.union(*(known[name] for name in named))
 
 
-def test_the_dashboard_is_what_its_script_draws() -> None:
+def test_grafana_dashboard_is_up_to_date() -> None:
     draw = runpy.run_path(str(DEPLOY / "grafana" / "draw.py"))
     assert json.loads(GRAFANA.read_text("utf-8")) == draw["dashboard"]()
 
 
-def test_no_panel_hides_another() -> None:
+def test_grafana_panels_do_not_overlap() -> None:
     places = [panel["gridPos"] for panel in json.loads(GRAFANA.read_text("utf-8"))["panels"]]
     covered = [(x, at["y"]) for at in places for x in range(at["x"], at["x"] + at["w"])]
     assert len(covered) == len(set(covered))
@@ -68,13 +68,13 @@ def test_no_panel_hides_another() -> None:
 
 
 @pytest.mark.parametrize("order", [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]])
-def test_prometheus_takes_the_alerts_and_each_fires_when_it_should(order: list[str]) -> None:
+def test_promtool_accepts_the_alerts_and_their_tests(order: list[str]) -> None:
     require_tool(shutil.which("promtool") is not None, "promtool")
     done = subprocess.run(["promtool", *order], cwd=ALERTS.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_alert_is_tried() -> None:
+def test_every_alert_has_a_test() -> None:
     alerts = set(re.findall(r"- alert: (\w+)", ALERTS.read_text("utf-8")))
     fires = re.findall(r"alertname: (\w+)\n +exp_alerts", (ALERTS.parent / "alerts_test.yml").read_text("utf-8"))
     assert alerts == set(fires)

@@ -1,4 +1,4 @@
-"""The metrics: they tell what happened, and no caller can make them many."""
+"""Metrics: what they count, and that labels are bounded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ QUICK = CircuitBreakerConfig(
 
 async def scraped(at: RunningGateway) -> dict[str, dict[tuple[str, ...], float]]:
     """Every sample by its metric, and by its labels' values in the order of their names."""
-    answer = await at.whole("GET", "/metrics")
+    answer = await at.fetch("GET", "/metrics")
     assert answer.status == 200
     assert answer.content_type == "text/plain"
     found: dict[str, dict[tuple[str, ...], float]] = {}
@@ -45,12 +45,12 @@ async def scraped(at: RunningGateway) -> dict[str, dict[tuple[str, ...], float]]
     return found
 
 
-async def test_what_callers_got_is_counted_by_door_and_provider() -> None:
+async def test_calls_are_counted_by_api_provider_and_outcome() -> None:
     async with running_gateway() as at:
-        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
-        await at.whole("POST", f"{ELEVENLABS}/stream", json=elevenlabs_body())
-        await at.whole("POST", OPENAI, json=openai_body())
-        await at.whole("POST", OPENAI, json=openai_body(""))
+        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        await at.fetch("POST", f"{ELEVENLABS}/stream", json=elevenlabs_body())
+        await at.fetch("POST", OPENAI, json=openai_body())
+        await at.fetch("POST", OPENAI, json=openai_body(""))
         found = await scraped(at)
         requests = found["steadyvoice_requests_total"]
         assert requests == {("elevenlabs", "spoken", "elevenlabs"): 2, ("openai", "spoken", "elevenlabs"): 1}
@@ -78,18 +78,18 @@ async def test_what_callers_got_is_counted_by_door_and_provider() -> None:
         "\xff",
     ],
 )
-async def test_an_accept_header_that_makes_no_sense_is_served_all_the_same(accept: str) -> None:
+async def test_invalid_accept_header_gets_the_text_format(accept: str) -> None:
     async with running_gateway(Tone()) as at:
-        answer = await at.whole("GET", "/metrics", headers={"accept": accept})
+        answer = await at.fetch("GET", "/metrics", headers={"accept": accept})
         assert (answer.status, "steadyvoice_build_info" in await answer.text()) == (200, True)
 
 
-async def test_an_outage_and_its_end_can_be_read_off() -> None:
+async def test_outage_and_recovery_are_measured() -> None:
     clock = Clock()
     async with running_gateway(clock=clock, circuit=QUICK) as at:
         at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         for _ in range(2):
-            await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+            await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         found = await scraped(at)
         assert found["steadyvoice_circuit_state"]["elevenlabs", "open"] == 1
         assert found["steadyvoice_circuit_state"]["elevenlabs", "closed"] == 0
@@ -100,7 +100,7 @@ async def test_an_outage_and_its_end_can_be_read_off() -> None:
 
         at.sim.faults.clear()
         clock.ahead += 40
-        await at.whole("POST", ELEVENLABS, json=elevenlabs_body())
+        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         found = await scraped(at)
         moved = found["steadyvoice_circuit_transitions_total"]
         assert moved["failure_rate", "closed", "elevenlabs", "open"] == 1
@@ -109,7 +109,7 @@ async def test_an_outage_and_its_end_can_be_read_off() -> None:
         assert (recovered["30.0", "elevenlabs"], recovered["60.0", "elevenlabs"]) == (0, 1)
 
 
-async def test_who_hangs_up_is_told_from_who_heard_all() -> None:
+async def test_interrupted_calls_are_counted_as_such() -> None:
     async with running_gateway() as at:
         at.sim.faults.set(Fault(actions.Stall(after=1.5), endpoint="text-to-speech*"))
         answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", elevenlabs_body())
@@ -121,19 +121,19 @@ async def test_who_hangs_up_is_told_from_who_heard_all() -> None:
 
 
 @pytest.mark.parametrize("who", ["garbage", "silence"])
-async def test_nothing_that_callers_make_up_becomes_a_label(who: str) -> None:
+async def test_no_label_takes_a_callers_value(who: str) -> None:
     async with running_gateway(*_sorts[who]) as at:
         before = await _series(at)
         for n in range(40):
-            await at.whole("POST", f"/v1/text-to-speech/voice-{n}", json=elevenlabs_body(model_id=f"model-{n}"))
-            await at.whole("POST", OPENAI, json=openai_body(voice=f"voice-{n}", model=f"model-{n}"))
+            await at.fetch("POST", f"/v1/text-to-speech/voice-{n}", json=elevenlabs_body(model_id=f"model-{n}"))
+            await at.fetch("POST", OPENAI, json=openai_body(voice=f"voice-{n}", model=f"model-{n}"))
             made_up = {"x-request-id": f"id-{n}", "authorization": f"Bearer {n}"}
-            await at.whole("GET", f"/somewhere/{n}", headers=made_up)
-            await at.whole(("PURGE", "PATCH")[n % 2], f"/admin/{n}")
+            await at.fetch("GET", f"/somewhere/{n}", headers=made_up)
+            await at.fetch(("PURGE", "PATCH")[n % 2], f"/admin/{n}")
             if n == 2:
                 first = await _series(at)
         assert before < first == await _series(at)
-        text = await (await at.whole("GET", "/metrics")).text()
+        text = await (await at.fetch("GET", "/metrics")).text()
         assert not re.search(r"(voice|model|id)-\d|VERB|somewhere", text)
 
 
@@ -147,21 +147,21 @@ async def _series(at: RunningGateway) -> int:
     return sum(map(len, (await scraped(at)).values()))
 
 
-async def test_two_gateways_in_one_process_count_apart() -> None:
+async def test_two_gateways_in_one_process_have_separate_metrics() -> None:
     async with running_gateway(Tone()) as one, running_gateway(Tone()) as other:
         await (await one.post(OPENAI, openai_body(response_format="pcm"))).read()
         assert (await scraped(one))["steadyvoice_requests_total"] == {("openai", "spoken", "tone"): 1}
         assert "steadyvoice_requests_total" not in await scraped(other)
 
 
-async def test_a_scraper_that_wants_openmetrics_gets_it() -> None:
+async def test_openmetrics_is_served_on_request() -> None:
     async with running_gateway(Tone()) as at:
-        answer = await at.whole("GET", "/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
+        answer = await at.fetch("GET", "/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
         assert answer.content_type == "application/openmetrics-text"
         assert (await answer.text()).endswith("# EOF\n")
 
 
-async def test_hedges_are_counted_by_what_came_of_them() -> None:
+async def test_hedges_are_counted_by_result() -> None:
     hedging = HedgeConfig(minimum_samples=1, budget=1.0)
     async with Simulator(voice="tones") as one, Simulator(voice="tones") as other:
         vendors = [ElevenLabs("sk", name=name, base_url=sim.url) for name, sim in (("first", one), ("second", other))]
@@ -175,14 +175,14 @@ async def test_hedges_are_counted_by_what_came_of_them() -> None:
     assert found["steadyvoice_provider_wasted_characters_total"]["hedged", "first"] == len(TEXT)
 
 
-def test_the_page_tells_every_metric_and_no_other() -> None:
+def test_documentation_lists_exactly_the_metrics() -> None:
     told = {name: (kind, labels) for name, kind, labels in _rows(PAGE.read_text(encoding="utf-8"))}
     assert told == {family.name: (family.kind, family.labels) for family in METRIC_DEFINITIONS}
 
 
-async def test_every_metric_of_the_page_is_exported_and_no_other(tmp_path: Path) -> None:
+async def test_exported_metrics_are_exactly_the_documented_ones(tmp_path: Path) -> None:
     async with running_gateway(cache=tmp_path) as at:
-        text = await (await at.whole("GET", "/metrics")).text()
+        text = await (await at.fetch("GET", "/metrics")).text()
         exported = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
         assert sorted(exported) == sorted((family.name, family.kind) for family in METRIC_DEFINITIONS)
 

@@ -1,4 +1,4 @@
-"""Circuits and holds across a restart: what was left alone is left alone for as long as it would have been."""
+"""State file: circuits and holds are restored after a restart for their remaining time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def opened(a_service: AsyncTTSService) -> None:
         a_service.circuits["tone"].acquire().failure()
 
 
-def test_a_cooldown_goes_on_while_nobody_runs(tmp_path: Path) -> None:
+def test_cooldown_continues_while_no_process_runs(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     before = service()
     StateFile(file, before, wall_clock=lambda: 1000.0).open()
@@ -60,7 +60,7 @@ def test_a_cooldown_goes_on_while_nobody_runs(tmp_path: Path) -> None:
         assert snapshot.retry_after == pytest.approx(left, abs=0.5)
 
 
-async def test_a_gateway_takes_it_up_and_leaves_it_behind(tmp_path: Path) -> None:
+async def test_gateway_restores_and_saves_the_state_file(tmp_path: Path) -> None:
     server = ServerConfig(port=0, state_file=str(tmp_path / "state.json"))
     async with service() as first, Gateway(first, server):
         first.circuits["tone"].force_open("for maintenance")
@@ -136,7 +136,7 @@ async def test_state_file_of_the_former_version_is_read(tmp_path: Path, caplog: 
     ],
     ids=lambda content: content[:12] + "..." + content[-60:-1],
 )
-def test_a_file_that_makes_no_sense_is_told_and_passed_over(
+def test_invalid_state_file_is_logged_and_ignored(
     tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "state.json"
@@ -147,9 +147,7 @@ def test_a_file_that_makes_no_sense_is_told_and_passed_over(
     assert str(file) in caplog.text
 
 
-def test_a_folder_that_is_not_there_is_told_and_the_voice_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_missing_folder_is_logged_and_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = service()
     file = StateFile(tmp_path / "nowhere" / "state.json", before)
     file.open()
@@ -172,7 +170,7 @@ def put_on_hold(a_service: AsyncTTSService, error: TTSError, voice: str = "v", c
 
 
 def kept(file: Path, before: AsyncTTSService, after: AsyncTTSService, passed: float) -> dict[str, float]:
-    """What is on hold after a restart that took so many seconds, and for how long."""
+    """Return the holds after a restart of so many seconds, and their remaining time."""
     StateFile(file, before, wall_clock=lambda: 1000.0).close()
     StateFile(file, after, wall_clock=lambda: 1000.0 + passed).open()
     handler = after.handler("elevenlabs")
@@ -180,7 +178,7 @@ def kept(file: Path, before: AsyncTTSService, after: AsyncTTSService, passed: fl
     return {hold.key: round(hold.until - now) for hold in handler.holds.current(now)}
 
 
-def test_what_is_on_hold_stays_so_for_what_remains_of_its_time(tmp_path: Path) -> None:
+def test_holds_are_restored_for_their_remaining_time(tmp_path: Path) -> None:
     before, after = vendors(), vendors()
     put_on_hold(before, TTSInvalidKeyError("no such key"))
     put_on_hold(before, TTSVoiceUnknownError("no such voice"), "nobody")
@@ -195,14 +193,14 @@ def test_what_is_on_hold_stays_so_for_what_remains_of_its_time(tmp_path: Path) -
     "other",
     [vendors("sk_another_key"), vendors(url="https://elsewhere.example"), AsyncTTSService([Tone(name="elevenlabs")])],
 )
-def test_what_another_credential_has_done_is_nobodys_business(tmp_path: Path, other: AsyncTTSService) -> None:
+def test_holds_of_another_credential_are_not_restored(tmp_path: Path, other: AsyncTTSService) -> None:
     before = vendors()
     put_on_hold(before, TTSInvalidKeyError("no such key"))
     put_on_hold(before, TTSVoiceUnknownError("no such voice"), "nobody")
     assert kept(tmp_path / "state.json", before, other, 1.0) == {}
 
 
-def test_no_key_can_be_read_out_of_the_file_and_no_two_files_have_the_same_mark(tmp_path: Path) -> None:
+def test_state_file_has_a_salted_fingerprint_instead_of_the_key(tmp_path: Path) -> None:
     marks = set()
     for name in ("one", "two"):
         before = vendors()
@@ -214,8 +212,8 @@ def test_no_key_can_be_read_out_of_the_file_and_no_two_files_have_the_same_mark(
     assert len(marks) == 2
 
 
-def test_credit_is_looked_for_as_soon_as_ever_and_what_fits_may_pass(tmp_path: Path) -> None:
-    """A vendor's reset may be weeks away, and whoever looked for new credit meanwhile is not there any more."""
+def test_restored_quota_hold_is_rechecked_soon_and_admits_what_fits(tmp_path: Path) -> None:
+    """A vendor's reset may be weeks away, and the process that checked for new quota has ended."""
     before, after = vendors(), vendors()
     put_on_hold(before, TTSQuotaExceededError("out"), cost=50.0)
     holds = before.handler("elevenlabs").holds
@@ -233,7 +231,7 @@ def test_credit_is_looked_for_as_soon_as_ever_and_what_fits_may_pass(tmp_path: P
         {"because": None}, {"refused": float("nan")},
     ],
 )  # fmt: skip
-def test_holds_that_make_no_sense_are_told_and_passed_over(
+def test_invalid_holds_are_logged_and_ignored(
     tmp_path: Path, change: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     file, before, after = tmp_path / "state.json", vendors(), vendors()
@@ -249,18 +247,18 @@ def test_holds_that_make_no_sense_are_told_and_passed_over(
     assert "elevenlabs: not a saved hold" in caplog.text
 
 
-async def test_a_refused_key_is_remembered_though_the_process_dies(tmp_path: Path) -> None:
+async def test_refused_key_is_saved_at_once(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     async with running_gateway(server={"state_file": str(file)}) as at:
         at.sim.faults.set(actions.Refuse("invalid_api_key"))
         for voice in ("default", "default"):
-            assert (await at.whole("POST", f"/v1/text-to-speech/{voice}", json=elevenlabs_body())).status == 200
+            assert (await at.fetch("POST", f"/v1/text-to-speech/{voice}", json=elevenlabs_body())).status == 200
         await asyncio.get_running_loop().shutdown_default_executor()
         written = json.loads(file.read_text())
     assert list(written["holds"]["providers"]) == ["elevenlabs", "openai"]
 
 
-async def test_a_disk_that_takes_its_time_keeps_nobody_waiting(tmp_path: Path) -> None:
+async def test_slow_disk_does_not_block_the_event_loop(tmp_path: Path) -> None:
     part, answered, in_time = tmp_path / "state.json.part", Event(), list[bool]()
     os.mkfifo(part)  # whoever opens it to write waits for a reader
 
@@ -271,14 +269,14 @@ async def test_a_disk_that_takes_its_time_keeps_nobody_waiting(tmp_path: Path) -
     async with running_gateway(server={"state_file": str(tmp_path / "state.json")}) as at:
         (reader := Thread(target=read)).start()
         at.service.circuits["elevenlabs"].force_open("for maintenance")
-        assert (await at.whole("POST", ELEVENLABS, json=elevenlabs_body())).status == 200
+        assert (await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())).status == 200
         answered.set()
         await asyncio.to_thread(reader.join)
     assert in_time == [True]
     assert json.loads((tmp_path / "state.json").read_text())["circuits"]["elevenlabs"]["state"] == "forced_open"
 
 
-async def test_what_is_newer_is_never_overwritten_by_what_took_longer(tmp_path: Path) -> None:
+async def test_newer_content_is_never_overwritten_by_older(tmp_path: Path) -> None:
     loop, scribe, free = asyncio.get_running_loop(), AtomicWriter(tmp_path / "file"), Event()
     loop.set_default_executor(ThreadPoolExecutor(1))
     busy = loop.run_in_executor(None, free.wait)

@@ -1,4 +1,4 @@
-"""Who may come in, by a request's head alone."""
+"""Access control by a request's head."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def code(request: RequestHead, rules: AccessRules = LOCAL) -> str | None:
         (":8040", "bad_host"),
     ],
 )
-def test_only_names_that_are_ours_are_listened_to(said: str, told: str | None) -> None:
+def test_only_allowed_hosts_are_accepted(said: str, told: str | None) -> None:
     assert code(head(host=said)) == told
 
 
-def test_open_to_all_addresses_are_ours_and_names_only_if_they_are_told() -> None:
+def test_open_gateway_accepts_addresses_and_configured_names() -> None:
     rules = AccessRules(allowed_hosts=frozenset({"voice.example"}), open_to_all=True)
     for said, told in (("10.0.0.1", None), ("voice.example:80", None), ("evil.example", "foreign_host")):
         assert code(head(host=said), rules) == told
@@ -94,12 +94,12 @@ def test_open_to_all_addresses_are_ours_and_names_only_if_they_are_told() -> Non
         {"origin": "https://127.0.0.1:8040", "sec_fetch_site": "cross-site"},
     ],
 )
-def test_a_page_of_another_site_can_do_nothing(room: RouteClass, headers: dict[str, str]) -> None:
+def test_page_of_another_site_is_refused(room: RouteClass, headers: dict[str, str]) -> None:
     for method in ("GET", "POST", "OPTIONS", "PATCH"):
         assert code(head(room, method, **headers)) == "foreign_origin"
 
 
-def test_a_page_of_ours_can_and_a_link_leads_to_the_first_page_only() -> None:
+def test_own_page_is_accepted_and_links_lead_to_the_page_only() -> None:
     assert code(head(RouteClass.ADMIN, origin="http://127.0.0.1:8040")) is None
     assert code(head(RouteClass.ADMIN, origin="http://LOCALHOST:8040", host="localhost:8040")) is None
     assert code(head(RouteClass.ADMIN, sec_fetch_site="same-origin")) is None
@@ -111,7 +111,7 @@ def test_a_page_of_ours_can_and_a_link_leads_to_the_first_page_only() -> None:
         assert code(head(room, "GET", **link)) == "foreign_origin"
 
 
-def test_behind_a_proxy_that_takes_tls_off_the_browsers_word_counts() -> None:
+def test_sec_fetch_site_counts_behind_a_tls_proxy() -> None:
     rules = AccessRules(admin_token=b"token", allowed_hosts=frozenset({"voice.example"}))
     ours = {"host": "voice.example", "origin": "https://voice.example", "authorization": "Bearer token"}
     assert code(head(RouteClass.ADMIN, **ours, sec_fetch_site="same-origin"), rules) is None
@@ -120,7 +120,7 @@ def test_behind_a_proxy_that_takes_tls_off_the_browsers_word_counts() -> None:
     assert code(head(RouteClass.ADMIN, **other, sec_fetch_site="same-origin"), rules) == "foreign_origin"
 
 
-def test_a_page_that_is_allowed_may_speak_and_nothing_else() -> None:
+def test_allowed_page_may_call_speech_only() -> None:
     rules = AccessRules(allowed_origins=frozenset({PAGE}))
     for request in (head(origin=PAGE), head(origin=PAGE.upper())):
         assert code(request, rules) is None
@@ -151,7 +151,7 @@ def test_a_page_that_is_allowed_may_speak_and_nothing_else() -> None:
         ({"xi_api_key": "\xff"}, "invalid_api_key"),
     ],
 )
-def test_who_speaks_shows_a_key(headers: dict[str, Any], told: str | None) -> None:
+def test_speech_needs_an_api_key(headers: dict[str, Any], told: str | None) -> None:
     assert code(head(**headers), OPEN) == told
 
 
@@ -165,7 +165,7 @@ def test_who_speaks_shows_a_key(headers: dict[str, Any], told: str | None) -> No
         ({"authorization": "Bearer toke"}, "invalid_admin_token"),
     ],
 )
-def test_who_manages_shows_the_token_wherever_they_are(headers: dict[str, str], told: str | None) -> None:
+def test_admin_needs_the_token_from_anywhere(headers: dict[str, str], told: str | None) -> None:
     for client in ("127.0.0.1", "10.0.0.9"):
         assert code(head(RouteClass.ADMIN, client=client, **headers), OPEN) == told
 
@@ -174,13 +174,13 @@ def test_who_manages_shows_the_token_wherever_they_are(headers: dict[str, str], 
     ("client", "told"),
     [("127.0.0.1", None), ("::1", None), ("::ffff:127.0.0.1", None), (None, None), ("10.0.0.9", "admin_is_local")],
 )
-def test_without_a_token_this_machine_manages(client: str | None, told: str | None) -> None:
+def test_admin_without_token_is_local(client: str | None, told: str | None) -> None:
     rules = AccessRules(api_keys=(b"k",), open_to_all=True)
     assert code(head(RouteClass.ADMIN, client=client), rules) == told
 
 
 @pytest.mark.parametrize("name", ["forwarded", "via", "x_forwarded_for", "x_real_ip", "x_forwarded_host"])
-def test_nobody_is_this_machine_because_a_header_says_so_nor_when_a_proxy_sends_them(name: str) -> None:
+def test_proxied_requests_are_not_local(name: str) -> None:
     for client in ("127.0.0.1", "10.0.0.9"):
         forwarded: dict[str, Any] = {"room": RouteClass.ADMIN, "client": client, name: "127.0.0.1"}
         assert code(head(**forwarded)) == "admin_is_local"
@@ -200,7 +200,7 @@ PROXY_HEADERS = """
 
 
 @pytest.mark.parametrize("name", PROXY_HEADERS)
-def test_any_header_of_a_proxy_means_that_a_request_is_not_local(name: str) -> None:
+def test_any_proxy_header_means_not_local(name: str) -> None:
     assert code(head(RouteClass.ADMIN, **{name.lower(): "127.0.0.1"})) == "admin_is_local"
     assert (
         code(head(RouteClass.METRICS, **{name.lower(): "x"}), AccessRules(metrics_for_admins=True)) == "admin_is_local"
@@ -217,25 +217,25 @@ LOCAL_HEADERS = """
 """.split()  # noqa: SIM905 - a list of this length is unreadable in a column
 
 
-def test_headers_of_local_programs_are_not_a_proxys() -> None:
+def test_headers_of_local_programs_are_not_proxy_headers() -> None:
     for name in LOCAL_HEADERS:
         assert code(head(RouteClass.ADMIN, **{name: "x"})) is None, name
 
 
-def test_health_is_for_everybody_who_knows_us() -> None:
+def test_health_is_open_to_allowed_hosts() -> None:
     assert code(head(RouteClass.PUBLIC, client="10.0.0.9"), OPEN) is None
     assert code(head(RouteClass.PUBLIC, host="evil.example"), OPEN) == "foreign_host"
 
 
 @pytest.mark.parametrize("name", [b"host", b"origin", b"authorization", b"xi-api-key", b"sec-fetch-site"])
-def test_what_decides_is_said_once(name: bytes) -> None:
+def test_duplicate_security_header_is_refused(name: bytes) -> None:
     once = [(b"host", b"localhost"), (b"accept", b"a"), (b"accept", b"b")]
     assert check_duplicate_headers(once) is None
     assert check_duplicate_headers([*once, (name, b"1"), (name, b"2")])
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_no_host_or_origin_whatever_they_are_breaks_the_guard(host: str, origin: str) -> None:
+def test_no_host_or_origin_breaks_access_control(host: str, origin: str) -> None:
     said = {b"host": host.encode(), b"origin": origin.encode()}
     refused = check_access(RequestHead("POST", "http", RouteClass.SPEECH, said, "127.0.0.1"), LOCAL)
     known = host_name(said[b"host"].decode("latin-1").strip())
@@ -243,7 +243,7 @@ def test_no_host_or_origin_whatever_they_are_breaks_the_guard(host: str, origin:
 
 
 @given(st.binary(max_size=20))
-def test_only_the_very_key_opens(key: bytes) -> None:
+def test_only_the_exact_key_is_accepted(key: bytes) -> None:
     refused = check_access(
         RequestHead("POST", "http", RouteClass.SPEECH, {b"host": b"localhost", b"xi-api-key": key}, None), OPEN
     )

@@ -1,4 +1,4 @@
-"""Authorisation belongs to the route: however a path is spelled, its endpoint decides which credential is needed."""
+"""Authorization by route: however a path is spelled, its endpoint decides on the credential."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-async def test_no_spelling_of_a_locked_path_is_answered_without_a_credential(spelling: str) -> None:
+async def test_no_spelling_of_a_protected_path_is_served_without_a_credential(spelling: str) -> None:
     async with running_gateway(Tone(), server=ALL_LOCKED) as at:
         for path in LOCKED:
             target = SPELLINGS[spelling](path).encode()
@@ -89,7 +89,7 @@ async def test_no_spelling_of_a_locked_path_is_answered_without_a_credential(spe
             assert status in (400, 401, 403, 404), target
 
 
-async def test_each_credential_opens_its_own_rooms_only() -> None:
+async def test_each_credential_opens_its_own_route_class_only() -> None:
     async with running_gateway(Tone(), server=ALL_LOCKED) as at:
         for path in (*ADMIN, "/metrics", "/%6detrics", "/admin/stat%65"):
             assert (await answer_to(at, path.encode(), b"authorization: Bearer the-token"))[0] == 200
@@ -101,14 +101,14 @@ async def test_each_credential_opens_its_own_rooms_only() -> None:
             assert (await answer_to(at, path.encode()))[0] == 200
 
 
-async def test_a_path_without_an_endpoint_tells_no_more_than_that() -> None:
+async def test_unknown_path_reveals_nothing() -> None:
     async with running_gateway(Tone(), server=ALL_LOCKED) as at:
         for target in (b"/metrics%0A", b"/metrics/", b"//admin/state", b"/ADMIN/state", b"/elsewhere"):
             status, body = await answer_to(at, target)
             assert (status, json.loads(body)["error"]["code"]) == (404, "not_found")
 
 
-async def test_a_parameter_that_is_no_text_is_refused_by_its_name() -> None:
+async def test_path_parameter_that_is_not_utf_8_is_refused_by_name() -> None:
     async with running_gateway(Tone()) as at:
         for path, name in (
             ("/v1/text-to-speech/%ED%A0%80", "voice_id"),
@@ -149,7 +149,7 @@ def _spelled(letter: str, form: str) -> str:
 
 @given(raw=st.sampled_from([*LOCKED, *OPEN]).flatmap(spellings))
 @settings(max_examples=1000, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_is_found_behind_a_spelling_is_in_the_room_of_its_decoded_path(table: RouteTable, raw: str) -> None:
+def test_any_spelling_has_the_route_class_of_its_decoded_path(table: RouteTable, raw: str) -> None:
     path = unquote(raw)
     route, parameters = table.find(path, raw.encode())
     if not route.endpoints:

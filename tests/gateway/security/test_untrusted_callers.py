@@ -1,4 +1,4 @@
-"""Strangers at the gateway, over real sockets: pages of other sites, people without a key, and names that walk."""
+"""Untrusted callers over real sockets: foreign pages, missing keys, DNS rebinding, injection."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ KEY, TOKEN, VENDORS = "caller-key-1", "admin-token-1", "sk_vendor_key"
 KEYED = {"api_keys": [KEY], "admin_token": TOKEN}
 
 
-async def test_a_page_of_another_site_can_do_nothing() -> None:
+async def test_page_of_another_site_is_refused() -> None:
     async with running_gateway() as at:
         for origin in ("https://evil.example", "null"):
             for path in (ELEVENLABS, OPENAI, "/admin/circuits/elevenlabs/open", "/healthz"):
-                answer = await at.whole("POST", path, json=elevenlabs_body(), headers={"origin": origin})
+                answer = await at.fetch("POST", path, json=elevenlabs_body(), headers={"origin": origin})
                 assert answer.status == 403
                 assert not [name for name in answer.headers if name.lower().startswith("access-control")]
-        rebound = await at.whole("GET", "/admin/state", headers={"host": "evil.example"})
+        rebound = await at.fetch("GET", "/admin/state", headers={"host": "evil.example"})
         assert rebound.status == 403
         assert not at.sim.ledger.requests
 
 
-async def test_a_page_that_says_null_of_itself_is_told_so_in_words() -> None:
+async def test_null_origin_is_refused() -> None:
     async with running_gateway(server={"allowed_origins": [PAGE]}) as at:
         answer = await at.post(ELEVENLABS, elevenlabs_body(), headers={"origin": "null"})
         told = (await answer.json())["detail"]["message"]
         assert told == "Origin null is not allowed: the page does not name its site"
 
 
-async def test_a_whole_url_is_judged_by_the_host_in_it() -> None:
+async def test_absolute_target_is_checked_by_its_host() -> None:
     async with running_gateway() as at:
         port = URL(at.gateway.url).port
         for target, host, status in (
@@ -57,64 +57,64 @@ async def test_a_whole_url_is_judged_by_the_host_in_it() -> None:
         assert at.sim.ledger.requests == 1
 
 
-async def test_metrics_are_for_everybody_unless_they_are_for_admins_only() -> None:
+async def test_metrics_are_open_unless_restricted_to_admins() -> None:
     async with running_gateway(server=KEYED) as at:
-        assert (await at.whole("GET", "/metrics")).status == 200
+        assert (await at.fetch("GET", "/metrics")).status == 200
     async with running_gateway(server={**KEYED, "metrics": "admin"}) as at:
         token = {"authorization": f"Bearer {TOKEN}"}
         for method in ("GET", "HEAD"):
-            assert (await at.whole(method, "/metrics")).status == 401
-            assert (await at.whole(method, "/metrics", headers={"xi-api-key": KEY})).status == 401
-            assert (await at.whole(method, "/metrics", headers=token)).status == 200
-        assert (await at.whole("GET", "/healthz")).status == 200
+            assert (await at.fetch(method, "/metrics")).status == 401
+            assert (await at.fetch(method, "/metrics", headers={"xi-api-key": KEY})).status == 401
+            assert (await at.fetch(method, "/metrics", headers=token)).status == 200
+        assert (await at.fetch("GET", "/healthz")).status == 200
     async with running_gateway(server={"metrics": "admin"}) as at:
-        assert (await at.whole("GET", "/metrics")).status == 200, "it is this machine"
-        forwarded = await at.whole("GET", "/metrics", headers={"x-forwarded-for": "10.0.0.1"})
+        assert (await at.fetch("GET", "/metrics")).status == 200, "it is this machine"
+        forwarded = await at.fetch("GET", "/metrics", headers={"x-forwarded-for": "10.0.0.1"})
         assert forwarded.status == 403
         assert "/metrics is available from this machine only" in await forwarded.text()
 
 
-async def test_a_page_that_is_allowed_may_speak_and_read_what_it_is_told() -> None:
+async def test_allowed_page_may_call_speech_and_read_headers() -> None:
     async with running_gateway(server={"allowed_origins": [f"{PAGE}/"], "api_keys": [KEY]}) as at:
         wish = {
             "origin": PAGE,
             "access-control-request-method": "POST",
             "access-control-request-headers": "xi-api-key, content-type",
         }
-        preflight = await at.whole("OPTIONS", ELEVENLABS, headers=wish)
+        preflight = await at.fetch("OPTIONS", ELEVENLABS, headers=wish)
         assert preflight.status == 204
         assert preflight.headers["access-control-allow-origin"] == PAGE
         assert preflight.headers["access-control-allow-headers"] == "xi-api-key, content-type"
-        assert (await at.whole("OPTIONS", "/admin/state", headers=wish)).status == 403
-        assert (await at.whole("OPTIONS", ELEVENLABS, headers={**wish, "origin": "null"})).status == 403
+        assert (await at.fetch("OPTIONS", "/admin/state", headers=wish)).status == 403
+        assert (await at.fetch("OPTIONS", ELEVENLABS, headers={**wish, "origin": "null"})).status == 403
 
-        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body(), headers={"origin": PAGE, "xi-api-key": KEY})
-        refused = await at.whole("POST", ELEVENLABS, json=elevenlabs_body(), headers={"origin": PAGE})
+        answer = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body(), headers={"origin": PAGE, "xi-api-key": KEY})
+        refused = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body(), headers={"origin": PAGE})
         for each, status in ((answer, 200), (refused, 401)):
             assert (each.status, each.headers["access-control-allow-origin"]) == (status, PAGE)
             assert each.headers["vary"] == "origin"
             assert "x-request-id" in each.headers["access-control-expose-headers"]
 
 
-async def test_without_a_key_nobody_speaks_and_is_told_in_the_dialect() -> None:
+async def test_missing_key_is_refused_in_the_dialect() -> None:
     async with running_gateway(server=KEYED) as at:
         theirs = await at.post(ELEVENLABS, elevenlabs_body())
         assert (theirs.status, (await theirs.json())["detail"]["code"]) == (401, "needs_authorization")
         assert theirs.headers["www-authenticate"] == "Bearer"
         ours = await at.post(OPENAI, openai_body(), headers={"authorization": f"Bearer {TOKEN}"})
         assert (ours.status, (await ours.json())["error"]["code"]) == (401, "invalid_api_key")
-        assert (await at.whole("GET", "/v1/voices")).status == 401
-        assert (await at.whole("GET", "/admin/state", headers={"authorization": f"Bearer {KEY}"})).status == 401
-        assert (await at.whole("GET", "/admin/state", headers={"authorization": f"Bearer {TOKEN}"})).status == 200
+        assert (await at.fetch("GET", "/v1/voices")).status == 401
+        assert (await at.fetch("GET", "/admin/state", headers={"authorization": f"Bearer {KEY}"})).status == 401
+        assert (await at.fetch("GET", "/admin/state", headers={"authorization": f"Bearer {TOKEN}"})).status == 200
         assert not at.sim.ledger.requests
-        spoke = await at.whole("POST", OPENAI, json=openai_body(), headers={"authorization": f"Bearer {KEY}"})
+        spoke = await at.fetch("POST", OPENAI, json=openai_body(), headers={"authorization": f"Bearer {KEY}"})
         assert spoke.status == 200
 
 
 @pytest.mark.parametrize(
     "voice", ["..", ".", "%2e%2e", "..%2F..%2Fuser", "a%0d%0ax-evil:%201", "a%00b", "%2E%2E%5C", "x" * 300]
 )
-async def test_a_voices_id_stays_one_step_of_a_path(voice: str) -> None:
+async def test_voice_id_stays_one_segment_of_the_vendors_path(voice: str) -> None:
     async with running_gateway() as at:
         for form in ("", "/stream"):
             url = URL(f"{at.gateway.url}/v1/text-to-speech/{voice}{form}", encoded=True)
@@ -125,7 +125,7 @@ async def test_a_voices_id_stays_one_step_of_a_path(voice: str) -> None:
         assert asked_for <= speech
 
 
-async def test_where_the_vendor_is_no_caller_can_say() -> None:
+async def test_caller_cannot_choose_the_vendors_address() -> None:
     async with running_gateway() as at, aiohttp.ClientSession() as client:
         fields = dict.fromkeys(("base_url", "api_key", "url", "host", "proxy"), "http://127.0.0.1:9/")
         headers = {"x-steadyvoice-base-url": "http://127.0.0.1:9/", "x-forwarded-host": "127.0.0.1:9"}
@@ -135,7 +135,7 @@ async def test_where_the_vendor_is_no_caller_can_say() -> None:
                 assert answer.headers["x-steadyvoice-outcome"] == "spoken"
 
 
-async def test_nothing_of_a_caller_gets_into_a_header() -> None:
+async def test_callers_text_never_enters_a_header() -> None:
     async with running_gateway(server=KEYED) as at:
         key = {"xi-api-key": KEY}
         odd = "a\r\nx-evil: 1"
@@ -144,15 +144,15 @@ async def test_nothing_of_a_caller_gets_into_a_header() -> None:
             elevenlabs_body(voice_settings=odd),
             elevenlabs_body(language_code=odd),
         ):
-            answer = await at.whole("POST", ELEVENLABS, json=document, headers=key)
+            answer = await at.fetch("POST", ELEVENLABS, json=document, headers=key)
             assert "x-evil" not in answer.headers
-        answer = await at.whole("GET", "/healthz", headers={"x-request-id": "a b\tc"})
+        answer = await at.fetch("GET", "/healthz", headers={"x-request-id": "a b\tc"})
         assert " " not in answer.headers["x-request-id"], "it is one of ours"
-        answer = await at.whole("GET", "/healthz", headers={"x-request-id": "theirs-1"})
+        answer = await at.fetch("GET", "/healthz", headers={"x-request-id": "theirs-1"})
         assert answer.headers["x-request-id"] == "theirs-1"
 
 
-async def test_no_secret_is_told_anywhere(caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_secret_is_revealed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     token = {"authorization": f"Bearer {TOKEN}"}
     async with running_gateway(server=KEYED, muted=False) as at:
@@ -160,19 +160,19 @@ async def test_no_secret_is_told_anywhere(caplog: pytest.LogCaptureFixture) -> N
         for fault in (actions.Refuse(status=401), actions.Refuse(status=500), actions.Cut(after=0.5)):
             at.sim.faults.set(Fault(fault))
             heard = [
-                await at.whole("POST", ELEVENLABS, json=elevenlabs_body(), headers={"xi-api-key": key})
+                await at.fetch("POST", ELEVENLABS, json=elevenlabs_body(), headers={"xi-api-key": key})
                 for key in (KEY, KEY + "2")
             ]
-            heard.append(await at.whole("POST", OPENAI, json={"input": 7}, headers={"authorization": f"Bearer {KEY}"}))
+            heard.append(await at.fetch("POST", OPENAI, json={"input": 7}, headers={"authorization": f"Bearer {KEY}"}))
         paths = ("/metrics", "/readyz", "/admin/state", "/admin/calls", "/admin/circuits/elevenlabs", "/nowhere")
-        heard += [await at.whole("GET", path, headers=token) for path in paths]
+        heard += [await at.fetch("GET", path, headers=token) for path in paths]
         told = "\n".join([*[await each.text(errors="replace") for each in heard], caplog.text])
         told += repr(at.gateway.server) + repr(at.gateway.context) + repr(vendor)
         for secret in (KEY, TOKEN, VENDORS, "sk_test"):
             assert secret not in told
 
 
-async def test_json_that_is_deep_or_huge_is_refused_and_hurts_nobody() -> None:
+async def test_deep_or_huge_json_is_refused() -> None:
     async with running_gateway() as at:
         for body in (
             b"[" * 500_000,
@@ -181,8 +181,8 @@ async def test_json_that_is_deep_or_huge_is_refused_and_hurts_nobody() -> None:
             b'{"text": 1e999999}',
         ):
             for path, status in ((ELEVENLABS, 422), (OPENAI, 400)):
-                answer = await at.whole("POST", path, data=body, headers={"content-type": "application/json"})
+                answer = await at.fetch("POST", path, data=body, headers={"content-type": "application/json"})
                 assert answer.status == status
         deep = json.loads("[" * 500 + "]" * 500)
-        answer = await at.whole("POST", ELEVENLABS, json=elevenlabs_body(voice_settings=deep))
+        answer = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body(voice_settings=deep))
         assert answer.status < 500
