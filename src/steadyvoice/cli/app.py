@@ -21,8 +21,8 @@ app = typer.Typer(
 Debug = Annotated[bool, typer.Option("--debug", help="Log everything to standard error, and show tracebacks.")]
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         print(f"steadyvoice {__version__}")
         raise typer.Exit
 

@@ -244,7 +244,7 @@ def _format(order: SayOptions, *, plays: bool) -> AudioFormat:
 
 def _open_sinks(order: SayOptions, format: AudioFormat, *, plays: bool) -> list[AudioOutput]:
     """Open all sinks. The file comes first, so that it is complete before the player ends."""
-    players: list[AudioOutput] = [_player_sink(format, asked=order.play)] if plays else []
+    players: list[AudioOutput] = [_player_sink(format, requested=order.play)] if plays else []
     if order.output is None:
         return players or [StreamSink(sys.stdout.buffer)]
     return [_file_sink(order.output, format), *players]
@@ -259,10 +259,10 @@ def _file_sink(path: Path, format: AudioFormat) -> AudioOutput:
     return FileSink(path, format)
 
 
-def _player_sink(format: AudioFormat, *, asked: bool) -> PlayerSink:
+def _player_sink(format: AudioFormat, *, requested: bool) -> PlayerSink:
     player = find_player()
     if player is None:
-        where = "" if asked else "standard output is a terminal, and "
+        where = "" if requested else "standard output is a terminal, and "
         raise UsageError(
             f"{where}no audio player was found ({player_names()}); install one, or write a file: -o speech.mp3"
         )

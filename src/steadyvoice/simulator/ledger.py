@@ -84,12 +84,12 @@ class RequestLedger:
         entry.charged += characters
         self.charged += characters
 
-    def sent(self, entry: LedgerEntry, count: int, heard: float) -> None:
+    def sent(self, entry: LedgerEntry, count: int, audio_end: float) -> None:
         """Record bytes of a body that were sent, and the second of audio that they reach."""
         if entry.first_byte is None:
             entry.first_byte = self._now()
         entry.bytes_sent += count
-        entry.audio_sent = max(entry.audio_sent, heard)
+        entry.audio_sent = max(entry.audio_sent, audio_end)
 
     def end(self, entry: LedgerEntry, ending: Ending) -> None:
         """Record the ending of a request. Only the first one counts."""

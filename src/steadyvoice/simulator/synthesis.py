@@ -166,11 +166,11 @@ def _empty_file(target: AudioFormat) -> EncodedAudio:
     return EncodedAudio(b"".join(silence(target, 0)), None, 0.0)
 
 
-def _format_sent(asked: AudioFormat, action: FaultAction | None) -> AudioFormat:
-    if isinstance(action, WrongRate) and asked.codec is not Codec.OPUS:
-        rate = next(rate for rate in (action.rate, 24_000) if rate != asked.sample_rate)
-        return replace(asked, sample_rate=rate)
-    return asked
+def _format_sent(requested: AudioFormat, action: FaultAction | None) -> AudioFormat:
+    if isinstance(action, WrongRate) and requested.codec is not Codec.OPUS:
+        rate = next(rate for rate in (action.rate, 24_000) if rate != requested.sample_rate)
+        return replace(requested, sample_rate=rate)
+    return requested
 
 
 def _request(order: SynthesisOrder, target: AudioFormat, voice: str, text: str) -> SpeechRequest:

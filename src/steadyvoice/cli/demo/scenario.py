@@ -114,14 +114,14 @@ _LENGTH = 26.0
 def missing_events(record: DemoRecord) -> list[str]:
     """Return the expected events that did not happen, empty if all did."""
     path = [move.after for move in record.circuit_changes if move.circuit == VENDOR]
-    heard = [(answer.outcome, answer.provider) for answer in record.results]
+    results = [(answer.outcome, answer.provider) for answer in record.results]
     expected = {
         "the vendor's circuit opens, reopens after a failed probe, and closes again": path == _EXPECTED_STATES,
         "the second cooldown is longer than the first": _cooldowns_grow(record.circuit_changes),
         "an open circuit refuses calls": any(answer.refusals for answer in record.results),
-        "the backup answers while the vendor cannot": ("substituted", BACKUP) in heard,
-        "without any provider the answer is muted": ("muted", None) in heard,
-        "the first provider answers at the end": heard[-1:] == [("spoken", VENDOR)],
+        "the backup answers while the vendor cannot": ("substituted", BACKUP) in results,
+        "without any provider the answer is muted": ("muted", None) in results,
+        "the first provider answers at the end": results[-1:] == [("spoken", VENDOR)],
     }
     return [what for what, happened in expected.items() if not happened]
 

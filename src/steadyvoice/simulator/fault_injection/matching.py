@@ -43,7 +43,7 @@ class FaultCall:
     voice: str | None = None  # the vendor's id
     characters: int = 0  # of the text
     target: FaultTarget = FaultTarget.HTTP
-    speech: bool = True  # whether audio is asked for
+    speech: bool = True  # whether audio is requested
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,30 +204,30 @@ async def _send_until_error(writer: ResponseWriter, response: SimulatedResponse,
 
 async def _resplit(body: ResponseBody, size: int) -> ResponseBody:
     """Split a body into pieces of one size in bytes, regardless of its parts."""
-    rest, heard = b"", 0.0
+    rest, audio_end = b"", 0.0
     async for part in body:
-        rest, heard = rest + part.data, part.audio_end
+        rest, audio_end = rest + part.data, part.audio_end
         whole = len(rest) // size * size
         for at in range(0, whole, size):
-            yield BodyPart(rest[at : at + size], heard)
+            yield BodyPart(rest[at : at + size], audio_end)
         rest = rest[whole:]
     if rest:
-        yield BodyPart(rest, heard)
+        yield BodyPart(rest, audio_end)
 
 
 async def _compress(body: ResponseBody, members: int = 1) -> ResponseBody:
     """Compress a body with gzip: the first parts each as a member of its own, the rest as the last member."""
     compressor = zlib.compressobj(wbits=31)
-    heard = 0.0
+    audio_end = 0.0
     async for part in body:
-        heard = part.audio_end
+        audio_end = part.audio_end
         data = compressor.compress(part.data) + compressor.flush(zlib.Z_SYNC_FLUSH)
         if members > 1:
             members -= 1
             data += compressor.flush()
             compressor = zlib.compressobj(wbits=31)
-        yield BodyPart(data, heard)
-    yield BodyPart(compressor.flush(), heard)
+        yield BodyPart(data, audio_end)
+    yield BodyPart(compressor.flush(), audio_end)
 
 
 async def _gzip_bomb(megabytes: int) -> ResponseBody:
