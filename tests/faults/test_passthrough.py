@@ -97,4 +97,4 @@ async def test_both_paths_are_exercised(by: type[ElevenLabs], passes: bool) -> N
         tts.open_stream("Hello", style, hold=False)
         [staging] = style.templates.values()
         assert staging.candidates
-        assert (staging.candidates.candidates[0].ready is not None) is passes
+        assert (staging.candidates.candidates[0].prepared is not None) is passes

@@ -73,7 +73,7 @@ class ScriptedProvider:
     format: AudioFormat | None = field(default_factory=lambda: AudioFormat(Codec.PCM, RATE))
     max_characters: int | None = None
     voices: tuple[str, ...] = ("default",)
-    asked: list[SpeechRequest] = field(default_factory=list)
+    requests: list[SpeechRequest] = field(default_factory=list)
     cut_short: int = 0
     closed: int = 0
     scripts: frozenset[str] | None = None
@@ -98,12 +98,12 @@ class ScriptedProvider:
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        self.asked.append(request)
+        self.requests.append(request)
         act = self._acts.pop(0) if len(self._acts) > 1 else self._acts[0]
         try:
             if isinstance(act, Exception):
                 raise copy(act)  # the provider's name is written on it
-            yield Accepted(request_id=f"request-{len(self.asked)}", characters_billed=len(request.text))
+            yield Accepted(request_id=f"request-{len(self.requests)}", characters_billed=len(request.text))
             match act:
                 case Hang():
                     await asyncio.Event().wait()

@@ -167,7 +167,7 @@ async def test_another_provider_on_the_same_account_comes_after_one_that_is_not(
     warm.credential = cold.credential = account  # type: ignore[attr-defined]
     speech = await make_service(warm, cold, other).synthesize(TEXT, format="pcm_8000")
     assert speech.provider == "other"
-    assert not cold.asked, "the account would have paid twice"
+    assert not cold.requests, "the account would have paid twice"
     alone = await make_service(ScriptedProvider([Hang()], name="warm"), cold).synthesize(TEXT, format="pcm_8000")
     assert alone.provider == "cold"
 

@@ -75,7 +75,7 @@ class WordToneProvider:
     markup: Markup = Markup.NONE  # that it takes, and says aloud like any word
     performs: bool = False  # what markup it takes is not said aloud, and takes no time
     pauses: bool = False  # tags are three seconds of silence each
-    asked: list[SpeechRequest] = field(default_factory=list)
+    requests: list[SpeechRequest] = field(default_factory=list)
     left: int = 0  # listeners who left in the middle
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
@@ -86,9 +86,9 @@ class WordToneProvider:
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        self.asked.append(request)
+        self.requests.append(request)
         fault = self.faults.pop(0) if self.faults else None
-        yield Accepted(request_id=f"{self.name}-{len(self.asked)}")
+        yield Accepted(request_id=f"{self.name}-{len(self.requests)}")
         data, alignment = _spoken(request.text, offer.format, self.seed, self.pitch, self.level)
         if self.pauses:
             data, alignment = _with_pauses(request.text, offer.format)

@@ -385,7 +385,7 @@ class AsyncTTSService:
         found = find_candidates(request, list(self._providers.by_name.values()), policy.voice_substitution)
         if policy.on_midstream == "error" and not policy.hold:
             for candidate in found.candidates:
-                candidate.ready = self._prepare(request, template, candidate)
+                candidate.prepared = self._prepare(request, template, candidate)
         if found.for_any_text:
             template.candidates = found
         return found

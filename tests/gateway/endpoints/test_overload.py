@@ -30,7 +30,7 @@ class Gated(ScriptedProvider):
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        self.asked.append(request)
+        self.requests.append(request)
         yield Accepted()
         await self.let.wait()
         yield AudioChunk(pcm(len(request.text) * 0.06))
@@ -67,7 +67,7 @@ def test_refusal_is_told_in_each_dialect_with_the_time_to_come_again(run: Run) -
                 assert (error["type"], error["code"]) == ("server_error", "overloaded")
             async with visit.post(ELEVENLABS + "/stream", elevenlabs_body(), params=PCM) as answer:
                 assert answer.status == 503
-            assert len(gated.asked) == 1, "nothing was spent"
+            assert len(gated.requests) == 1, "nothing was spent"
 
             gated.let.set()
             assert (await first).status == 200
@@ -111,7 +111,7 @@ def test_hangup_in_the_queue_gives_the_place_to_the_next(run: Run) -> None:
             await until(visit, active=1, queued=1)
             gated.let.set()
             assert [(await task).status for task in (first, stays)] == [200, 200]
-            assert len(gated.asked) == 2
+            assert len(gated.requests) == 2
             assert (visit.service.admission.active, visit.service.admission.queued) == (0, 0)
 
     run(scenario())

@@ -31,7 +31,7 @@ async def test_same_text_is_requested_once_and_sounds_the_same(tmp_path: Path, f
     assert first.alignment == again.alignment == stream.alignment
     assert first.captions() == again.captions()
     assert (again.provider, again.duration, again.attempts) == ("scripted", first.duration, [])
-    assert len(vendor.asked) == 1
+    assert len(vendor.requests) == 1
 
 
 @pytest.mark.looptime
@@ -53,7 +53,7 @@ async def test_private_text_can_be_excluded(tmp_path: Path) -> None:
         assert os.listdir(tmp_path) == []
         await tts.synthesize("Your code is 1 2 3 4")
         assert (await tts.synthesize("Your code is 1 2 3 4", cache=False)).outcome == "spoken"
-    assert len(vendor.asked) == 3
+    assert len(vendor.requests) == 3
 
 
 @pytest.mark.looptime
@@ -64,7 +64,7 @@ async def test_substitute_voice_is_stored_as_itself(tmp_path: Path) -> None:
         tts.circuits["scripted"].force_open()
         _, stream = await speak(tts)
         assert (stream.outcome, stream.provider) == ("substituted", "second")
-        assert len(second.asked) == 1, "and not paid twice"
+        assert len(second.requests) == 1, "and not paid twice"
         tts.circuits["scripted"].reset()
         assert (await speak(tts))[1].outcome == "spoken", "the first voice is asked again as soon as it can speak"
 

@@ -31,7 +31,7 @@ async def test_old_recording_of_the_first_voice_beats_another_voice(tmp_path: Pa
             assert (audio, stream.outcome, stream.provider) == (before, "cached", "scripted")
             assert loop_clock() - begun < 5.0
         assert tts.get_error_state()["circuit_state"] == "open"
-    assert second.asked == []
+    assert second.requests == []
 
 
 @pytest.mark.looptime
@@ -44,7 +44,7 @@ async def test_recording_continues_in_the_right_voice(tmp_path: Path, format: st
         wall_clock.time += 31 * DAY
         stream = tts.stream(TEXT, format=format)
         audio = b"".join([chunk async for chunk in stream])
-    assert (stream.outcome, second.asked) == ("cached", [])
+    assert (stream.outcome, second.requests) == ("cached", [])
     samples = AudioFormat.parse("pcm_8000")
     converter = Converter(before.format, samples)
     heard = len(converter.feed(audio) + converter.finish()) / 16000
@@ -92,4 +92,4 @@ async def test_clock_jump_costs_a_request_and_not_the_recording(tmp_path: Path, 
         await speak(tts)
         wall_clock.time += jump
         assert (await speak(tts))[1].outcome == "cached", "asked, in vain"
-        assert len(vendor.asked) == 2
+        assert len(vendor.requests) == 2

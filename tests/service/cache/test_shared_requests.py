@@ -30,7 +30,7 @@ async def test_ten_equal_requests_cause_one_call(tmp_path: Path, on_midstream: A
 
         listeners = await asyncio.gather(*map(late, range(10)))
         assert tts.get_error_state()["cache"]["joined"] == 9
-    assert len(vendor.asked) == 1
+    assert len(vendor.requests) == 1
     assert len({audio for audio, _ in listeners}) == 1
     assert [stream.outcome for _, stream in listeners] == ["spoken"] + ["cached"] * 9
     assert {stream.alignment for _, stream in listeners} == {listeners[0][1].alignment}
@@ -42,7 +42,7 @@ async def test_synthesize_joins_a_stream_and_no_stream_joins_synthesize(tmp_path
     vendor = TimedProvider([Say(every=1.0, aligned=True)])
     async with caching_service(tmp_path, vendor) as tts:
         (audio, _), speech = await asyncio.gather(speak(tts), tts.synthesize(TEXT, format="pcm_8000"))
-        assert (len(vendor.asked), speech.audio) == (1, audio)
+        assert (len(vendor.requests), speech.audio) == (1, audio)
         other = asyncio.ensure_future(tts.synthesize("Good night", format="pcm_8000"))
         await asyncio.sleep(0.5)
         async with tts.stream("Good night", format="pcm_8000") as stream:
@@ -50,7 +50,7 @@ async def test_synthesize_joins_a_stream_and_no_stream_joins_synthesize(tmp_path
             await anext(stream)
             assert loop_clock() - before < 2.0, "and the whole takes longer"
         await other
-    assert len(vendor.asked) == 3
+    assert len(vendor.requests) == 3
 
 
 @pytest.mark.looptime
@@ -72,7 +72,7 @@ async def test_failure_is_shared_and_not_stored(tmp_path: Path) -> None:
     async with caching_service(tmp_path, vendor, on_midstream="error") as tts:
         both = await asyncio.gather(speak(tts), speak(tts), return_exceptions=True)
         assert [type(each) for each in both] == [TTSStreamInterruptedError] * 2
-        assert len(vendor.asked) == 1
+        assert len(vendor.requests) == 1
         _, stream = await speak(tts)
         assert stream.outcome == "spoken"
 
@@ -97,7 +97,7 @@ async def test_first_consumer_may_leave_while_others_read(tmp_path: Path) -> Non
         await asyncio.sleep(0.5)
         await leader.aclose()
         audio, stream = await other
-        assert (len(vendor.asked), vendor.cut_short) == (1, 0)
+        assert (len(vendor.requests), vendor.cut_short) == (1, 0)
         assert (await speak(tts))[0] == audio
         assert stream.outcome == "cached"
 

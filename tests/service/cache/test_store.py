@@ -86,7 +86,7 @@ def test_file_of_another_user_is_not_used(tmp_path: Path) -> None:
     store.put(entry(1))
     store.close()
     os.chown(store.path, 12345, 12345)
-    with pytest.raises(PermissionError, match="belongs to somebody else"):
+    with pytest.raises(PermissionError, match="belongs to another user"):
         store.get(["key-1"])
 
 

@@ -40,7 +40,7 @@ async def test_preferred_provider_speaks(make_service: MakeService) -> None:
     assert (speech.outcome, speech.provider) == ("spoken", "first")
     assert speech.duration == pytest.approx(len("Good morning") * 0.06, abs=0.001)
     assert speech.audio == pcm(speech.duration)
-    assert not second.asked
+    assert not second.requests
 
 
 async def test_second_provider_speaks_after_one_retry_of_the_first(make_service: MakeService) -> None:
@@ -58,10 +58,10 @@ async def test_open_circuit_causes_no_delay(make_service: MakeService) -> None:
     first, second = ScriptedProvider([DOWN], name="first"), ScriptedProvider([Say(first_after=0.0)], name="second")
     tts = make_service(first, second)
     await tts.synthesize("Good morning", format="pcm_8000")
-    asked, before = len(first.asked), asyncio.get_running_loop().time()
+    asked, before = len(first.requests), asyncio.get_running_loop().time()
     speech = await tts.synthesize("Good morning", format="pcm_8000")
     assert asyncio.get_running_loop().time() == before
-    assert len(first.asked) == asked
+    assert len(first.requests) == asked
     assert [(a.provider, a.refused) for a in speech.attempts] == [("first", True), ("second", False)]
     assert tts.get_error_state()["totals"]["refused"] == 1
 
@@ -71,7 +71,7 @@ async def test_text_that_was_not_heard_is_spoken_by_the_next_provider(make_servi
     speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000")
     assert speech.audio == pcm(speech.duration)
     assert speech.duration == pytest.approx(len("Good morning") * 0.06, abs=0.001)
-    assert len(first.asked) == 1, "what is billed already is not asked of the same vendor again"
+    assert len(first.requests) == 1, "what is billed already is not asked of the same vendor again"
 
 
 async def test_error_after_acceptance_does_not_cause_a_second_bill(
@@ -80,7 +80,7 @@ async def test_error_after_acceptance_does_not_cause_a_second_bill(
     first, second = ScriptedProvider([Say(then=DOWN)], name="first"), ScriptedProvider(name="second")
     speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000")
     assert speech.provider == "second"
-    assert len(first.asked) == 1
+    assert len(first.requests) == 1
 
 
 async def test_local_voice_is_free_and_retried(make_service: MakeService) -> None:
@@ -145,7 +145,7 @@ async def test_callers_mistake_is_not_failed_over(make_service: MakeService) -> 
     tts = make_service(first, second)
     with pytest.raises(TTSBadRequestError):
         await tts.synthesize("Good morning", format="pcm_8000")
-    assert not second.asked
+    assert not second.requests
     assert tts.get_error_state()["totals"] == {"calls": 1, "successes": 0, "failures": 0, "refused": 0, "ignored": 1}
 
 
@@ -176,7 +176,7 @@ async def test_invalid_key_is_held_until_the_hold_ends(make_service: MakeService
     tts = make_service(first, second)
     for _ in range(4):
         assert (await tts.synthesize("Good morning", format="pcm_8000")).provider == "second"
-    assert len(first.asked) == 1
+    assert len(first.requests) == 1
     state = tts.get_error_state()
     assert state["circuit_state"] == "closed", "a quota says nothing of the vendor's health"
     assert [(hold["key"], hold["kind"]) for hold in state["holds"]] == [("first/credential", "quota_exceeded")]
@@ -204,14 +204,14 @@ async def test_unknown_voice_is_an_error_before_any_request(make_service: MakeSe
     first, second = ScriptedProvider(name="first"), ScriptedProvider(name="second")
     with pytest.raises(TTSVoiceUnknownError, match=r"nobody.*first, second"):
         make_service(first, second).stream("Good morning", voice="nobody", format="pcm_8000")
-    assert not first.asked
+    assert not first.requests
 
 
 async def test_substitution_never_raises_instead_of_another_voice(make_service: MakeService) -> None:
     first, second = ScriptedProvider([DOWN], name="first"), ScriptedProvider(name="second")
     speech = await make_service(first, second).synthesize("Good morning", format="pcm_8000", voice_substitution="never")
     assert speech.outcome == "muted"
-    assert not second.asked
+    assert not second.requests
 
 
 async def test_provider_without_the_format_is_skipped(make_service: MakeService) -> None:
@@ -290,4 +290,4 @@ async def test_invalid_options_are_rejected_before_any_request(
     with pytest.raises(TTSError) as refused:
         make_service(vendor).stream("Hello", **wish)  # type: ignore[arg-type]
     assert next(iter(wish)) in str(refused.value)
-    assert not vendor.asked
+    assert not vendor.requests

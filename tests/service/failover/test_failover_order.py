@@ -23,9 +23,9 @@ def failed(kind: FailureKind, *, tries: int = 1, ready_at: float = 0.0, **rest: 
 
 
 def step(
-    *standings: CandidateStatus, now: float = 0.0, left: float = 40.0, max_attempts: int = 3
+    *standings: CandidateStatus, now: float = 0.0, remaining: float = 40.0, max_attempts: int = 3
 ) -> TryProvider | WaitForProvider | GiveUp:
-    return next_step(standings, now=now, left=left, max_attempts=max_attempts)
+    return next_step(standings, now=now, remaining=remaining, max_attempts=max_attempts)
 
 
 def test_first_provider_leaves_a_fifth_of_the_time_to_the_next() -> None:
@@ -126,9 +126,9 @@ def test_max_attempts_of_one_means_no_retries() -> None:
 
 
 def test_local_voice_is_tried_after_the_deadline() -> None:
-    assert step(CandidateStatus(), CandidateStatus(local=True), left=-1.0) == TryProvider(1, 5.0)
-    assert step(CandidateStatus(), CandidateStatus(), left=0.0) == GiveUp()
-    assert step(CandidateStatus(), now=100.0, left=-1.0) == GiveUp()
+    assert step(CandidateStatus(), CandidateStatus(local=True), remaining=-1.0) == TryProvider(1, 5.0)
+    assert step(CandidateStatus(), CandidateStatus(), remaining=0.0) == GiveUp()
+    assert step(CandidateStatus(), now=100.0, remaining=-1.0) == GiveUp()
 
 
 KINDS = st.sampled_from(sorted(FAILURE_TABLE, key=lambda kind: kind.value))
@@ -145,8 +145,10 @@ STANDINGS = st.builds(
 
 
 @given(st.lists(STANDINGS, max_size=4), st.floats(0, 100), st.floats(-10, 60), st.integers(1, 4))
-def test_chosen_provider_is_always_usable(standings: list[CandidateStatus], now: float, left: float, most: int) -> None:
-    match next_step(standings, now=now, left=left, max_attempts=most):
+def test_chosen_provider_is_always_usable(
+    standings: list[CandidateStatus], now: float, remaining: float, most: int
+) -> None:
+    match next_step(standings, now=now, remaining=remaining, max_attempts=most):
         case TryProvider(index, allowance):
             chosen = standings[index]
             assert not chosen.refused
@@ -156,20 +158,20 @@ def test_chosen_provider_is_always_usable(standings: list[CandidateStatus], now:
             assert chosen.failure is None or _is_retriable(chosen.failure)
         case WaitForProvider(seconds):
             assert seconds > 0
-            assert seconds < left or any(standing.local for standing in standings)
+            assert seconds < remaining or any(standing.local for standing in standings)
         case GiveUp():
-            fresh = [s for s in standings if not s.refused and s.tries == 0 and (left > 0 or s.local)]
-            assert all(s.ready_at - now >= left for s in fresh)
+            fresh = [s for s in standings if not s.refused and s.tries == 0 and (remaining > 0 or s.local)]
+            assert all(s.ready_at - now >= remaining for s in fresh)
 
 
 @given(st.lists(STANDINGS, max_size=4), st.floats(0, 100), st.floats(-10, 60), st.integers(1, 4))
 def test_no_second_bill_while_another_provider_can_speak(
-    standings: list[CandidateStatus], now: float, left: float, most: int
+    standings: list[CandidateStatus], now: float, remaining: float, most: int
 ) -> None:
-    match next_step(standings, now=now, left=left, max_attempts=most):
+    match next_step(standings, now=now, remaining=remaining, max_attempts=most):
         case TryProvider(index) if standings[index].billed:
             for other in standings:
-                alone = step(other, now=now, left=left, max_attempts=most)
+                alone = step(other, now=now, remaining=remaining, max_attempts=most)
                 assert other.billed or alone == GiveUp()
 
 

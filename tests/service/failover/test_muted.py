@@ -109,7 +109,7 @@ async def test_empty_text_is_zero_seconds_without_a_request(make_service: MakeSe
         assert (speech.duration, speech.outcome, speech.provider) == (0.0, "spoken", None)
         with wave.open(BytesIO(speech.audio)) as wav:
             assert wav.getnframes() == 0
-    assert not vendor.asked
+    assert not vendor.requests
 
 
 async def test_held_credential_counts_as_an_outage(make_service: MakeService) -> None:

@@ -61,7 +61,7 @@ async def test_substitute_resembles_the_voice_in_rate_and_loudness(
         streamed = b"".join([data async for data in stream])
 
     assert (speech.outcome, speech.provider, speech.voice, stream.voice) == ("substituted", "other", "a", "a")
-    assert {request.speed for request in other.asked} == {1.2 * 150 / 200}
+    assert {request.speed for request in other.requests} == {1.2 * 150 / 200}
     assert tts.get_error_state()["providers"]["other"]["voice"] == "a"
     as_loud = loudness(convert(synthesize_tones(TEXT, sample_rate=8000)[0], PCM, PCM))
     for audio in (speech.audio, streamed):
@@ -71,7 +71,7 @@ async def test_substitute_resembles_the_voice_in_rate_and_loudness(
 async def test_voice_of_the_same_name_is_matched_as_well(make_service: MakeService) -> None:
     other = OtherVendor(name="other", voices={"narrator": ANNA})
     speech = await make_service(down(), other).synthesize(TEXT, voice="narrator", format="pcm_8000")
-    assert (speech.voice, other.asked[0].speed) == ("a", 0.75)
+    assert (speech.voice, other.requests[0].speed) == ("a", 0.75)
     assert loudness(speech.audio) == pytest.approx(loudness(synthesize_tones(TEXT, sample_rate=8000)[0]), rel=0.02)
 
 
@@ -85,7 +85,7 @@ async def test_matching_or_undeclared_voice_is_passed_through(
     assert speech.audio == convert(
         synthesize_tones(TEXT, sample_rate=44100)[0], AudioFormat(Codec.PCM, 44100), speech.format
     )
-    assert other.asked[0].speed == 1.0
+    assert other.requests[0].speed == 1.0
 
 
 async def test_preferred_voice_is_never_changed(make_service: MakeService) -> None:
@@ -94,14 +94,14 @@ async def test_preferred_voice_is_never_changed(make_service: MakeService) -> No
     speech = await tts.synthesize(TEXT, voice="narrator", format="mp3_44100_128", speed=1.1)
     quiet = apply_gain(array("h", synthesize_tones(TEXT, sample_rate=44100)[0]), 10 ** (-4 / 20)).tobytes()
     assert speech.audio == convert(quiet, AudioFormat(Codec.PCM, 44100), speech.format)
-    assert (speech.outcome, first.asked[0].speed) == ("spoken", 1.1)
+    assert (speech.outcome, first.requests[0].speed) == ("spoken", 1.1)
 
 
 async def test_every_piece_of_a_long_text_is_matched(make_service: MakeService) -> None:
     other = OtherVendor(name="other", voices={"anna": ANNA}, max_characters=30)
     speech = await make_service(down(), other).synthesize(TEXT, voice="narrator", format="pcm_8000")
-    assert len(other.asked) > 2
-    assert {request.speed for request in other.asked} == {0.75}
+    assert len(other.requests) > 2
+    assert {request.speed for request in other.requests} == {0.75}
     rate = PCM.sample_rate
     for span in speech.report.spans:
         piece = speech.audio[2 * round(span.start * rate) : 2 * round(span.stop * rate)]
@@ -114,7 +114,7 @@ async def test_resuming_voice_resembles_the_one_that_broke_off(make_service: Mak
     async with make_service(first, other).stream(TEXT, voice="narrator", format="pcm_8000") as stream:
         audio = b"".join([data async for data in stream])
     assert [(span.provider, span.voice) for span in stream.report.spans] == [("first", "n"), ("other", "a")]
-    assert other.asked[0].speed == 0.75
+    assert other.requests[0].speed == 0.75
     seam = 2 * round(stream.report.spans[1].start * PCM.sample_rate)
     assert loudness(audio[seam:]) == pytest.approx(loudness(audio[:seam]), rel=0.15)
 
@@ -122,8 +122,8 @@ async def test_resuming_voice_resembles_the_one_that_broke_off(make_service: Mak
 async def test_plugin_without_declared_voices_is_a_substitute(make_service: MakeService) -> None:
     other = ScriptedProvider(name="other")
     speech = await make_service(down(), other).synthesize(TEXT, voice="narrator", format="pcm_8000", speed=1.5)
-    assert (speech.provider, speech.voice, other.asked[0].speed) == ("other", "other-voice", 1.5)
-    assert other.asked[0].text == TEXT
+    assert (speech.provider, speech.voice, other.requests[0].speed) == ("other", "other-voice", 1.5)
+    assert other.requests[0].text == TEXT
 
 
 async def test_recording_of_a_matched_voice_is_cached_separately(make_service: MakeService, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ async def test_recording_of_a_matched_voice_is_cached_separately(make_service: M
     await tts.aclose()
     assert (matched.voice, asked_for.voice, again.voice) == ("a", "a", "a")
     assert [matched.outcome, asked_for.outcome, again.outcome] == ["substituted", "spoken", "cached"]
-    assert len(other.asked) == 2
+    assert len(other.requests) == 2
     assert loudness(asked_for.audio) < loudness(matched.audio)
 
 
@@ -144,7 +144,7 @@ async def test_faster_voice_is_not_rejected_as_too_short(make_service: MakeServi
     tts = make_service(down(), slow, cache=tmp_path)
     await tts.synthesize(TEXT, voice="narrator", format="pcm_8000")
     await tts.aclose()
-    assert slow.asked[0].speed == 2.0
+    assert slow.requests[0].speed == 2.0
     assert tts.get_error_state()["cache"]["kept"] == 1
 
 
@@ -167,5 +167,5 @@ class ScriptDependentVoice(WordToneProvider):
 async def test_all_pieces_are_spoken_by_one_voice(make_service: MakeService) -> None:
     provider = ScriptDependentVoice(max_characters=30)
     speech = await make_service(provider).synthesize("It rains today. Do we walk home now? We do.", format="pcm_8000")
-    assert len(provider.asked) > 1
+    assert len(provider.requests) > 1
     assert set(provider.voices) == {speech.voice} == {"curious"}

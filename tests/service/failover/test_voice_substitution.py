@@ -152,9 +152,9 @@ async def stored_recordings_of_others(setup: ProviderSetup) -> list[ReportedUtte
     setup.first.error = setup.twin.error = DOWN
     kept = await setup.synthesize(voice_substitution="any")
     assert kept.provider not in ("first", "twin", None)
-    setup.providers[0].asked.clear()
+    setup.providers[0].requests.clear()
     for other in setup.others:
-        other.asked.clear()
+        other.requests.clear()
     return [await setup.synthesize(), await setup.stream(), await setup.stream(on_midstream="restart")]
 
 
@@ -189,7 +189,7 @@ async def test_no_other_voice_is_heard(make_service: MakeService, tmp_path: Path
     heard = [(span.provider, span.voice) for account in accounts for span in account.report.spans]
     assert heard
     assert set(heard) <= {("first", "n"), ("twin", "n"), (None, None)}
-    assert [other.name for other in setup.providers if other.asked] == []
+    assert [other.name for other in setup.providers if other.requests] == []
     if twin and path not in (stored_recordings_of_others, no_provider_left):
         assert ("twin", "n") in heard, "the same voice, and nobody is asked to do without it"
 

@@ -24,7 +24,7 @@ async def test_voice_that_cannot_read_the_text_is_skipped(make_service: MakeServ
     first, second = english(), ScriptedProvider(name="second")
     tts = make_service(first, second)
     speech = await tts.synthesize(RUSSIAN, format="pcm_8000")
-    assert (speech.provider, first.asked) == ("second", [])
+    assert (speech.provider, first.requests) == ("second", [])
     assert tts.handler("english").get_error_state()["totals"]["failures"] == 0
     assert (await tts.synthesize("It rains.", format="pcm_8000")).provider == "english"
 
@@ -37,7 +37,7 @@ async def test_error_tells_what_to_do_when_no_voice_can_read(make_service: MakeS
         "the text is in Cyrillic, and no provider reads it: english (english-voice), another (another-voice); "
         "name the `language`, choose a voice or model that reads it, or add a provider that does"
     )
-    assert first.asked == second.asked == []
+    assert first.requests == second.requests == []
 
 
 async def test_tone_substitutes_for_failures_and_not_for_unreadable_text(

@@ -79,7 +79,7 @@ async def test_hedges_in_an_outage_stay_within_the_budget_until_the_circuit_open
         async def speak(
             self, request: SpeechRequest, offer: SynthesisOffer, **more: float
         ) -> AsyncGenerator[Any, None]:
-            self.asked.append(request)
+            self.requests.append(request)
             yield Accepted(characters_billed=len(request.text))
             await asyncio.sleep(1e9 if self.down else 0.1)
             yield AudioChunk(pcm(2.0))

@@ -106,7 +106,7 @@ async def test_thousand_leaving_callers_leave_nothing_behind(make_service: MakeS
         async def speak(
             self, request: SpeechRequest, offer: SynthesisOffer, **more: float
         ) -> AsyncGenerator[Any, None]:
-            self.asked.append(request)
+            self.requests.append(request)
             await asyncio.sleep(rng.choice([0.0, 0.05, 0.1, 1.0]))
             if rng.random() < 0.1:
                 raise DOWN
@@ -153,7 +153,7 @@ async def test_thousand_leaving_callers_leave_nothing_behind(make_service: MakeS
     assert not tts._hedging.closing
     assert {circuit.snapshot().in_flight for circuit in tts.circuits.values()} == {0}
     attempts = [attempt for account in accounts for attempt in account.attempts]
-    asked = sum(len(vendor.asked) for vendor in vendors)
+    asked = sum(len(vendor.requests) for vendor in vendors)
     assert sum(not attempt.refused for attempt in attempts) == asked
     assert sum(attempt.hedge for attempt in attempts) == started
     assert sum(isinstance(attempt.error, TTSHedgedError) for attempt in attempts) > 30

@@ -46,7 +46,7 @@ async def test_probe_is_not_used_as_a_hedge(make_service: MakeService) -> None:
     await asyncio.sleep(61.0)
     assert tts.handler("second").probes
     await assert_not_hedged(tts)
-    assert not second.asked
+    assert not second.requests
 
 
 async def test_recovering_provider_gets_no_hedge(make_service: MakeService) -> None:
@@ -101,7 +101,7 @@ async def test_second_hedge_for_one_slot_does_not_queue(make_service: MakeServic
     speeches = await asyncio.gather(*(tts.synthesize(TEXT, format="pcm_8000") for _ in range(2)))
     assert [speech.provider for speech in speeches] == ["second", "first"]
     assert [attempt.refused for attempt in speeches[1].attempts if attempt.hedge] == [True], "at once"
-    assert len(second.asked) == 1
+    assert len(second.requests) == 1
 
 
 async def test_same_account_gets_no_hedge(make_service: MakeService) -> None:
@@ -120,7 +120,7 @@ async def test_substitution_never_means_no_hedge_by_another_voice(make_service: 
     tts = await warm_up(make_service(first, second, hedging=READY))
     speech = await tts.synthesize(TEXT, format="pcm_8000", voice_substitution="never")
     assert (speech.outcome, len(speech.attempts)) == ("spoken", 1)
-    assert not second.asked
+    assert not second.requests
 
 
 async def test_same_voice_on_another_account_gets_a_hedge(make_service: MakeService) -> None:

@@ -25,8 +25,8 @@ async def test_hedge_continues_when_the_first_fails(make_service: MakeService) -
         async def speak(
             self, request: SpeechRequest, offer: SynthesisOffer, **kwargs: float
         ) -> AsyncGenerator[Any, None]:
-            if len(self.asked) == len(USUAL):
-                self.asked.append(request)
+            if len(self.requests) == len(USUAL):
+                self.requests.append(request)
                 await asyncio.sleep(0.5)
                 raise DOWN
             async for event in super().speak(request, offer, **kwargs):
@@ -40,8 +40,8 @@ async def test_hedge_continues_when_the_first_fails(make_service: MakeService) -
     tts = await warm_up(make_service(first, second, third, hedging=READY))
     speech = await tts.synthesize(TEXT, format="pcm_8000")
     assert [(a.provider, a.hedge, a.error) for a in speech.attempts] == [("first", False, DOWN), ("second", True, None)]
-    assert len(first.asked) == 5, "nor is it asked again"
-    assert not third.asked
+    assert len(first.requests) == 5, "nor is it asked again"
+    assert not third.requests
     assert tts.get_error_state()["totals"]["failures"] == 1
     assert hedge_counts(tts) == (1, 1, 0)
 
@@ -62,7 +62,7 @@ async def test_first_continues_when_the_hedge_fails(make_service: MakeService, t
         "first",
         None,
     )
-    assert not third.asked
+    assert not third.requests
     assert hedge_counts(tts) == (1, 0, 1)
 
 

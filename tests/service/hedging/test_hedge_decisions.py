@@ -45,8 +45,8 @@ def candidate(account: str, **standing: Any) -> HedgeCandidate:
 FIRST, NEXT = candidate("first"), candidate("next")
 
 
-def chosen_hedge(*candidates: HedgeCandidate, left: float = 40.0) -> TryProvider | None:
-    return choose_hedge([FIRST, *candidates], 0, now=0.0, left=left, max_attempts=3)
+def chosen_hedge(*candidates: HedgeCandidate, remaining: float = 40.0) -> TryProvider | None:
+    return choose_hedge([FIRST, *candidates], 0, now=0.0, remaining=remaining, max_attempts=3)
 
 
 def test_next_provider_is_hedged_to_and_leaves_time() -> None:
@@ -80,7 +80,7 @@ def test_unready_or_tried_provider_is_skipped(unwilling: HedgeCandidate) -> None
 
 
 def test_no_time_means_no_hedge() -> None:
-    assert chosen_hedge(NEXT, left=0.0) is None
+    assert chosen_hedge(NEXT, remaining=0.0) is None
 
 
 def test_budget_is_a_share_of_recent_characters() -> None:

@@ -95,7 +95,7 @@ async def test_call_in_time_is_not_hedged(make_service: MakeService) -> None:
     first, second = late_provider(), ScriptedProvider(name="second")
     tts = await warm_up(make_service(first, second, hedging=READY))
     await tts.synthesize(TEXT, format="pcm_8000")
-    assert not second.asked
+    assert not second.requests
 
 
 async def test_no_hedge_before_enough_samples_or_without_the_setting(make_service: MakeService) -> None:
@@ -103,14 +103,14 @@ async def test_no_hedge_before_enough_samples_or_without_the_setting(make_servic
         first, second = late_provider(Say(first_after=5.0)), ScriptedProvider(name="second")
         tts = await warm_up(make_service(first, second, **settings))
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "first"
-        assert not second.asked
+        assert not second.requests
 
 
 async def test_single_call_can_disable_hedging(make_service: MakeService) -> None:
     first, second = late_provider(Say(first_after=5.0)), ScriptedProvider(name="second")
     tts = await warm_up(make_service(first, second, hedging=READY))
     assert (await tts.synthesize(TEXT, format="pcm_8000", hedging=False)).provider == "first"
-    assert not second.asked
+    assert not second.requests
     with pytest.raises(TTSConfigurationError, match="hedging: must be True or False in a call, got 'no'"):
         await tts.synthesize(TEXT, hedging="no")  # type: ignore[arg-type]
 
@@ -123,7 +123,7 @@ async def test_only_the_first_sound_is_hedged(make_service: MakeService) -> None
     for _ in range(3):
         speech = await tts.synthesize("A short one. And another.", format="pcm_8000")
         assert (speech.outcome, speech.provider) == ("spoken", "first")
-    assert not second.asked
+    assert not second.requests
 
 
 async def test_time_in_the_queue_is_not_latency(make_service: MakeService) -> None:
@@ -133,7 +133,7 @@ async def test_time_in_the_queue_is_not_latency(make_service: MakeService) -> No
     tts.handler("first").account_limits.queue.limiter._ceiling = 1
     speeches = await asyncio.gather(*(tts.synthesize(TEXT, format="pcm_8000") for _ in range(5)))
     assert {speech.provider for speech in speeches} == {"first"}
-    assert not second.asked
+    assert not second.requests
 
 
 async def test_ten_equal_requests_cause_one_hedge(make_service: MakeService, tmp_path: Any) -> None:
@@ -143,6 +143,6 @@ async def test_ten_equal_requests_cause_one_hedge(make_service: MakeService, tmp
         await tts.synthesize(f"{number}ood morning, is anybody there?", format="pcm_8000")
     speeches = await asyncio.gather(*(tts.synthesize(TEXT, format="pcm_8000") for _ in range(10)))
     assert {speech.provider for speech in speeches} == {"second"}
-    assert (len(first.asked), len(second.asked)) == (5, 1)
+    assert (len(first.requests), len(second.requests)) == (5, 1)
     assert sum(len(speech.attempts) for speech in speeches) == 2
     await tts.aclose()

@@ -123,7 +123,7 @@ async def test_another_provider_of_the_same_name_goes_on_with_circuit_and_books(
         assert after["bills"] == before["bills"]
         assert after["consecutive_failures"] == 1
         assert (await tts.synthesize(TEXT, format=PCM)).outcome == "spoken"
-        assert (len(old.asked), len(new.asked)) == (1, 1)
+        assert (len(old.requests), len(new.requests)) == (1, 1)
 
 
 async def test_who_is_gone_is_closed_when_the_last_who_may_need_it_is_through() -> None:
@@ -226,7 +226,7 @@ async def test_nobody_joins_in_what_a_former_voice_is_saying(tmp_path: Path) -> 
         await asyncio.sleep(1)
         await tts.reconfigure(providers=[new])
         assert (await tts.synthesize(TEXT, format=PCM)).outcome == "spoken"
-        assert len(new.asked) == 1
+        assert len(new.requests) == 1
         first.cancel()
 
 

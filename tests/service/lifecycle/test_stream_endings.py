@@ -176,7 +176,7 @@ async def test_both_of_a_race_are_stopped_by_closing(make_service: MakeService) 
     stream = tts.stream("Good morning", format="pcm_8000")
     reading = asyncio.create_task(read(stream))
     await asyncio.sleep(2.0)
-    assert len(second.asked) == 1, "both are asked by now"
+    assert len(second.requests) == 1, "both are asked by now"
     await stream.aclose()
     assert isinstance(reading.exception(), TTSStreamInterruptedError)
     await asyncio.sleep(0.1)

@@ -66,11 +66,11 @@ class CollectingSink:
 
     spills: tuple[int, ...] = ()
     got: list[bytes] = field(default_factory=list)
-    asked: int = 0
+    open_calls: int = 0
 
     def open(self) -> bool:
-        self.asked += 1
-        return self.asked not in self.spills
+        self.open_calls += 1
+        return self.open_calls not in self.spills
 
     def write(self, data: bytes) -> None:
         self.got.append(data)

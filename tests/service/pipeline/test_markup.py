@@ -36,8 +36,8 @@ async def test_voice_without_markup_support_gets_words_only(make_service: MakeSe
     vendor, stand_in = ScriptedProvider(DOWN, markup=ALL), ScriptedProvider(name="stand-in")
     service = make_service(vendor, stand_in)
     speech = await service.synthesize(text, format="pcm_8000")
-    assert vendor.asked[0].text == text
-    assert [request.text for request in stand_in.asked] == [strip_markup(text)]
+    assert vendor.requests[0].text == text
+    assert [request.text for request in stand_in.requests] == [strip_markup(text)]
     assert speech.provider == "stand-in"
     assert speech.alignment.text == text
     assert (speech.report.spans[0].begin, speech.report.spans[-1].end) == (0, len(text))
@@ -53,7 +53,7 @@ async def test_voice_without_markup_support_gets_words_only(make_service: MakeSe
 async def test_voice_gets_the_markup_that_it_performs(make_service: MakeService, text: str, performed: Markup) -> None:
     vendor = ScriptedProvider([Say(aligned=True)], markup=performed)
     speech = await make_service(vendor).synthesize(text, format="pcm_8000")
-    sent = vendor.asked[0].text
+    sent = vendor.requests[0].text
     assert ("[sighs]" in sent) == ("[sighs]" in text and Markup.AUDIO_TAGS in performed)
     if Markup.SSML in performed and "[" not in text:
         assert sent == text
@@ -95,7 +95,7 @@ async def test_next_voice_resumes_at_the_right_word_with_its_own_markup(
     assert all(one.end == other.begin for one, other in pairwise(spans))
     place = spans[-1].begin
     assert not MarkedText(RESUMED).is_inside(place)
-    asked = second.asked[0].text
+    asked = second.requests[0].text
     assert strip_markup(asked) == strip_markup(RESUMED[place:])
     if performed:
         assert asked.count("<prosody") == asked.count("</prosody>")
@@ -119,7 +119,7 @@ async def test_second_failover_resumes_where_the_first_broke_off(make_service: M
     assert [span.provider for span in spans] == ["first", "second", "third"]
     said = [strip_markup(RESUMED[span.begin : span.end]).split() for span in spans]
     assert [word for words in said for word in words] == strip_markup(RESUMED).split()
-    assert strip_markup(third.asked[0].text).split() == said[-1]
+    assert strip_markup(third.requests[0].text).split() == said[-1]
     assert stream.alignment.text == RESUMED
 
 
@@ -130,7 +130,7 @@ async def test_paired_tags_are_not_split(make_service: MakeService, performed: M
     vendor = ScriptedProvider(markup=performed)
     stream = make_service(vendor).stream(text, format="pcm_8000")
     await read_all(stream)
-    asked = [request.text for request in vendor.asked]
+    asked = [request.text for request in vendor.requests]
     assert len(asked) > 4
     for each in asked:
         for name in ("speak", "prosody"):
@@ -146,7 +146,7 @@ async def test_sent_text_fits_the_limit_with_its_tags(make_service: MakeService,
     text = " ".join(MARKED)
     vendor = ScriptedProvider(markup=performed, max_characters=limit)
     speech = await make_service(vendor).synthesize(text, format="pcm_8000")
-    asked = [request.text for request in vendor.asked]
+    asked = [request.text for request in vendor.requests]
     assert all(0 < len(each) <= limit for each in asked)
     said = "".join(strip_markup(each) if performed else each for each in asked)
     expected = strip_markup(text)
@@ -164,14 +164,14 @@ async def test_markup_alone_is_silence_for_a_voice_that_performs_none(
 ) -> None:
     vendor = ScriptedProvider()
     speech = await make_service(vendor).synthesize(text, format="pcm_8000")
-    assert vendor.asked == []
+    assert vendor.requests == []
     assert speech.duration == pytest.approx(seconds)
     assert (speech.outcome, speech.provider) == ("spoken", "scripted")
     assert speech.alignment.text == text
     assert "-->" not in speech.captions()
     performing = ScriptedProvider(markup=ALL)
     await make_service(performing).synthesize(text, format="pcm_8000")
-    assert [request.text for request in performing.asked] == [text]
+    assert [request.text for request in performing.requests] == [text]
 
 
 async def test_markup_alone_is_spoken_while_every_circuit_is_open(make_service: MakeService) -> None:
@@ -189,7 +189,7 @@ async def test_pause_at_the_end_causes_no_request(make_service: MakeService) -> 
     second = WordToneProvider(name="second")
     stream = make_service(first, second).stream(text, format="pcm_8000")
     await read_all(stream)
-    assert "<" not in "".join(request.text for request in second.asked)
+    assert "<" not in "".join(request.text for request in second.requests)
     assert stream.report.spans[-1].end == len(text)
 
 

@@ -125,7 +125,7 @@ async def test_stream_with_unusual_spaces_is_spoken(make_service: MakeService, b
     text = f"We chose plan A{blank}. It is the one that everybody in town has talked about since last summer. " * 4
     async for _ in make_service(vendor).stream(text, format="pcm_8000", language="en"):
         pass
-    assert "".join("".join(request.text for request in vendor.asked).split()) == "".join(text.split())
+    assert "".join("".join(request.text for request in vendor.requests).split()) == "".join(text.split())
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ async def test_no_request_ends_within_a_name(make_service: MakeService) -> None:
     stream = make_service(vendor).stream(STORY, format="pcm_8000")
     async for _ in stream:
         pass
-    asked = [request.text for request in vendor.asked]
+    asked = [request.text for request in vendor.requests]
     assert "".join(asked) == STORY.strip()
     assert [each.split()[-1] for each in asked] == ["library.", "bought.", "church.", "shine.", "Sundays."]
 
@@ -170,4 +170,4 @@ async def test_language_of_request_or_voice_decides_sentence_boundaries(make_ser
     stream = make_service(vendor).stream(text, format="pcm_8000", language="de-DE")
     async for _ in stream:
         pass
-    assert all(request.text.rstrip().endswith("Oktober.") for request in vendor.asked)
+    assert all(request.text.rstrip().endswith("Oktober.") for request in vendor.requests)

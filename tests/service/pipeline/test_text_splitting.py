@@ -27,22 +27,22 @@ TALE = "One sentence. Another one! A third? " * 5
 async def test_text_over_the_limit_is_split_at_sentences_and_delivered_as_one(make_service: MakeService) -> None:
     vendor = ScriptedProvider(max_characters=40)
     speech = await make_service(vendor).synthesize(TALE, format="pcm_8000")
-    said = [request.text for request in vendor.asked]
+    said = [request.text for request in vendor.requests]
     assert "".join(said) == clean_text(TALE)
     assert all(len(text) <= 40 and text.rstrip()[-1] in ".!?" for text in said)
     assert speech.outcome == "spoken"
     assert speech.audio == pcm(speech.duration)
-    assert vendor.asked[1].previous_text is not None
-    assert vendor.asked[1].previous_text.endswith(said[0])
-    assert vendor.asked[0].next_text is not None
-    assert vendor.asked[0].next_text.startswith(said[1])
+    assert vendor.requests[1].previous_text is not None
+    assert vendor.requests[1].previous_text.endswith(said[0])
+    assert vendor.requests[0].next_text is not None
+    assert vendor.requests[0].next_text.startswith(said[1])
 
 
 async def test_callers_request_ids_stay_at_the_ends_of_a_split_text(make_service: MakeService) -> None:
     vendor = ScriptedProvider(max_characters=40)
     options = {"previous_request_ids": ["before"], "next_request_ids": ["behind"], "style": 1}
     await make_service(vendor).synthesize(TALE, format="pcm_8000", options=options)
-    first, *between, last = [dict(request.options) for request in vendor.asked]
+    first, *between, last = [dict(request.options) for request in vendor.requests]
     assert first == {"previous_request_ids": ["before"], "style": 1}
     assert last == {"next_request_ids": ["behind"], "style": 1}
     assert between == [{"style": 1}] * len(between)
@@ -119,5 +119,5 @@ async def test_stream_has_its_report_at_the_end(make_service: MakeService) -> No
 async def test_every_character_is_spoken_once(text: str, limit: int) -> None:
     vendor = ScriptedProvider([Say(first_after=0.0)], max_characters=limit)
     speech = await AsyncTTSService([vendor]).synthesize(text, format="pcm_8000")
-    assert "".join(request.text for request in vendor.asked).split() == strip_markup(clean_text(text)).split()
+    assert "".join(request.text for request in vendor.requests).split() == strip_markup(clean_text(text)).split()
     assert speech.alignment.text == clean_text(text)

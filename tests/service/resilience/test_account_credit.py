@@ -45,7 +45,7 @@ class Prepaid(ScriptedProvider):
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        self.asked.append(request)
+        self.requests.append(request)
         account, cost = self.account, len(request.text) * self.account.price
         await asyncio.sleep(0.1)
         if account.lies or (account.remaining is not None and cost > account.remaining):
@@ -83,9 +83,9 @@ async def test_what_fits_the_remainder_is_said_while_the_rest_is_held_until_the_
         [hold] = tts.get_error_state()["holds"]
         assert (hold["kind"], hold["room"]) == ("quota_exceeded", 20)
         assert hold["until"].startswith("2026-01-01T05:00:0")
-        asked = len(vendor.asked)
+        asked = len(vendor.requests)
         assert await said(tts, LONG) == "other"
-        assert len(vendor.asked) == asked, "it does not fit, so nobody is asked"
+        assert len(vendor.requests) == asked, "it does not fit, so nobody is asked"
         assert [await said(tts, SHORT) for _ in range(4)] == ["prepaid"] * 3 + ["other"]
         assert tts.get_error_state()["holds"][0]["room"] == 2
         assert tts.get_error_state()["is_muted"] is False, "two characters would still fit"
@@ -120,7 +120,7 @@ async def test_two_providers_of_one_account_are_held_together(make_service: Make
     warm, cold = Prepaid(account, "warm"), Prepaid(account, "cold")
     async with make_service(warm, cold, ScriptedProvider(name="other")) as tts:
         assert await said(tts, LONG) == "other"
-        assert (len(warm.asked), len(cold.asked)) == (1, 0)
+        assert (len(warm.requests), len(cold.requests)) == (1, 0)
         keys = [state["holds"][0]["key"] for state in list(tts.get_error_state()["providers"].values())[:2]]
         assert keys == ["warm/credential", "cold/credential"]
         tts.reset_circuit_breaker("cold")
@@ -166,7 +166,7 @@ async def test_a_vendor_that_refuses_what_it_says_is_there_is_not_believed_too_s
         for _ in range(10):
             assert await said(tts, LONG) == "other"
             await asyncio.sleep(60)
-        assert len(vendor.asked) == 1
+        assert len(vendor.requests) == 1
 
 
 @pytest.mark.looptime

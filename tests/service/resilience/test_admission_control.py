@@ -58,7 +58,7 @@ async def test_no_more_are_synthesised_at_once_than_may_be(make_service: MakeSer
     assert (overload(tts)["active"], overload(tts)["queued"]) == (3, 6)
     assert overload(tts)["overloaded"]
     assert set(await asyncio.gather(*crowd)) == {"spoken"}
-    assert [request.text for request in vendor.asked] == [f"Number {number}" for number in range(9)], "in order"
+    assert [request.text for request in vendor.requests] == [f"Number {number}" for number in range(9)], "in order"
     assert (overload(tts)["active"], overload(tts)["queued"]) == (0, 0)
 
 
@@ -78,7 +78,7 @@ async def test_beyond_the_queue_one_is_refused_at_once_and_nothing_is_spent(make
     assert not error.meaning.fail_over
     assert "1 utterances in progress, 1 queued" in str(error)
     await asyncio.gather(*crowd)
-    assert len(vendor.asked) == 2
+    assert len(vendor.requests) == 2
     assert overload(tts)["refused"]["queue_full"] == 1
 
 
@@ -101,7 +101,7 @@ async def test_callers_deadline_ends_the_wait_in_the_queue(make_service: MakeSer
     assert await told(tts, deadline=3.0) == "deadline"
     assert loop_clock() - before <= 3.0
     assert await first == "spoken"
-    assert len(vendor.asked) == 1
+    assert len(vendor.requests) == 1
 
 
 async def test_time_in_the_queue_is_the_callers_and_not_the_providers(make_service: MakeService) -> None:
@@ -132,7 +132,7 @@ async def test_hangup_in_the_queue_leaves_at_once(make_service: MakeService) -> 
     with suppress(asyncio.CancelledError):
         await crowd[1]
     assert [await task for task in (crowd[0], *crowd[2:])] == ["spoken"] * 3
-    assert [request.text for request in vendor.asked] == ["Number 0", "Number 2", "Number 3"]
+    assert [request.text for request in vendor.requests] == ["Number 0", "Number 2", "Number 3"]
     assert overload(tts)["active"] == 0
 
 
@@ -224,7 +224,7 @@ async def test_refusal_is_no_silence_and_touches_no_circuit(make_service: MakeSe
     tts = make_service(vendor, local, max_active=2, max_queued=2, queue_timeout=0.5)
     outcomes = await asyncio.gather(*(told(tts, f"Number {number}") for number in range(40)))
     assert set(outcomes) == {"spoken", "queue_full", "queue_timeout"}
-    assert not local.asked, "no fail over"
+    assert not local.requests, "no fail over"
     assert not tts.is_muted
     states = tts.get_error_state()["providers"].values()
     assert {state["circuit_state"] for state in states} == {"closed"}
@@ -257,7 +257,7 @@ async def test_newcomers_queue_while_the_loop_is_late_and_work_in_progress_goes_
     newcomer = asyncio.create_task(told(tts, "Newcomer"))
     await asyncio.sleep(0)
     assert overload(tts)["queued"] == 1
-    assert len(vendor.asked) == 6
+    assert len(vendor.requests) == 6
     assert set(await asyncio.gather(*before)) == {"spoken"}
     assert await newcomer == "spoken"
     assert overload(tts)["overloaded"] is False
@@ -313,7 +313,7 @@ async def test_late_process_refuses_in_time_instead_of_trying_a_local_voice_too_
     await asyncio.sleep(0.1)
     await lagging(clock, 6.0, 1.0)
     assert await hurried == "starved"
-    assert "Hurried" not in [request.text for request in local.asked]
+    assert "Hurried" not in [request.text for request in local.requests]
     for task in busy:
         task.cancel()
     await asyncio.wait(busy)
@@ -374,11 +374,11 @@ async def test_whoever_waits_is_let_in_few_at_a_time_when_the_loop_has_caught_up
     await asyncio.sleep(0.2)
     crowd += [asyncio.create_task(told(tts, f"Number {number}")) for number in range(4, 104)]
     await asyncio.sleep(0.2)
-    assert len(vendor.asked) == 4
+    assert len(vendor.requests) == 4
     wait, numbers = 0.0, []
     while overload(tts)["queued"]:
         await asyncio.sleep(0.05)
-        numbers.append(len(vendor.asked))
+        numbers.append(len(vendor.requests))
     steps = [after - before for before, after in pairwise(numbers)]
     assert max(numbers[0] - 4, steps[0]) <= 2
     assert steps[:-1] == sorted(steps[:-1])

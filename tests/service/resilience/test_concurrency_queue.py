@@ -52,7 +52,7 @@ class Metered(ScriptedProvider):
         account = self.account
         account.running += 1
         account.most = max(account.most, account.running)
-        self.asked.append(request)
+        self.requests.append(request)
         try:
             await asyncio.sleep(0.1)
             if self.down:
@@ -74,7 +74,7 @@ async def test_a_crowd_is_served_in_order_and_no_more_at_once_than_the_vendor_ta
     texts = [f"Number {number}" for number in range(12)]
     speeches = await asyncio.gather(*(tts.synthesize(text, format="pcm_8000") for text in texts))
     assert {speech.outcome for speech in speeches} == {"spoken"}
-    assert [request.text for request in vendor.asked] == texts
+    assert [request.text for request in vendor.requests] == texts
     assert (account.most, account.refused) == (3, 0)
     assert tts.get_error_state()["concurrency"] == {"in_use": 0, "limit": 3, "waiting": 0}
 
@@ -125,7 +125,7 @@ async def test_who_is_being_heard_is_not_kept_waiting_by_newcomers(make_service:
         async for _ in stream:
             pass
     await newcomers
-    order = [request.text in tale for request in vendor.asked]
+    order = [request.text in tale for request in vendor.requests]
     assert order == [True, False] * 4, "it waits for whoever runs, and for nobody else"
 
 

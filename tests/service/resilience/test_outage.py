@@ -41,10 +41,10 @@ async def test_the_circuit_opens_refuses_probes_and_closes(
     assert state["last_error"]["kind"] == "server_error"
     assert 59 < state["retry_after"] <= 60
 
-    asked = len(vendor.asked)
+    asked = len(vendor.requests)
     with pytest.raises(TTSCircuitOpenError) as refusal:
         await tts.synthesize("Hello", format="pcm_8000")
-    assert len(vendor.asked) == asked
+    assert len(vendor.requests) == asked
     assert refusal.value.retry_after == pytest.approx(60, abs=1)
     assert refusal.value.state is CircuitState.OPEN
 

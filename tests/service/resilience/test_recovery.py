@@ -75,9 +75,9 @@ async def test_a_probe_that_hangs_costs_its_caller_a_second_and_no_word(make_ser
 @pytest.mark.parametrize("act", [DOWN, Send(b""), Send(pcm(6.0, 0)), TTSEmptyAudioError("nothing")])
 async def test_a_probe_that_fails_is_not_heard_nor_asked_again(make_service: MakeService, act: Act) -> None:
     tts, vendor = await after_an_outage(make_service, act)
-    asked = len(vendor.asked)
+    asked = len(vendor.requests)
     assert await spoken(tts) == ("second", pytest.approx(0.0))
-    assert len(vendor.asked) == asked + 1, "no text is paid for twice"
+    assert len(vendor.requests) == asked + 1, "no text is paid for twice"
     assert tts.get_error_state()["circuit_state"] == "open"
 
 

@@ -88,7 +88,7 @@ async def test_every_word_is_heard_once_with_markup(
     shown = re.sub(r"\d+:[\d:.,]+( --> .*)?|<\d[\d:.]+>", "", stream.captions("srt"))
     assert not any(name in shown.lower() for name in ("prosody", "phoneme", "break", "emphasis", "speak>", "sighs"))
     for provider in (first, second):
-        for asked in provider.asked:
+        for asked in provider.requests:
             assert len(asked.text) <= (provider.max_characters or len(asked.text))
             marked = parse_markup(asked.text)
             assert marked is None or marked.is_unchanged_for(provider.markup)

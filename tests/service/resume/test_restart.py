@@ -54,7 +54,7 @@ async def test_fast_truncating_voice_is_not_heard_again(make_service: MakeServic
     vendor = ScriptedProvider([Say(seconds=0.8 * 0.06 * len(LONG_TEXT))])  # a square wave to its very end
     stream = make_service(vendor).stream(LONG_TEXT, format="pcm_8000", on_midstream="restart")
     await read_all(stream)
-    assert (stream.outcome, len(vendor.asked)) == ("spoken", 1)
+    assert (stream.outcome, len(vendor.requests)) == ("spoken", 1)
 
 
 async def test_restart_without_a_provider_is_an_interruption(make_service: MakeService) -> None:

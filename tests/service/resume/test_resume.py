@@ -34,7 +34,7 @@ async def test_possibly_billed_words_go_to_another_account(make_service: MakeSer
     third = WordToneProvider(name="third")
     stream = make_service(first, second, third).stream(SHORT_TEXT, format="pcm_8000")
     assert_all_words_once(stream, await read_all(stream), SHORT_TEXT)
-    assert [len(each.asked) for each in (first, second, third)] == [1, 1, 1]
+    assert [len(each.requests) for each in (first, second, third)] == [1, 1, 1]
     assert [span.provider for span in stream.report.spans] == ["first", "second", "third"]
 
 
@@ -58,8 +58,8 @@ async def test_next_provider_resumes_at_the_next_word(make_service: MakeService,
     one, two = stream.report.spans
     assert (one.provider, two.provider) == ("first", "second")
     assert SHORT_TEXT[two.begin - 1] == " "
-    assert second.asked[0].text == SHORT_TEXT[two.begin :]
-    assert second.asked[0].previous_text == SHORT_TEXT[: two.begin]
+    assert second.requests[0].text == SHORT_TEXT[two.begin :]
+    assert second.requests[0].previous_text == SHORT_TEXT[: two.begin]
     assert [attempt.error is None for attempt in stream.attempts] == [False, True]
 
 
@@ -75,7 +75,7 @@ async def test_same_provider_resumes_when_no_other_voice_is_allowed(make_service
     stream = make_service(first, second).stream(SHORT_TEXT, format="pcm_8000", voice_substitution="never")
     assert_all_words_once(stream, await read_all(stream), SHORT_TEXT)
     assert [span.provider for span in stream.report.spans] == ["first", "first"]
-    assert not second.asked
+    assert not second.requests
 
 
 async def test_provider_that_makes_progress_is_retried(make_service: MakeService) -> None:
@@ -83,7 +83,7 @@ async def test_provider_that_makes_progress_is_retried(make_service: MakeService
     vendor = WordToneProvider([Fault("cut", 0.3)] * 6)
     stream = make_service(vendor, circuit=PATIENT).stream(SHORT_TEXT, format="pcm_8000")
     assert_all_words_once(stream, await read_all(stream), SHORT_TEXT)
-    assert len(vendor.asked) == 7
+    assert len(vendor.requests) == 7
     assert stream.outcome == "spoken"
 
 
@@ -114,7 +114,7 @@ async def test_no_provider_resumes_within_a_tag(make_service: MakeService) -> No
         second = WordToneProvider(name="second", markup=Markup.SSML)
         stream = make_service(first, second).stream(text, format="pcm_8000")
         assert_all_words_once(stream, await read_all(stream), text)
-        said = second.asked[0].previous_text or ""
+        said = second.requests[0].previous_text or ""
         assert said.count("<") == said.count(">")
 
 
@@ -124,16 +124,20 @@ async def test_text_without_spaces_is_split_into_parts(make_service: MakeService
     vendor = WordToneProvider()
     stream = make_service(vendor).stream(text, format="pcm_8000")
     await read_all(stream)
-    assert "".join(request.text for request in vendor.asked) == text
-    assert max(len(request.text) for request in vendor.asked) <= 400
+    assert "".join(request.text for request in vendor.requests) == text
+    assert max(len(request.text) for request in vendor.requests) <= 400
 
 
 async def test_long_text_keeps_its_prosody_by_request_ids(make_service: MakeService) -> None:
     vendor = WordToneProvider(max_characters=90)
     stream = make_service(vendor).stream(LONG_TEXT, format="mp3_22050_32")
     assert_all_words_once(stream, await read_all(stream), LONG_TEXT)
-    assert len(vendor.asked) > 4
-    assert [request.previous_request_ids for request in vendor.asked[:3]] == [(), ("tonal-1",), ("tonal-1", "tonal-2")]
+    assert len(vendor.requests) > 4
+    assert [request.previous_request_ids for request in vendor.requests[:3]] == [
+        (),
+        ("tonal-1",),
+        ("tonal-1", "tonal-2"),
+    ]
 
 
 async def test_interrupted_piece_contributes_no_request_id(make_service: MakeService) -> None:
@@ -141,10 +145,10 @@ async def test_interrupted_piece_contributes_no_request_id(make_service: MakeSer
     vendor = WordToneProvider([Fault("truncate", 1.0), Fault("cut", 0.5)], max_characters=90)  # the first is none
     stream = make_service(vendor, circuit=PATIENT).stream(LONG_TEXT, format="pcm_8000")
     assert_all_words_once(stream, await read_all(stream), LONG_TEXT)
-    assert [request.previous_request_ids for request in vendor.asked[:4]] == [
+    assert [request.previous_request_ids for request in vendor.requests[:4]] == [
         (),
         ("tonal-1",),
         (),
         ("tonal-3",),
     ]
-    assert vendor.asked[2].previous_text
+    assert vendor.requests[2].previous_text

@@ -88,7 +88,7 @@ async def test_sentence_is_held_back_without_timestamps(make_service: MakeServic
     vendor = WordToneProvider(timed=False, every=0.13)
     stream = make_service(vendor).stream(LONG_TEXT, format="pcm_8000")
     first = await anext(stream)
-    assert words_in(first, "pcm_8000") == vendor.asked[0].text.split()
+    assert words_in(first, "pcm_8000") == vendor.requests[0].text.split()
     await read_all(stream)
     said = stream.report.spans[0].stop
     assert stream.attempts[0].held_back == pytest.approx(said, abs=0.2)
@@ -98,7 +98,7 @@ async def test_passthrough_requests_no_timestamps(make_service: MakeService) -> 
     vendor = WordToneProvider()
     stream = make_service(vendor).stream(SHORT_TEXT, format="pcm_8000", on_midstream="error")
     await read_all(stream)
-    assert [request.timestamps for request in vendor.asked] == [False]
+    assert [request.timestamps for request in vendor.requests] == [False]
     assert stream.attempts[0].held_back == 0.0
 
 
@@ -106,7 +106,7 @@ async def test_provider_with_missing_timestamps_is_asked_by_sentence(make_servic
     vendor = WordToneProvider(times="never")
     stream = make_service(vendor, circuit=PATIENT).stream(LONG_TEXT, format="pcm_8000")
     assert_all_words_once(stream, await read_all(stream), LONG_TEXT)
-    first, *others = vendor.asked
+    first, *others = vendor.requests
     assert first.text == LONG_TEXT
     assert all(len(request.text) < 150 for request in others)
     assert stream.attempts[0].error is not None

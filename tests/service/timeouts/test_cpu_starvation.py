@@ -157,7 +157,7 @@ async def test_late_loop_starts_no_hedge() -> None:
         await tts.synthesize("Good morning", format="pcm_8000")
     clock.skip_at(0.5, 5.0)
     await tts.synthesize("Good morning", format="pcm_8000")
-    assert not second.asked
+    assert not second.requests
 
 
 async def test_calls_in_flight_during_a_stall_are_not_hanging() -> None:
@@ -212,9 +212,9 @@ class Unreachable(ScriptedProvider):
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        self.asked.append(request)
+        self.requests.append(request)
         await asyncio.sleep(0.5)
-        if len(self.asked) == 1:
+        if len(self.requests) == 1:
             raise TTSConnectTimeoutError("no connection within 10 s")
         yield Accepted()
         yield AudioChunk(pcm(0.72))
@@ -243,7 +243,7 @@ class Engine(ScriptedProvider):
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        self.asked.append(request)
+        self.requests.append(request)
         yield Accepted()
         for _ in range(4):
             yield Queued(waits=True)

@@ -52,7 +52,7 @@ class Flood(ScriptedProvider):
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        self.asked.append(request)
+        self.requests.append(request)
         yield Accepted()
         yield AudioChunk(self.first)
         while self.pieces is None or self.sent < self.pieces:

@@ -183,7 +183,7 @@ async def test_silence_of_a_replaced_vendor_is_not_heard(make_service: MakeServi
     assert stream.provider == "second"
     state = tts.get_error_state()
     assert (state["last_error"]["kind"], state["totals"]["failures"]) == ("silent_audio", 1)
-    assert len(vendor.asked) == 1
+    assert len(vendor.requests) == 1
 
 
 @pytest.mark.looptime

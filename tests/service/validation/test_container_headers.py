@@ -120,7 +120,7 @@ async def test_pieces_with_tags_are_joined_without_them(make_service: MakeServic
     vendor = ScriptedProvider([Send(tagged_mp3())], format=AudioFormat.parse(MP3), max_characters=20)
     async with make_service(vendor, muted=False) as tts:
         speech = await tts.synthesize("One sentence here. Another one there. And a last one.", format=MP3)
-    assert len(vendor.asked) == 3
+    assert len(vendor.requests) == 3
     assert b"Info" not in speech.audio
     assert b"Xing" not in speech.audio
     assert player_duration(speech.audio) == pytest.approx(speech.duration, abs=0.1)

@@ -35,7 +35,7 @@ class Vendor:
     drift: float = 1.0  # of its times
     declared: Voice | None = None
     local: bool = False
-    asked: list[SpeechRequest] = field(default_factory=list)
+    requests: list[SpeechRequest] = field(default_factory=list)
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
         form = AudioFormat(Codec.PCM, RATE)
@@ -45,7 +45,7 @@ class Vendor:
     async def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        self.asked.append(request)
+        self.requests.append(request)
         yield Accepted()
         await asyncio.sleep(0.1)
         seconds = self.seconds(request)
@@ -216,11 +216,11 @@ async def test_timestamps_beyond_the_audio_are_evidence(make_service: MakeServic
 async def test_unusually_fast_voice_is_accepted_after_a_few_answers(make_service: MakeService) -> None:
     fast = Vendor(per_character(0.032))
     tts = make_service(fast)
-    asked = []
+    requests = []
     for word in ("so", "on", "on", "it", "went"):
         assert (await speak(tts, f"{ENGLISH} And {word}.")).outcome == "spoken"
-        asked.append(len(fast.asked))
-    assert asked == [2, 4, 5, 6, 7], "asked once more until it is known"
+        requests.append(len(fast.requests))
+    assert requests == [2, 4, 5, 6, 7], "requested again until the voice is known"
     assert tts.get_error_state()["circuit_state"] == "closed"
 
 
@@ -237,7 +237,7 @@ async def test_only_voice_is_heard_however_short(make_service: MakeService, how:
     tts = make_service(vendor)
     answer = await speak(tts, ENGLISH, how)
     assert (answer.outcome, answer.provider) == ("spoken", "vendor")
-    assert len(vendor.asked) == 2, "asked once more, and it was as long again"
+    assert len(vendor.requests) == 2, "requested again, and as long as before"
     assert tts.get_error_state()["circuit_state"] == "closed"
 
 
@@ -261,9 +261,9 @@ async def test_cut_answer_is_not_cached(make_service: MakeService, tmp_path: Any
     vendor = Vendor(natural_duration, cut=0.5)
     tts = make_service(vendor, cache=tmp_path)
     await speak(tts, ENGLISH)
-    before = len(vendor.asked)
+    before = len(vendor.requests)
     await speak(tts, ENGLISH)
-    assert len(vendor.asked) > before
+    assert len(vendor.requests) > before
     await tts.aclose()
 
 

@@ -47,7 +47,7 @@ async def test_text_with_too_large_audio_is_rejected_before_any_request(
             await tts.synthesize(SENTENCE * 2220, format="pcm_48000")
         assert str(MAX_AUDIO_BYTES) in str(failed.value)
         assert tts.circuits["scripted"].snapshot().calls == 0
-    assert vendor.asked == []
+    assert vendor.requests == []
 
 
 async def test_same_text_may_be_streamed_or_the_limit_raised(make_service: MakeService) -> None:
@@ -115,8 +115,8 @@ async def test_converted_audio_is_requested_in_pieces_that_fit(
     text = SENTENCE * 40
     async with make_service(vendor, max_audio_bytes=MOST) as tts:
         speech = await tts.synthesize(text, format="mp3_44100_64")
-    assert len(vendor.asked) > 5
-    assert "".join(request.text for request in vendor.asked) == text.strip()
+    assert len(vendor.requests) > 5
+    assert "".join(request.text for request in vendor.requests) == text.strip()
     assert speech.duration == pytest.approx(len(text.strip()) * 0.06, rel=0.01)
 
 

@@ -40,7 +40,7 @@ async def test_abrupt_end_at_the_usual_length_is_accepted(
 async def test_complete_stream_has_no_overhead(make_service: MakeService, timed: bool) -> None:
     vendor = WordToneProvider(timed=timed, every=0.05)
     speech = await make_service(vendor).synthesize(LONG_TEXT, format="pcm_8000")
-    assert [request.text for request in vendor.asked] == [LONG_TEXT]
+    assert [request.text for request in vendor.requests] == [LONG_TEXT]
     assert speech.attempts[0].held_back == 0.0
 
 
@@ -64,13 +64,13 @@ async def test_synthesize_gets_the_complete_answer(make_service: MakeService, na
 async def test_timestamps_are_requested_for_validation(make_service: MakeService, on_midstream: OnMidstream) -> None:
     vendor = WordToneProvider()
     await make_service(vendor).synthesize(SHORT_TEXT, format="pcm_8000", on_midstream=on_midstream)
-    assert vendor.asked[0].timestamps
+    assert vendor.requests[0].timestamps
 
 
 async def test_timestamps_are_not_requested_for_passthrough(make_service: MakeService) -> None:
     vendor = WordToneProvider()
     speech = await make_service(vendor).synthesize(SHORT_TEXT, format="pcm_8000", on_midstream="error")
-    assert not vendor.asked[0].timestamps
+    assert not vendor.requests[0].timestamps
     assert not speech.alignment.exact
 
 
@@ -84,4 +84,4 @@ async def test_delivered_audio_extends_the_deadline(make_service: MakeService, t
     await read_all(stream)
     assert not any(attempt.error for attempt in stream.attempts)
     assert stream.outcome == "spoken"
-    assert len(vendor.asked) > 1 or timed
+    assert len(vendor.requests) > 1 or timed

@@ -115,7 +115,7 @@ class ProviderAttempt:
             permit.resume()
         if (data := await self.call.next(sink and PassthroughSink(sink, self.output, permit))) is None:
             self._ended = True
-            await self.call.hang_up()
+            await self.call.aclose()
             permit.pause()
             await self.delivery.end(self._record_success)
             return None
@@ -156,7 +156,7 @@ class ProviderAttempt:
         permit, self._permit, self._ended = self._permit, None, True
         try:
             if permit:
-                await self.call.hang_up()
+                await self.call.aclose()
         except Exception as error_in_cleanup:
             error = error_in_cleanup
             raise
@@ -279,8 +279,8 @@ class AttemptFactory:
             lag=self._lag,
             on_accepted=lambda accepted: handler.accepted(slot, accepted, piece, offer),
         )
-        if isinstance(call, PassthroughCall) and candidate.ready:
-            call.ready = candidate.ready
+        if isinstance(call, PassthroughCall) and candidate.prepared:
+            call.prepared = candidate.prepared
         return call, slot, text_piece
 
     def _passes_through(self, candidate: Candidate, piece: SpeechRequest) -> bool:
@@ -288,7 +288,7 @@ class AttemptFactory:
         through.
         """
         return (
-            candidate.ready is not None
+            candidate.prepared is not None
             and piece is self._request
             and self._accounting.broken_starts < MAX_BROKEN_STARTS
         )

@@ -45,7 +45,7 @@ class Candidate:
     offer: SynthesisOffer
     history: AttemptHistory
     like: Voice | None = None  # voice that it has to resemble
-    ready: PreparedRequest | None = None  # prepared request for the whole text, if its answer can be passed through
+    prepared: PreparedRequest | None = None  # prepared request for the whole text, if its answer can be passed through
     trusted: bool = True  # False: it promised timestamps and sent none
     billed_until: int = 0  # the characters before this may have been billed, whichever provider speaks them in the end
 
@@ -75,7 +75,7 @@ class Candidate:
 
     def fresh_copy(self) -> Candidate:
         """Return the same candidate without any attempts."""
-        return Candidate(self.guarded, self.offer, self.history.fresh_copy(), self.like, self.ready)
+        return Candidate(self.guarded, self.offer, self.history.fresh_copy(), self.like, self.prepared)
 
     def status(self, begin: int, end: int) -> CandidateStatus:
         """Return the status for the text from `begin` to `end`, in characters."""

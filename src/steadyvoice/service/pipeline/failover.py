@@ -68,18 +68,18 @@ class GiveUp:
 
 
 def next_step(
-    statuses: Sequence[CandidateStatus], *, now: float, left: float, max_attempts: int, grace: float = LOCAL_GRACE
+    statuses: Sequence[CandidateStatus], *, now: float, remaining: float, max_attempts: int, grace: float = LOCAL_GRACE
 ) -> TryProvider | WaitForProvider | GiveUp:
     """Return the next step by order of preference: the first provider that is ready, unless its pause is too long.
 
-    `left` is the remaining time of the utterance, `grace` that of a local voice beyond it, both in seconds.
+    `remaining` is the remaining time of the utterance, `grace` that of a local voice beyond it, both in seconds.
     """
-    usable = [i for i, status in enumerate(statuses) if _usable(status, now, left, max_attempts, grace)]
+    usable = [i for i, status in enumerate(statuses) if _usable(status, now, remaining, max_attempts, grace)]
     if not usable:
         return GiveUp()
     # Nearly always the case: no other provider can come before this one.
     if _is_fresh(statuses[usable[0]], now):
-        return _try(statuses, usable[0], left, grace, usable)
+        return _try(statuses, usable[0], remaining, grace, usable)
     best_rank = min(_rank(statuses[i]) for i in usable)
     best = [i for i in usable if _rank(statuses[i]) == best_rank]
     # Waiting for the preferred provider is worth a second, not more, while another one is ready.
@@ -87,20 +87,20 @@ def next_step(
     soon = [i for i in best if pauses[i] <= MAX_WAIT_FOR_PREFERRED]
     chosen = soon[0] if soon else min(best, key=lambda i: pauses[i])
     if pauses[chosen] <= CLOCK_RESOLUTION:
-        return _try(statuses, chosen, left, grace, usable)
+        return _try(statuses, chosen, remaining, grace, usable)
     return WaitForProvider(pauses[chosen])
 
 
 def _try(
-    statuses: Sequence[CandidateStatus], index: int, left: float, grace: float, usable: Sequence[int]
+    statuses: Sequence[CandidateStatus], index: int, remaining: float, grace: float, usable: Sequence[int]
 ) -> TryProvider:
     status, others = statuses[index], len(usable) > 1
-    time_limit = _time_limit(status, left, grace, others=others)
+    time_limit = _time_limit(status, remaining, grace, others=others)
     untried = others and any(i != index and not statuses[i].tries for i in usable)
     return TryProvider(index, time_limit, status.probe if others else None, untried)
 
 
-def _usable(status: CandidateStatus, now: float, left: float, max_attempts: int, grace: float) -> bool:
+def _usable(status: CandidateStatus, now: float, remaining: float, max_attempts: int, grace: float) -> bool:
     if status.refused or status.tries >= max_attempts:
         return False
     # A local voice is always tried, and a second time only within its grace.
@@ -108,7 +108,7 @@ def _usable(status: CandidateStatus, now: float, left: float, max_attempts: int,
         grace = 0.0
     elif grace and not status.tries:
         grace = inf
-    if max(0.0, status.ready_at - now) >= left + grace:
+    if max(0.0, status.ready_at - now) >= remaining + grace:
         return False
     if status.failure is None:
         return True
@@ -132,13 +132,13 @@ def _rank(status: CandidateStatus) -> int:
     return 0 if status.tries < 2 and status.failure.retry is not RetryAdvice.LAST else 1
 
 
-def _time_limit(status: CandidateStatus, left: float, grace: float, *, others: bool) -> float:
-    time_limit = left * ATTEMPT_SHARE if others else left
+def _time_limit(status: CandidateStatus, remaining: float, grace: float, *, others: bool) -> float:
+    time_limit = remaining * ATTEMPT_SHARE if others else remaining
     if not status.local:
         return time_limit
     # A local voice speaks much faster than it is heard, or waits for this machine; the next one would, too.
     if others:
-        time_limit = left * _LOCAL_SHARE
+        time_limit = remaining * _LOCAL_SHARE
     if others:  # another provider is tried when the time is up
         grace = min(grace, _SHORT_GRACE)
-    return max(time_limit, grace + min(left, 0.0) if status.tries else grace)
+    return max(time_limit, grace + min(remaining, 0.0) if status.tries else grace)

@@ -84,7 +84,9 @@ class RejectedLengths:
         # The decision is the one that failover itself would make, so that no answer is rejected in favour of silence
         # (decision 28).
         others = [each.status(place.start, place.stop) for each in self._candidates if each is not candidate]
-        step = next_step(others, now=self._clock(), left=deadline.remaining, max_attempts=self._policy.max_attempts)
+        step = next_step(
+            others, now=self._clock(), remaining=deadline.remaining, max_attempts=self._policy.max_attempts
+        )
         return isinstance(step, GiveUp)
 
 

@@ -32,7 +32,7 @@ def prepare_passthrough(provider: Provider, request: SpeechRequest, offer: Synth
 class PassthroughCall(ProviderCall):
     """Call with the same timeouts and validation, and fewer steps from the socket to the consumer."""
 
-    ready: PreparedRequest
+    prepared: PreparedRequest
     _reply: AudioResponse | None = None
     _closed = False
     _sink: AudioSink | None = None
@@ -40,7 +40,7 @@ class PassthroughCall(ProviderCall):
     def _begin(self) -> None:
         """Do nothing: the request is sent with the first read."""
 
-    async def _hang_up(self) -> None:
+    async def _aclose(self) -> None:
         if self._reply and not self._closed:
             self._closed = True
             self._reply.close()
@@ -48,7 +48,7 @@ class PassthroughCall(ProviderCall):
     async def _read(self, sink: AudioSink | None) -> bytes | None:
         reply = self._reply
         if reply is None:
-            request = self.ready.send(self.request.text, connection_timeout=self._connecting)
+            request = self.prepared.send(self.request.text, connection_timeout=self._connecting)
             self._reply = reply = await self._in_time(request)
             if reply is None:
                 return None

@@ -70,7 +70,7 @@ Servers and proxies close connections that nothing was read from for about a min
 
 
 class ProviderCall:
-    """Call of one provider: begin it once, read with `next()` until it returns None, and hang up.
+    """Call of one provider: begin it once, read with `next()` until it returns None, and close it.
 
     The other properties can be read at any time. `connecting` bounds connecting, in seconds; `on_accepted` is called
     when the vendor has accepted the request.
@@ -190,11 +190,11 @@ class ProviderCall:
         self._timeouts.begin()
         self._begin()
 
-    async def hang_up(self) -> None:
+    async def aclose(self) -> None:
         """Close the request. Has no effect the second time."""
         self._timer.close()
         self._backlog = memoryview(b"")
-        await self._hang_up()
+        await self._aclose()
 
     async def next(self, sink: AudioSink | None = None) -> bytes | None:
         """Return the next audio once it is valid; None at the end. Raises TTSError.
@@ -242,7 +242,7 @@ class ProviderCall:
         connecting = self._connecting
         self._source = self.provider.speak(self.request, self.offer, connection_timeout=connecting)
 
-    async def _hang_up(self) -> None:
+    async def _aclose(self) -> None:
         if self.sent:
             await self._source.aclose()
 

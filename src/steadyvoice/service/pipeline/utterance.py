@@ -256,7 +256,7 @@ class Utterance:
         step = next_step(
             [candidate.status(self._accounting.begin, len(self._request.text)) for candidate in self._candidates],
             now=self._clock(),
-            left=self._deadline.remaining,
+            remaining=self._deadline.remaining,
             max_attempts=self._policy.max_attempts,
             # While this process is behind, callers that it cannot serve in time are refused in time.
             grace=0.0 if self._admission.is_behind else LOCAL_GRACE,

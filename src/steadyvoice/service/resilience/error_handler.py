@@ -154,7 +154,7 @@ class TTSErrorHandler:
         now = self.clock()
         # Before the first attempt the circuit itself refuses, so that it counts the refusal.
         status = history.status(refused=history.tries > 0 and self.circuit_refuses())
-        return next_step([status], now=now, left=end - now, max_attempts=self.retry.max_attempts)
+        return next_step([status], now=now, remaining=end - now, max_attempts=self.retry.max_attempts)
 
     async def _awaited(self, operation: Callable[[], Awaitable[T]], permit: Permit) -> T:
         """Await an operation, and record a failure if its caller leaves when it is overdue, as for speech."""

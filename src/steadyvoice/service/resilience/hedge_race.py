@@ -206,7 +206,7 @@ class HedgeScheduler:
             [self._candidate(candidate) for candidate in self._candidates],
             names.index(first.candidate.name),
             now=self._clock(),
-            left=deadline.remaining,
+            remaining=deadline.remaining,
             max_attempts=self._policy.max_attempts,
         )
         if step is None:

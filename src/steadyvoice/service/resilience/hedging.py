@@ -57,20 +57,20 @@ class HedgeCandidate:
 
 
 def choose_hedge(
-    candidates: Sequence[HedgeCandidate], late: int, *, now: float, left: float, max_attempts: int
+    candidates: Sequence[HedgeCandidate], late: int, *, now: float, remaining: float, max_attempts: int
 ) -> TryProvider | None:
     """Return the step of a hedge to another provider than the one that is late (index `late`), or None.
 
-    `left` is the remaining time in seconds. The hedge goes to the next provider in order of preference that would
+    `remaining` is the remaining time in seconds. The hedge goes to the next provider in order of preference that would
     answer at once, and was not tried with this text. Never to the same account, which would be charged twice, and never
     to a local voice: it is never late, so it would win each time.
     """
     account = candidates[late].account
     chosen = next((i for i, each in enumerate(candidates) if _is_available(each) and each.account != account), None)
-    if chosen is None or left <= 0:
+    if chosen is None or remaining <= 0:
         return None
     rest = [each.status for i, each in enumerate(candidates) if i not in (late, chosen)]
-    step = next_step([candidates[chosen].status, *rest], now=now, left=left, max_attempts=max_attempts)
+    step = next_step([candidates[chosen].status, *rest], now=now, remaining=remaining, max_attempts=max_attempts)
     return replace(step, index=chosen) if isinstance(step, TryProvider) else None
 
 
