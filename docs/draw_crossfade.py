@@ -13,10 +13,10 @@ from pathlib import Path
 import av
 import av.filter
 from av import AudioFrame, VideoFrame
-from steadyvoice.audio.convert import convert
-from steadyvoice.service.report import Span
 
-from steadyvoice import Accepted, AsyncTTSService, Audio, Espeak, Offer, SpeechRequest, Tone
+from steadyvoice import Accepted, AsyncTTSService, AudioChunk, Espeak, SpeechRequest, SynthesisOffer, Tone
+from steadyvoice.audio.conversion import convert
+from steadyvoice.service.result import Span
 from steadyvoice.speech.errors import TTSCutError
 from steadyvoice.speech.format import AudioFormat, Codec
 
@@ -36,13 +36,13 @@ class BreakingVoice(Espeak):
         self._left = seconds
 
     async def speak(
-        self, request: SpeechRequest, offer: Offer, *, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | Audio, None]:
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         async with aclosing(super().speak(request, offer, connection_timeout=connection_timeout)) as events:
             async for event in events:
-                if isinstance(event, Audio):
+                if isinstance(event, AudioChunk):
                     size = 2 * int(self._left * offer.format.sample_rate)
-                    yield Audio(event.data[:size], event.alignment)
+                    yield AudioChunk(event.data[:size], event.alignment)
                     self._left -= len(event.data) / 2 / offer.format.sample_rate
                     if self._left <= 0:
                         raise TTSCutError("the connection broke")

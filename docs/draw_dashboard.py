@@ -23,10 +23,10 @@ from random import Random
 import aiohttp
 import av
 from playwright.async_api import Browser, Page, async_playwright
-from steadyvoice.gateway.run import Gateway
-from steadyvoice.service.settings import Server
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenAICompatible, RetryConfig, Tone
+from steadyvoice.gateway.server import Gateway
+from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.simulator import Fault, Simulator, actions
 
 HERE = Path(__file__).parent
@@ -116,7 +116,9 @@ async def gateway_setup() -> AsyncIterator[Setup]:
                 clock=clock.now,
                 wall_clock=clock.wall_clock,
             ) as service,
-            Gateway(service, Server(port=0, log_texts=True), clock=clock.now, wall_clock=clock.wall_clock) as gateway,
+            Gateway(
+                service, ServerConfig(port=0, log_texts=True), clock=clock.now, wall_clock=clock.wall_clock
+            ) as gateway,
             aiohttp.ClientSession() as client,
         ):
             await service.check_credit()

@@ -299,7 +299,7 @@ async def test_failed_reload_by_signal_is_one_log_line(tmp_path: Path, content: 
         file.path.write_text(content)
         process.send_signal(signal.SIGHUP)
         told = json.loads(await process.stderr.readline())
-        assert told["message"].startswith("the configuration stays as it was: ")
+        assert told["message"].startswith("configuration not reloaded: ")
         assert "steadyvoice.toml" in told["message"] or "providers" in told["message"]
         assert "traceback" not in told
         async with aiohttp.ClientSession() as client, client.get(f"{url}/healthz") as answer:
