@@ -110,4 +110,4 @@ async def test_provider_with_missing_timestamps_is_asked_by_sentence(make_servic
     assert first.text == LONG_TEXT
     assert all(len(request.text) < 150 for request in others)
     assert stream.attempts[0].error is not None
-    assert "without the times that were asked for" in str(stream.attempts[0].error)
+    assert "without the timestamps that were requested" in str(stream.attempts[0].error)
