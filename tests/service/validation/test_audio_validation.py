@@ -97,9 +97,9 @@ async def test_faint_voice_is_decoded_before_it_is_rejected() -> None:
 async def test_header_is_not_audio_yet() -> None:
     validator = validator_for(name="wav_24000")
     await validator.validate(encoded_tone("wav_24000")[:44])
-    assert not validator.begun
+    assert not validator.has_audio
     await validator.validate(encoded_tone("wav_24000")[44:])
-    assert validator.begun
+    assert validator.has_audio
     assert (await rejection(encoded_tone("wav_24000")[:44], name="wav_24000")).kind is FailureKind.NOT_AUDIO
 
 

@@ -54,19 +54,19 @@ class CacheEntry:
 class CacheStore:
     """Storage of entries, usable from any thread and any process. Raises OSError and sqlite3.Error.
 
-    `most` bounds the folder in bytes. The least recently used entries are removed first, by a counter and not by a
+    `max_bytes` bounds the folder in bytes. The least recently used entries are removed first, by a counter and not by a
     clock. The file is created on first use, accessible to its owner only.
     """
 
-    def __init__(self, folder: Path, most: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int) -> None:
         self.path = folder / FILE_NAME
-        self.largest = min(most // 8, _MAX_ENTRY_BYTES)
+        self.largest = min(max_bytes // 8, _MAX_ENTRY_BYTES)
         """Bytes of the largest entry that is stored."""
         self.damaged = 0
         """Number of entries with a wrong checksum, and of files that were not a database any more."""
-        self._most = most - 2 * self.largest - _WAL_RESERVE  # the rest is left to SQLite's log
+        self._max_bytes = max_bytes - 2 * self.largest - _WAL_RESERVE  # the rest is left to SQLite's log
         self._reading, self._writing = _Connection(self), _Connection(self)
-        self._asked: dict[str, None] = {}  # keys used since the last write, the latest last
+        self._recently_used: dict[str, None] = {}  # keys used since the last write, the latest last
         self._asking, self._making = threading.Lock(), threading.Lock()
         register_fork_aware(self)
 
@@ -78,7 +78,7 @@ class CacheStore:
             found = [row for key in keys if (row := db.execute(_SELECT_ENTRY, (key,)).fetchone())]
         entries = {key: CacheEntry(key, made, account, audio) for key, made, account, audio, _ in found}
         sound = {key: entries[key] for key, *_, seal in found if entries[key].seal == seal}
-        self._note_asked(sound)
+        self._note_used(sound)
         for key in entries.keys() - sound.keys():
             self._throw_away(key)
         return sound
@@ -92,7 +92,7 @@ class CacheStore:
         if size > self.largest:
             return False
         with self._healing(), self._writing.held() as db, _transaction(db):
-            self._write_down_asked(db)
+            self._write_use_order(db)
             _delete(db, entry.key)
             self._make_room(db, size + _OVERHEAD)
             audio = db.execute("INSERT INTO audio (data) VALUES (?)", (entry.audio,)).lastrowid
@@ -121,7 +121,7 @@ class CacheStore:
         if hasattr(os, "geteuid") and self.path.stat().st_uid != os.geteuid():
             raise PermissionError("the file belongs to another user, who could replace the audio")
         db = self._connected()
-        if _pragma(db, "page_count") * _PAGE_SIZE > self._most:  # the size limit may have been reduced
+        if _pragma(db, "page_count") * _PAGE_SIZE > self._max_bytes:  # the size limit may have been reduced
             self._shrink(db)
             db.close()
             db = self._connected()
@@ -148,7 +148,7 @@ class CacheStore:
             db.execute("PRAGMA synchronous = NORMAL")  # a crash of the machine may lose entries, but damages none
             db.execute(f"PRAGMA wal_autocheckpoint = {max(4, min(1000, self.largest // 2 // _PAGE_SIZE))}")
             db.execute(f"PRAGMA journal_size_limit = {self.largest}")
-            db.execute(f"PRAGMA max_page_count = {self._most // _PAGE_SIZE}")
+            db.execute(f"PRAGMA max_page_count = {self._max_bytes // _PAGE_SIZE}")
         except BaseException:
             db.close()
             raise
@@ -159,8 +159,8 @@ class CacheStore:
             self._make_room(db, 0)
         db.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _make_room(self, db: sqlite3.Connection, wanted: int) -> None:
-        while (missing := _used_bytes(db) + wanted - self._most) > 0:
+    def _make_room(self, db: sqlite3.Connection, needed_bytes: int) -> None:
+        while (missing := _used_bytes(db) + needed_bytes - self._max_bytes) > 0:
             oldest = db.execute("SELECT key, size FROM speech ORDER BY used LIMIT 100").fetchall()
             if not oldest:
                 return
@@ -170,17 +170,17 @@ class CacheStore:
                 if missing <= 0:
                     break
 
-    def _note_asked(self, keys: dict[str, CacheEntry]) -> None:
+    def _note_used(self, keys: dict[str, CacheEntry]) -> None:
         with self._asking:
             for key in keys:
-                self._asked.pop(key, None)
-                self._asked[key] = None
+                self._recently_used.pop(key, None)
+                self._recently_used[key] = None
 
-    def _write_down_asked(self, db: sqlite3.Connection) -> None:
+    def _write_use_order(self, db: sqlite3.Connection) -> None:
         """Write the order of use with the next entry, so that a hit costs no write."""
         with self._asking:
-            asked, self._asked = self._asked, {}
-        for key in asked:
+            used, self._recently_used = self._recently_used, {}
+        for key in used:
             db.execute(f"UPDATE speech SET used = {_NEXT_USE} WHERE key = ?", (key,))  # noqa: S608 - a constant
 
     def _throw_away(self, key: str) -> None:

@@ -235,9 +235,11 @@ class AttemptFactory:
         by_sentence = self._mode(candidate) is DeliveryMode.WHOLE and not self._policy.hold
         ids = self._accounting.stitching_ids(candidate.name)
         request, policy = self._request, self._policy
-        most = characters_that_fit(request.format, request.speed, policy.most_bytes) if policy.hold else None
+        max_characters = characters_that_fit(request.format, request.speed, policy.most_bytes) if policy.hold else None
         begin, marked = self._accounting.begin, self._marked
-        text_piece = next_piece(candidate, request, begin, marked=marked, by_sentence=by_sentence, ids=ids, most=most)
+        text_piece = next_piece(
+            candidate, request, begin, marked=marked, by_sentence=by_sentence, ids=ids, max_characters=max_characters
+        )
         piece, offer = text_piece.request, text_piece.offer
         guarded = candidate.guarded
         handler, timeouts = guarded.handler, guarded.timeouts

@@ -158,8 +158,8 @@ class AttemptTimeouts:
         self.silence += seconds
         self._gap += seconds
 
-    def add_audio(self, seconds: float, *, begun: bool) -> None:
-        """Count seconds of audio that arrived; `begun` once any of it can be decoded.
+    def add_audio(self, seconds: float, *, has_audio: bool) -> None:
+        """Count seconds of audio that arrived; `has_audio` once any of it can be decoded.
 
         Bytes without any audio, such as tags, stop neither the first-audio nor the stall timeout.
         """
@@ -170,7 +170,7 @@ class AttemptTimeouts:
         playback.waited(self._gap if self.first_audio is not None else 0.0, gained=seconds)
         self.underrun = playback.underrun is not None
         self._gap = 0.0
-        if begun and self.first_audio is None:
+        if has_audio and self.first_audio is None:
             self.first_audio = self.waited
             self.silence = 0.0
         elif seconds > 0:

@@ -37,25 +37,25 @@ def usual_seconds(text: str, speed: float = 1.0) -> float:
     return (len(text) * SECONDS_PER_CHARACTER + wide * _SECONDS_PER_WIDE_CHARACTER) / speed
 
 
-def refuse_too_large(text: str, format: AudioFormat, speed: float, most: int) -> None:
-    """Raise TTSTextTooLongError if the whole audio of a text certainly exceeds `most` bytes."""
+def refuse_too_large(text: str, format: AudioFormat, speed: float, max_bytes: int) -> None:
+    """Raise TTSTextTooLongError if the whole audio of a text certainly exceeds so many bytes."""
     size = count_letters_and_digits(text) * SECONDS_PER_CHARACTER / speed * bytes_per_second(format)
-    if size > most:
+    if size > max_bytes:
         raise TTSTextTooLongError(
             f"the audio of {len(text)} characters takes about {round(size / 1_000_000)} MB as {format}, and at most "
-            f"{most} bytes are held for one answer (max_audio_bytes): use stream(), which holds none of it, a smaller "
-            "format, or raise the limit"
+            f"{max_bytes} bytes are held for one answer (max_audio_bytes): use stream(), which holds none of it, "
+            "a smaller format, or raise the limit"
         )
 
 
-def fits(text: str, format: AudioFormat, speed: float, most: int) -> bool:
-    """Return whether the whole audio of a text certainly stays below `most` bytes, unless its voice does not stop."""
-    return _LENGTH_MARGIN * usual_seconds(text, speed) * bytes_per_second(format) <= most
+def fits(text: str, format: AudioFormat, speed: float, max_bytes: int) -> bool:
+    """Return whether the whole audio of a text certainly fits into so many bytes, unless its voice does not stop."""
+    return _LENGTH_MARGIN * usual_seconds(text, speed) * bytes_per_second(format) <= max_bytes
 
 
-def characters_that_fit(format: AudioFormat, speed: float, most: int) -> int:
-    """Return the number of characters whose audio, as samples, stays below `most` bytes."""
-    return max(1, int(most / (_LENGTH_MARGIN * SECONDS_PER_CHARACTER / speed * 2 * format.sample_rate)))
+def characters_that_fit(format: AudioFormat, speed: float, max_bytes: int) -> int:
+    """Return the number of characters whose audio, as samples, stays below `max_bytes` bytes."""
+    return max(1, int(max_bytes / (_LENGTH_MARGIN * SECONDS_PER_CHARACTER / speed * 2 * format.sample_rate)))
 
 
 def is_padded(text: str, seconds: float, speed: float = 1.0) -> bool:
@@ -63,10 +63,10 @@ def is_padded(text: str, seconds: float, speed: float = 1.0) -> bool:
     return seconds > 10.0 + _PADDING_FACTOR * estimate_duration(text).most / min(speed, 1.0)
 
 
-async def collect_audio(chunks: AsyncIterator[bytes], format: AudioFormat, most: int) -> bytes:
+async def collect_audio(chunks: AsyncIterator[bytes], format: AudioFormat, max_bytes: int) -> bytes:
     """Collect a whole answer, with its true length in the header of a WAV or a FLAC.
 
-    Raises TTSTextTooLongError beyond `most` bytes.
+    Raises TTSTextTooLongError beyond `max_bytes` bytes.
 
     The bytes are held once: a single chunk, as is usual, is the answer, and of several none is kept beside the whole.
     """
@@ -75,10 +75,10 @@ async def collect_audio(chunks: AsyncIterator[bytes], format: AudioFormat, most:
     count = FlacSampleCounter() if format.codec is Codec.FLAC else None
     async for data in chunks:
         size += len(data)
-        if size > most:
+        if size > max_bytes:
             raise TTSTextTooLongError(
-                f"the audio has more than {most} bytes, which is all that is held for one answer (max_audio_bytes): "
-                "use stream(), which holds none of it, a smaller format, or raise the limit"
+                f"the audio has more than {max_bytes} bytes, which is all that is held for one answer "
+                "(max_audio_bytes): use stream(), which holds none of it, a smaller format, or raise the limit"
             )
         if count:
             await _count_samples(count, data)

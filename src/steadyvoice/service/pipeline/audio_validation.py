@@ -67,7 +67,7 @@ class AudioValidator:
         self._head: bytes | bytearray | None = b""  # not validated yet; None once valid
         self._bytes_without_audio = 0  # bytes since the last that contained audio
         self._tail = b""
-        self.begun = False
+        self.has_audio = False
         self.seconds = 0.0
         """Seconds of audio so far, validated or not."""
         self.last_sound = 0.0  # seconds; known if timestamps were requested, which are compared with it
@@ -80,7 +80,7 @@ class AudioValidator:
     async def validate(self, data: bytes) -> bytes:
         """Take bytes and return those that are valid, possibly none yet. Raises TTSError.
 
-        `begun` is set with the first audio that can be decoded.
+        `has_audio` is set with the first audio that can be decoded.
         """
         valid = self.take(data)
         return await self.evaluate() if valid is None else valid
@@ -97,15 +97,15 @@ class AudioValidator:
             if isinstance(self._head, bytes):
                 self._head = bytearray(self._head)
             self._head += data
-        if not self.begun:
+        if not self.has_audio:
             self._first_look.feed(data)
         return None
 
     async def evaluate(self) -> bytes:
         """Return the bytes so far if they are valid, or none yet. Raises TTSError."""
         head = self._head or b""
-        self.begun = self.begun or self._is_audio()
-        if self.begun and await self._is_audible(head):
+        self.has_audio = self.has_audio or self._is_audio()
+        if self.has_audio and await self._is_audible(head):
             self._head = None
             return bytes(head)
         if len(head) > MAX_UNVALIDATED_BYTES:
@@ -117,11 +117,11 @@ class AudioValidator:
     async def end(self) -> bytes:
         """Validate the whole answer and return what was still held. Raises TTSError."""
         held = self._head or b""
-        if held and not self.begun:
+        if held and not self.has_audio:
             if isinstance(self._first_look.verdict, FormatMatch) and not is_pronounceable(self._text):
                 return b""  # a header, and rightly no audio
             raise self._make_error(TTSNotAudioError, f"answered with {len(held)} bytes that hold no {self._format}")
-        if not self.begun and is_pronounceable(self._text):
+        if not self.has_audio and is_pronounceable(self._text):
             raise self._make_error(TTSEmptyAudioError, "answered with success but no audio")
         if held:
             await self._raise_if_silent(held)

@@ -48,10 +48,10 @@ _BUSY_QUEUE_WAIT = 0.1  # seconds of waiting for a thread from which on the thre
 class Output:
     """Joined audio of one utterance: bytes of any format in, bytes of one format out.
 
-    With `remembers` the last seconds of the output are kept, in case another voice has to continue it. At most `most`
-    bytes of a piece are held, as they came or as samples; beyond them HeldTooMuchError is raised. The owner has to
-    close it, because it may hold an encoder. Expensive work runs in the `workers`, which are waited for no longer than
-    until the `deadline`, if there is one.
+    With `remembers` the last seconds of the output are kept, in case another voice has to continue it. At most
+    `max_bytes` of a piece are held, as they came or as samples; beyond them BufferLimitError is raised. The owner has
+    to close it, because it may hold an encoder. Expensive work runs in the `workers`, which are waited for no longer
+    than until the `deadline`, if there is one.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Output:
         workers: AudioThreadPool,
         *,
         remembers: bool = True,
-        most: int = MAX_AUDIO_BYTES,
+        max_bytes: int = MAX_AUDIO_BYTES,
         deadline: Deadline | None = None,
     ) -> None:
         self.target = target
@@ -84,7 +84,7 @@ class Output:
         self._gain = 1.0  # as declared
         self._gains: dict[str, float] = {}  # of the voices that were emitted
         self._remembers = remembers
-        self._most = most
+        self._max_bytes = max_bytes
         self._pause: _Pause | None = None
 
     @cached_property
@@ -195,8 +195,10 @@ class Output:
         if self._misleading_header and isinstance(self._buffer, ByteBuffer):
             data = self._buffer.release()
             mp3 = self.target.codec is Codec.MP3  # whose whole frames are kept as they are
-            most = self._most
-            self._buffer = Mp3FrameBuffer(self.target, most) if mp3 else SampleBuffer(self.target, self._rate, most)
+            max_bytes = self._max_bytes
+            self._buffer = (
+                Mp3FrameBuffer(self.target, max_bytes) if mp3 else SampleBuffer(self.target, self._rate, max_bytes)
+            )
             self._buffer.feed(data)
         if self._buffer and self._has_input:
             self._buffer.finish()
@@ -291,14 +293,14 @@ class Output:
         same = source == self.target
         encoding = breakable and self._encoder is not None
         if self._must_join or encoding:
-            return SampleBuffer(source, self._rate, self._most)
+            return SampleBuffer(source, self._rate, self._max_bytes)
         if breakable:
             mp3 = same and source.codec is Codec.MP3
-            return Mp3FrameBuffer(source, self._most) if mp3 else SampleBuffer(source, self._rate, self._most)
+            return Mp3FrameBuffer(source, self._max_bytes) if mp3 else SampleBuffer(source, self._rate, self._max_bytes)
         # A vendor's WAV or FLAC is parsed and written again: its header may be wrong about its length and its samples.
         whole = sole and not self.has_output and source.codec not in (Codec.WAV, Codec.FLAC)
         untouched = same and (source.is_concatenable or whole)
-        return ByteBuffer(source, self._most) if untouched else SampleBuffer(source, self._rate, self._most)
+        return ByteBuffer(source, self._max_bytes) if untouched else SampleBuffer(source, self._rate, self._max_bytes)
 
     def _level_and_join(self, samples: array[int]) -> bytes:
         """Return samples made as loud as the audio before, and joined to it if they are the first of their voice."""

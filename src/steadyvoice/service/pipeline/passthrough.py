@@ -80,7 +80,7 @@ class PassthroughCall(ProviderCall):
         now = self._count_time()
         before = validator.seconds
         validator.take(data)
-        self._timeouts.add_audio(validator.seconds - before, begun=True)
+        self._timeouts.add_audio(validator.seconds - before, has_audio=True)
         sink.write(data)
         self._limit_moved = True
         self._raise_if_expired(now)

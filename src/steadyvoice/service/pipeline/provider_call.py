@@ -367,7 +367,7 @@ class ProviderCall:
         valid = validator.take(data)
         if valid is None:
             valid = await validator.evaluate()
-        self._timeouts.add_audio(validator.seconds - before, begun=validator.begun)
+        self._timeouts.add_audio(validator.seconds - before, has_audio=validator.has_audio)
         return valid
 
     def _deliver(self, valid: bytes) -> bytes:

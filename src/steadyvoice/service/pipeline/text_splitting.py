@@ -83,22 +83,22 @@ def next_piece(
     marked: MarkedText | None = None,
     by_sentence: bool = False,
     ids: Sequence[str] = (),
-    most: int | None = None,
+    max_characters: int | None = None,
 ) -> TextPiece:
     """Return the next piece of the text from `begin` on for this candidate, and its offer.
 
     That is as much as one request may carry, or with `by_sentence` only the next sentence. When a container format must
     be put together from pieces, they are requested as bare samples. `ids` are this provider's request ids of the pieces
-    just before. A piece that is held as samples until it is complete has at most `most` characters. `marked` is the
-    text, if there is markup in it, of which the candidate gets what it performs.
+    just before. A piece that is held as samples until it is complete has at most `max_characters`. `marked` is the text, if
+    there is markup in it, of which the candidate gets what it performs.
     """
     limit = candidate.max_characters
     # FLAC is held as samples.
     untouched = candidate.offer.format == request.format and request.format.codec is not Codec.FLAC
-    if most and not (
+    if max_characters and not (
         untouched and (request.format.is_concatenable or len(request.text) <= (limit or len(request.text)))
     ):
-        limit = min(limit or most, most)
+        limit = min(limit or max_characters, max_characters)
     language = request.language or (candidate.offer.declared.language if candidate.offer.declared else None)
     if marked is None:
         sent, text = None, _next_text(request.text[begin:], limit, by_sentence, language)
@@ -152,8 +152,8 @@ def _with_speed_of(request: SpeechRequest, offer: SynthesisOffer) -> SpeechReque
     return request if offer.speed is None else replace(request, speed=offer.speed)
 
 
-def _next_text(rest: str, most: int | None, by_sentence: bool, language: str | None) -> str:
-    limit = most or len(rest)
+def _next_text(rest: str, max_characters: int | None, by_sentence: bool, language: str | None) -> str:
+    limit = max_characters or len(rest)
     if by_sentence:
         return leading_sentences(
             rest, min(limit, MAX_SENTENCE), at_least=_MIN_SENTENCE, language=language, find=find_sentence_ends
@@ -162,24 +162,29 @@ def _next_text(rest: str, most: int | None, by_sentence: bool, language: str | N
 
 
 def _next_rendering(
-    marked: MarkedText, begin: int, most: int | None, performed: Markup, by_sentence: bool, language: str | None
+    marked: MarkedText,
+    begin: int,
+    max_characters: int | None,
+    performed: Markup,
+    by_sentence: bool,
+    language: str | None,
 ) -> Rendering:
     """Return the next words, split so that they fit together with the markup that is performed."""
     words = marked.words
     first = words.index(begin)
     if marked.is_inside(begin):  # of an element that fits no request: the rest of it goes without its tags
         performed = Markup.NONE
-    room = most
+    room = max_characters
     for _ in range(_FITTING_ROUNDS):
         last = _end_of_words(marked, first, room, by_sentence, language)
-        if room != most and not is_between_words(words.text, last):  # it was split for the sake of its tags
+        if room != max_characters and not is_between_words(words.text, last):  # it was split for the sake of its tags
             break
         end = _end_in_text(marked, last)
         sent = marked.rendered(begin, end, performed)
-        if most is None or (len(sent.text) <= most and not (performed and marked.is_inside(end))):
+        if max_characters is None or (len(sent.text) <= max_characters and not (performed and marked.is_inside(end))):
             return sent
-        room = max(1, min(last - first - 1, (last - first) * most // len(sent.text)))
-    last = _end_of_words(marked, first, most, by_sentence, language)
+        room = max(1, min(last - first - 1, (last - first) * max_characters // len(sent.text)))
+    last = _end_of_words(marked, first, max_characters, by_sentence, language)
     return marked.rendered(begin, _end_in_text(marked, last), Markup.NONE)
 
 
@@ -188,12 +193,14 @@ def _end_in_text(marked: MarkedText, count: int) -> int:
     return marked.words.original(count) if count < len(marked.words.text) else len(marked.text)
 
 
-def _end_of_words(marked: MarkedText, first: int, most: int | None, by_sentence: bool, language: str | None) -> int:
+def _end_of_words(
+    marked: MarkedText, first: int, max_characters: int | None, by_sentence: bool, language: str | None
+) -> int:
     """Return the end of a piece of the words that begins at `first`."""
     rest = marked.words.text[first:]
     if not rest:
         return first
-    last = first + len(_next_text(rest, most, by_sentence, language))
+    last = first + len(_next_text(rest, max_characters, by_sentence, language))
     one = next((each for each in marked.solid if each.start < last < each.stop), None)
     return one.start if one and one.start > first else last
 

@@ -92,8 +92,10 @@ class Utterance:
         # absolute.
         self.stopwatch.extends = policy.hold and not policy.own_deadline
         self._deadline = deadline = Deadline(policy.total, self.stopwatch)
-        most = policy.most_bytes
-        self._output = Output(request.format, workers, remembers=request.timestamps, most=most, deadline=deadline)
+        max_bytes = policy.most_bytes
+        self._output = Output(
+            request.format, workers, remembers=request.timestamps, max_bytes=max_bytes, deadline=deadline
+        )
         first = self._candidates[0]
         self._first = first
         self._accounting = UtteranceAccounting(request.text, policy, self._candidates, wall_clock=wall_clock)
@@ -307,7 +309,7 @@ class Utterance:
             self._hedges.record_selected(attempt)
         candidate, call, delivery = attempt.candidate, attempt.call, attempt.delivery
         self.report.current_speaker.times = lambda: delivery.times_so_far
-        begun = False
+        delivering = False
         too_late: TTSError | None = None
         try:
             try:
@@ -315,13 +317,13 @@ class Utterance:
                     while (data := await attempt.next(self._sink)) is not None:
                         if not data:
                             continue
-                        if not begun and self._begins_too_late:
+                        if not delivering and self._begins_too_late:
                             too_late = self._admission.refusal("starved")
                             await attempt.aclose()
                             break
-                        if not begun:
+                        if not delivering:
                             self._record_delivery(candidate, call, delivery)
-                            begun = True
+                            delivering = True
                         self.stopwatch.stop()  # while the consumer has the audio
                         yield data
                         self.stopwatch.start()
