@@ -89,8 +89,8 @@ def next_piece(
 
     That is as much as one request may carry, or with `by_sentence` only the next sentence. When a container format must
     be put together from pieces, they are requested as bare samples. `ids` are this provider's request ids of the pieces
-    just before. A piece that is held as samples until it is complete has at most `max_characters`. `marked` is the text, if
-    there is markup in it, of which the candidate gets what it performs.
+    just before. A piece that is held as samples until it is complete has at most `max_characters`. `marked` is the
+    text, if there is markup in it, of which the candidate gets what it performs.
     """
     limit = candidate.max_characters
     # FLAC is held as samples.
