@@ -12,7 +12,7 @@ from steadyvoice._version import __version__
 from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.gateway.admin.overview import window_dots
 from steadyvoice.gateway.context import GatewayContext
-from steadyvoice.gateway.json_values import to_json
+from steadyvoice.gateway.http import to_json
 from steadyvoice.gateway.observability.hourly_statistics import STEP_SECONDS, STEPS_KEPT, HourlyStatistics
 from steadyvoice.gateway.observability.recent_calls import RecentCall
 from steadyvoice.service.config_file import PRESETS

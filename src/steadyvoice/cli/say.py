@@ -1,4 +1,4 @@
-"""`steadyvoice say`: synthesize one text to a file, a pipe or a player."""
+"""`steadyvoice say`: synthesize one text to a file, a pipe or a player, with the configured or a named provider."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +25,65 @@ from steadyvoice.cli.audio_output import (
     player_names,
 )
 from steadyvoice.cli.errors import ExitStatus, UsageError
-from steadyvoice.cli.provider_selection import load_plan
 from steadyvoice.cli.standard_streams import MAX_STDIN_BYTES, print_error, read_stdin, was_closed
+from steadyvoice.providers import plugins
+from steadyvoice.providers.base import Provider
+from steadyvoice.service.config_file import arguments_from_environment, load_arguments
 from steadyvoice.service.options import ResolvedOptions, ServiceArguments, SynthesisOptions
 from steadyvoice.service.result import Attempt, ReportedUtterance
 from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.service.stream import AsyncSpeechStream
+from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER, clean_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
+
+
+def load_plan(config: Path | None, provider: str | None, environ: Mapping[str, str]) -> ServiceArguments:
+    """Return the arguments of the service, narrowed to one provider if it is named.
+
+    Raises TTSConfigurationError for an invalid configuration, UsageError for an unknown provider.
+    """
+    plan = load_arguments(config, environ) if config else arguments_from_environment(environ)
+    if provider is None:
+        return plan
+    found = _named(plan, provider)
+    # A provider that the configuration lacks must not be created with defaults, which would bypass the configuration.
+    if found is None and (config or environ.get("STEADYVOICE_CONFIG")):
+        raise UsageError(f"unknown provider {provider!r}; configured: {_names(plan)}")
+    return _only(plan, found or _create_provider(provider))
+
+
+def _named(plan: ServiceArguments, provider: str) -> Provider | None:
+    """Return the provider with a name, or else the first one of that kind, or None."""
+    by_name = [one for one in plan["providers"] if one.name == provider]
+    return next(iter(by_name or _of_kind(plan, provider)), None)
+
+
+def _of_kind(plan: ServiceArguments, kind: str) -> list[Provider]:
+    try:
+        factory = plugins.load_kind(kind)
+    except TTSConfigurationError:
+        return []
+    return [one for one in plan["providers"] if isinstance(factory, type) and isinstance(one, factory)]
+
+
+def _create_provider(kind: str) -> Provider:
+    if kind not in plugins.installed_kinds():
+        raise UsageError(f"unknown provider {kind!r}; available kinds: {', '.join(plugins.installed_kinds())}")
+    provider: Provider = plugins.load_kind(kind)()
+    return provider
+
+
+def _only(plan: ServiceArguments, provider: Provider) -> ServiceArguments:
+    circuits = {name: circuit for name, circuit in plan.get("circuits", {}).items() if name == provider.name}
+    return ServiceArguments(**{**plan, "providers": [provider], "circuits": circuits})
+
+
+def _names(plan: ServiceArguments) -> str:
+    return ", ".join(one.name for one in plan["providers"])
 
 
 def summary(spoken: ReportedUtterance, output: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""HTTP building blocks: responses, query parameters, request bodies, gzip, client disconnects.
+"""HTTP building blocks: responses, JSON values, query parameters, request bodies, gzip, client disconnects.
 
 Compression is used for the dashboard's files and for long admin responses about providers; never for speech, events
 or lists of calls. The length of a response can give away what is compressed together: callers that see lengths on the
@@ -12,17 +12,45 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from datetime import datetime
+from enum import Enum
 from math import ceil, isfinite
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
+from steadyvoice.service.error_state import to_iso8601
 from steadyvoice.service.pipeline.timeouts import WaitTimer
 from steadyvoice.speech.failure_kinds import FailureKind
 from steadyvoice.speech.text import is_encodable
 from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue
+
+
+def to_json(value: Any) -> Any:
+    """Return a value as JSON values; of types that JSON has no form for, their text."""
+    match value:
+        case None | bool() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case Enum():
+            return value.value
+        case str():
+            return value
+        case datetime():
+            return to_iso8601(value)
+        case Mapping():
+            return {str(key): to_json(each) for key, each in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [to_json(each) for each in value]
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
+        case _:
+            return str(value)
+
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]

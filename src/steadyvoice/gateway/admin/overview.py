@@ -17,8 +17,7 @@ from steadyvoice._version import __version__
 from steadyvoice.breaker import CircuitBreaker, Snapshot
 from steadyvoice.gateway.admin.views import preset_name
 from steadyvoice.gateway.context import GatewayContext
-from steadyvoice.gateway.http import Response
-from steadyvoice.gateway.json_values import to_json
+from steadyvoice.gateway.http import Response, to_json
 from steadyvoice.gateway.observability.hourly_statistics import STEP_SECONDS, HourlyStatistics
 from steadyvoice.service.error_state import to_iso8601
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig

@@ -1,16 +1,18 @@
-"""Routes of the admin API. Every action is recorded in the event log with its author."""
+"""Routes of the admin API, test synthesis included.
+
+Every action is recorded in the event log with its author.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.gateway.admin.overview import Overview
 from steadyvoice.gateway.admin.request import MAX_STEP, AdminRequest, AdminRequestError
-from steadyvoice.gateway.admin.say import SayBody, SayDialect
 from steadyvoice.gateway.admin.server_sent_events import EventStreamEndpoint
 from steadyvoice.gateway.admin.views import (
     apply_changes,
@@ -21,16 +23,78 @@ from steadyvoice.gateway.admin.views import (
     preset_name,
 )
 from steadyvoice.gateway.context import GatewayContext, log
-from steadyvoice.gateway.dialects.base import INTERNAL_ERROR
-from steadyvoice.gateway.http import ClientDisconnectedError, Receive, Response, Scope, Send, compressed, json_response
-from steadyvoice.gateway.json_values import to_json
+from steadyvoice.gateway.dialects.base import INTERNAL_ERROR, GatewayDialect
+from steadyvoice.gateway.http import (
+    ClientDisconnectedError,
+    HTTPError,
+    Receive,
+    Response,
+    Scope,
+    Send,
+    compressed,
+    error_response,
+    json_response,
+    to_json,
+)
 from steadyvoice.gateway.observability.recent_calls import CALLS_KEPT, RecentCalls
 from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.request_context import acting_as
 from steadyvoice.gateway.router import Endpoints
 from steadyvoice.gateway.speech_endpoint import SpeechHandler
+from steadyvoice.gateway.speech_request import RawRequest, SpeechOrder, header_options
 from steadyvoice.service.config_file import ConfigTable, Seconds
+from steadyvoice.service.options import ResolvedOptions, SynthesisOptions
+from steadyvoice.service.result import ReportedUtterance
+from steadyvoice.speech.text import clean_text
 from steadyvoice.wire.error_response import single_line
+from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue, parse_document
+
+
+class SayBody(ConfigTable):
+    """Body of a test synthesis."""
+
+    text: str
+    voice: str = "default"
+    format: str = "mp3_44100_128"
+
+
+class SayDialect(GatewayDialect):
+    """Dialect of the test synthesis: a JSON body, and errors in the gateway's own format."""
+
+    name = "say"
+
+    def parse(self, request: RawRequest) -> SpeechOrder:
+        """Parse a request. Raises RequestValidationError and TTSError."""
+        body = _parsed_body(request.headers, request.body)
+        text = clean_text(body.text)
+        if not text.strip():
+            raise RequestValidationError([ValidationIssue("too_short", ("text",), "must not be empty")])
+        options = SynthesisOptions(voice=body.voice, format=body.format) | header_options(request.headers)
+        return SpeechOrder(text, ResolvedOptions.resolve(options))
+
+    def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
+        """Return a header that keeps the audio out of caches."""
+        return {"cache-control": "no-store"}
+
+    def validation_error(self, issues: Sequence[ValidationIssue], request_id: str) -> Response:
+        """Return a 422 that names the first invalid field."""
+        first = issues[0]
+        field = ".".join(map(str, first.loc)).removeprefix("body.")[:100]
+        return error_response(HTTPError(422, "invalid_field", f"{field}: {first.msg}", param=field))
+
+
+def _parsed_body(headers: Mapping[bytes, bytes], body: bytes) -> SayBody:
+    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if kind != b"application/json":
+        raise RequestValidationError(
+            [ValidationIssue("not_json", ("body",), "must be JSON: Content-Type: application/json")]
+        )
+    try:
+        return SayBody.model_validate(parse_document(body))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise RequestValidationError([ValidationIssue(first["type"], first["loc"], first["msg"])]) from None
+
 
 AdminHandler = Callable[[AdminRequest], Awaitable[Response]]
 

@@ -12,7 +12,7 @@ from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitCon
 from steadyvoice.breaker.migration_hints import setting_in_files
 from steadyvoice.gateway.admin.request import AdminRequestError
 from steadyvoice.gateway.context import GatewayContext
-from steadyvoice.gateway.json_values import to_json
+from steadyvoice.gateway.http import to_json
 from steadyvoice.providers.base import HasCredential, Provider
 from steadyvoice.service.config_file import PRESETS, ServerConfig, false_to_none
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from steadyvoice.gateway.json_values import to_json
+from steadyvoice.gateway.http import to_json
 from steadyvoice.gateway.request_context import Actor, current_actor
 from steadyvoice.service.error_state import to_iso8601
 from steadyvoice.speech.text import escape_surrogates

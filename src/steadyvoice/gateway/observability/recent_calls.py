@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from steadyvoice.gateway.json_values import to_json
+from steadyvoice.gateway.http import to_json
 from steadyvoice.gateway.request_context import RequestContext, client_outcome
 from steadyvoice.gateway.speech_request import SpeechOrder
 from steadyvoice.service.error_state import to_iso8601
