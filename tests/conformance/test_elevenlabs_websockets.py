@@ -1,6 +1,6 @@
 """ElevenLabs' websockets, with its realtime client and its models of the messages.
 
-The client speaks TLS whatever its base URL says, so the simulator does too, and the client is told whom to trust.
+The client speaks TLS whatever its base URL says, so the simulator does too, and the client trusts its certificate.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Live scenarios, run against the vendors themselves; skipped without a key.
 
-Nobody can install a key, so STEADYVOICE_REQUIRE_ALL does not ask for one.
+A key cannot be installed like a tool, so STEADYVOICE_REQUIRE_ALL does not demand one.
 """
 
 from __future__ import annotations

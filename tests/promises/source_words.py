@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
-from .layers import PACKAGE
+from .layers import PACKAGE, ROOT
 
 _OPENING = re.compile(
     r"(it|its|they|their|them|he|she|we|us|our|you|your|i|me|my|who|whom|whose|whoever|what|whatever|which|whichever"
@@ -61,15 +62,16 @@ class Source:
         return self.text.count("\n")
 
 
-def sources() -> list[Source]:
-    """Return every module of the package."""
+def sources(root: Path = PACKAGE) -> list[Source]:
+    """Return every module below a folder."""
     return [
         Source(
-            ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"),
-            str(path.relative_to(PACKAGE)),
+            ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"),
+            str(path.relative_to(ROOT)),
             path.read_text("utf-8"),
         )
-        for path in sorted(PACKAGE.rglob("*.py"))
+        for path in sorted(root.rglob("*.py"))
+        if "node_modules" not in path.parts
     ]
 
 

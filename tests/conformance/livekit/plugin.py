@@ -1,4 +1,4 @@
-"""LiveKit's ElevenLabs plugin, set on a simulator. Prints what it made of it as JSON: who reads it, judges.
+"""Run LiveKit's ElevenLabs plugin against a simulator, and print the results as JSON for the test to check.
 
 python plugin.py BASE_URL VOICE TEXT FAULT...
 """
