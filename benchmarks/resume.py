@@ -100,7 +100,7 @@ def main() -> None:
     cuts = int(sys.argv[1]) if len(sys.argv) > 1 else 30
     print(f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} processors")
     print(f"{cuts} cuts for each row, in a text of {len(TEXT.split())} words\n")
-    print("| first, next | format | cuts | joints | words lost | repeated | disordered | added pause, ms | p99 |")
+    print("| first, next | format | cuts | seams | words lost | repeated | out of order | added pause, ms | p99 |")
     print("|---|---|---|---|---|---|---|---|---|")
     asyncio.run(_all(cuts))
 

@@ -64,11 +64,11 @@ class ByteBuffer:
     def __init__(self, format: AudioFormat, limit: float = inf) -> None:
         self._format, self._limit = format, limit
         self._only = b""  # a single chunk is kept as it is, so that it is not copied
-        self._held = BytesIO()
+        self._pending = BytesIO()
 
     def tail(self, seconds: float) -> bytes:
         """Return bytes that hold at least the last `seconds`; all of them in formats that cannot be cut anywhere."""
-        held = self._only or self._held.getbuffer()
+        held = self._only or self._pending.getbuffer()
         if not self._format.is_concatenable:
             return bytes(held)
         size = 2 * round(seconds * (self._format.bytes_per_second or 125 * (self._format.bitrate or 320)))
@@ -76,21 +76,21 @@ class ByteBuffer:
         return bytes(held[begin - begin % 2 :])
 
     def feed(self, data: bytes) -> None:
-        if len(self._only) + self._held.tell() + len(data) > self._limit:
+        if len(self._only) + self._pending.tell() + len(data) > self._limit:
             raise BufferLimitError(self._limit)
-        if not self._only and not self._held.tell():
+        if not self._only and not self._pending.tell():
             self._only = data
             return
         if self._only:
-            self._held.write(self._only)
+            self._pending.write(self._only)
             self._only = b""
-        self._held.write(data)
+        self._pending.write(data)
 
     def finish(self) -> None:
         """Do nothing: no bytes are held back."""
 
     def release(self, seconds: float | None = None) -> bytes:
-        only, held, self._only, self._held = self._only, self._held, b"", BytesIO()
+        only, held, self._only, self._pending = self._only, self._pending, b"", BytesIO()
         return only or held.getvalue()
 
 
@@ -103,9 +103,9 @@ class Mp3FrameBuffer:
         self.rate, self._limit = format.sample_rate, limit
         self._framer = Mp3Framer()
         self._size = 0  # bytes held
-        self._held: deque[Frame] = deque()
+        self._pending: deque[Frame] = deque()
         self._fed = 0  # samples
-        self._gone = 0
+        self._released = 0
 
     @property
     def received(self) -> float:
@@ -114,7 +114,7 @@ class Mp3FrameBuffer:
     @property
     def released(self) -> int:
         """Number of samples released so far."""
-        return self._gone
+        return self._released
 
     def feed(self, data: bytes) -> None:
         self._take(self._framer.feed(data))
@@ -125,22 +125,23 @@ class Mp3FrameBuffer:
     def release(self, seconds: float | None = None) -> bytes:
         end = self._fed if seconds is None else int(seconds * self.rate)
         ready = []
-        while self._held and self._gone + self._held[0].samples <= end:
-            frame = self._held.popleft()
+        while self._pending and self._released + self._pending[0].samples <= end:
+            frame = self._pending.popleft()
             self._size -= len(frame.data)
-            self._gone += frame.samples
+            self._released += frame.samples
             ready.append(frame.data)
         return b"".join(ready)
 
     @property
     def pending(self) -> tuple[bytes, int]:
         """The frames still held, and the number of samples that they decode to."""
-        return b"".join(frame.data for frame in self._held), sum(frame.samples + frame.skip for frame in self._held)
+        frames = self._pending
+        return b"".join(frame.data for frame in frames), sum(frame.samples + frame.skip for frame in frames)
 
     def tail(self, seconds: float) -> bytes:
         """Return frames that hold at least the last `seconds`, as far as they are still held."""
         frames, left = list[bytes](), 2 * seconds * self.rate
-        for frame in reversed(self._held):
+        for frame in reversed(self._pending):
             frames.append(frame.data)
             if (left := left - frame.samples) <= 0:
                 break
@@ -148,7 +149,7 @@ class Mp3FrameBuffer:
 
     def _take(self, frames: list[Frame]) -> None:
         for frame in frames:
-            self._held.append(frame)
+            self._pending.append(frame)
             self._size += len(frame.data)
             self._fed += frame.samples
         if self._size > self._limit:
@@ -165,8 +166,8 @@ class SampleBuffer:
         self._rate, self._limit = rate, limit
         self._step = None if source.bytes_per_second else _DECODE_STEP
         self._converter = Converter(source, samples)
-        self._held = bytearray()
-        self._gone = 0
+        self._pending = bytearray()
+        self._released = 0
 
     @property
     def is_plain_pcm(self) -> bool:
@@ -175,39 +176,39 @@ class SampleBuffer:
 
     @property
     def received(self) -> float:
-        return (self._gone + len(self._held) // 2) / self._rate
+        return (self._released + len(self._pending) // 2) / self._rate
 
     @property
     def released(self) -> int:
         """Number of samples released so far."""
-        return self._gone
+        return self._released
 
     def head(self, count: int) -> bytes:
         """Return the first `count` samples still held."""
-        return bytes(self._held[: 2 * max(0, min(count, len(self._held) // 2))])
+        return bytes(self._pending[: 2 * max(0, min(count, len(self._pending) // 2))])
 
     def tail(self, seconds: float) -> bytes:
         """Return the samples of the last `seconds`, as far as they are still held."""
-        whole = len(self._held) // 2
-        return bytes(self._held[2 * max(0, whole - round(seconds * self._rate)) : 2 * whole])
+        whole = len(self._pending) // 2
+        return bytes(self._pending[2 * max(0, whole - round(seconds * self._rate)) : 2 * whole])
 
     def feed(self, data: bytes) -> None:
         step = self._step or len(data) or 1
         for at in range(0, len(data), step):
-            self._held += self._converter.feed(data[at : at + step])
-            if len(self._held) > self._limit:
+            self._pending += self._converter.feed(data[at : at + step])
+            if len(self._pending) > self._limit:
                 raise BufferLimitError(self._limit)
 
     def finish(self) -> None:
-        self._held += self._converter.finish()
+        self._pending += self._converter.finish()
 
     def release(self, seconds: float | None = None) -> bytes:
-        whole = len(self._held) // 2
-        count = whole if seconds is None else min(whole, max(0, round(seconds * self._rate) - self._gone))
-        with memoryview(self._held) as view:  # slicing the bytearray itself would copy twice
+        whole = len(self._pending) // 2
+        count = whole if seconds is None else min(whole, max(0, round(seconds * self._rate) - self._released))
+        with memoryview(self._pending) as view:  # slicing the bytearray itself would copy twice
             ready = bytes(view[: 2 * count])
-        del self._held[: 2 * count]
-        self._gone += count
+        del self._pending[: 2 * count]
+        self._released += count
         return ready
 
 

@@ -33,7 +33,7 @@ class AudioThreadPool:
         self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: dict[int, float] = {}  # when each queued job came, the oldest first
-        self._numbers = 0
+        self._job_count = 0
         register_fork_aware(self)
 
     @property
@@ -46,12 +46,12 @@ class AudioThreadPool:
         """Run `work` in a thread and return its result. The job finishes even if the caller is cancelled meanwhile."""
         with self._lock:
             self._pool = pool = self._pool or ThreadPoolExecutor(self._threads, thread_name_prefix="steadyvoice-audio")
-            self._numbers = number = self._numbers + 1
+            self._job_count = number = self._job_count + 1
             self._waiting[number] = self._clock()
-        begin = partial(self._begin, number, partial(work, *args, **kwargs))
+        start = partial(self._start, number, partial(work, *args, **kwargs))
         # A thread cannot be interrupted. The shield keeps a job in the queue from being cancelled with its caller, so
         # that jobs on one object run in order and are all counted.
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(pool, begin))
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(pool, start))
 
     def close(self) -> None:
         """Wait for the running jobs, then end the threads. Queued jobs are dropped."""
@@ -68,7 +68,7 @@ class AudioThreadPool:
         self._pool, self._lock = None, Lock()
         self._waiting = {}
 
-    def _begin(self, number: int, work: Callable[[], T]) -> T:
+    def _start(self, number: int, work: Callable[[], T]) -> T:
         self._waiting.pop(number, None)
         return work()
 

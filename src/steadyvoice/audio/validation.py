@@ -78,10 +78,10 @@ class FormatSniffer:
         """Add the next bytes and return the verdict. Once it is not NeedMoreBytes any more, it is final."""
         if isinstance(self.verdict, NeedMoreBytes):
             self._head += data[: max(0, _MAX_FRAME_OFFSET - len(self._head))]
-            self.verdict = self._judged(data[:_MAX_SNIFFED])
+            self.verdict = self._judge(data[:_MAX_SNIFFED])
         return self.verdict
 
-    def _judged(self, new: bytes) -> FormatVerdict:
+    def _judge(self, new: bytes) -> FormatVerdict:
         media, head = self._media, self._head
         if refused := _NON_AUDIO_TYPES.get(media) or _NON_AUDIO_TYPES.get(media.rpartition("+")[2]):
             return NotAudio(f"{refused} (content type {media})")
@@ -90,10 +90,10 @@ class FormatSniffer:
         if head.startswith(_GZIP_MAGIC):
             return NotAudio("gzip data without a Content-Encoding header")
         if self._format.codec in _HEADERLESS:
-            return self._as_samples()
-        return self._as_container(new)
+            return self._judge_samples()
+        return self._judge_container(new)
 
-    def _as_samples(self) -> FormatVerdict:
+    def _judge_samples(self) -> FormatVerdict:
         """Judge headerless samples: any bytes may be some.
 
         Only a container's magic number is refused, and text whose content type is not audio.
@@ -103,9 +103,9 @@ class FormatSniffer:
             return FormatMismatch(f"{_CONTAINER_NAMES[_MAGIC_NUMBERS[bytes(head[:4])]]}, expected bare samples")
         if self._media.startswith("audio/"):
             return FormatMatch()
-        return self._text_or(FormatMatch())
+        return self._judge_text(FormatMatch())
 
-    def _as_container(self, new: bytes) -> FormatVerdict:
+    def _judge_container(self, new: bytes) -> FormatVerdict:
         head, format = self._head, self._format
         if found := _sniff_container(head):
             # AAC may begin with an ID3 tag, as MP3 does.
@@ -113,16 +113,16 @@ class FormatSniffer:
             return FormatMatch() if expected else FormatMismatch(f"{_CONTAINER_NAMES[found]}, expected {format}")
         if head.startswith((b"\x1aE\xdf\xa3", b"FORM", b"caff")) or head.startswith(b"ftyp", 4):
             return FormatMismatch(f"another container, expected {format}")
-        return self._text_or(self._as_frames(new))
+        return self._judge_text(self._judge_frames(new))
 
-    def _as_frames(self, new: bytes) -> FormatVerdict:
+    def _judge_frames(self, new: bytes) -> FormatVerdict:
         if self._framer and self._framer.feed(new):
             return FormatMatch()
         if len(self._head) < (_MAX_FRAME_OFFSET if self._framer else _MAGIC_BYTES):
             return NeedMoreBytes()
         return NotAudio(f"something that is not {self._format}: it begins with {self._head[:8].hex(' ')}")
 
-    def _text_or(self, otherwise: FormatVerdict) -> FormatVerdict:
+    def _judge_text(self, otherwise: FormatVerdict) -> FormatVerdict:
         """Return a verdict that names the kind of text, if the bytes are text, else `otherwise`."""
         head = self._head
         limit = min(len(head), _MAX_TEXT_SNIFFED)

@@ -111,7 +111,7 @@ def synthesize_words(
         edges = [now]
         for length in lengths:
             edges.append(edges[-1] + length)
-        pcm = voice.rest(now, edges[-1]) if blank else voice.word(piece, now, edges[-1])
+        pcm = voice.silence(now, edges[-1]) if blank else voice.word(piece, now, edges[-1])
         seconds = [edge / 1000 for edge in edges]
         yield pcm, Alignment(tuple(piece), tuple(seconds[:-1]), tuple(seconds[1:]))
         now = edges[-1]
@@ -142,9 +142,9 @@ class _ToneSynthesizer:
         first = start + MARGIN_MS
         edges = [self._sample(first + CHORD_MS * i) for i in range(len(chords) + 1)]
         drawn = [self._chord(chord, b - a) for chord, (a, b) in zip(chords, pairwise(edges), strict=True)]
-        return self.rest(start, first) + b"".join(drawn) + self.rest(end - MARGIN_MS, end)
+        return self.silence(start, first) + b"".join(drawn) + self.silence(end - MARGIN_MS, end)
 
-    def rest(self, start: int, end: int) -> bytes:
+    def silence(self, start: int, end: int) -> bytes:
         return bytes(2 * (self._sample(end) - self._sample(start)))
 
     def _sample(self, milliseconds: int) -> int:
