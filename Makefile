@@ -1,10 +1,10 @@
-# Everything sets itself up: each target first makes .venv from the pinned dependencies.
+# Each target creates .venv from the pinned dependencies first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# The core, over real sockets where it has any; no browser, no npm, and nothing that is marked slow.
+# Packages of `make quick`: the core, over real sockets where it has any. No browser, no npm, no test marked slow.
 QUICK := tests/breaker tests/speech tests/wire tests/audio tests/service tests/gateway
 
 .PHONY: demo test quick lint types bench long clean
@@ -26,16 +26,16 @@ lint: $(READY)
 bench: $(READY)
 	@for script in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-# What takes too long for every day, on a quiet machine; its table is in docs/soak.md.
+# The soak test: 25 minutes on a quiet machine. Its results are in docs/soak.md.
 long: $(READY)
 	$(BIN)/python benchmarks/soak.py
 
-# The hashes are checked, and no index is named: pip asks whichever one the machine is set up for.
+# pip checks the hashes, and uses the index that the machine is configured for.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "steadyvoice needs Python 3.11 or later; say which with: make PYTHON=python3.12 ..."; exit 1; }
+		{ echo "steadyvoice needs Python 3.11 or later; select one with: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
-		{ echo "this Python cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
+		{ echo "this Python cannot create virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -59,6 +59,7 @@ def test_gain_is_symmetric(factor: float) -> None:
     assert crossfade.apply_gain(array("h", [-32768]), factor)[0] <= scaled[0]
 
 
+@pytest.mark.slow
 def test_gain_tables_use_bounded_memory() -> None:
     ramp = array("h", range(-32768, 32768))
     tracemalloc.start()

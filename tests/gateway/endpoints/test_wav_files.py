@@ -64,6 +64,7 @@ async def test_wav_at_each_endpoint(how: str, on_midstream: str) -> None:
         assert parse_strictly(audio, open_end="content-length" not in headers) == SPOKEN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
 async def test_file_written_by_the_command_has_its_true_length(tmp_path: Path, name: str) -> None:
     async with scripted_vendor() as vendor:

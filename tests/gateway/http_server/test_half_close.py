@@ -75,6 +75,7 @@ def test_half_closed_client_gets_the_whole_response(run: Run, midstream: str) ->
     run(scenario())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0.0, 0.3])
 def test_half_closed_client_gets_all_of_a_slow_response(run: Run, after: float) -> None:
     async def scenario() -> None:
@@ -92,6 +93,7 @@ def test_half_closed_client_gets_all_of_a_slow_response(run: Run, after: float) 
     run(scenario())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["", "/stream", "/stream/with-timestamps"])
 @pytest.mark.parametrize("when", ["before", "amid"])
 @pytest.mark.parametrize("half_closed_first", [False, True])

@@ -55,6 +55,7 @@ def test_chunked_body_is_read_and_its_trailers_are_not_headers(run: Run) -> None
     run(scenario())
 
 
+@pytest.mark.slow
 def test_endless_chunks_and_trailers_are_cut_off(run: Run) -> None:
     async def scenario() -> None:
         async with listening(told_headers, max_body_bytes=1000) as line:

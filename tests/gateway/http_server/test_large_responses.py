@@ -18,6 +18,8 @@ from steadyvoice.simulator.fault_injection import actions
 from ..conftest import Run
 from ..running_gateway import ELEVENLABS, RunningGateway, elevenlabs_body, openai_body, running_gateway
 
+pytestmark = pytest.mark.slow  # large bodies, over sockets
+
 MOST = MIN_AUDIO_BYTES
 LONG = "A long scenario, with many words. " * 100  # 186 s: 6 MB as pcm_16000
 SHORT = "A short scenario."

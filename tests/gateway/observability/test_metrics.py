@@ -120,6 +120,7 @@ async def test_interrupted_calls_are_counted_as_such() -> None:
         assert (await scraped(at))["steadyvoice_requests_total"] == {("elevenlabs", "interrupted", "elevenlabs"): 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["garbage", "silence"])
 async def test_no_label_takes_a_callers_value(who: str) -> None:
     async with running_gateway(*_sorts[who]) as at:

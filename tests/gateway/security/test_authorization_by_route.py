@@ -77,6 +77,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelling", SPELLINGS)
 async def test_no_spelling_of_a_protected_path_is_served_without_a_credential(spelling: str) -> None:
     async with running_gateway(Tone(), server=ALL_LOCKED) as at:
@@ -147,6 +148,7 @@ def _spelled(letter: str, form: str) -> str:
     return form.format(ord(letter)) if "%" in form else form.format(letter, letter)
 
 
+@pytest.mark.slow
 @given(raw=st.sampled_from([*LOCKED, *OPEN]).flatmap(spellings))
 @settings(max_examples=1000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_spelling_has_the_route_class_of_its_decoded_path(table: RouteTable, raw: str) -> None:

@@ -212,6 +212,7 @@ async def test_at_once_is_never_taken_literally() -> None:
     assert loop_clock() - before >= 0.25
 
 
+@pytest.mark.slow
 async def test_converting_leaves_the_event_loop_to_others() -> None:
     beats = 0
 

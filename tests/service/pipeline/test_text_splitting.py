@@ -66,6 +66,7 @@ async def test_half_sample_at_the_end_of_a_piece_shifts_nothing(make_service: Ma
         assert set(samples) <= {1000, 7}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 @pytest.mark.parametrize("limit", [None, 60])
 async def test_output_has_the_requested_format(make_service: MakeService, name: str, limit: int | None) -> None:

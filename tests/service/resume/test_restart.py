@@ -16,6 +16,7 @@ from ..word_tone_provider import DOWN, LONG_TEXT, PATIENT, SHORT_TEXT, Fault, Wo
 pytestmark = pytest.mark.looptime
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pcm_8000", "wav_8000", "ulaw_8000", "mp3_22050_32", "opus", "flac", "aac"])
 @pytest.mark.parametrize("share", [0.3, 0.4713])
 async def test_restart_follows_what_was_heard_before(make_service: MakeService, name: str, share: float) -> None:
@@ -33,6 +34,7 @@ async def test_restart_follows_what_was_heard_before(make_service: MakeService, 
     assert stream.outcome == "resumed"
 
 
+@pytest.mark.slow
 async def test_after_two_broken_starts_whole_sentences_are_delivered(make_service: MakeService) -> None:
     """After any number of further failures, however late."""
     late = [Fault("cut", 0.9)] * 9

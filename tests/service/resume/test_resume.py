@@ -128,6 +128,7 @@ async def test_text_without_spaces_is_split_into_parts(make_service: MakeService
     assert max(len(request.text) for request in vendor.requests) <= 400
 
 
+@pytest.mark.slow
 async def test_long_text_keeps_its_prosody_by_request_ids(make_service: MakeService) -> None:
     vendor = WordToneProvider(max_characters=90)
     stream = make_service(vendor).stream(LONG_TEXT, format="mp3_22050_32")

@@ -100,6 +100,7 @@ def busy_workers(tts: AsyncTTSService) -> Iterator[None]:
         each.add_done_callback(lambda done: done.result())
 
 
+@pytest.mark.slow
 @pytest.mark.looptime
 @pytest.mark.parametrize("format", ["mp3_44100_128", "wav_44100"])
 async def test_caller_is_refused_in_time_when_no_thread_is_free(make_service: MakeService, format: str) -> None:
@@ -124,6 +125,7 @@ async def first_chunk(tts: AsyncTTSService, format: str) -> bytes:
         await stream.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.looptime
 async def test_stream_that_cannot_be_converted_is_interrupted_in_time(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Say(pieces=4, every=0.1)]), on_midstream="error")

@@ -150,6 +150,7 @@ def test_rejected_audio_is_billed_and_counted(kind: FailureKind) -> None:
     assert (meaning.billed, meaning.counts, meaning.fail_over) == (Billed.YES, 1.0, True)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     name=st.sampled_from(FORMATS),

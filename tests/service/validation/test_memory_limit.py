@@ -50,6 +50,7 @@ async def test_text_with_too_large_audio_is_rejected_before_any_request(
     assert vendor.requests == []
 
 
+@pytest.mark.slow
 async def test_same_text_may_be_streamed_or_the_limit_raised(make_service: MakeService) -> None:
     text = SENTENCE * 60  # 2.6 MB
     async with make_service(ScriptedProvider(), max_audio_bytes=MOST) as tts:
@@ -108,6 +109,7 @@ async def test_slightly_longer_audio_is_no_failure(
         assert tts.circuits["always-ready"].snapshot().failures == 0
 
 
+@pytest.mark.slow
 async def test_converted_audio_is_requested_in_pieces_that_fit(
     make_service: MakeService,
 ) -> None:
