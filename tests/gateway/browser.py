@@ -108,10 +108,10 @@ class GatewayThread:
 
     async def cut_readers(self) -> None:
         """End all event streams, as a proxy does with idle connections."""
-        journal = self.gateway.context.event_log
-        journal.close()
+        event_log = self.gateway.context.event_log
+        event_log.close()
         await asyncio.sleep(0.05)
-        journal.closed = False
+        event_log.closed = False
 
     def stop(self) -> None:
         """Stop the gateway."""

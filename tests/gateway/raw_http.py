@@ -85,7 +85,7 @@ class RawListener:
 
     async def wait_until_closed(self) -> None:
         """Wait until a connection was open and all are closed."""
-        while not self.listener.traffic.connections:  # noqa: ASYNC110 - the listener tells who left, not who came
+        while not self.listener.traffic.connections:  # noqa: ASYNC110 - only closed connections are signalled
             await asyncio.sleep(0)
         await self.listener.wait_until_empty()
 

@@ -25,7 +25,7 @@ class ReferenceOverview:
 
     calls: list[tuple[float, RecentCall]] = field(default_factory=list)
 
-    def board(self, context: GatewayContext, hour: HourlyStatistics, since: int) -> dict[str, Any]:
+    def overview(self, context: GatewayContext, hour: HourlyStatistics, since: int) -> dict[str, Any]:
         """Return the overview; of the past hour, the steps from `since` on."""
         now = context.wall_clock()
         states = context.service.get_error_state()

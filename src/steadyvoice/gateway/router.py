@@ -42,10 +42,10 @@ class Route:
     suggested_methods: tuple[str, ...] = ()
 
     @staticmethod
-    def to(room: RouteClass, doors: Endpoints) -> Route:
+    def to(route_class: RouteClass, endpoints: Endpoints) -> Route:
         """Return a route with these endpoints; GET answers HEAD as well."""
-        head = {"HEAD": doors["GET"]} if "GET" in doors else {}
-        return Route(room, {**doors, **head})
+        head = {"HEAD": endpoints["GET"]} if "GET" in endpoints else {}
+        return Route(route_class, {**endpoints, **head})
 
 
 class RouteTable:
@@ -55,10 +55,14 @@ class RouteTable:
     exactly: letter case and slashes count, and dot segments are not resolved.
     """
 
-    def __init__(self, rooms: Mapping[RouteClass, Mapping[str, Endpoints]]) -> None:
+    def __init__(self, routes: Mapping[RouteClass, Mapping[str, Endpoints]]) -> None:
         self._fixed: dict[str, Route] = {}
         self._named: dict[str, tuple[str, dict[str, Route]]] = {}  # by the part before the parameter
-        self._routes = {path: Route.to(room, doors) for room, paths in rooms.items() for path, doors in paths.items()}
+        self._routes = {
+            path: Route.to(route_class, endpoints)
+            for route_class, paths in routes.items()
+            for path, endpoints in paths.items()
+        }
         for path, route in self._routes.items():
             self._add(path, route)
         self._suggestions = PathSuggestions(
@@ -120,12 +124,14 @@ class RouteTable:
         """Return a route without endpoints. Its class decides on the credential that is checked, and on the dialect."""
         suggestion = self._suggestions.find(path)
         suggested = self._routes[suggestion.path] if suggestion else None
-        room = RouteClass.PAGE
+        route_class = RouteClass.PAGE
         if path.startswith("/admin"):
-            room = RouteClass.ADMIN
+            route_class = RouteClass.ADMIN
         elif path.startswith(("/v1/", "/v2/")) or (suggested and suggested.route_class is RouteClass.SPEECH):
-            room = RouteClass.SPEECH
-        return Route(room, suggestion=suggestion, suggested_methods=tuple(suggested.endpoints) if suggested else ())
+            route_class = RouteClass.SPEECH
+        return Route(
+            route_class, suggestion=suggestion, suggested_methods=tuple(suggested.endpoints) if suggested else ()
+        )
 
 
 def _is_text(segment: str) -> bool:

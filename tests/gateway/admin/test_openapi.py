@@ -32,13 +32,20 @@ async def described(at: RunningGateway) -> dict[str, Any]:
 async def test_openapi_lists_exactly_the_routes() -> None:
     async with running_gateway(Tone()) as at, AsyncTTSService([Tone()]) as service:
         context = GatewayContext(service)
-        rooms = all_routes(context, Reloader(context)).values()
-        doors = {(path, method) for room in rooms for path, doors in room.items() for method in doors}
-        doors = {(path, method) for path, method in doors if not path.startswith("/page/")}  # which are for the page
+        route_classes = all_routes(context, Reloader(context)).values()
+        endpoints = {
+            (path, method)
+            for route_class in route_classes
+            for path, endpoints in route_class.items()
+            for method in endpoints
+        }
+        endpoints = {
+            (path, method) for path, method in endpoints if not path.startswith("/page/")
+        }  # which are for the page
         context.stopped()
         paths = (await described(at))["paths"]
-        told = {(path, method.upper()) for path, door in paths.items() for method in METHODS if method in door}
-        assert told == doors
+        told = {(path, method.upper()) for path, endpoint in paths.items() for method in METHODS if method in endpoint}
+        assert told == endpoints
 
 
 async def test_openapi_document_is_valid() -> None:
@@ -74,8 +81,8 @@ async def test_responses_match_their_schemas(method: str, path: str, body: Any) 
         await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         document = await described(at)
         answer = await at.fetch(method, path.replace("{name}", "elevenlabs"), json=body)
-        door = document["paths"].get(path.partition("?")[0], document["paths"]["/admin/reload"])
-        told = door[method.lower() if method.lower() in door else "post"]["responses"]
+        endpoint = document["paths"].get(path.partition("?")[0], document["paths"]["/admin/reload"])
+        told = endpoint[method.lower() if method.lower() in endpoint else "post"]["responses"]
         response = told.get(str(answer.status), told["default"])
         if "$ref" in response:
             assert answer.status >= 400

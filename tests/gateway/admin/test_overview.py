@@ -40,18 +40,18 @@ class World:
     context: GatewayContext
     recorder: EventRecorder
     wall_clock: Wall
-    diary: ReferenceOverview = field(default_factory=ReferenceOverview)
+    reference: ReferenceOverview = field(default_factory=ReferenceOverview)
 
     def over(self, one: RecentCall) -> None:
         """A call is over."""
         self.recorder.statistics.add_call(one)
-        self.diary.calls.append((self.wall_clock.now, one))
+        self.reference.calls.append((self.wall_clock.now, one))
 
     async def told(self, since: int = 1) -> Any:
         return json.loads((await self.recorder.overview.response(since)).body)
 
     async def obvious(self, since: int = 1) -> Any:
-        return self.diary.board(self.context, self.recorder.statistics, since)
+        return self.reference.overview(self.context, self.recorder.statistics, since)
 
 
 @asynccontextmanager

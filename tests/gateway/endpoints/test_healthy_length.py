@@ -30,20 +30,20 @@ def tone(length: float) -> bytes:
 
 
 @pytest.mark.parametrize("on_midstream", ["resume", "error"])
-@pytest.mark.parametrize("door", ["elevenlabs", "openai"])
+@pytest.mark.parametrize("endpoint", ["elevenlabs", "openai"])
 @pytest.mark.parametrize(
     "texts",
     [[CHINESE, ENGLISH, ENGLISH, ENGLISH, ENGLISH], [NUMBERS, ENGLISH, ENGLISH, MARKED, ENGLISH]],
     ids=["Chinese", "numbers and markup"],
 )
-async def test_complete_response_reaches_the_client(texts: list[str], door: str, on_midstream: Any) -> None:
+async def test_complete_response_reaches_the_client(texts: list[str], endpoint: str, on_midstream: Any) -> None:
     async with scripted_vendor() as vendor:
         for text in texts:
             vendor.will(chunked_response(tone(seconds(text)), content_type="audio/pcm"))
         one = OpenAICompatible("sk_any", name="openai", base_url=vendor.url)
         async with running_gateway(one, on_midstream=on_midstream) as at:
             for text in texts:
-                if door == "openai":
+                if endpoint == "openai":
                     answer = await at.fetch("POST", OPENAI, json=openai_body(text, response_format="pcm"))
                 else:
                     path = f"{ELEVENLABS}/stream?output_format=pcm_24000"
@@ -55,14 +55,14 @@ async def test_complete_response_reaches_the_client(texts: list[str], door: str,
             assert (state["circuit_state"], state["last_error"]) == ("closed", None)
 
 
-@pytest.mark.parametrize("door", [OPENAI, f"{ELEVENLABS}/stream?output_format=pcm_24000"])
-async def test_truncated_passthrough_ends_with_an_error(door: str) -> None:
+@pytest.mark.parametrize("endpoint", [OPENAI, f"{ELEVENLABS}/stream?output_format=pcm_24000"])
+async def test_truncated_passthrough_ends_with_an_error(endpoint: str) -> None:
     async with scripted_vendor() as vendor:
         vendor.will(chunked_response(tone(seconds(ENGLISH) / 2), content_type="audio/pcm"))
         one = OpenAICompatible("sk_any", name="openai", base_url=vendor.url)
         async with running_gateway(one, on_midstream="error") as at:
-            body = openai_body(ENGLISH, response_format="pcm") if door == OPENAI else elevenlabs_body(ENGLISH)
+            body = openai_body(ENGLISH, response_format="pcm") if endpoint == OPENAI else elevenlabs_body(ENGLISH)
             with pytest.raises(aiohttp.ClientPayloadError):
-                await at.fetch("POST", door, json=body)
+                await at.fetch("POST", endpoint, json=body)
             state = at.service.get_error_state()
             assert (state["last_error"]["kind"], state["window"]["failures"]) == ("too_short", 0)

@@ -12,8 +12,8 @@ from steadyvoice.simulator import Simulator
 from ..running_gateway import ELEVENLABS, OPENAI, elevenlabs_body, openai_body, running_gateway
 
 
-def told(door: str, document: Any) -> Any:
-    return document["error"] if door == OPENAI else document["detail"]
+def told(endpoint: str, document: Any) -> Any:
+    return document["error"] if endpoint == OPENAI else document["detail"]
 
 
 @pytest.mark.parametrize("muted", [True, False])
@@ -21,14 +21,14 @@ async def test_dropped_default_model_is_misconfigured(muted: bool) -> None:
     async with Simulator(voice="tones") as sim:
         eleven = ElevenLabs("sk", base_url=sim.url, model="eleven_gone")
         async with running_gateway(eleven, muted=muted) as at:
-            for door, document in (
+            for endpoint, document in (
                 (ELEVENLABS, elevenlabs_body()),
                 (ELEVENLABS, elevenlabs_body(model_id="tts-9")),
                 (OPENAI, openai_body()),
             ):
                 for _ in range(2):  # the second time, the model is on hold
-                    answer = await at.post(door, document)
-                    error = told(door, await answer.json())
+                    answer = await at.post(endpoint, document)
+                    error = told(endpoint, await answer.json())
                     assert (answer.status, error["code"]) == (503, "misconfigured")
                     assert "eleven_gone" in error["message"]
                     assert "`model`" in error["message"], "what to change"
@@ -47,9 +47,9 @@ async def test_dropped_mapped_voice_is_misconfigured() -> None:
     async with Simulator(voice="tones") as sim:
         eleven = ElevenLabs("sk", base_url=sim.url, voices={"default": "goneVoice", "narrator": "goneVoice"})
         async with running_gateway(eleven, muted=False) as at:
-            for door, document in ((OPENAI, openai_body()), ("/v1/text-to-speech/narrator", elevenlabs_body())):
-                answer = await at.post(door, document)
-                error = told(door, await answer.json())
+            for endpoint, document in ((OPENAI, openai_body()), ("/v1/text-to-speech/narrator", elevenlabs_body())):
+                answer = await at.post(endpoint, document)
+                error = told(endpoint, await answer.json())
                 assert (answer.status, error["code"]) == (503, "misconfigured")
                 assert "goneVoice" in error["message"]
             named = await at.post("/v1/text-to-speech/goneVoice2", elevenlabs_body())

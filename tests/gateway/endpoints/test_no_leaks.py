@@ -61,7 +61,7 @@ async def left_before_the_first_byte(at: RunningGateway, request: Request, forma
     calls = at.sim.ledger
     before = len(calls)
     asking = asyncio.ensure_future(request(at, TEXT, format))
-    while len(calls) == before:  # noqa: ASYNC110 - the simulator tells nobody
+    while len(calls) == before:  # noqa: ASYNC110 - the simulator has no notification
         await asyncio.sleep(0)
     asking.cancel()
     with suppress(asyncio.CancelledError):

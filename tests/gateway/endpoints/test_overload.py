@@ -39,7 +39,7 @@ class Gated(ScriptedProvider):
 async def until(visit: RunningGateway, *, active: int, queued: int) -> None:
     """Wait until so many are spoken to, and so many wait."""
     admission = visit.service.admission
-    while (admission.active, admission.queued) != (active, queued):  # noqa: ASYNC110 - nobody tells
+    while (admission.active, admission.queued) != (active, queued):  # noqa: ASYNC110 - there is no notification
         await asyncio.sleep(0)
 
 

@@ -184,8 +184,8 @@ async def test_stream_that_cannot_be_resumed_is_a_broken_transfer() -> None:
             await answer.read()
 
 
-@pytest.mark.parametrize("door", ["elevenlabs", "timed", "openai", "events"])
-async def test_broken_stream_is_not_completed_with_silence(door: str) -> None:
+@pytest.mark.parametrize("endpoint", ["elevenlabs", "timed", "openai", "events"])
+async def test_broken_stream_is_not_completed_with_silence(endpoint: str) -> None:
     """The header has said `spoken` by then: a clean end would make half an utterance a success."""
     knock: dict[str, tuple[str, dict[str, Any]]] = {
         "elevenlabs": (f"{ELEVENLABS}/stream", elevenlabs_body()),
@@ -195,14 +195,14 @@ async def test_broken_stream_is_not_completed_with_silence(door: str) -> None:
     }
     async with Simulator(voice="tones") as vendor, running_gateway(ElevenLabs("sk_test", base_url=vendor.url)) as at:
         vendor.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
-        answer = await at.post(*knock[door])
+        answer = await at.post(*knock[endpoint])
         assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "spoken")
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
         _, account = await at.next_call()
         assert account.outcome == "failed"
         at.service.circuits["elevenlabs"].force_open()
-        later = await at.post(*knock[door])
+        later = await at.post(*knock[endpoint])
         assert later.headers["x-steadyvoice-outcome"] == "muted", "silence from the start can still be told"
         assert await later.read()
 
@@ -218,8 +218,8 @@ async def test_buffered_response_reports_partial_silence() -> None:
 @pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf", "soon"])
 async def test_invalid_deadline_is_a_bad_request(seconds: str) -> None:
     async with running_gateway() as at:
-        for door, document in ((ELEVENLABS, elevenlabs_body()), (OPENAI, openai_body())):
-            answer = await at.fetch("POST", door, json=document, headers={"x-steadyvoice-deadline": seconds})
+        for endpoint, document in ((ELEVENLABS, elevenlabs_body()), (OPENAI, openai_body())):
+            answer = await at.fetch("POST", endpoint, json=document, headers={"x-steadyvoice-deadline": seconds})
             assert answer.status == 400
             assert "x-steadyvoice-deadline" in await answer.text()
         assert not at.sim.ledger.requests
@@ -227,13 +227,13 @@ async def test_invalid_deadline_is_a_bad_request(seconds: str) -> None:
 
 async def test_errors_have_outcome_headers() -> None:
     async with running_gateway(ElevenLabs("sk", base_url="http://127.0.0.1:9"), muted=False) as at:
-        for door, document in (
+        for endpoint, document in (
             (ELEVENLABS, elevenlabs_body()),
             (OPENAI, openai_body()),
             (ELEVENLABS, elevenlabs_body("")),
             (OPENAI, {}),
         ):
-            answer = await at.fetch("POST", door, json=document)
+            answer = await at.fetch("POST", endpoint, json=document)
             assert answer.status >= 400
             assert answer.headers["x-steadyvoice-outcome"] == "failed"
             assert answer.headers["x-steadyvoice-provider"] == "none"

@@ -109,7 +109,7 @@ def test_longest_idle_connection_is_closed_for_a_new_one(run: Run) -> None:
 def test_new_connection_is_refused_when_all_are_busy(run: Run) -> None:
     async def scenario() -> None:
         async with listening(endless, max_connections=2) as line:
-            (await line.connect()).disconnect()  # who is gone makes no room
+            (await line.connect()).disconnect()  # a closed connection counts no more
             await line.wait_until_closed()
             busy = [await line.connect(GET) for _ in range(2)]
             for client in busy:

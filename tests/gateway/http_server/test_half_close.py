@@ -60,15 +60,15 @@ def test_half_closed_client_gets_the_whole_response(run: Run, midstream: str) ->
                 status, _, audio = await client.read_response()
                 assert (status, words_in(audio, "pcm_16000")) == (200, WORDS)
                 assert await client.read_all() == b""
-            for door, document in (
+            for endpoint, document in (
                 (path.format("/stream"), elevenlabs_body()),
                 (OPENAI, openai_body(response_format="pcm")),
             ):
-                async with connected(at, door, document) as client:
+                async with connected(at, endpoint, document) as client:
                     client.half_close()
                     status, headers = await client.read_head()
                     assert (status, headers["transfer-encoding"]) == (200, "chunked")
-                    format = "pcm_24000" if door == OPENAI else "pcm_16000"
+                    format = "pcm_24000" if endpoint == OPENAI else "pcm_16000"
                     assert words_in(unchunked(await client.read_all()), format) == WORDS
             assert {entry.ending for entry in at.sim.ledger} == {Ending.COMPLETED}
 
@@ -110,7 +110,7 @@ def test_client_that_leaves_is_noticed_and_the_vendor_request_cancelled(
                     await client.read_until(b"\r\n\r\n")
                     await client.read_until(b"\r\n")
                 else:
-                    while not at.sim.ledger.requests:  # noqa: ASYNC110 - the simulator tells nobody
+                    while not at.sim.ledger.requests:  # noqa: ASYNC110 - the simulator has no notification
                         await asyncio.sleep(0)
             await at.sim.idle()
             assert at.sim.ledger[-1].ending is Ending.CLIENT_LEFT

@@ -194,10 +194,12 @@ async def test_times_have_one_format_everywhere(log: pytest.LogCaptureFixture, t
         at.sim.faults.set(actions.Refuse("invalid_api_key"))
         await at.fetch("POST", STREAM, json=elevenlabs_body())
         at.service.circuits["elevenlabs"].force_open("for maintenance")
-        doors = [await (await at.get(f"/admin/{door}")).text() for door in ("state", "overview", "calls", "circuits")]
+        endpoints = [
+            await (await at.get(f"/admin/{endpoint}")).text() for endpoint in ("state", "overview", "calls", "circuits")
+        ]
         events = at.gateway.context.event_log.since(0)[0]
     written = [JSONFormatter().format(record) for record in log.records]
-    places = [*doors, *(event.data for event in events), file.read_text(), "\n".join(written)]
+    places = [*endpoints, *(event.data for event in events), file.read_text(), "\n".join(written)]
     for place in places:
         times = [each.rstrip(":") for each in TIME.findall(place)]
         assert times

@@ -18,7 +18,7 @@ from tests.required_tools import require_tool
 DEPLOY = Path(__file__).parents[3] / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
 GRAFANA = DEPLOY / "grafana" / "steadyvoice.json"
-OF_PROMETHEUS = {"instance", "job", "le"}  # labels that whoever scrapes adds
+OF_PROMETHEUS = {"instance", "job", "le"}  # labels that the scraper adds
 
 _METRIC = re.compile(r"\bsteadyvoice_\w+")
 _LABELS = re.compile(r"\bby \(([\w, ]+)\)|(\w+)=~?[\"']")

@@ -260,7 +260,7 @@ async def test_refused_key_is_saved_at_once(tmp_path: Path) -> None:
 
 async def test_slow_disk_does_not_block_the_event_loop(tmp_path: Path) -> None:
     part, answered, in_time = tmp_path / "state.json.part", Event(), list[bool]()
-    os.mkfifo(part)  # whoever opens it to write waits for a reader
+    os.mkfifo(part)  # opening it for writing waits for a reader
 
     def read() -> None:
         in_time.append(answered.wait(10))

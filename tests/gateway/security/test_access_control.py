@@ -25,7 +25,7 @@ LOCAL = AccessRules()
 
 
 def head(
-    room: RouteClass = RouteClass.SPEECH,
+    route_class: RouteClass = RouteClass.SPEECH,
     method: str = "POST",
     client: str | None = "127.0.0.1",
     scheme: str = "http",
@@ -34,7 +34,7 @@ def head(
     """`host` is there unless it is given as empty; an underscore is a dash."""
     said = {name.replace("_", "-"): value for name, value in ({"host": "127.0.0.1:8040"} | headers).items() if value}
     return RequestHead(
-        method, scheme, room, {name.encode(): value.encode("latin-1") for name, value in said.items()}, client
+        method, scheme, route_class, {name.encode(): value.encode("latin-1") for name, value in said.items()}, client
     )
 
 
@@ -76,7 +76,7 @@ def test_open_gateway_accepts_addresses_and_configured_names() -> None:
         assert code(head(host=said), rules) == told
 
 
-@pytest.mark.parametrize("room", RouteClass)
+@pytest.mark.parametrize("route_class", RouteClass)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -94,9 +94,9 @@ def test_open_gateway_accepts_addresses_and_configured_names() -> None:
         {"origin": "https://127.0.0.1:8040", "sec_fetch_site": "cross-site"},
     ],
 )
-def test_page_of_another_site_is_refused(room: RouteClass, headers: dict[str, str]) -> None:
+def test_page_of_another_site_is_refused(route_class: RouteClass, headers: dict[str, str]) -> None:
     for method in ("GET", "POST", "OPTIONS", "PATCH"):
-        assert code(head(room, method, **headers)) == "foreign_origin"
+        assert code(head(route_class, method, **headers)) == "foreign_origin"
 
 
 def test_own_page_is_accepted_and_links_lead_to_the_page_only() -> None:
@@ -107,8 +107,8 @@ def test_own_page_is_accepted_and_links_lead_to_the_page_only() -> None:
     link = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate"}
     assert code(head(RouteClass.PAGE, "GET", **link)) is None
     assert code(head(RouteClass.PAGE, "POST", **link)) == "foreign_origin"
-    for room in (RouteClass.ADMIN, RouteClass.SPEECH, RouteClass.PUBLIC):
-        assert code(head(room, "GET", **link)) == "foreign_origin"
+    for route_class in (RouteClass.ADMIN, RouteClass.SPEECH, RouteClass.PUBLIC):
+        assert code(head(route_class, "GET", **link)) == "foreign_origin"
 
 
 def test_sec_fetch_site_counts_behind_a_tls_proxy() -> None:
@@ -125,9 +125,9 @@ def test_allowed_page_may_call_speech_only() -> None:
     for request in (head(origin=PAGE), head(origin=PAGE.upper())):
         assert code(request, rules) is None
         assert allowed_origin(request, rules)
-    for room in (RouteClass.ADMIN, RouteClass.PUBLIC, RouteClass.PAGE):
-        assert code(head(room, origin=PAGE), rules) == "foreign_origin"
-        assert allowed_origin(head(room, origin=PAGE), rules) is None
+    for route_class in (RouteClass.ADMIN, RouteClass.PUBLIC, RouteClass.PAGE):
+        assert code(head(route_class, origin=PAGE), rules) == "foreign_origin"
+        assert allowed_origin(head(route_class, origin=PAGE), rules) is None
     assert code(head(origin=f"{PAGE}.evil.example"), rules) == "foreign_origin"
     keyed = AccessRules(allowed_origins=frozenset({PAGE}), api_keys=(b"key",))
     assert code(head(origin=PAGE), keyed) == "needs_authorization", "a page needs a key as everybody does"
@@ -182,7 +182,7 @@ def test_admin_without_token_is_local(client: str | None, told: str | None) -> N
 @pytest.mark.parametrize("name", ["forwarded", "via", "x_forwarded_for", "x_real_ip", "x_forwarded_host"])
 def test_proxied_requests_are_not_local(name: str) -> None:
     for client in ("127.0.0.1", "10.0.0.9"):
-        forwarded: dict[str, Any] = {"room": RouteClass.ADMIN, "client": client, name: "127.0.0.1"}
+        forwarded: dict[str, Any] = {"route_class": RouteClass.ADMIN, "client": client, name: "127.0.0.1"}
         assert code(head(**forwarded)) == "admin_is_local"
 
 

@@ -155,7 +155,7 @@ def test_any_spelling_has_the_route_class_of_its_decoded_path(table: RouteTable,
     path = unquote(raw)
     route, parameters = table.find(path, raw.encode())
     if not route.endpoints:
-        return  # answered with 404, whatever its room
+        return  # answered with 404, whatever its route class
     named = next(iter(parameters.values()), None)
     expected = {
         "/admin": RouteClass.ADMIN,
@@ -164,8 +164,8 @@ def test_any_spelling_has_the_route_class_of_its_decoded_path(table: RouteTable,
         "/metrics": RouteClass.METRICS,
         "/page/": RouteClass.PAGE,
     }
-    room = next((room for prefix, room in expected.items() if path.startswith(prefix)), None)
-    assert route.route_class is (room or (RouteClass.PAGE if path == "/" else RouteClass.PUBLIC))
+    route_class = next((route_class for prefix, route_class in expected.items() if path.startswith(prefix)), None)
+    assert route.route_class is (route_class or (RouteClass.PAGE if path == "/" else RouteClass.PUBLIC))
     assert named is None or named in path
     if not parameters:
         assert path in (*LOCKED, *OPEN, "/v1/audio/speech")

@@ -83,19 +83,19 @@ function onEvent(kind, data) {
   if (CHANGES.has(kind)) soon();
 }
 
-function show(board) {
+function show(overview) {
   hideSignIn();
   const { now } = store;
-  summary.show(board);
-  callOutcomes.show(board.outcomes, board.current, now);
-  recovery.show(board.recoveries);
-  for (const name of cards.keys()) if (!board.providers[name]) cards.delete(name);
-  for (const [name, provider] of Object.entries(board.providers)) {
+  summary.show(overview);
+  callOutcomes.show(overview.outcomes, overview.current, now);
+  recovery.show(overview.recoveries);
+  for (const name of cards.keys()) if (!overview.providers[name]) cards.delete(name);
+  for (const [name, provider] of Object.entries(overview.providers)) {
     if (!cards.has(name)) cards.set(name, new ProviderCard(name, { reset, act, settings }));
-    cards.get(name).show(provider, now, board.step);
+    cards.get(name).show(provider, now, overview.step);
   }
-  reconcile(byId("providers"), Object.keys(board.providers).map((name) => cards.get(name).element));
-  const trouble = Object.values(board.providers).filter(needsAttention).length;
+  reconcile(byId("providers"), Object.keys(overview.providers).map((name) => cards.get(name).element));
+  const trouble = Object.values(overview.providers).filter(needsAttention).length;
   document.title = trouble ? `(${trouble}) steadyvoice` : "steadyvoice";
   if (!calls.rows.size) calls.draw(true);
 }
@@ -103,13 +103,13 @@ function show(board) {
 function connected() {
   set(byId("banner"), { hidden: true });
   set(byId("connection"), { class: "connection live" });
-  setText(byId("connection"), `live · ${store.board.version}`);
+  setText(byId("connection"), `live · ${store.overview.version}`);
 }
 
 function disconnected() {
   set(byId("connection"), { class: "connection lost" });
   setText(byId("connection"), "disconnected");
-  const seen = store.board ? ` Data as of ${clock(store.board.at)}.` : "";
+  const seen = store.overview ? ` Data as of ${clock(store.overview.at)}.` : "";
   setText(byId("banner"), `The gateway does not answer.${seen} Reconnecting.`);
   set(byId("banner"), { hidden: false });
 }

@@ -13,18 +13,18 @@ export class OverviewStore {
   }
 
   /** Merge an overview. Another edition means that the gateway was restarted, and its statistics begin anew. */
-  take(board) {
-    if (board.edition !== this.edition && this.edition) this.forget();
-    this.edition = board.edition;
-    this.now = Math.floor(Date.parse(board.at) / 1000 / board.step);
-    merged(this.outcomes, board.outcomes, this.now);
-    for (const [name, provider] of Object.entries(board.providers)) {
+  take(overview) {
+    if (overview.edition !== this.edition && this.edition) this.forget();
+    this.edition = overview.edition;
+    this.now = Math.floor(Date.parse(overview.at) / 1000 / overview.step);
+    merged(this.outcomes, overview.outcomes, this.now);
+    for (const [name, provider] of Object.entries(overview.providers)) {
       provider.attempts = merged(this.of(this.attempts, name), provider.attempts, this.now);
       provider.states = merged(this.of(this.states, name), provider.states, this.now);
     }
     this.newest = this.now;
-    this.board = { ...board, outcomes: [...this.outcomes.values()] };
-    return this.board;
+    this.overview = { ...overview, outcomes: [...this.outcomes.values()] };
+    return this.overview;
   }
 
   forget() {
@@ -32,7 +32,7 @@ export class OverviewStore {
     this.attempts = new Map();
     this.states = new Map();
     this.newest = null;
-    this.board = null;
+    this.overview = null;
   }
 
   of(kept, name) {

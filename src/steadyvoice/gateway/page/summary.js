@@ -18,17 +18,17 @@ export class Summary {
     this.incidents = new Map();
   }
 
-  show(board) {
-    const [state, text] = headline(board);
+  show(overview) {
+    const [state, text] = headline(overview);
     if (state !== this.state) {
       this.state = state;
       this.title.replaceChildren(icon(state), this.text);
       set(this.title, { class: state });
     }
     setText(this.text, text);
-    setText(this.current, callsNow(board.current));
-    setText(this.load, loadNow(board.overload));
-    const down = Object.entries(board.providers).filter(([, provider]) => needsAttention(provider));
+    setText(this.current, callsNow(overview.current));
+    setText(this.load, loadNow(overview.overload));
+    const down = Object.entries(overview.providers).filter(([, provider]) => needsAttention(provider));
     for (const name of this.incidents.keys()) if (!down.some(([other]) => other === name)) this.incidents.delete(name);
     for (const [name, provider] of down) {
       if (!this.incidents.has(name)) this.incidents.set(name, new Incident(name));
@@ -66,8 +66,8 @@ function why({ outage, circuit }) {
   return ended(outage && outage.because !== circuit.why ? `${outage.because}; then ${circuit.why}` : circuit.why);
 }
 
-function headline(board) {
-  const all = Object.entries(board.providers);
+function headline(overview) {
+  const all = Object.entries(overview.providers);
   const named = (test) => all.filter(([, { state }]) => test(state)).map(([name]) => name);
   const down = named((state) => state.circuit_state === "open" || state.circuit_state === "forced_open");
   const testing = named((state) => state.circuit_state === "half_open");
@@ -76,7 +76,7 @@ function headline(board) {
   const able = all.length - down.length - held.length - testing.length;
   if (!able && down.length) return ["open", `No provider available: ${listed(down)} ${is(down)} down`];
   if (!able && held.length) return ["open", `No provider available: ${listed(held)} ${is(held)} on hold`];
-  if (down.length) return [down.some((name) => board.providers[name].state.circuit_state === "open") ? "open" : "forced_open", `${few(down)} ${is(down)} down`];
+  if (down.length) return [down.some((name) => overview.providers[name].state.circuit_state === "open") ? "open" : "forced_open", `${few(down)} ${is(down)} down`];
   if (testing.length) return ["half_open", `${few(testing)} ${is(testing)} being probed`];
   if (held.length) return ["half_open", `${few(held)} ${is(held)} on hold`];
   if (byHand.length) return ["monitoring", `All providers available; the circuit of ${few(byHand)} ${is(byHand)} not active`];
