@@ -31,6 +31,7 @@ class AudioFormat:
     sample_rate: int
     bitrate: int | None = None
 
+    # Called for every request, with one of a few names; bounded, because callers may send any.
     @classmethod
     @lru_cache(256)
     def parse(cls, name: str) -> AudioFormat:

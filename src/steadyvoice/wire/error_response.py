@@ -170,6 +170,7 @@ def _seconds_until_plausible(unix_time: float, headers: Mapping[str, str], now: 
 
 def get_header(headers: Mapping[str, str], name: str) -> str | None:
     """Return a header's value by its lower-case name, whatever the case in the mapping; None if it is missing."""
+    # The HTTP client of this package has lower-case names; other mappings keep the vendor's case.
     if name in headers:
         return headers[name]
     return next((headers[key] for key in headers if key.lower() == name), None)

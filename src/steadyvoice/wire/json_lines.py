@@ -60,6 +60,7 @@ class StreamedLine:
         if self.size > self._limit:
             raise TTSNotAudioError(f"a line of the response is longer than {self._limit} bytes")
         if not self._found:
+            # The key may be split between two reads, so the end of what was searched is searched again.
             seen = max(0, len(self._skeleton) - _MAX_KEY_BYTES)
             self._skeleton += data
             found = _AUDIO.search(self._skeleton, seen)

@@ -26,6 +26,7 @@ def read_text_file(path: Path, most: int = MAX_FILE_BYTES) -> str:
 
     Raises OSError when it cannot be opened or read, UnreadableFileError when it is no such text.
     """
+    # Without O_NONBLOCK, opening a pipe that has no writer would block forever.
     try:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except ValueError as error:  # a path with a NUL in it

@@ -30,6 +30,7 @@ class ModelInfo:
         return None if self.languages is None else _scripts_of(self.languages)
 
 
+# Read for every request, for one of a few lists of languages.
 _scripts_of = lru_cache(scripts_of_languages)
 
 _ENGLISH = ("en",)

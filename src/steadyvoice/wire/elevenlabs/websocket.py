@@ -101,6 +101,7 @@ def parse_message(frame: str) -> ClientMessage:
 
     Raises RequestValidationError.
     """
+    # Half of a surrogate pair passes here, so that it is refused below with the name of its field.
     document = parse_document(frame.encode("utf-8", "surrogatepass"))
     issues: list[ValidationIssue] = []
     message = ClientMessage(
