@@ -26,28 +26,20 @@ server-sent events, access log, quota
 """Terms that an engineer searches for. Each is in the name of a module or of a class."""
 
 _TERMS = """
-abbreviations access account accounting actions adapter admin admission alignment allocator api app argument arguments
-async atomic attempt attempts audio backoff balance base baseline billing binding body breaker budget buffer buffers
-bytes cache call calls candidates captions catalog certificates circuit circuits classification cli client clock close
-coalescing codec coding command concurrency config configuration connection connections content context control
-conversation conversion cooldown cooperative counters credential credentials credit crossfade dashboard data deadline
-decoder decorators definitions delivery demo descriptors detection dialect dialects dialogue duration elevenlabs
-encoder endpoint error errors espeak estimate event events explain export factory failover failure fallback fault
-faults file files filter finder flac fleet flight fork format formats frames framing gateway guarded half handler
-handling health hedge hedging hints history holds hourly http ids in init injection json key keys kinds lag latency
-ledger length lifecycle limit limits line lines listener lock locking log logging lookup loop machine main management
-manager markup matching memory messages meter metric metrics middleware migration monitoring mpeg network ng
-notifications observability ogg openai openapi options outage output overload overview page pages passthrough path
-paths permit persistence pipe pipeline playback player plugins pool prefetch probe probes process profiles progress
-prompt protocol provider providers proxy queue quota race rate reader recent record recorder recording records
-recovery redaction registry reload report request requests resampling resilience response responses result results
-retry ring router routes routing rules runner safety sampling say scenario scheduling schema schemas script
-segmentation selection sent sentence sentences serve server service session set settings shutdown signature silence
-sim simulator sinks sliding snapshot socket speech split splitting sse standard state states statistics stats status
-stitching store stream streaming streams subscription suggestions svg switch sync syntax synthesis systemd systems
-table template terminal testing text thread threads timeline timeout timeouts timestamps timing tls tone tones totals
-transport transports types url urls usage utterance validation validators values vendor version view views voice
-voices wav websocket websockets window wire word words worker workers write writer writing
+access account accounting actions admin admission alignment app arguments attempt audio backoff base billing breaker
+buffers cache call calls candidates captions catalog classification cli client close coalescing codec coding command
+concurrency config connection connections content context control conversion credentials crossfade dashboard
+decorators definitions delivery demo dialects dialogue duration elevenlabs endpoint error errors espeak estimate event
+events failover failure fallback fault file flac flight fork format frames framing gateway guarded half handler health
+hedge hedging hints holds hourly http ids in init injection json keys kinds lag latency ledger length lifecycle limits
+lines listener locking log logging lookup loop machine main manager markup matching messages metric metrics middleware
+migration mpeg ng notifications observability ogg openai openapi options output overview passthrough permit
+persistence pipeline plugins pool prefetch process protocol provider providers proxy race rate recent record recorder
+registry reload request resampling resilience response responses result results retry router routes rules runner
+safety say scenario script sent sentences serve server service session set shutdown sim simulator sliding snapshot
+speech splitting standard state states statistics status stitching store stream streams svg sync syntax synthesis
+systems terminal testing text thread timeline timeouts timestamps timing tone tones transport urls utterance
+validation validators vendor version view views voice voices wav websocket window wire word worker writing
 """
 TERMS = frozenset(_TERMS.split())
 """Words of which the names of modules are made. A new one is a term of the field, and is added here."""
@@ -83,6 +75,7 @@ def test_no_two_public_classes_share_a_name(modules: list[Source]) -> None:
 def test_module_names_are_made_of_terms(modules: list[Source]) -> None:
     odd = {module.module: words for module in modules if (words := sorted(set(words_of_name(module.module)) - TERMS))}
     assert odd == {}
+    assert sorted(TERMS - {word for module in modules for word in words_of_name(module.module)}) == [], "not used"
 
 
 def test_standard_terms_are_found_in_the_names_of_modules_and_classes(modules: list[Source]) -> None:
