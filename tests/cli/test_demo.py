@@ -23,23 +23,23 @@ SCALE = 0.5
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def output(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Run the demo once, and return its directory and its output."""
     out = tmp_path_factory.mktemp("demo") / "new" / "out"
     with pytest.MonkeyPatch.context() as patch:
-        said = StringIO()
-        patch.setattr("sys.stdout", said)
+        printed = StringIO()
+        patch.setattr("sys.stdout", printed)
         assert demo(out, scenario=Scenario.usual(SCALE)) is ExitStatus.SPOKEN
-    return out, said.getvalue()
+    return out, printed.getvalue()
 
 
-def test_demo_writes_audio_captions_and_timeline(told: tuple[Path, str]) -> None:
-    out, _ = told
+def test_demo_writes_audio_captions_and_timeline(output: tuple[Path, str]) -> None:
+    out, _ = output
     assert sorted(path.name for path in out.iterdir()) == sorted([AUDIO, CAPTIONS, TIMELINE])
 
 
-def test_audio_file_is_playable(told: tuple[Path, str]) -> None:
-    out, _ = told
+def test_audio_file_is_playable(output: tuple[Path, str]) -> None:
+    out, _ = output
     with wave.open(str(out / AUDIO)) as audio:
         assert (audio.getnchannels(), audio.getsampwidth()) == (1, 2)
         seconds = audio.getnframes() / audio.getframerate()
@@ -48,33 +48,33 @@ def test_audio_file_is_playable(told: tuple[Path, str]) -> None:
     assert any(samples[:48000]), "the first second is speech"
 
 
-def test_muted_sentence_is_silence(told: tuple[Path, str]) -> None:
-    out, _ = told
+def test_muted_sentence_is_silence(output: tuple[Path, str]) -> None:
+    out, _ = output
     with wave.open(str(out / AUDIO)) as audio:
         samples = audio.readframes(audio.getnframes())
     assert bytes(2 * 24000 * 3) in samples
 
 
-def test_captions_have_every_word(told: tuple[Path, str]) -> None:
-    out, _ = told
+def test_captions_have_every_word(output: tuple[Path, str]) -> None:
+    out, _ = output
     captions = (out / CAPTIONS).read_text()
     assert captions.startswith("WEBVTT")
     for word in {word for line in Scenario.usual().utterances for word in line.text.split()}:
         assert word in captions
 
 
-def test_timeline_shows_the_outage(told: tuple[Path, str]) -> None:
-    out, _ = told
+def test_timeline_shows_the_outage(output: tuple[Path, str]) -> None:
+    out, _ = output
     picture = ET.fromstring((out / TIMELINE).read_text())
     labels = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
     assert labels.count("open") == 2
     assert labels.count("half-open") == 2
 
 
-def test_events_are_printed_in_order(told: tuple[Path, str]) -> None:
-    _, said = told
+def test_events_are_printed_in_order(output: tuple[Path, str]) -> None:
+    _, printed = output
     for line in Scenario.usual().utterances:
-        assert line.text in said
+        assert line.text in printed
     beats = [
         "spoken by elevenlabs",
         "elevenlabs cuts answers short",
@@ -94,13 +94,13 @@ def test_events_are_printed_in_order(told: tuple[Path, str]) -> None:
     ]
     found = -1
     for beat in beats:
-        found = said.find(beat, found + 1)
+        found = printed.find(beat, found + 1)
         assert found >= 0, f"{beat!r} comes in its place"
 
 
-def test_direct_client_has_all_three_failures(told: tuple[Path, str]) -> None:
-    _, said = told
-    rows = {row.split("│")[0].strip(): [cell.strip() for cell in row.split("│")[1:]] for row in said.splitlines()}
+def test_direct_client_has_all_three_failures(output: tuple[Path, str]) -> None:
+    _, printed = output
+    rows = {row.split("│")[0].strip(): [cell.strip() for cell in row.split("│")[1:]] for row in printed.splitlines()}
     assert rows["complete"] == ["14 of 15", "7 of 15"]
     assert rows["cut short, reported as success"] == ["0", "1"]
     assert rows["failed"] == ["0", "3"]

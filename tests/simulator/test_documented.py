@@ -26,8 +26,8 @@ def column(title: str) -> list[str]:
 def test_every_fault_is_listed_with_its_targets() -> None:
     rows = dict(re.findall(r"^\| `([\w-]+)` \| ([a-z, ]+) \| .+ \|$", ACTIONS_SECTION, re.MULTILINE))
     assert rows == {
-        name: ", ".join(door.value for door in actions.FaultTarget if door in act.targets)
-        for name, act in actions.ACTIONS.items()
+        name: ", ".join(target.value for target in actions.FaultTarget if target in action.targets)
+        for name, action in actions.ACTIONS.items()
     }
 
 
@@ -35,8 +35,8 @@ def test_every_field_of_a_fault_is_named_in_its_row() -> None:
     rows = dict(re.findall(r"^\| `([\w-]+)` \| [a-z, ]+ \| (.+) \|$", ACTIONS_SECTION, re.MULTILINE))
     missing = [
         (name, field.name)
-        for name, act in actions.ACTIONS.items()
-        for field in fields(act)
+        for name, action in actions.ACTIONS.items()
+        for field in fields(action)
         if not re.search(rf"`{field.name}\b", rows[name])
     ]
     assert missing == []

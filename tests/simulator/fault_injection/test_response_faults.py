@@ -14,7 +14,7 @@ from steadyvoice.audio.wav import wav_header
 from steadyvoice.simulator import Ending, Fault, Simulator, words_in
 from steadyvoice.simulator.fault_injection import actions
 
-from .client import GEORGE, OPENAI, STREAM, TIMED_STREAM, WHOLE, WORDS, Client, End, RawAnswer
+from ..client import GEORGE, OPENAI, STREAM, TIMED_STREAM, WHOLE, WORDS, Client, End, RawAnswer
 
 VENDOR_PATHS = [WHOLE, STREAM, TIMED_STREAM, OPENAI]
 
@@ -288,7 +288,7 @@ async def test_compressed_body_can_be_decoded_while_it_streams(client: Client) -
 
 
 @pytest.mark.parametrize(
-    "name", sorted(name for name, act in actions.ACTIONS.items() if actions.FaultTarget.HTTP in act.targets)
+    "name", sorted(name for name, action in actions.ACTIONS.items() if actions.FaultTarget.HTTP in action.targets)
 )
 @pytest.mark.parametrize("path", VENDOR_PATHS)
 async def test_next_request_is_served_after_every_fault(sim: Simulator, client: Client, name: str, path: str) -> None:

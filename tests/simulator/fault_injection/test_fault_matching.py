@@ -35,7 +35,7 @@ from steadyvoice.simulator.fault_injection.actions import (
 )
 from steadyvoice.simulator.fault_injection.matching import ENDPOINTS, Fault, FaultCall, FaultRules
 
-from .clock import Clock
+from ..clock import Clock
 
 CALL = FaultCall("text-to-speech/stream", "george", 100)
 

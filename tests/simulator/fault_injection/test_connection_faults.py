@@ -13,10 +13,12 @@ from steadyvoice.simulator import Ending, Fault, FaultError, Script, Simulator, 
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.simulator.fault_injection.actions import TlsFlaw
 
-from .client import Client, End, until
-from .clock import Clock
+from ..client import Client, End, until
+from ..clock import Clock
 
-AT_CONNECTIONS = sorted(name for name, act in actions.ACTIONS.items() if actions.FaultTarget.CONNECTION in act.targets)
+AT_CONNECTIONS = sorted(
+    name for name, action in actions.ACTIONS.items() if actions.FaultTarget.CONNECTION in action.targets
+)
 
 in_virtual_time = pytest.mark.looptime(noop_cycles=50)
 

@@ -14,10 +14,12 @@ import websockets
 from steadyvoice.simulator import Ending, Fault, Simulator, words_in
 from steadyvoice.simulator.fault_injection import actions
 
-from .client import TEXT, WORDS, Client, until
-from .websocket_client import BEGIN, END, KEY, WHOLE_TEXT, Received, address, listen, send, talk
+from ..client import TEXT, WORDS, Client, until
+from ..websocket_client import BEGIN, END, KEY, WHOLE_TEXT, Received, address, listen, send, talk
 
-AT_WEBSOCKETS = sorted(name for name, act in actions.ACTIONS.items() if actions.FaultTarget.WEBSOCKET in act.targets)
+AT_WEBSOCKETS = sorted(
+    name for name, action in actions.ACTIONS.items() if actions.FaultTarget.WEBSOCKET in action.targets
+)
 LIMIT = 2**20  # bytes of a message that Python's `websockets` takes
 
 
