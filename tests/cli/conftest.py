@@ -46,7 +46,7 @@ def simulator(shell: Shell) -> Iterator[Simulator]:
         for line in process.stdout:
             if b"http://" in line:
                 return line.split()[-1].decode()
-        raise AssertionError("it ended before it told its URL")
+        raise AssertionError("the simulator ended before it printed its URL")
 
     yield start
     for process in processes:

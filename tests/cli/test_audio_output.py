@@ -75,10 +75,12 @@ def test_other_data_is_kept(head: bytes) -> None:
 
 
 @given(st.floats(0, 1e4), st.just(0.0) | st.floats(0.01, 1e4), st.integers(0, 10_000), st.integers(1, 10_000))
-def test_progress_is_a_share_below_one_before_the_end(heard: float, said_for: float, said: int, of: int) -> None:
-    part = estimate_progress(heard, said_for, said, of)
+def test_progress_is_a_share_below_one_before_the_end(
+    seconds: float, spoken_seconds: float, spoken: int, of: int
+) -> None:
+    part = estimate_progress(seconds, spoken_seconds, spoken, of)
     assert 0 <= part <= 1
-    assert (part == 1) == (said >= of)
+    assert (part == 1) == (spoken >= of)
 
 
 def test_progress_uses_the_speech_rate_so_far() -> None:

@@ -98,7 +98,7 @@ def test_every_utterance_is_a_numbered_mark(picture: ET.Element) -> None:
     assert numbers == ["1", "2", "3"] * 3, "with it, without it, and before the texts"
     for style in ("spoken", "substituted", "muted", "still_waiting"):
         assert styled(picture, "circle", style)
-    assert styled(picture, "rect", "failed"), "not told from a success by its colour alone"
+    assert styled(picture, "rect", "failed"), "distinguished by more than its color"
     assert len(styled(picture, "rect", "still_waiting")) == 1
 
 

@@ -143,16 +143,16 @@ def test_traceback_is_shown_with_debug_only(shell: Shell, closed_port: str) -> N
     assert "sk_a_secret" not in ended.err
 
 
-@pytest.mark.parametrize(("told", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_leaves_no_files_behind(
-    shell: Shell, silent_server: socket.socket, told: signal.Signals, status: int
+    shell: Shell, silent_server: socket.socket, number: signal.Signals, status: int
 ) -> None:
     shell.write("one.toml", one_provider(base_url=f"http://127.0.0.1:{silent_server.getsockname()[1]}"))
     process = shell.start("say", "Hello", "--config", "one.toml", "-o", "a.wav")
     connection, _ = silent_server.accept()
     with connection:
         connection.recv(1)  # now it waits for an answer
-        ended = stopped(process, told)
+        ended = stopped(process, number)
     assert ended.status == status
     assert ended.err == ""
     assert shell.files == {"one.toml"}

@@ -57,13 +57,13 @@ def post(url: str, path: str = "/v1/text-to-speech/x/stream?output_format=pcm_16
     return urllib.request.Request(url + path, b'{"text": "Hello there"}', {"content-type": "application/json"})
 
 
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
-def test_gateway_serves_logs_and_stops_on_a_signal(gateway: Gateway, told: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_gateway_serves_logs_and_stops_on_a_signal(gateway: Gateway, number: signal.Signals) -> None:
     process, url = gateway(TONE)
     with urllib.request.urlopen(post(url)) as answer:
         assert answer.status == 200
         length = len(answer.read())
-    ended = stopped(process, told)
+    ended = stopped(process, number)
     assert ended.status == 0
     assert b"No responses were cut short" in ended.out
     line = json.loads(ended.err)
@@ -83,7 +83,7 @@ def test_shutdown_waits_for_streams_until_a_second_signal(gateway: Gateway, simu
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
         assert b"Press Ctrl-C again to cut them short" in process.stdout.readline()
-        while is_open(url):  # the door closes a moment after that is told
+        while is_open(url):  # the port closes a moment after readiness fails
             pass
         ended = stopped(process, signal.SIGTERM)
         assert (ended.status, ended.out) == (0, b"Stopped. 1 response was cut short.\n")
@@ -130,7 +130,7 @@ def test_port_in_use(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "arguments", "told"),
+    ("config", "arguments", "message"),
     [
         (TONE, ["--host", "0.0.0.0"], "server.api_keys: required to listen on 0.0.0.0"),
         (f'[server]\nhost = "::"\n{TONE}', [], "server.api_keys: required to listen on ::"),
@@ -152,11 +152,11 @@ def test_port_in_use(shell: Shell) -> None:
     ],
 )
 def test_invalid_configuration_is_reported_by_its_key(
-    shell: Shell, config: str, arguments: list[str], told: str
+    shell: Shell, config: str, arguments: list[str], message: str
 ) -> None:
     shell.write("c.toml", config)
     ended = shell.run("serve", "--config", "c.toml", *arguments)
     assert (ended.status, ended.out) == (2, b"")
-    assert told in ended.err
+    assert message in ended.err
     assert "same" not in ended.err
     assert ended.err.count("\n") == 1

@@ -24,12 +24,12 @@ def test_client_is_served(shell: Shell, simulator: Simulator) -> None:
     assert shell.run("say", "Hello", "--config", "c.toml", "-o", "a.wav").status == 3, "it hangs, as its profile says"
 
 
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
-def test_signal_stops_the_simulator(shell: Shell, told: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_stops_the_simulator(shell: Shell, number: signal.Signals) -> None:
     process = shell.start("sim", "--port", "0")
     assert process.stdout is not None
     assert process.stdout.readline()
-    ended = stopped(process, told)
+    ended = stopped(process, number)
     assert (ended.status, ended.err) == (0, "")
 
 

@@ -51,7 +51,7 @@ def test_file_is_written_without_standard_streams(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "status", "told"),
+    ("script", "status", "message"),
     [
         ("$RUN say - <&-", 2, "standard input is closed"),
         ("$RUN say - -o a.wav <&-", 2, "standard input is closed"),
@@ -73,11 +73,11 @@ def test_file_is_written_without_standard_streams(shell: Shell) -> None:
     ],
 )
 def test_unreadable_and_unwritable_streams_are_reported_in_one_line(
-    shell: Shell, script: str, status: int, told: str
+    shell: Shell, script: str, status: int, message: str
 ) -> None:
     ended = run(shell, script)
     assert ended.status == status, ended
-    assert told in ended.err
+    assert message in ended.err
     assert "Traceback" not in ended.err
     assert "AttributeError" not in ended.err
     assert ended.out == b""

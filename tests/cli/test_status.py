@@ -35,9 +35,9 @@ def act(gateway: BackgroundSimulator, *steps: str) -> None:
 
 def test_all_circuits_closed(gateway: BackgroundSimulator) -> None:
     act(gateway, "reset")
-    told = run("--url", gateway.url, "--json")
-    assert (told.returncode, told.stderr) == (0, "")
-    assert json.loads(told.stdout)["providers"]["elevenlabs"]["circuit_state"] == "closed"
+    output = run("--url", gateway.url, "--json")
+    assert (output.returncode, output.stderr) == (0, "")
+    assert json.loads(output.stdout)["providers"]["elevenlabs"]["circuit_state"] == "closed"
     shown = run("--url", gateway.url)
     assert shown.returncode == 0
     assert "● closed" in shown.stdout
@@ -46,9 +46,9 @@ def test_all_circuits_closed(gateway: BackgroundSimulator) -> None:
 def test_open_circuit_is_shown_with_its_reason(gateway: BackgroundSimulator) -> None:
     act(gateway, "open")
     try:
-        told = run("--url", gateway.url, "--json")
-        assert told.returncode == 1
-        assert json.loads(told.stdout)["circuit_state"] == "forced_open"
+        output = run("--url", gateway.url, "--json")
+        assert output.returncode == 1
+        assert json.loads(output.stdout)["circuit_state"] == "forced_open"
         shown = run("--url", gateway.url)
         assert shown.returncode == 1
         assert "■ forced open" in shown.stdout
@@ -58,17 +58,17 @@ def test_open_circuit_is_shown_with_its_reason(gateway: BackgroundSimulator) -> 
 
 
 @pytest.mark.parametrize(
-    ("url", "status", "told"),
+    ("url", "status", "output"),
     [
         ("http://127.0.0.1:9", 4, "cannot reach a gateway at http://127.0.0.1:9"),
         ("nonsense", 2, "--url: must be like"),
         ("http://[", 2, "--url: must be like"),
     ],
 )
-def test_unreachable_gateway_is_reported(url: str, status: int, told: str) -> None:
+def test_unreachable_gateway_is_reported(url: str, status: int, output: str) -> None:
     done = run("--url", url, "--json")
     assert (done.returncode, done.stdout) == (status, "")
-    assert told in done.stderr
+    assert output in done.stderr
 
 
 def test_other_server_is_not_taken_for_a_gateway(gateway: BackgroundSimulator) -> None:
@@ -107,15 +107,15 @@ def shown(*providers: dict[str, Any], is_muted: bool = False, width: int = 160, 
 
 
 def test_down_provider_is_shown_with_reason_time_and_next_probe() -> None:
-    told = shown(provider("open"), provider())
-    assert "Down: p0. Other providers are available." in told
-    assert "✖ open, tried in 42 s" in told
-    assert "p0: 5 failures in a row, since 10:20:30 UTC; a probe" in told
-    assert "p1: " not in told, "where all is well there is nothing to tell"
+    output = shown(provider("open"), provider())
+    assert "Down: p0. Other providers are available." in output
+    assert "✖ open, tried in 42 s" in output
+    assert "p0: 5 failures in a row, since 10:20:30 UTC; a probe" in output
+    assert "p1: " not in output, "where all is well there is nothing to tell"
 
 
 def test_numbers_are_shown_with_their_limits() -> None:
-    told = shown(provider())
+    output = shown(provider())
     for each in (
         "25%, opens at 50%",
         "3/10 +2",
@@ -124,27 +124,27 @@ def test_numbers_are_shown_with_their_limits() -> None:
         "2.5",
         "All providers are available.",
     ):
-        assert each in told
-    assert "· █" in told, "the window: a part that went well, one without calls, one that failed"
+        assert each in output
+    assert "· █" in output, "the window: a part that went well, one without calls, one that failed"
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 140])
 def test_narrow_terminal_shows_fewer_columns_and_all_providers(width: int) -> None:
-    told = shown(provider("half_open"), provider(), width=width)
-    assert "…" not in told
-    assert all(line == line[:width] for line in told.splitlines())
+    output = shown(provider("half_open"), provider(), width=width)
+    assert "…" not in output
+    assert all(line == line[:width] for line in output.splitlines())
     for each in ("p0", "p1", "◐ half-open, tried in 42 s", "● closed", "25%, opens at 50%"):
-        assert each in told
+        assert each in output
 
 
 @pytest.mark.parametrize("height", [8, 12, 24])
 def test_low_terminal_shows_reasons_first_and_counts_hidden_providers(height: int) -> None:
-    told = shown(provider("open"), *(provider() for _ in range(49)), height=height, width=80).splitlines()
-    assert len(told) <= height
-    assert told[0].startswith("Down: p0.")
-    assert told[1].startswith("p0: 5 failures in a row, since 10:20:30 UTC")
-    rows = [line for line in told if "closed" in line or "✖ open" in line]
-    assert told[-1] == f"and {50 - len(rows)} more; enlarge the terminal to see them"
+    output = shown(provider("open"), *(provider() for _ in range(49)), height=height, width=80).splitlines()
+    assert len(output) <= height
+    assert output[0].startswith("Down: p0.")
+    assert output[1].startswith("p0: 5 failures in a row, since 10:20:30 UTC")
+    rows = [line for line in output if "closed" in line or "✖ open" in line]
+    assert output[-1] == f"and {50 - len(rows)} more; enlarge the terminal to see them"
 
 
 def test_muted_is_shown_first() -> None:
@@ -153,8 +153,8 @@ def test_muted_is_shown_first() -> None:
 
 def test_hold_is_shown_with_its_end() -> None:
     hold = {"key": "p0/credential", "kind": "invalid_key", "until": "2026-11-03T10:30:00.000Z", "because": "HTTP 401"}
-    told = shown(provider(holds=[hold], is_muted=True))
-    assert "on hold until 10:30:00 UTC: p0/credential: HTTP 401" in told
+    output = shown(provider(holds=[hold], is_muted=True))
+    assert "on hold until 10:30:00 UTC: p0/credential: HTTP 401" in output
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_exit_status_reports_open_circuits(state: str, muted: bool, open_: bool)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(0.2, "0 s"), (99, "99 s"), (600, "10 min"), (36_000, "10 h"), (864_000, "10 d")]
+    ("seconds", "output"), [(0.2, "0 s"), (99, "99 s"), (600, "10 min"), (36_000, "10 h"), (864_000, "10 d")]
 )
-def test_duration_has_a_suitable_unit(seconds: float, told: str) -> None:
-    assert format_duration(seconds) == told
+def test_duration_has_a_suitable_unit(seconds: float, output: str) -> None:
+    assert format_duration(seconds) == output

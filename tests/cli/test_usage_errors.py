@@ -42,9 +42,9 @@ def test_empty_standard_input(folder: Path) -> None:
 
 
 def test_standard_input_that_is_not_utf8(folder: Path) -> None:
-    said = refused("say", "-", "-o", "a.wav", *TONE, stdin=b"caf\xe9")
-    assert "0xe9 at offset 3" in said
-    assert "iconv" in said
+    message = refused("say", "-", "-o", "a.wav", *TONE, stdin=b"caf\xe9")
+    assert "0xe9 at offset 3" in message
+    assert "iconv" in message
 
 
 def test_argument_that_is_not_utf8(folder: Path) -> None:
@@ -65,34 +65,34 @@ def test_file_that_cannot_be_created(folder: Path) -> None:
 
 
 def test_unknown_extension(folder: Path) -> None:
-    said = refused("say", "Hello", "-o", "a.docx", *TONE)
-    assert "'a.docx'" in said
-    assert ".wav" in said
+    message = refused("say", "Hello", "-o", "a.docx", *TONE)
+    assert "'a.docx'" in message
+    assert ".wav" in message
 
 
 def test_unknown_format(folder: Path) -> None:
-    said = refused("say", "Hello", "-o", "a.wav", "--format", "mp9", *TONE)
-    assert "'mp9'" in said
-    assert "mp3_44100_128" in said
+    message = refused("say", "Hello", "-o", "a.wav", "--format", "mp9", *TONE)
+    assert "'mp9'" in message
+    assert "mp3_44100_128" in message
 
 
 def test_unknown_voice(folder: Path) -> None:
-    said = refused("say", "Hello", "-o", "a.wav", "--voice", "Morgan", *TONE)
-    assert "'Morgan'" in said
-    assert "tone" in said
+    message = refused("say", "Hello", "-o", "a.wav", "--voice", "Morgan", *TONE)
+    assert "'Morgan'" in message
+    assert "tone" in message
     assert list(folder.iterdir()) == []
 
 
 def test_unknown_provider(folder: Path) -> None:
-    said = refused("say", "Hello", "-o", "a.wav", "--provider", "megaphone")
-    assert "'megaphone'" in said
-    assert "elevenlabs, espeak, openai, tone" in said
+    message = refused("say", "Hello", "-o", "a.wav", "--provider", "megaphone")
+    assert "'megaphone'" in message
+    assert "elevenlabs, espeak, openai, tone" in message
 
 
 def test_provider_missing_from_the_configuration(folder: Path) -> None:
     (folder / "c.toml").write_text('[[providers]]\nname = "backup"\nkind = "tone"\n')
-    said = refused("say", "Hello", "-o", "a.wav", "--config", "c.toml", "--provider", "elevenlabs")
-    assert "configured: backup" in said
+    message = refused("say", "Hello", "-o", "a.wav", "--config", "c.toml", "--provider", "elevenlabs")
+    assert "configured: backup" in message
 
 
 def test_missing_api_key(folder: Path) -> None:
@@ -100,7 +100,7 @@ def test_missing_api_key(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("this is not TOML", "not valid TOML"),
         ("", "providers"),
@@ -111,9 +111,9 @@ def test_missing_api_key(folder: Path) -> None:
         ('[[providers]]\nkind = "elevenlabs"\napi_key = "env:NOBODY_SET_THIS"', "NOBODY_SET_THIS is not set"),
     ],
 )
-def test_invalid_configuration(folder: Path, content: str, told: str) -> None:
+def test_invalid_configuration(folder: Path, content: str, message: str) -> None:
     (folder / "c.toml").write_text(content)
-    assert told in refused("say", "Hello", "-o", "a.wav", "--config", "c.toml")
+    assert message in refused("say", "Hello", "-o", "a.wav", "--config", "c.toml")
 
 
 def test_missing_configuration_file(folder: Path) -> None:

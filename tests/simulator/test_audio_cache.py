@@ -31,7 +31,7 @@ class Counted(Tone):
             yield event
 
 
-async def said(
+async def audio_of(
     memory: EncodedAudioCache, order: SynthesisOrder = ORDER, action: FaultAction | None = None
 ) -> list[EncodedAudio]:
     return [piece async for piece in memory.speak(order, action)]
@@ -40,15 +40,15 @@ async def said(
 async def test_repeated_order_is_served_from_the_cache() -> None:
     engine = Counted()
     memory = EncodedAudioCache(engine)
-    first = await said(memory)
-    assert await said(memory, replace(ORDER, shape=ResponseShape.WHOLE), Stall()) == first != []
+    first = await audio_of(memory)
+    assert await audio_of(memory, replace(ORDER, shape=ResponseShape.WHOLE), Stall()) == first != []
     assert engine.spoke == 1
 
 
 async def test_encoders_run_at_their_fastest_setting() -> None:
     plain, mp3 = AudioFormat.parse("pcm_44100"), AudioFormat.parse("mp3_44100_128")
     samples, audio = [
-        b"".join(piece.data for piece in await said(EncodedAudioCache(Tone()), replace(ORDER, format=format)))
+        b"".join(piece.data for piece in await audio_of(EncodedAudioCache(Tone()), replace(ORDER, format=format)))
         for format in (plain, mp3)
     ]
     hasty = Converter(plain, mp3, quick=True)
@@ -68,8 +68,8 @@ async def test_encoders_run_at_their_fastest_setting() -> None:
 async def test_different_order_is_synthesized(other: SynthesisOrder) -> None:
     engine = Counted()
     memory = EncodedAudioCache(engine)
-    await said(memory)
-    await said(memory, other)
+    await audio_of(memory)
+    await audio_of(memory, other)
     assert engine.spoke == 2
 
 
@@ -78,7 +78,7 @@ async def test_audio_faults_are_cached_separately() -> None:
     assert (
         len(
             {
-                b"".join(piece.data for piece in await said(memory, action=action))
+                b"".join(piece.data for piece in await audio_of(memory, action=action))
                 for action in (None, Silent(), TooShort())
             }
         )
@@ -93,26 +93,26 @@ async def test_abandoned_audio_is_not_cached() -> None:
     pieces = memory.speak(long)
     await anext(pieces)
     await pieces.aclose()
-    assert len(await said(memory, long)) > 1
+    assert len(await audio_of(memory, long)) > 1
     assert engine.spoke == 2
 
 
 async def test_least_recently_used_audio_is_evicted_first() -> None:
     one, two, three = (replace(ORDER, seed=seed) for seed in range(3))
     engine = Counted()
-    size = sum(len(piece.data) for piece in await said(EncodedAudioCache(engine)))
+    size = sum(len(piece.data) for piece in await audio_of(EncodedAudioCache(engine)))
     memory = EncodedAudioCache(engine, max_bytes=2 * size)
     for order in (one, two, one, three, one):
-        await said(memory, order)
+        await audio_of(memory, order)
     assert engine.spoke == 1 + 3
-    await said(memory, two)
+    await audio_of(memory, two)
     assert engine.spoke == 1 + 4
 
 
 async def test_audio_larger_than_the_cache_is_not_cached_and_evicts_nothing() -> None:
     engine = Counted()
-    size = sum(len(piece.data) for piece in await said(EncodedAudioCache(engine)))
+    size = sum(len(piece.data) for piece in await audio_of(EncodedAudioCache(engine)))
     memory = EncodedAudioCache(engine, max_bytes=size)
     for text in (ORDER.text, 2 * ORDER.text, 2 * ORDER.text, ORDER.text):
-        await said(memory, replace(ORDER, text=text))
+        await audio_of(memory, replace(ORDER, text=text))
     assert engine.spoke == 1 + 3

@@ -50,9 +50,9 @@ async def test_invalid_fault_changes_nothing(sim: Simulator, client: Client, bod
 
 async def test_ledger_endpoint_returns_the_ledger(sim: Simulator, client: Client) -> None:
     await client.speak(fault="cut")
-    told: dict[str, Any] = (await client.get("/sim/ledger")).json
-    assert told["totals"] == {"requests": 1, "charged": len(TEXT)}
-    (request,) = told["requests"]
+    document: dict[str, Any] = (await client.get("/sim/ledger")).json
+    assert document["totals"] == {"requests": 1, "charged": len(TEXT)}
+    (request,) = document["requests"]
     assert (request["ending"], request["fault"], request["charged"]) == ("cut", "cut", len(TEXT))
     assert request == json.loads(json.dumps(sim.ledger[0].as_dict()))
 
@@ -69,13 +69,13 @@ async def test_fault_header_applies_to_one_request(sim: Simulator, client: Clien
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "message"),
     [("stal", "did you mean stall?"), ("hang;nth=2", "takes no conditions"), ("", "unknown fault ''")],
 )
-async def test_invalid_fault_header_is_reported(sim: Simulator, client: Client, header: str, said: str) -> None:
+async def test_invalid_fault_header_is_reported(sim: Simulator, client: Client, header: str, message: str) -> None:
     seen = await client.speak(fault=header)
     assert seen.status == 400
-    assert said in seen.json["error"]
+    assert message in seen.json["error"]
     assert (sim.ledger[-1].ending, sim.ledger[-1].charged) == (Ending.REFUSED, 0)
 
 

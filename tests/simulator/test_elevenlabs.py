@@ -46,13 +46,13 @@ async def test_complete_wav_declares_its_true_size(client: Client) -> None:
 
 async def test_character_times_match_the_audio(client: Client) -> None:
     seen = await client.speak(TIMED)
-    told = seen.json["alignment"]
-    assert "".join(told["characters"]) == TEXT
-    assert seen.json["normalized_alignment"] == told
+    alignment = seen.json["alignment"]
+    assert "".join(alignment["characters"]) == TEXT
+    assert seen.json["normalized_alignment"] == alignment
     audio = base64.b64decode(seen.json["audio_base64"])
-    assert told["character_end_times_seconds"][-1] == pytest.approx(len(audio) / 16_000, abs=0.001)
+    assert alignment["character_end_times_seconds"][-1] == pytest.approx(len(audio) / 16_000, abs=0.001)
     begin, end = TEXT.index("fox"), TEXT.index("fox") + 3
-    start, stop = told["character_start_times_seconds"][begin], told["character_end_times_seconds"][end - 1]
+    start, stop = alignment["character_start_times_seconds"][begin], alignment["character_end_times_seconds"][end - 1]
     piece = audio[round(start * 8000) * 2 : round(stop * 8000) * 2]
     assert words_in(piece, "pcm_8000") == ["fox"]
 
@@ -182,8 +182,8 @@ async def test_bearer_token_is_accepted_as_a_key(sim: Simulator) -> None:
 async def test_bearer_token_is_checked_like_a_key() -> None:
     async with Simulator(voice="tones", keys=("right",)) as sim:
         codes = []
-        for told in ("Bearer", "Basic right", "Bearer wrong", "Bearer right"):
-            seen = await Client(sim.url, {"authorization": told}).get("/v1/user")
+        for value in ("Bearer", "Basic right", "Bearer wrong", "Bearer right"):
+            seen = await Client(sim.url, {"authorization": value}).get("/v1/user")
             codes.append(seen.json["detail"]["code"] if seen.status == 401 else seen.status)
         assert codes == ["needs_authorization", "needs_authorization", "invalid_api_key", 200]
 

@@ -111,8 +111,8 @@ async def test_retry_after_is_sent_in_seconds_and_milliseconds(client: Client) -
 
 async def test_key_must_be_a_valid_bearer_token() -> None:
     async with Simulator(voice="tones", keys=("right",)) as sim:
-        for said, status in (("", 401), ("right", 401), ("Bearer wrong", 401), ("Bearer right", 200)):
-            client = Client(sim.url, {"authorization": said} if said else {})
+        for value, status in (("", 401), ("right", 401), ("Bearer wrong", 401), ("Bearer right", 200)):
+            client = Client(sim.url, {"authorization": value} if value else {})
             assert (await client.speak(OPENAI)).status == status
 
 

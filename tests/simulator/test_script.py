@@ -49,7 +49,7 @@ def test_empty_script_has_no_faults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "line", "said"),
+    ("source", "line", "message"),
     [
         ('voice = "tones"\nvoise = 1', 2, "unknown setting 'voise'"),
         ('\n\nvoice = "soprano"', 3, "unknown voice 'soprano'"),
@@ -82,11 +82,11 @@ def test_empty_script_has_no_faults() -> None:
         ('seed = 1\nkeys = ["""\nafter = -1\n"""]\n[[faults]]\nfault = "cut"\nafter = -1', 7, "after: seconds"),
     ],
 )
-def test_invalid_script_is_reported_with_its_line(source: str, line: int, said: str) -> None:
+def test_invalid_script_is_reported_with_its_line(source: str, line: int, message: str) -> None:
     with pytest.raises(ScriptError) as refused:
         read_script(source, "day.toml")
     assert str(refused.value).startswith(f"day.toml, line {line}: ")
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 TLS_LATER = '[[faults]]\nfault = "hang"\n\n[[faults]]\nnth = 2\nfault = "tls-failure"\n'

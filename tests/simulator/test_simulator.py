@@ -189,16 +189,16 @@ async def test_client_that_leaves_ends_its_voice_process() -> None:
 
 
 async def test_runner_prints_addresses_and_faults() -> None:
-    said: list[str] = []
+    printed: list[str] = []
     enough = asyncio.Event()
     script = Script(faults=(Fault(actions.Stall(after=0.8), nth=2),), about="A test.")
     simulator = Simulator(script, voice="tones")
-    serving = asyncio.create_task(serve(simulator, said.append, enough))
-    await until(lambda: len(said) > 0)
+    serving = asyncio.create_task(serve(simulator, printed.append, enough))
+    await until(lambda: len(printed) > 0)
     await Client(simulator.url).speak()
     enough.set()
     await serving
-    assert "A test." in said[0]
-    assert any(line.endswith(simulator.url) for line in said)
-    assert any(line.strip() == "stall;after=0.8;nth=2" for line in said)
-    assert said[-1] == f"Stopped after 1 requests and {len(TEXT)} characters charged."
+    assert "A test." in printed[0]
+    assert any(line.endswith(simulator.url) for line in printed)
+    assert any(line.strip() == "stall;after=0.8;nth=2" for line in printed)
+    assert printed[-1] == f"Stopped after 1 requests and {len(TEXT)} characters charged."

@@ -22,7 +22,7 @@ def test_first_text_is_taken_at_120_characters() -> None:
 def test_next_texts_follow_the_schedule() -> None:
     buffer = TextBuffer()
     spoken = [bool(buffer.take("ten chars ")) for _ in range(12 + 16 + 25 + 29 + 29)]
-    assert [at for at, said in enumerate(spoken, 1) if said] == [12, 28, 53, 82, 111]
+    assert [at for at, text in enumerate(spoken, 1) if text] == [12, 28, 53, 82, 111]
 
 
 def test_flush_does_not_wait() -> None:
@@ -55,8 +55,8 @@ def test_keepalive_spaces_are_not_text(blank: str) -> None:
 
 
 @given(st.lists(st.tuples(st.text("ab ", max_size=60), st.booleans(), st.booleans())))
-def test_every_word_is_taken_once_in_order(told: list[tuple[str, bool, bool]]) -> None:
+def test_every_word_is_taken_once_in_order(inputs: list[tuple[str, bool, bool]]) -> None:
     buffer = TextBuffer()
-    spoken = [buffer.take(text, trigger=trigger, flush=flush) for text, trigger, flush in told]
+    spoken = [buffer.take(text, trigger=trigger, flush=flush) for text, trigger, flush in inputs]
     spoken.append(buffer.take("", flush=True))
-    assert "".join("".join(spoken).split()) == "".join("".join(text for text, _, _ in told).split())
+    assert "".join("".join(spoken).split()) == "".join("".join(text for text, _, _ in inputs).split())

@@ -229,12 +229,12 @@ async def test_null_equals_an_absent_field(sim: Simulator) -> None:
 
 async def test_contexts_do_not_mix(sim: Simulator) -> None:
     texts = {name: f"This is what {name} has to say. " for name in ("anna", "ben", "cleo")}
-    said: list[dict[str, Any]] = [
+    messages: list[dict[str, Any]] = [
         {"text": text, "context_id": name, "voice_settings": {"speed": 1.0}} for name, text in texts.items()
     ]
     flush: list[dict[str, Any]] = [{"context_id": name, "flush": True} for name in texts]
     close: list[dict[str, Any]] = [{"context_id": name, "close_context": True} for name in texts]
-    received = await talk(sim, [*said, *flush, *close, {"close_socket": True}], multi=True)
+    received = await talk(sim, [*messages, *flush, *close, {"close_socket": True}], multi=True)
     assert received.code == 1000
     for name, text in texts.items():
         assert received.words(name) == text.split()
@@ -245,11 +245,13 @@ async def test_contexts_do_not_mix(sim: Simulator) -> None:
 
 
 async def test_closing_a_context_finishes_what_was_flushed_and_drops_the_rest(sim: Simulator) -> None:
-    said: list[dict[str, Any]] = [
+    messages: list[dict[str, Any]] = [
         {"text": "This is received. ", "context_id": "a", "flush": True},
         {"text": "This is not. ", "context_id": "a"},
     ]
-    received = await talk(sim, [*said, {"context_id": "a", "close_context": True}, {"close_socket": True}], multi=True)
+    received = await talk(
+        sim, [*messages, {"context_id": "a", "close_context": True}, {"close_socket": True}], multi=True
+    )
     assert received.words("a") == ["This", "is", "received."]
     assert sim.ledger.charged == len("This is received. ")
 
@@ -316,8 +318,8 @@ async def test_single_websocket_reports_missing_credit() -> None:
 
 async def test_multi_context_websocket_without_credit_only_ends() -> None:
     async with Simulator(voice="tones", character_limit=10) as sim:
-        said = [{"text": TEXT, "context_id": "a", "flush": True}, {"text": "Hi", "context_id": "b", "flush": True}]
-        received = await talk(sim, [*said, {"close_socket": True}], multi=True)
+        messages = [{"text": TEXT, "context_id": "a", "flush": True}, {"text": "Hi", "context_id": "b", "flush": True}]
+        received = await talk(sim, [*messages, {"close_socket": True}], multi=True)
     assert (received.words("a"), received.words("b"), received.code) == ([], ["Hi"], 1000)
     assert {"isFinal": True, "contextId": "a"} in received.messages
 
@@ -325,8 +327,8 @@ async def test_multi_context_websocket_without_credit_only_ends() -> None:
 @pytest.mark.looptime(noop_cycles=30)
 async def test_queued_text_of_a_context_without_credit_is_dropped() -> None:
     async with Simulator(voice="tones", character_limit=10) as sim:
-        said = [{"text": TEXT, "context_id": "a", "flush": True}] * 3
-        received = await talk(sim, said, multi=True)
+        messages = [{"text": TEXT, "context_id": "a", "flush": True}] * 3
+        received = await talk(sim, messages, multi=True)
         assert received.messages[0] == {"isFinal": True, "contextId": "a"}
         assert (received.code, received.error) == (1008, "input_timeout_exceeded")
 
