@@ -53,7 +53,7 @@ def fetch_json(url: str, path: str, token: str | None) -> Any:
         raise _http_error(url, error) from None
     except (OSError, HTTPException) as error:
         why = getattr(error, "reason", None) or error
-        message = f"cannot reach a gateway at {url}: {why}; start one with `steadyvoice serve`, or set its --url"
+        message = f"cannot reach a gateway at {url}: {why}; start one with `steadyvoice serve`, or set --url"
         raise GatewayUnreachableError(message) from None
     except (ValueError, RecursionError):
         raise GatewayUnreachableError(f"{url} is not a steadyvoice gateway: the answer is not JSON") from None
