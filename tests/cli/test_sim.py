@@ -21,7 +21,8 @@ def test_client_is_served(shell: Shell, simulator: Simulator) -> None:
     with urllib.request.urlopen(f"{url}/sim/ledger") as answer:
         json.load(answer)
     shell.write("c.toml", one_provider(base_url=url, extra={"timeouts": "first_audio_timeout = 0.2"}))
-    assert shell.run("say", "Hello", "--config", "c.toml", "-o", "a.wav").status == 3, "it hangs, as its profile says"
+    ended = shell.run("say", "Hello", "--config", "c.toml", "-o", "a.wav")
+    assert ended.status == 3, f"requests hang, as the profile says: {ended.err}"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
