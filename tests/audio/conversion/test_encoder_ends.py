@@ -20,7 +20,7 @@ def test_encoder_starts_no_threads(name: str) -> None:
     encoders = [encoder_for(AudioFormat.parse(name)) for _ in range(10)]
     for encoder in encoders:
         encoder.feed(SECOND)
-    assert native_threads() == before
+    assert native_threads() <= before  # a thread of an earlier test may still be ending
     for encoder in encoders:
         encoder.close()
 

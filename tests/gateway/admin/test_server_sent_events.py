@@ -29,6 +29,7 @@ from ..running_gateway import ELEVENLABS, OPENAI, Clock, RunningGateway, elevenl
 ONE_STRIKE = CircuitBreakerConfig(consecutive_failures=1, cooldown_period=30, success_threshold=1)
 
 
+@pytest.mark.slow
 async def test_events_of_an_outage() -> None:
     clock = Clock()
     async with running_gateway(circuit=ONE_STRIKE, clock=clock) as at, reading_events(at) as reader:
@@ -105,6 +106,7 @@ async def test_reader_from_before_a_restart_is_told_about_it(last_id: str) -> No
             assert moved.data["reason"] == "since"
 
 
+@pytest.mark.slow
 async def test_of_a_thousand_calls_few_are_logged_and_all_are_counted() -> None:
     async with running_gateway(Tone(), muted=False) as at, reading_events(at) as reader:
         for _ in range(MAX_CALLS_PER_SECOND + 5):

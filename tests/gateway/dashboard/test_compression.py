@@ -114,6 +114,7 @@ def test_short_bodies_are_not_compressed() -> None:
     assert precompressed(Random(1).randbytes(10_000)) is None
 
 
+@pytest.mark.slow
 async def test_speech_events_and_texts_of_callers_are_never_compressed() -> None:
     async with running_gateway(server={"log_texts": True}) as at:
         for path, document in (

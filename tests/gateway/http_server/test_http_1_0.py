@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import aiohttp
+import pytest
 
 from steadyvoice.audio.word_tones import words_in
 from steadyvoice.gateway.http import Receive, Scope, Send
@@ -49,6 +50,7 @@ def test_broken_stream_becomes_an_error(run: Run) -> None:
     run(scenario())
 
 
+@pytest.mark.slow
 def test_stream_cut_by_a_shutdown_becomes_an_error(run: Run) -> None:
     async def scenario() -> None:
         begun = asyncio.Event()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from steadyvoice.gateway.http import Receive, Response, Scope, Send
 
 from ..conftest import Run
@@ -58,6 +60,7 @@ def test_responses_beyond_the_timeout_are_cut_and_counted(run: Run) -> None:
     run(scenario())
 
 
+@pytest.mark.slow
 def test_unread_responses_are_counted_as_cut(run: Run) -> None:
     async def long(scope: Scope, receive: Receive, send: Send) -> None:
         await Response(body=bytes(20_000_000))(scope, receive, send)

@@ -466,6 +466,7 @@ def test_impatient_callers_do_not_lower_the_limit() -> None:
     assert times.limit(3.0) == 3.0
 
 
+@pytest.mark.slow
 @given(
     slowest=st.floats(0.05, 12.0),
     draws=st.lists(st.tuples(st.floats(0.67, 1.0), st.floats(0.0, 1.0), st.integers(0, len(LEAVING) - 2)), max_size=30),

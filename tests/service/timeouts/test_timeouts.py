@@ -75,6 +75,7 @@ async def test_drip_leaves_time_for_the_next_provider(make_service: MakeService)
     assert loop.time() - before == pytest.approx(0.8 * 45 + 0.1, abs=0.1)
 
 
+@pytest.mark.slow
 async def test_long_healthy_utterance_is_not_cut(make_service: MakeService) -> None:
     long_text = "once upon a time " * 500
     vendor = ScriptedProvider([Say(seconds=500.0, pieces=500, every=0.9)], name="vendor")
