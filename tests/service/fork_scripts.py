@@ -1,4 +1,7 @@
-"""Forks for scripts, and scripts for tests. Python 3.12 warns of a fork with threads, so each script is a process."""
+"""Helpers to run scripts in a process of their own, and to fork in them.
+
+Python 3.12 warns of a fork with threads, so that a test cannot fork by itself.
+"""
 
 from __future__ import annotations
 

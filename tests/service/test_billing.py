@@ -1,4 +1,4 @@
-"""What each attempt may have cost, how much of it nobody heard, and that nobody is paid twice who need not be."""
+"""Billing: cost of each attempt, wasted characters, and no second charge for the same text."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_what_an_attempt_comes_to(settled: Bill, expected: Bill) -> None:
     assert settled == expected
 
 
-def test_the_sums_are_by_what_became_of_it_and_the_waste_by_its_cause() -> None:
+def test_totals_are_by_charge_and_waste_by_cause() -> None:
     bills = Billing()
     bills.add(Bill(Charge.BILLED, 10.0, 4.0), TTSCutError("cut"))
     bills.add(Bill(Charge.BILLED, 10.0, 1.0), TTSCutError("cut"))
@@ -68,7 +68,7 @@ def test_the_sums_are_by_what_became_of_it_and_the_waste_by_its_cause() -> None:
 
 
 @pytest.mark.looptime
-async def test_an_utterance_tells_what_each_attempt_cost(make_service: MakeService) -> None:
+async def test_report_has_the_cost_of_each_attempt(make_service: MakeService) -> None:
     tts = make_service(
         ScriptedProvider([DOWN], name="down"),
         ScriptedProvider([Say(then=TTSCutError("cut"))], name="cut"),
@@ -105,7 +105,7 @@ async def test_a_local_voice_costs_nothing(make_service: MakeService) -> None:
 
 
 @pytest.mark.looptime
-async def test_what_a_listener_who_leaves_did_not_hear_is_on_the_books(make_service: MakeService) -> None:
+async def test_undelivered_audio_of_a_cancelled_stream_is_wasted(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Say(pieces=10, every=1.0)])
     tts = make_service(vendor)
     async with tts.stream("x" * 100, format="pcm_8000", on_midstream="error") as stream:
@@ -137,7 +137,7 @@ async def test_words_that_are_said_anew_were_wasted_the_first_time(make_service:
 
 
 @pytest.mark.looptime
-async def test_words_heard_before_it_broke_off_were_not_wasted(make_service: MakeService) -> None:
+async def test_words_delivered_before_an_interruption_are_not_wasted(make_service: MakeService) -> None:
     class Timed(ScriptedProvider):
         def offer(self, request):  # type: ignore[no-untyped-def]
             from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The configuration file: what it builds, and how it refuses."""
+"""Configuration file: the arguments that it builds, and its errors."""
 
 from __future__ import annotations
 

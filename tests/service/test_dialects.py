@@ -1,4 +1,4 @@
-"""A request that came in a vendor's own words: whose voice is heard, and who gets to see which word."""
+"""Requests in a vendor's dialect: choice of the voice, and which provider is sent which options."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def voices(request: SpeechRequest, *providers: Provider, substitution: VoiceSubs
     return [part.voice for part in parts(request, *providers, substitution=substitution)]
 
 
-def test_the_order_of_the_providers_stands_for_voices_that_nobody_here_has_a_name_for() -> None:
+def test_unknown_vendor_voice_uses_the_order_of_providers() -> None:
     """Every client of such a door must name some voice: that is no reason to pass over the first provider."""
     assert voices(AT_OPENAIS, ours(), theirs(), Tone()) == [f"elevenlabs/{GEORGE}", "openai/nova", "tone/tone"]
     assert voices(AT_ELEVENLABS, theirs(), ours()) == ["openai/alloy", f"elevenlabs/{BRIAN}"]
 
 
-def test_who_has_a_name_for_the_voice_speaks_first() -> None:
+def test_provider_with_the_voice_comes_first() -> None:
     assert voices(AT_OPENAIS, theirs(), ours(nova=BRIAN)) == [f"elevenlabs/{BRIAN}", "openai/nova"]
     assert voices(AT_OPENAIS, ours(), theirs(nova="shimmer")) == ["openai/shimmer", f"elevenlabs/{GEORGE}"]
 
@@ -61,7 +61,7 @@ def test_never_another_voice_means_the_one_that_was_named_as_long_as_anybody_has
     assert voices(AT_OPENAIS, theirs(), ours(nova=BRIAN), substitution="never") == [f"elevenlabs/{BRIAN}"]
 
 
-def test_a_vendors_voice_is_spoken_by_whoever_is_there() -> None:
+def test_vendor_voice_is_spoken_by_any_provider() -> None:
     assert voices(AT_ELEVENLABS, Tone()) == ["tone/tone"]
     with pytest.raises(TTSVoiceUnknownError):
         parts(replace(AT_ELEVENLABS, unknown_voice="refuse"), Tone())

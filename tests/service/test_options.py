@@ -1,4 +1,4 @@
-"""What is asked for again and again is worked out once; what depends on the text is asked for each."""
+"""Resolved options: kept for repeated calls, and found anew where they depend on the text."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ async def said(provider: Particular, *texts: str) -> None:
             await read_chunks(tts.open_stream(text, style, hold=False), 10_000)
 
 
-async def test_who_goes_by_the_text_is_asked_once_for_each_and_never_for_none() -> None:
+async def test_provider_that_depends_on_the_text_makes_an_offer_for_each() -> None:
     provider = Particular()
     await said(provider, "one", "two")
     assert provider.read == ["one", "two"]
 
 
-async def test_who_offers_the_same_for_every_text_is_asked_for_the_first_only() -> None:
+async def test_provider_independent_of_the_text_makes_one_offer() -> None:
     provider = Particular()
     provider.steady = True
     await said(provider, "one", "two")

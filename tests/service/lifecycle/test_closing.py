@@ -1,4 +1,4 @@
-"""Closing, forking, and asking for what there is not: nothing ends early without saying so."""
+"""Closing a service and its streams, muted state and holds: nothing ends early without an error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..scripted_provider import Hang, Say, ScriptedProvider
 
 
 @pytest.mark.looptime
-async def test_a_service_that_closes_tells_its_listeners_and_blames_nobody(make_service: MakeService) -> None:
+async def test_closing_service_interrupts_streams_and_blames_no_provider(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Say(every=5.0)])
     tts = make_service(vendor, on_midstream="error")
     stream = tts.stream("Good morning", format="pcm_8000")
@@ -104,7 +104,7 @@ def test_a_forked_child_speaks_for_itself() -> None:
         assert answers.get(timeout=5) == "spoken"
 
 
-def test_who_forgets_to_close_can_still_leave_the_program() -> None:
+def test_program_can_exit_without_close() -> None:
     program = "from steadyvoice import TTSService, Tone; print(TTSService([Tone()]).synthesize('Hi').outcome)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
     assert (ran.returncode, ran.stdout) == (0, "spoken\n")
@@ -141,7 +141,7 @@ async def test_what_failed_is_not_called_spoken(make_service: MakeService) -> No
 
 
 @pytest.mark.looptime
-async def test_muted_is_over_when_somebody_is_heard_again(make_service: MakeService) -> None:
+async def test_is_muted_ends_with_the_next_audio(make_service: MakeService) -> None:
     down = TTSServerError("HTTP 503")
     tts = make_service(ScriptedProvider([down, down, Say(every=1.0)]))
     muted = tts.stream("Good morning", format="pcm_8000")
@@ -164,7 +164,7 @@ async def test_a_vendor_cannot_hide_behind_callers_in_a_hurry(make_service: Make
 
 
 @pytest.mark.looptime
-async def test_callers_in_too_much_of_a_hurry_harm_nobody(make_service: MakeService) -> None:
+async def test_short_deadlines_open_no_circuit(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Hang()]), ScriptedProvider(name="second"))
     for _ in range(8):
         await tts.synthesize("Hi", format="pcm_8000", deadline=0.05)
@@ -172,7 +172,7 @@ async def test_callers_in_too_much_of_a_hurry_harm_nobody(make_service: MakeServ
 
 
 @pytest.mark.looptime
-async def test_a_hold_says_when_it_ends_and_a_reset_releases_it(make_service: MakeService) -> None:
+async def test_hold_has_an_end_and_is_released_by_a_reset(make_service: MakeService) -> None:
     vendor = ScriptedProvider([TTSBusyError("HTTP 429", retry_after=100.0), TTSQuotaExceededError("no credit"), Say()])
     tts = make_service(vendor)
     await tts.synthesize("Hi", format="pcm_8000")

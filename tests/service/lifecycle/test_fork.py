@@ -1,4 +1,4 @@
-"""A forked process speaks for itself, and its parent goes on as if nothing had happened."""
+"""Forked processes: the child uses its own connections, and the parent is not disturbed."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_deadline_holds_in_a_child() -> None:
     assert told == [["spoken", "vendor", 1, True], [["muted", None, 1, True]] * 2]
 
 
-async def test_close_returns_in_both_processes_whoever_closes_first() -> None:
+async def test_close_returns_in_both_processes_in_any_order() -> None:
     require_tool(is_installed(), "espeakng-loader")
     told = await run("""
         def closed_first(by_child):
@@ -234,7 +234,7 @@ async def test_fork_of_a_fork_and_forks_by_multiprocessing_and_from_another_thre
 
 
 async def test_child_may_end_as_any_program_does(tmp_path: Path) -> None:
-    """It runs finalisers at its exit, which must not reach for the parent's engine, connections or event loop."""
+    """Run finalisers at the exit of a child, which must not use the parent's engine, connections or event loop."""
     require_tool(is_installed(), "espeakng-loader")
     async with Simulator(voice="tones", real_time_factor=0.05) as sim:
         told = await run(

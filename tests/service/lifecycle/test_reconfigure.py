@@ -1,4 +1,4 @@
-"""A service is told other settings while it speaks: they hold from the next utterance on, and evidence is kept."""
+"""Reconfiguration at run time: applies from the next utterance on, and circuits keep their results."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_retries_are_those_that_are_wanted_now() -> None:
         assert tts.handler("scripted").retry == tts.settings["retry"] == patient
 
 
-async def test_who_stays_is_left_alone_and_what_is_not_named_stays() -> None:
+async def test_kept_providers_and_unnamed_settings_stay() -> None:
     one, other = ScriptedProvider(name="one"), ScriptedProvider(name="other")
     async with AsyncTTSService([one], circuit=CIRCUIT, on_midstream="restart") as tts:
         circuit, guard = tts.circuits["one"], tts.handler("one")
@@ -100,7 +100,7 @@ def test_a_handlers_circuit_is_not_made_of_something_else(config: Any) -> None:
         TTSErrorHandler("one", config)
 
 
-async def test_what_somebody_changed_at_a_circuit_stays_unless_circuits_are_named() -> None:
+async def test_circuit_changed_directly_stays_unless_circuits_are_named() -> None:
     async with AsyncTTSService([ScriptedProvider()], circuit=CIRCUIT) as tts:
         by_hand = CircuitBreakerConfig(consecutive_failures=3)
         tts.circuits["scripted"].update(by_hand)
@@ -126,7 +126,7 @@ async def test_another_provider_of_the_same_name_goes_on_with_circuit_and_books(
         assert (len(old.requests), len(new.requests)) == (1, 1)
 
 
-async def test_who_is_gone_is_closed_when_the_last_who_may_need_it_is_through() -> None:
+async def test_removed_provider_is_closed_after_its_last_stream() -> None:
     old, new = (
         ScriptedProvider([Say(seconds=4, pieces=8, first_after=1, every=0.1)], name="old"),
         ScriptedProvider(name="new"),
@@ -146,7 +146,7 @@ async def test_who_is_gone_is_closed_when_the_last_who_may_need_it_is_through() 
         assert (await tts.synthesize(TEXT, format=PCM)).provider == "new"
 
 
-async def test_who_leaves_or_is_forgotten_needs_nobody() -> None:
+async def test_closed_or_dropped_stream_ends_its_use_of_a_provider() -> None:
     old, new = ScriptedProvider(name="old"), ScriptedProvider(name="new")
     async with AsyncTTSService([old]) as tts:
         left, forgotten = tts.stream(TEXT, format=PCM), tts.stream(TEXT, format=PCM)
@@ -159,7 +159,7 @@ async def test_who_leaves_or_is_forgotten_needs_nobody() -> None:
         assert old.closed == 1
 
 
-async def test_closing_the_service_closes_who_is_gone_as_well() -> None:
+async def test_closing_the_service_closes_removed_providers_as_well() -> None:
     old = ScriptedProvider(name="old")
     tts = AsyncTTSService([old])
     waiting = tts.stream(TEXT, format=PCM)
@@ -219,7 +219,7 @@ async def test_what_makes_no_sense_changes_nothing(changes: dict[str, Any], said
         assert tts.settings["muted"]
 
 
-async def test_nobody_joins_in_what_a_former_voice_is_saying(tmp_path: Path) -> None:
+async def test_stream_of_a_removed_provider_is_not_shared(tmp_path: Path) -> None:
     old, new = ScriptedProvider([Hang()]), ScriptedProvider()
     async with AsyncTTSService([old], cache=tmp_path, retry=ONCE) as tts:
         first = asyncio.create_task(tts.synthesize(TEXT, format=PCM))
@@ -241,7 +241,7 @@ class Metered(ScriptedProvider):
         return Credit(self.left)
 
 
-async def test_an_account_goes_on_with_the_limits_and_the_questions_of_who_uses_it_now() -> None:
+async def test_account_uses_the_limits_and_credit_checks_of_its_present_users() -> None:
     old, new = (
         Metered(credential=Credential("the same", max_concurrency=5)),
         Metered(credential=Credential("the same", max_concurrency=2)),
@@ -271,13 +271,13 @@ async def test_what_was_on_hold_stays_so_with_the_same_key_and_is_tried_anew_wit
         assert not tts.get_error_state()["holds"]
 
 
-async def test_settings_of_who_is_gone_are_forgotten_with_them() -> None:
+async def test_settings_of_removed_providers_are_removed() -> None:
     async with AsyncTTSService([ScriptedProvider(name="one")], circuits={"one": CIRCUIT}) as tts:
         await tts.reconfigure(providers=[ScriptedProvider(name="two")])
         assert tts.settings["circuits"] == {}
 
 
-def test_without_an_event_loop_it_is_the_same() -> None:
+def test_sync_service_reconfigures_alike() -> None:
     old, new = ScriptedProvider(name="old"), ScriptedProvider(name="new")
     with TTSService([old]) as tts:
         assert tts.synthesize(TEXT, format=PCM).provider == "old"

@@ -1,4 +1,4 @@
-"""A request that is over leaves nothing behind, whichever way it ended and in whichever format.
+"""Release of resources: a request leaves nothing behind, however it ends and in every format.
 
 The collector is switched off: what a request opened is closed when it ends, by reference.
 """

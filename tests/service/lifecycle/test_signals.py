@@ -1,4 +1,4 @@
-"""Signal handlers that raise in the thread of a synchronous service: it speaks on, and leaves no thread behind."""
+"""Signal handlers that raise in a thread that uses the synchronous service: it works on and leaves no thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends of a stream: a cancelled read, `close()` from elsewhere, and reads behind an end never look like a whole one."""
+"""Ends of a stream: cancelled reads, `close()` from elsewhere, and reads after the end never pass for a whole one."""
 
 from __future__ import annotations
 
@@ -184,9 +184,7 @@ async def test_both_of_a_race_are_stopped_by_closing(make_service: MakeService) 
 
 
 @pytest.mark.looptime
-async def test_closing_what_is_being_recorded_stops_it_unless_others_listen(
-    make_service: MakeService, tmp_path: Any
-) -> None:
+async def test_closing_a_stream_for_the_cache_stops_it_unless_shared(make_service: MakeService, tmp_path: Any) -> None:
     vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, on_midstream="error", cache=CacheConfig(tmp_path))
     one, two = (tts.stream(SHORT_TEXT, format="pcm_8000") for _ in range(2))
@@ -223,7 +221,7 @@ def alarm(seconds: float, error: type[Exception]) -> Iterator[None]:
 
 
 class SoftTimeLimitError(Exception):
-    """What a task queue raises from its signal handler."""
+    """Exception that a task queue raises from its signal handler."""
 
 
 def test_a_read_that_a_signal_handler_interrupts_is_no_clean_end() -> None:

@@ -1,4 +1,4 @@
-"""The same service for code without an event loop."""
+"""Synchronous service."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def tts(vendor: ScriptedProvider) -> Iterator[TTSService]:
         yield service
 
 
-def test_it_speaks(tts: TTSService) -> None:
+def test_synthesize_returns_audio(tts: TTSService) -> None:
     speech = tts.synthesize("Good morning", format="pcm_8000")
     assert (speech.outcome, speech.audio) == ("spoken", pcm(0.72))
 
 
-def test_it_streams(tts: TTSService) -> None:
+def test_stream_yields_audio(tts: TTSService) -> None:
     stream = tts.stream("Good morning", format="pcm_8000")
     assert b"".join(stream) == pcm(0.72)
     assert (stream.outcome, stream.provider) == ("spoken", "vendor")
@@ -90,7 +90,7 @@ def test_a_deadline_ends_a_hanging_vendor() -> None:
         assert tts.synthesize("Hello", format="pcm_8000", deadline=0.05).outcome == "muted"
 
 
-def test_it_asks_another_while_the_first_is_late() -> None:
+def test_sync_service_hedges() -> None:
     first, second = ScriptedProvider([SAY, SAY, Hang()], name="first"), ScriptedProvider([SAY], name="second")
     with TTSService([first, second], hedging=HedgeConfig(minimum_samples=2, budget=1.0)) as tts:
         providers = [tts.synthesize("Good morning", format="pcm_8000").provider for _ in range(3)]

@@ -1,1 +1,1 @@
-""""""
+"""Tests of retries, holds, limits, admission control and recovery."""

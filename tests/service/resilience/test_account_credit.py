@@ -1,4 +1,4 @@
-"""Credit: what is left, what still fits, when it ends, and when somebody looks again."""
+"""Credit of an account: remaining characters, texts that still fit, forecast of its end, and repeated checks."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def test_what_fits_the_remainder_is_said_while_the_rest_is_held_until_the_
 
 
 @pytest.mark.looptime
-async def test_it_looks_again_every_quarter_of_an_hour_and_comes_back_with_new_credit(
+async def test_credit_is_checked_every_15_minutes_and_new_credit_lifts_the_hold(
     make_service: MakeService,
 ) -> None:
     account = Account(10, resets_at=NEW_YEAR + timedelta(days=20))
@@ -128,7 +128,7 @@ async def test_two_providers_of_one_account_are_held_together(make_service: Make
 
 
 @pytest.mark.looptime
-async def test_when_what_should_have_fitted_is_refused_it_looks_at_once(make_service: MakeService) -> None:
+async def test_refusal_of_a_text_that_should_fit_is_followed_by_a_credit_check(make_service: MakeService) -> None:
     account = Account(20, resets_at=NEW_YEAR + timedelta(days=20))
     async with make_service(Prepaid(account), ScriptedProvider(name="other")) as tts:
         assert await said(tts, LONG) == "other"
@@ -141,7 +141,7 @@ async def test_when_what_should_have_fitted_is_refused_it_looks_at_once(make_ser
 
 
 @pytest.mark.looptime
-async def test_who_cannot_tell_is_asked_for_speech_again_after_a_quarter_of_an_hour(make_service: MakeService) -> None:
+async def test_hold_without_credit_statement_ends_after_15_minutes(make_service: MakeService) -> None:
     account = Account(10)
     account.silent = TTSInvalidKeyError("HTTP 401 missing_permissions", status=401)
     vendor = Prepaid(account)
@@ -158,7 +158,7 @@ async def test_who_cannot_tell_is_asked_for_speech_again_after_a_quarter_of_an_h
 
 
 @pytest.mark.looptime
-async def test_a_vendor_that_refuses_what_it_says_is_there_is_not_believed_too_soon(make_service: MakeService) -> None:
+async def test_hold_stays_if_the_stated_credit_would_have_sufficed(make_service: MakeService) -> None:
     account = Account(1000)
     account.lies = True
     vendor = Prepaid(account)
@@ -186,7 +186,7 @@ async def test_retry_after_holds_exactly_that_long_whatever_the_account_says_of_
 
 
 @pytest.mark.looptime
-async def test_nobody_is_asked_for_credit_by_those_who_say_a_few_words(make_service: MakeService) -> None:
+async def test_few_words_cause_no_credit_check(make_service: MakeService) -> None:
     account = Account(1000)
     async with make_service(Prepaid(account)) as tts:
         for _ in range(5):
@@ -250,7 +250,7 @@ def test_a_steady_rate_is_found(per_second: float, remaining: int) -> None:
     assert forecast.per_hour == pytest.approx(per_second * 3600, rel=0.02)
 
 
-def test_what_others_spend_of_it_counts_towards_the_rate() -> None:
+def test_spending_of_other_processes_counts_towards_the_rate() -> None:
     meter = CreditMeter()
     meter.update(Credit(10_000), 0.0, NEW_YEAR)
     meter.update(Credit(9_000), RATE_MEMORY, NEW_YEAR)

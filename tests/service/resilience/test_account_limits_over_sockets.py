@@ -1,4 +1,4 @@
-"""The vendor's own limits, over real sockets: how many at once, how much credit, and what it puts on the bill."""
+"""Vendor's limits over real sockets: concurrency, credit, and agreement of both sides on the bill."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_a_crowd_never_meets_with_a_429(limit: int) -> None:
         assert tts.get_error_state()["concurrency"] == {"in_use": 0, "limit": limit, "waiting": 0}
 
 
-def test_a_credential_is_known_by_its_key_and_place_and_tells_neither() -> None:
+def test_credential_id_depends_on_key_and_host_and_reveals_neither() -> None:
     named = {
         name: ElevenLabs(key, base_url=url).credential
         for name, key, url in (
@@ -68,7 +68,7 @@ async def test_two_voices_on_one_key_are_one_crowd() -> None:
             assert (refusals(sim), sim.request_limit.peak) == (0, 3)
 
 
-async def test_somebody_else_on_the_account_is_given_way_to() -> None:
+async def test_limit_adapts_to_another_user_of_the_account() -> None:
     async with Simulator(voice="tones", concurrency=4, queue_seconds=0.0, real_time_factor=0.02) as sim:
         ours = AsyncTTSService([ElevenLabs("any", base_url=sim.url), Tone()])
         theirs = AsyncTTSService([ElevenLabs("any", base_url=sim.url), Tone()])
@@ -121,7 +121,7 @@ async def test_a_server_that_answers_with_something_else_is_told_apart(body: act
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", range(3))
-async def test_our_books_agree_with_the_vendors_whatever_befalls_and_whoever_leaves(seed: int) -> None:
+async def test_billing_agrees_with_the_vendor_under_faults_and_cancellations(seed: int) -> None:
     rng = Random(seed)
     moods = (
         actions.Cut(0.5),

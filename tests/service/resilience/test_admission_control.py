@@ -1,4 +1,4 @@
-"""Admission control: who is synthesised at once, who waits for that, and who is refused before anything is spent."""
+"""Admission control: utterances at once, the queue, and refusals before anything is spent."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ async def test_hangup_in_the_queue_leaves_at_once(make_service: MakeService) -> 
     assert overload(tts)["active"] == 0
 
 
-async def test_hangup_in_the_turn_in_which_a_place_was_given_gives_it_back(make_service: MakeService) -> None:
+async def test_hangup_in_the_loop_turn_of_admission_gives_the_place_back(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([SLOW]), max_active=1)
     first, second, third = (asyncio.create_task(told(tts)) for _ in range(3))
     await asyncio.sleep(0.5)
@@ -173,7 +173,7 @@ async def test_failure_gives_the_place_back(make_service: MakeService) -> None:
     assert overload(tts)["active"] == 0
 
 
-async def test_stream_that_nobody_reads_takes_no_place(make_service: MakeService) -> None:
+async def test_unread_stream_takes_no_place(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([SLOW]), max_active=1, queue_timeout=0.0)
     streams = [tts.stream("Good morning", format="pcm_8000") for _ in range(10)]
     assert await told(tts) == "spoken"
@@ -191,7 +191,7 @@ async def test_kept_audio_is_never_refused(make_service: MakeService, tmp_path: 
     await tts.aclose()
 
 
-async def test_old_recording_stands_in_for_whoever_would_be_refused(make_service: MakeService, tmp_path: Any) -> None:
+async def test_stale_recording_is_played_instead_of_a_refusal(make_service: MakeService, tmp_path: Any) -> None:
     tts = make_service(
         ScriptedProvider([SLOW]), max_active=1, max_queued=0, cache=CacheConfig(tmp_path, max_age_days=1 / 8640)
     )
@@ -204,7 +204,7 @@ async def test_old_recording_stands_in_for_whoever_would_be_refused(make_service
     await tts.aclose()
 
 
-async def test_two_who_ask_for_the_same_take_one_place(make_service: MakeService, tmp_path: Any) -> None:
+async def test_coalesced_requests_take_one_place(make_service: MakeService, tmp_path: Any) -> None:
     tts = make_service(ScriptedProvider([SLOW]), max_active=1, max_queued=0, cache=CacheConfig(tmp_path))
     both = [asyncio.create_task(told(tts, "The same")) for _ in range(2)]
     assert sorted(await asyncio.gather(*both)) == ["cached", "spoken"]
@@ -263,7 +263,7 @@ async def test_newcomers_queue_while_the_loop_is_late_and_work_in_progress_goes_
     assert overload(tts)["overloaded"] is False
 
 
-async def test_whoever_cannot_be_served_while_the_loop_is_late_is_refused_in_time() -> None:
+async def test_utterance_is_refused_in_time_while_the_loop_is_late() -> None:
     clock = SkippingClock()
     tts = lagged_service(clock, ScriptedProvider([Say(first_after=20.0)]), timeouts=TimeoutConfig(total_timeout=600.0))
     before = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(6)]
@@ -290,7 +290,7 @@ async def test_wait_for_an_audio_worker_holds_newcomers_back_too(make_service: M
     await asyncio.gather(*crowd, newcomer)
 
 
-async def test_whoever_came_while_nothing_ran_does_not_begin_all_at_once() -> None:
+async def test_requests_that_arrived_during_a_stall_do_not_start_all_at_once() -> None:
     clock = SkippingClock()
     vendor = ScriptedProvider([Say(first_after=1.0)])
     tts = lagged_service(clock, vendor, timeouts=TimeoutConfig(total_timeout=600.0))
@@ -365,7 +365,7 @@ async def test_few_utterances_are_spoken_however_late_the_loop_is() -> None:
     assert set(outcomes) == {"spoken"}
 
 
-async def test_whoever_waits_is_let_in_few_at_a_time_when_the_loop_has_caught_up(make_service: MakeService) -> None:
+async def test_queue_is_admitted_in_small_steps_when_the_loop_has_caught_up(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Say(first_after=20.0)])
     tts = make_service(vendor, queue_timeout=60.0, timeouts=TimeoutConfig(total_timeout=600.0))
     wait = 0.5

@@ -1,4 +1,4 @@
-"""How many run at once, and whose turn it is: decided by a value without a clock."""
+"""Adaptive concurrency limit and order of its queue, decided without a clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def running(entries: list[QueueEntry]) -> list[bool]:
     return [entry.running for entry in entries]
 
 
-def test_who_says_no_limit_has_none() -> None:
+def test_without_limits_any_number_runs() -> None:
     limiter = ConcurrencyLimit()
     assert all(running(crowd(limiter, 100)))
     assert (limiter.limit, limiter.running, limiter.waiting, limiter.expected_wait()) == (None, 100, 0, 0.0)
@@ -30,7 +30,7 @@ def test_a_guess_holds_until_the_vendor_has_told() -> None:
     assert (limiter.limit, limiter.running, limiter.waiting) == (4, 4, 1)
 
 
-def test_a_vendor_that_never_tells_is_not_guessed_at_for_ever() -> None:
+def test_initial_limit_ends_with_a_response_without_a_limit() -> None:
     limiter = ConcurrencyLimit(initial=2)
     entries = crowd(limiter, 5)
     assert limiter.accepted(entries[0], None, 0.0) == entries[2:]
@@ -45,7 +45,7 @@ def test_an_answer_that_leaves_out_the_limit_does_not_lift_it() -> None:
     assert limiter.limit == 4
 
 
-def test_first_come_first_served_and_nobody_overtakes() -> None:
+def test_first_come_first_served() -> None:
     limiter = ConcurrencyLimit(initial=1)
     first, second, third = crowd(limiter, 3)
     assert limiter.release(second, 0.0) == [], "it gave up waiting"
@@ -56,7 +56,7 @@ def test_first_come_first_served_and_nobody_overtakes() -> None:
 
 
 def served(limiter: ConcurrencyLimit, running: QueueEntry) -> list[QueueEntry]:
-    """Let everybody have their turn, one after the other."""
+    """Release and start all waiting entries, one after the other, and return their order."""
     order = []
     while following := limiter.release(running, 0.0):
         (running,) = following
@@ -64,7 +64,7 @@ def served(limiter: ConcurrencyLimit, running: QueueEntry) -> list[QueueEntry]:
     return order
 
 
-def test_who_is_being_heard_goes_first_and_newcomers_get_one_turn_in_four() -> None:
+def test_continuations_overtake_and_new_requests_get_one_slot_in_four() -> None:
     limiter = ConcurrencyLimit(initial=1)
     first, *newcomers = crowd(limiter, 4)
     speaking = [limiter.acquire(0.0, is_continuation=True) for _ in range(7)]
@@ -72,7 +72,7 @@ def test_who_is_being_heard_goes_first_and_newcomers_get_one_turn_in_four() -> N
     assert served(limiter, first) == expected
 
 
-def test_who_goes_on_with_nobody_behind_owes_nobody_a_turn() -> None:
+def test_continuations_without_waiting_requests_overtake_none() -> None:
     limiter = ConcurrencyLimit(initial=1)
     (first,) = crowd(limiter, 1)
     for _ in range(10):
@@ -84,7 +84,7 @@ def test_who_goes_on_with_nobody_behind_owes_nobody_a_turn() -> None:
 
 
 @given(st.lists(st.booleans(), max_size=40), st.integers(1, 3), st.integers(0, 9))
-def test_nobody_starves_and_each_kind_is_served_in_order(kinds: list[bool], initial: int, leavers: int) -> None:
+def test_no_request_starves_and_each_kind_is_served_in_order(kinds: list[bool], initial: int, leavers: int) -> None:
     limiter = ConcurrencyLimit(initial)
     entries = [limiter.acquire(0.0, is_continuation=goes_on) for goes_on in kinds]
     running = [entry for entry in entries if entry.running]
@@ -113,7 +113,7 @@ def test_nobody_starves_and_each_kind_is_served_in_order(kinds: list[bool], init
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 3))
-def test_how_long_who_goes_on_would_wait_is_known_to_the_turn(speaking: int, newcomers: int, favoured: int) -> None:
+def test_expected_wait_of_a_continuation_is_exact(speaking: int, newcomers: int, favoured: int) -> None:
     limiter = ConcurrencyLimit(initial=1)
     limiter.release(limiter.acquire(0.0), 1.0)  # a request runs for a second
     running = limiter.acquire(1.0)
@@ -147,14 +147,14 @@ def test_of_several_such_limits_the_least_holds() -> None:
         assert limiter.limit == limit
 
 
-def test_when_more_may_run_at_once_those_who_wait_are_let_through() -> None:
+def test_raised_limit_starts_waiting_requests() -> None:
     limiter = ConcurrencyLimit(maximum=1)
     entries = crowd(limiter, 3)
     assert limiter.set_user_limits([2], 0.0) == [entries[1]]
     assert (limiter.running, limiter.waiting) == (2, 1)
 
 
-def test_a_refusal_halves_what_runs_and_a_burst_of_them_halves_it_once() -> None:
+def test_refusal_halves_the_limit_and_a_burst_halves_it_once() -> None:
     limiter = ConcurrencyLimit()
     entries = crowd(limiter, 20)
     for entry in entries[10:]:
@@ -163,7 +163,7 @@ def test_a_refusal_halves_what_runs_and_a_burst_of_them_halves_it_once() -> None
     assert limiter.limit == 10
 
 
-def test_somebody_else_on_the_account_halves_it_again_and_it_grows_back_one_at_a_time() -> None:
+def test_later_refusal_halves_again_and_the_limit_grows_back_by_one() -> None:
     limiter = ConcurrencyLimit()
     entries = crowd(limiter, 8)
     limiter.accepted(entries[0], 8, 0.0)
@@ -194,7 +194,7 @@ def test_what_was_let_through_before_a_refusal_does_not_soften_it() -> None:
     assert limiter.limit == 4
 
 
-def test_who_has_grown_back_to_the_vendors_limit_is_bound_by_that_alone() -> None:
+def test_limit_grown_back_to_the_vendors_is_bound_by_that_alone() -> None:
     limiter = ConcurrencyLimit(initial=2)
     entries = crowd(limiter, 2)
     limiter.refused(entries[1])

@@ -1,4 +1,4 @@
-"""Waiting for one's turn at a vendor that takes only so many at once."""
+"""Queue for the slots of a vendor with a concurrency limit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.looptime
 
 
 class Account:
-    """A vendor's count of what runs on one key: it refuses whoever is too many."""
+    """Vendor's count of the requests running on one key, which refuses those above its limit."""
 
     def __init__(self, limit: int, initial: int | None = None, *, tells: bool = True) -> None:
         self.limit, self.tells = limit, tells
@@ -79,7 +79,7 @@ async def test_a_crowd_is_served_in_order_and_no_more_at_once_than_the_vendor_ta
     assert tts.get_error_state()["concurrency"] == {"in_use": 0, "limit": 3, "waiting": 0}
 
 
-async def test_the_state_tells_who_runs_and_who_waits(make_service: MakeService) -> None:
+async def test_error_state_has_running_and_waiting_requests(make_service: MakeService) -> None:
     tts = make_service(Metered(Account(limit=2)))
     await tts.synthesize("Learn the limit", format="pcm_8000")
     crowd = [asyncio.create_task(tts.synthesize("Hello", format="pcm_8000")) for _ in range(5)]
@@ -88,7 +88,7 @@ async def test_the_state_tells_who_runs_and_who_waits(make_service: MakeService)
     await asyncio.gather(*crowd)
 
 
-async def test_a_limit_of_the_users_own_holds_for_all_who_use_the_key(make_service: MakeService) -> None:
+async def test_user_limit_applies_to_all_providers_with_the_key(make_service: MakeService) -> None:
     account = Account(limit=10)
     warm, cold = Metered(account, "warm"), Metered(account, "cold")
     warm.credential, cold.credential = Credential("one key"), Credential("one key", max_concurrency=3)
@@ -98,7 +98,7 @@ async def test_a_limit_of_the_users_own_holds_for_all_who_use_the_key(make_servi
     assert tts.get_error_state()["concurrency"]["limit"] == 3
 
 
-def test_it_is_a_setting_of_the_provider() -> None:
+def test_max_concurrency_is_a_setting_of_the_provider() -> None:
     assert ElevenLabs("sk_test").credential.initial_concurrency == 2
     own = ElevenLabs("sk_test", max_concurrency=5).credential
     assert (own.initial_concurrency, own.max_concurrency) == (5, 5), "whoever names it knows the account's plan"
@@ -110,7 +110,7 @@ def test_it_is_a_setting_of_the_provider() -> None:
             ElevenLabs("sk_test", max_concurrency=senseless)  # type: ignore[arg-type]
 
 
-async def test_who_is_being_heard_is_not_kept_waiting_by_newcomers(make_service: MakeService) -> None:
+async def test_stream_in_progress_does_not_wait_behind_new_requests(make_service: MakeService) -> None:
     vendor = Metered(Account(limit=1, initial=1))
     vendor.max_characters = 20
     tts = make_service(vendor, timeouts=TimeoutConfig(first_audio_timeout=30.0))
@@ -139,7 +139,7 @@ async def test_two_providers_of_one_key_stand_in_one_line(make_service: MakeServ
     assert (account.most, account.refused) == (2, 0)
 
 
-async def test_who_would_wait_too_long_goes_to_the_next_provider(make_service: MakeService) -> None:
+async def test_request_that_would_wait_too_long_fails_over(make_service: MakeService) -> None:
     account = Account(limit=1, initial=1)
     tts = make_service(
         Metered(account),
@@ -164,7 +164,7 @@ async def test_who_would_wait_too_long_goes_to_the_next_provider(make_service: M
     await asyncio.gather(*crowd)
 
 
-async def test_with_nobody_else_one_waits_as_long_as_there_is_time(make_service: MakeService) -> None:
+async def test_last_provider_is_waited_for_until_the_deadline(make_service: MakeService) -> None:
     tts = make_service(
         Metered(Account(limit=1, initial=1)), timeouts=TimeoutConfig(first_audio_timeout=1.5, total_timeout=20)
     )
@@ -172,7 +172,7 @@ async def test_with_nobody_else_one_waits_as_long_as_there_is_time(make_service:
     assert {speech.outcome for speech in speeches} == {"spoken"}
 
 
-async def test_who_has_nowhere_else_to_go_waits_however_long_it_used_to_take(make_service: MakeService) -> None:
+async def test_last_provider_is_waited_for_despite_a_long_expected_wait(make_service: MakeService) -> None:
     account = Account(limit=1, initial=1)
     tts = make_service(Metered(account))
     limiter = tts.handler("metered").account_limits.queue.limiter
@@ -199,7 +199,7 @@ async def test_our_being_too_many_is_no_failure_of_the_vendor(make_service: Make
     assert account.refused == refused, "now everybody does"
 
 
-async def test_a_vendor_that_never_tells_its_limit_is_felt_out(make_service: MakeService) -> None:
+async def test_unstated_limit_is_found_by_refusals(make_service: MakeService) -> None:
     account = Account(limit=3, tells=False)
     tts = make_service(Metered(account), ScriptedProvider(name="next"))
     refused = []
@@ -220,7 +220,7 @@ async def test_a_vendor_that_fails_gives_the_places_back(make_service: MakeServi
     assert tts.get_error_state()["concurrency"] == {"in_use": 0, "limit": 2, "waiting": 0}
 
 
-async def test_who_stops_listening_gives_the_place_back(make_service: MakeService) -> None:
+async def test_cancelled_stream_releases_its_slot(make_service: MakeService) -> None:
     tts = make_service(Metered(Account(limit=1, initial=1)))
     async with tts.stream("Hello", format="pcm_8000", on_midstream="error") as stream:
         await anext(stream)
@@ -228,7 +228,7 @@ async def test_who_stops_listening_gives_the_place_back(make_service: MakeServic
     assert tts.get_error_state()["concurrency"]["in_use"] == 0
 
 
-async def test_ten_thousand_callers_who_leave_when_they_like_leave_no_place_taken() -> None:
+async def test_ten_thousand_cancelled_callers_leave_no_slot_taken() -> None:
     rng = Random(6)
     limiter = ConcurrencyLimit(initial=4)
     queue = ConcurrencyQueue(limiter, loop_clock)
@@ -259,7 +259,7 @@ async def test_ten_thousand_callers_who_leave_when_they_like_leave_no_place_take
         assert limiter.running == 1, "it still lets people through"
 
 
-async def test_a_caller_cancelled_in_the_instant_of_its_turn_passes_the_turn_on() -> None:
+async def test_caller_cancelled_when_its_slot_is_granted_passes_it_on() -> None:
     queue = ConcurrencyQueue(ConcurrencyLimit(initial=1), loop_clock)
 
     async def caller() -> str:

@@ -1,4 +1,4 @@
-"""The guard by itself, around any coroutine function."""
+"""Error handler around any coroutine function."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_the_call_that_opens_the_circuit_raises_its_own_error_and_the_next
     assert state.is_muted
 
 
-async def test_a_reset_by_hand_closes_it_at_once() -> None:
+async def test_manual_reset_closes_the_circuit_at_once() -> None:
     handler, operation = guard(), Operation(TimeoutError(), TimeoutError())
     with pytest.raises(TimeoutError):
         await handler.execute_with_retry(operation)
@@ -119,7 +119,7 @@ async def test_a_vendors_retry_after_is_kept_to_the_second() -> None:
     assert loop_clock() - before == pytest.approx(7.0)
 
 
-async def test_until_then_nobody_else_asks_either() -> None:
+async def test_retry_after_holds_other_callers_too() -> None:
     handler = guard(max_attempts=1)
     with pytest.raises(TTSBusyError):
         await handler.execute_with_retry(Operation(TTSBusyError("HTTP 429", retry_after=7.0)))
@@ -199,7 +199,7 @@ async def test_a_refusal_by_a_circuit_further_in_counts_nothing_and_is_not_tried
     ],
     ids=stable_repr,
 )
-async def test_a_group_amounts_to_the_error_in_it_that_counts_most(
+async def test_exception_group_counts_as_its_most_significant_error(
     error: BaseException, kind: FailureKind, totals: tuple[int, int]
 ) -> None:
     handler = guard(max_attempts=1)

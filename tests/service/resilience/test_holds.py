@@ -1,4 +1,4 @@
-"""Callers make up what they like: what is set aside for it does not grow without end."""
+"""Holds: bounded in number, though callers may invent voices and models."""
 
 from __future__ import annotations
 

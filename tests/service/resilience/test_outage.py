@@ -1,4 +1,4 @@
-"""The brief, lived through: a provider fails, is left alone, is probed, and comes back."""
+"""Outage from beginning to end: a provider fails, its circuit opens, it is probed and recovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A circuit probes with real traffic, and no caller is the guinea pig."""
+"""Half-open probes with real requests, whose callers do not wait longer than usual."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def after_an_outage(
 
 
 async def spoken(tts: AsyncTTSService, **wishes: float) -> tuple[str | None, Any]:
-    """Who spoke, and how long it took until the first chunk."""
+    """Return the provider that spoke, and the seconds until the first chunk."""
     loop = asyncio.get_running_loop()
     before, first = loop.time(), 0.0
     stream = tts.stream(TEXT, format="pcm_8000", **wishes)  # type: ignore[arg-type]
@@ -133,7 +133,7 @@ async def test_one_that_hangs_for_hours_does_not_cost_more_and_more(make_service
 
 
 @pytest.mark.looptime
-async def test_with_nobody_else_a_probe_has_all_its_time(make_service: MakeService) -> None:
+async def test_probe_without_alternative_has_the_full_timeout(make_service: MakeService) -> None:
     vendor = ScriptedProvider([DOWN, DOWN, Say(first_after=20.0)], name="vendor")
     tts = make_service(vendor, muted=False)
     with pytest.raises(TTSError):
@@ -143,7 +143,7 @@ async def test_with_nobody_else_a_probe_has_all_its_time(make_service: MakeServi
 
 
 @pytest.mark.looptime
-async def test_a_healthy_circuit_hurries_nobody(make_service: MakeService) -> None:
+async def test_closed_circuit_shortens_no_timeout(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Say(first_after=0.3), Say(first_after=7.0)], name="vendor")
     tts = make_service(vendor, ScriptedProvider(name="second"))
     await spoken(tts)
@@ -163,7 +163,7 @@ async def test_a_probe_that_drips_is_given_up_like_any_other_stream(make_service
 
 
 @pytest.mark.looptime
-async def test_who_waits_for_the_whole_lets_a_probe_take_its_time_as_long_as_it_speaks(
+async def test_probe_of_a_whole_utterance_may_take_long_while_audio_arrives(
     make_service: MakeService,
 ) -> None:
     tts, _ = await after_an_outage(make_service, Say(seconds=5.0, pieces=20, every=0.5, first_after=0.3))
@@ -213,7 +213,7 @@ async def test_a_stream_that_outlives_its_circuits_closing_and_dies_counts(make_
     assert tts.get_error_state()["window"]["failures"] == 1
 
 
-def test_who_never_spoke_gets_three_seconds() -> None:
+def test_probe_timeout_without_samples_is_three_seconds() -> None:
     assert ProbeTimeout().seconds == DEFAULT_PROBE_TIMEOUT
 
 

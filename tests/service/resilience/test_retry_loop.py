@@ -1,4 +1,4 @@
-"""The retry loop that the error handler and the speech pipeline share."""
+"""Retry loop shared by the error handler and the speech pipeline."""
 
 from __future__ import annotations
 
