@@ -21,7 +21,7 @@ from steadyvoice import (
     TTSConfigurationError,
     TTSError,
 )
-from steadyvoice.service.pipeline.timeouts import LOCAL_GRACE
+from steadyvoice.service.resilience.failover import LOCAL_GRACE
 from steadyvoice.service.result import Attempt, ReportedUtterance
 from steadyvoice.simulator import Simulator, words_in
 from steadyvoice.simulator.fault_injection.actions import TlsFailure, WrongLength

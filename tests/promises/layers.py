@@ -82,6 +82,13 @@ def violation(found: Import) -> str | None:
     return None
 
 
+def sub_packages(found: Import) -> tuple[str, str] | None:
+    """Return the sub-packages of one package between which an import goes, such as `service.pipeline`, or None."""
+    importer, imported = _folder(found.importer), _folder(found.imported.removeprefix("steadyvoice."))
+    siblings = importer.rpartition(".")[0] == imported.rpartition(".")[0] != ""
+    return (importer, imported) if siblings and importer != imported else None
+
+
 def is_third_party(found: Import) -> bool:
     """Return whether an import is neither of this package nor of the standard library."""
     return found.imported.partition(".")[0] not in {"steadyvoice", *sys.stdlib_module_names}
@@ -100,6 +107,13 @@ def _imported_package(imported: str) -> str | None:
     first = top_package(rest)
     is_package = first in LAYERS or (first and (PACKAGE / first).is_dir())
     return first if is_package else PACKAGE_ROOT
+
+
+def _folder(name: str) -> str:
+    """Return the innermost package of a dotted name below the package."""
+    while name and not (PACKAGE / name.replace(".", "/") / "__init__.py").is_file():
+        name = name.rpartition(".")[0]
+    return name
 
 
 def _module_name(path: Path) -> str:

@@ -31,7 +31,11 @@ def test_examples_in_docstrings_hold(name: str) -> None:
 
 
 def test_modules_and_their_examples_were_found() -> None:
-    expected = {"steadyvoice.breaker.state_machine", "steadyvoice.speech.text", "steadyvoice.service.pipeline.failover"}
+    expected = {
+        "steadyvoice.breaker.state_machine",
+        "steadyvoice.speech.text",
+        "steadyvoice.service.resilience.failover",
+    }
     assert expected <= set(modules())
     finder = doctest.DocTestFinder(exclude_empty=True)
     assert any(test.examples for test in finder.find(importlib.import_module("steadyvoice.speech.text")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .layers import LAYERS, PACKAGE, all_imports, imports_of, is_third_party, top_package, violation
+from .layers import LAYERS, PACKAGE, all_imports, imports_of, is_third_party, sub_packages, top_package, violation
 
 
 def test_imports_point_down_only() -> None:
@@ -41,7 +41,7 @@ def test_no_module_imports_a_vendors_own_client() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "problem"),
     [
-        ("speech.text", "from steadyvoice.service.pipeline.failover import Try", "upward, from layer 0 to layer 3"),
+        ("speech.text", "from steadyvoice.service.resilience.failover import Try", "upward, from layer 0 to layer 3"),
         ("speech.text", "import steadyvoice.cli", "upward, from layer 0 to layer 5"),
         ("speech.text", "from steadyvoice import service", "upward, from layer 0 to layer 3"),
         ("speech.text", "from ..service.plan import Try", "upward"),
@@ -79,3 +79,9 @@ def test_import_against_the_layers_is_found(module: str, source: str, problem: s
 def test_import_of_a_lower_layer_is_allowed(module: str, source: str) -> None:
     (found,) = imports_of(module, source)
     assert violation(found) is None
+
+
+def test_sub_packages_of_a_package_import_each_other_one_way_only() -> None:
+    directions = {pair for each in all_imports() if (pair := sub_packages(each))}
+    assert ("service.pipeline", "service.resilience") in directions
+    assert sorted((a, b) for a, b in directions if (b, a) in directions) == []

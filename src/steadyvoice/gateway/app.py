@@ -1,4 +1,4 @@
-"""The gateway put together: routes, rooms, and the front door around them. An ASGI application."""
+"""ASGI application of the gateway: all routes with their endpoints, and the middleware around them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from steadyvoice.gateway.access_control import RouteClass
 from steadyvoice.gateway.admin.openapi import openapi_document
+from steadyvoice.gateway.admin.overview import Overview
 from steadyvoice.gateway.admin.routes import REQUEST_SCHEMAS, admin_routes
 from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.dashboard import dashboard_routes
@@ -39,7 +40,7 @@ def all_routes(context: GatewayContext, reloader: Reloader) -> dict[RouteClass, 
     return {
         # Speech comes first: paths with a parameter are tried in this order.
         RouteClass.SPEECH: {**_speech_routes(context), **catalog_routes(Catalog(context))},
-        RouteClass.ADMIN: admin_routes(context, recorder.calls, recorder.overview, reloader),
+        RouteClass.ADMIN: admin_routes(context, recorder.calls, Overview(context, recorder.statistics), reloader),
         RouteClass.METRICS: {"/metrics": {"GET": metrics}},
         RouteClass.PUBLIC: {
             "/healthz": {"GET": Health()},

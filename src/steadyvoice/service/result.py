@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -261,3 +263,32 @@ class Speech(ReportedUtterance):
     audio: bytes
     format: AudioFormat
     report: UtteranceReport
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Whole utterance by one voice: audio in the requested format, length in seconds, and times of its characters.
+
+    A fresh one may be played without a request to the provider.
+    """
+
+    audio: bytes
+    seconds: float
+    alignment: Alignment
+    fresh: bool = True
+
+    def packed(self) -> bytes:
+        """Return all but the audio as bytes: a line of JSON, then the times as doubles in native byte order."""
+        times = self.alignment
+        account = {"seconds": self.seconds, "exact": times.exact, "characters": times.characters}
+        return json.dumps(account).encode() + b"\n" + array("d", times.starts + times.ends).tobytes()
+
+    @classmethod
+    def unpacked(cls, audio: bytes, account: bytes, *, fresh: bool) -> Recording:
+        """Return the recording that was packed. Raises ValueError, KeyError or TypeError."""
+        line, _, numbers = account.partition(b"\n")
+        read, times = json.loads(line), array("d", numbers)
+        count = len(read["characters"])
+        starts, ends = tuple(times[:count]), tuple(times[count:])
+        alignment = Alignment(tuple(read["characters"]), starts, ends, exact=read["exact"])
+        return cls(audio, read["seconds"], alignment, fresh)

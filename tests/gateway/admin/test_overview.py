@@ -14,7 +14,7 @@ import pytest
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, Tone
 from steadyvoice.breaker import CircuitOpenError, CircuitState
-from steadyvoice.gateway.admin.overview import _encode
+from steadyvoice.gateway.admin.overview import Overview, _encode
 from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.observability.event_recorder import EventRecorder
 from steadyvoice.gateway.observability.hourly_statistics import STEP_SECONDS, STEPS_KEPT
@@ -39,6 +39,7 @@ class World:
 
     context: GatewayContext
     recorder: EventRecorder
+    overview: Overview
     wall_clock: Wall
     reference: ReferenceOverview = field(default_factory=ReferenceOverview)
 
@@ -48,7 +49,7 @@ class World:
         self.reference.calls.append((self.wall_clock.now, one))
 
     async def told(self, since: int = 1) -> Any:
-        return json.loads((await self.recorder.overview.response(since)).body)
+        return json.loads((await self.overview.response(since)).body)
 
     async def obvious(self, since: int = 1) -> Any:
         return self.reference.overview(self.context, self.recorder.statistics, since)
@@ -59,7 +60,8 @@ async def world(providers: int) -> AsyncIterator[World]:
     wall_clock, voices = Wall(), [Tone(name=f"p{number}") for number in range(providers)]
     async with AsyncTTSService(voices, clock=wall_clock, wall_clock=wall_clock, rng=Random(1)) as service:
         context = GatewayContext(service, clock=wall_clock, wall_clock=wall_clock)
-        yield World(context, EventRecorder(context), wall_clock)
+        recorder = EventRecorder(context)
+        yield World(context, recorder, Overview(context, recorder.statistics), wall_clock)
         context.stopped()
 
 
@@ -134,7 +136,7 @@ async def test_event_loop_runs_while_the_overview_is_encoded() -> None:
 
 async def test_concurrent_clients_get_one_encoding() -> None:
     async with world(providers=50) as at:
-        first, second = await asyncio.gather(at.recorder.overview.response(1), at.recorder.overview.response(1))
+        first, second = await asyncio.gather(at.overview.response(1), at.overview.response(1))
         assert first is second
 
 

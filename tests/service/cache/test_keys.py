@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice import Alignment, AudioFormat, ElevenLabs, OpenAICompatible, SpeechRequest, Tone, Voice
-from steadyvoice.service.cache.keys import CacheConfig, Recording, cache_key
+from steadyvoice.service.cache.keys import CacheConfig, cache_key
+from steadyvoice.service.result import Recording
 
 VOICES = {"default": "JBFqnCBsd6RMkjVDRZzb", "also": "JBFqnCBsd6RMkjVDRZzb", "other": "nPczCjzI2devNBz1zQrb"}
 REQUEST = SpeechRequest("Hello", AudioFormat.parse("mp3"))

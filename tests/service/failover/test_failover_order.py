@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice.service.pipeline.failover import (
+from steadyvoice.service.resilience.failover import (
     CLOCK_RESOLUTION,
     CandidateStatus,
     GiveUp,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice import AudioFormat, HedgeConfig, SpeechRequest, SynthesisOffer, TTSConfigurationError
-from steadyvoice.service.pipeline.failover import CandidateStatus, TryProvider
+from steadyvoice.service.resilience.failover import CandidateStatus, TryProvider
 from steadyvoice.service.resilience.hedging import MAX_STREAK, HedgeBudget, HedgeCandidate, HedgeStreak, choose_hedge
 from steadyvoice.service.resilience.latency import LatencyPercentiles, latency_class
 from steadyvoice.speech.failure_kinds import FAILURE_TABLE, FailureKind

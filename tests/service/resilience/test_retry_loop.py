@@ -17,7 +17,7 @@ from steadyvoice import (
     SynthesisOffer,
     TTSErrorHandler,
 )
-from steadyvoice.service.pipeline.failover import GiveUp, TryProvider, WaitForProvider
+from steadyvoice.service.resilience.failover import GiveUp, TryProvider, WaitForProvider
 from steadyvoice.service.resilience.retry import RetryLoop
 from steadyvoice.speech.errors import TTSServerError
 

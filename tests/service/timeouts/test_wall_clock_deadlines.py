@@ -21,7 +21,7 @@ from steadyvoice import (
     TTSError,
 )
 from steadyvoice.providers.base import ByteSink
-from steadyvoice.service.pipeline.timeouts import LOCAL_GRACE
+from steadyvoice.service.resilience.failover import LOCAL_GRACE
 from steadyvoice.speech.errors import TTSReadTimeoutError, TTSStreamInterruptedError
 from steadyvoice.speech.format import Codec
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice.simulator.fault_injection.responses import split_at_second
+from steadyvoice.simulator.http.fault_responses import split_at_second
 from steadyvoice.simulator.http.response import BodyPart
 
 

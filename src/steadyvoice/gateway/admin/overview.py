@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from steadyvoice._version import __version__
-from steadyvoice.breaker import CircuitBreaker, Snapshot
+from steadyvoice.breaker import CircuitBreaker, Event, Snapshot
 from steadyvoice.gateway.admin.views import preset_name
 from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.http import Response, to_json
@@ -38,6 +38,7 @@ class Overview:
         self._generation = 0
         # Held while a response is encoded: clients that ask meanwhile wait, and get the same response.
         self._encoding = asyncio.Lock()
+        context.on_stopped.append(context.service.subscribe(self._circuit_event))
 
     async def response(self, since: int) -> Response:
         """Return the overview as JSON; of the past hour, the steps from number `since` on."""
@@ -52,8 +53,8 @@ class Overview:
                     self._store(since, now, response)
             return response
 
-    def invalidate(self) -> None:
-        """Discard cached responses, and the one that is being encoded, after a circuit has changed."""
+    def _circuit_event(self, event: Event) -> None:
+        """Discard cached responses, and the one that is being encoded: a circuit has changed."""
         self._generation += 1
         self._cache.clear()
 

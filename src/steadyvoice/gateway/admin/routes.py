@@ -16,7 +16,6 @@ from steadyvoice.gateway.admin.request import MAX_STEP, AdminRequest, AdminReque
 from steadyvoice.gateway.admin.server_sent_events import EventStreamEndpoint
 from steadyvoice.gateway.admin.views import (
     apply_changes,
-    changed_settings,
     circuit_view,
     config_view,
     configuration_view,
@@ -36,6 +35,7 @@ from steadyvoice.gateway.http import (
     json_response,
     to_json,
 )
+from steadyvoice.gateway.observability.event_recorder import changed_settings
 from steadyvoice.gateway.observability.recent_calls import CALLS_KEPT, RecentCalls
 from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.request_context import acting_as

@@ -68,15 +68,6 @@ def apply_changes(config: CircuitBreakerConfig, changes: Mapping[str, Any]) -> C
         raise AdminRequestError(422, "invalid_setting", str(error), field=error.field) from None
 
 
-def changed_settings(
-    before: CircuitBreakerConfig, after: CircuitBreakerConfig
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings that differ, with their old and their new values."""
-    old, new = config_view(before), config_view(after)
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return {name: old.get(name) for name in names}, {name: new.get(name) for name in names}
-
-
 def _preset(name: object) -> CircuitBreakerConfig:
     if not isinstance(name, str) or name not in _PRESETS:
         message = f"preset: must be one of {', '.join(_PRESETS)}"

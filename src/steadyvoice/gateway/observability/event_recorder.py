@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from steadyvoice.breaker import CircuitBreakerConfig, CircuitReset, ConfigChanged, Event, StateChanged, WouldHaveOpened
 from steadyvoice.breaker.states import Cause
-from steadyvoice.gateway.admin.overview import Overview
-from steadyvoice.gateway.admin.views import changed_settings
 from steadyvoice.gateway.context import GatewayContext
+from steadyvoice.gateway.http import to_json
 from steadyvoice.gateway.observability.event_log import EventLog
 from steadyvoice.gateway.observability.hourly_statistics import HourlyStatistics, percentiles
 from steadyvoice.gateway.observability.recent_calls import RecentCall, RecentCalls
@@ -73,13 +73,12 @@ def summary(calls: Sequence[RecentCall]) -> dict[str, Any]:
 
 
 class EventRecorder:
-    """Observer that keeps recent calls, statistics, overview and event log of one gateway up to date."""
+    """Observer that keeps recent calls, statistics and event log of one gateway up to date."""
 
     def __init__(self, context: GatewayContext) -> None:
         self._context = context
         self.calls = RecentCalls()
         self.statistics = HourlyStatistics(context.wall_clock)
-        self.overview = Overview(context, self.statistics)
         self._call_recorder = CallRecorder(context.event_log)
         context.on_stop.append(self._call_recorder.stop)
         context.on_stopped.append(context.service.subscribe(self._circuit_event))
@@ -99,7 +98,6 @@ class EventRecorder:
 
     def _circuit_event(self, event: Event) -> None:
         add = self._context.event_log.add
-        self.overview.invalidate()
         match event:
             case StateChanged():
                 add("transition", {"from": event.from_state, "to": event.to_state, **_evidence(event)})
@@ -134,3 +132,17 @@ def _evidence(event: StateChanged | WouldHaveOpened) -> dict[str, object]:
 def _config_change(before: CircuitBreakerConfig, after: CircuitBreakerConfig) -> dict[str, object]:
     old, new = changed_settings(before, after)
     return {"before": old, "after": new}
+
+
+def changed_settings(
+    before: CircuitBreakerConfig, after: CircuitBreakerConfig
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of a circuit that differ, with their old and their new values."""
+    names = [each.name for each in fields(before) if getattr(before, each.name) != getattr(after, each.name)]
+    return {name: _shown(before, name) for name in names}, {name: _shown(after, name) for name in names}
+
+
+def _shown(config: CircuitBreakerConfig, name: str) -> Any:
+    """Return a setting as a JSON value; rules and functions, which can be set in code only, as text."""
+    value = getattr(config, name)
+    return to_json(value) if value is None or isinstance(value, bool | int | float | str) else str(value)

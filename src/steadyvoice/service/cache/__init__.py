@@ -1,1 +1,1 @@
-"""Speech cache: keys, storage, lookup and coalescing of equal requests."""
+"""Speech cache: keys, storage, lookup, and coalescing of identical requests in flight."""

@@ -1,10 +1,9 @@
-"""Cache configuration, keys and recordings: which speech is cached, and under which key. No I/O."""
+"""Cache configuration and cache keys: which speech is cached, and under which key. No I/O."""
 
 from __future__ import annotations
 
 import json
 import os
-from array import array
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,8 +11,7 @@ from typing import Any
 
 from steadyvoice.providers.base import Provider, SynthesisOffer
 from steadyvoice.service.pipeline.output import with_true_size
-from steadyvoice.service.result import Attempt, UtteranceReport
-from steadyvoice.speech.alignment import Alignment
+from steadyvoice.service.result import Attempt, Recording, UtteranceReport
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
@@ -63,35 +61,6 @@ class CacheConfig:
         An entry from the future is not: a clock has been set.
         """
         return -_CLOCK_SKEW <= now - made <= self.max_age_days * DAY
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """Whole utterance by one voice: audio in the requested format, length in seconds, and times of its characters.
-
-    A fresh one may be played without a request to the provider.
-    """
-
-    audio: bytes
-    seconds: float
-    alignment: Alignment
-    fresh: bool = True
-
-    def packed(self) -> bytes:
-        """Return all but the audio as bytes: a line of JSON, then the times as doubles in native byte order."""
-        times = self.alignment
-        account = {"seconds": self.seconds, "exact": times.exact, "characters": times.characters}
-        return json.dumps(account).encode() + b"\n" + array("d", times.starts + times.ends).tobytes()
-
-    @classmethod
-    def unpacked(cls, audio: bytes, account: bytes, *, fresh: bool) -> Recording:
-        """Return the recording that was packed. Raises ValueError, KeyError or TypeError."""
-        line, _, numbers = account.partition(b"\n")
-        read, times = json.loads(line), array("d", numbers)
-        count = len(read["characters"])
-        starts, ends = tuple(times[:count]), tuple(times[count:])
-        alignment = Alignment(tuple(read["characters"]), starts, ends, exact=read["exact"])
-        return cls(audio, read["seconds"], alignment, fresh)
 
 
 def cache_key(request: SpeechRequest, provider: Provider, offer: SynthesisOffer) -> str | None:

@@ -13,11 +13,12 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from steadyvoice.service.cache.coalescing import CoalescedStream
-from steadyvoice.service.cache.keys import CacheConfig, Recording, cache_key, make_recording, sole_provider
+from steadyvoice.service.cache.keys import CacheConfig, cache_key, make_recording, sole_provider
 from steadyvoice.service.cache.store import CacheEntry, CacheStore
 from steadyvoice.service.log_messages import log_cache_problem
 from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.utterance import Utterance
+from steadyvoice.service.result import Recording
 from steadyvoice.speech.request import SpeechRequest
 
 T = TypeVar("T")

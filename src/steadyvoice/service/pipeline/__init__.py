@@ -1,1 +1,1 @@
-"""Processing of one utterance: provider selection, attempts, validation and delivery of the audio."""
+"""Pipeline of one utterance: candidates, attempts, timeouts, validation and delivery of the audio."""

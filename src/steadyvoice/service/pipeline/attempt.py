@@ -17,7 +17,6 @@ from steadyvoice.service.pipeline.attempt_timeouts import DRIP, REAL_TIME, Attem
 from steadyvoice.service.pipeline.audio_limits import characters_that_fit
 from steadyvoice.service.pipeline.candidates import Candidate
 from steadyvoice.service.pipeline.delivery import Delivery, DeliveryMode
-from steadyvoice.service.pipeline.failover import TryProvider
 from steadyvoice.service.pipeline.length_validation import LengthValidator, RejectedLengths
 from steadyvoice.service.pipeline.output import Output
 from steadyvoice.service.pipeline.passthrough import PassthroughCall, PassthroughDelivery, PassthroughSink
@@ -27,6 +26,7 @@ from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE, TextPiece,
 from steadyvoice.service.pipeline.timeouts import Deadline
 from steadyvoice.service.resilience.concurrency import QueueSlot
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
+from steadyvoice.service.resilience.failover import TryProvider
 from steadyvoice.speech.errors import TTSDeadlineError, TTSError
 from steadyvoice.speech.markup import MarkedText
 from steadyvoice.speech.request import SpeechRequest

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from steadyvoice.providers.base import PreparedRequest, Provider, SynthesisOffer
-from steadyvoice.service.pipeline.failover import CandidateStatus
 from steadyvoice.service.pipeline.provider_call import ProviderCall
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.resilience.error_handler import AttemptHistory, TTSErrorHandler
+from steadyvoice.service.resilience.failover import CandidateStatus
 from steadyvoice.speech.errors import (
     TTSConfigurationError,
     TTSError,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
-from steadyvoice.service.cache.keys import Recording
 from steadyvoice.service.pipeline.candidates import Candidate
-from steadyvoice.service.pipeline.failover import GiveUp, TryProvider, WaitForProvider
 from steadyvoice.service.pipeline.output import Output
+from steadyvoice.service.resilience.failover import GiveUp, TryProvider, WaitForProvider
+from steadyvoice.service.result import Recording
 from steadyvoice.speech.format import AudioFormat, Codec
 
 

@@ -8,10 +8,10 @@ from functools import cached_property
 
 from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.candidates import Candidate
-from steadyvoice.service.pipeline.failover import GiveUp, next_step
 from steadyvoice.service.pipeline.provider_call import ProviderCall
 from steadyvoice.service.pipeline.speech_rate import SpeechRates, SpeechStyle, much_longer, style_of
 from steadyvoice.service.pipeline.timeouts import Deadline
+from steadyvoice.service.resilience.failover import GiveUp, next_step
 from steadyvoice.speech.duration_estimate import IMPOSSIBLE_SHARE, estimate_duration, is_surely_complete
 
 _EARLY = 0.9  # of the usual length: an end in the middle of a sound is suspicious only before that

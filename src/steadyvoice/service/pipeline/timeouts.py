@@ -12,13 +12,6 @@ from typing import Any, TypeVar, cast
 from steadyvoice.providers.base import HasTimeouts, Provider
 from steadyvoice.speech.errors import TTSConfigurationError
 
-ATTEMPT_SHARE = 0.8
-"""Share of the remaining time that one attempt may use while another provider could still take over."""
-
-LOCAL_GRACE = 5.0
-"""Seconds that bound a local voice, which is tried even when the time is up."""
-
-
 FAILOVER_AFTER = 8.0
 """Seconds until the first audio while another provider is left, unless a timeout is configured. A healthy vendor takes
 well under three; callers hang up after ten seconds of silence.

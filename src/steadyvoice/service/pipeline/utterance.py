@@ -9,28 +9,27 @@ from dataclasses import replace
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.providers.base import Provider, SynthesisOffer
 from steadyvoice.service.accounting import UtteranceAccounting
-from steadyvoice.service.cache.keys import Recording
 from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.attempt import AttemptFactory, ProviderAttempt
 from steadyvoice.service.pipeline.candidates import Candidate, Candidates
 from steadyvoice.service.pipeline.delivery import DeliveredSpeech, Delivery, DeliveryMode
-from steadyvoice.service.pipeline.failover import GiveUp, TryProvider, WaitForProvider, next_step
 from steadyvoice.service.pipeline.fallback_audio import choose_recording, play_recording, round_to_samples, silent_audio
+from steadyvoice.service.pipeline.hedge_race import HedgePlan, HedgeRace, HedgeScheduler, cancelled_by_caller
 from steadyvoice.service.pipeline.length_validation import LengthValidator, RejectedLengths
 from steadyvoice.service.pipeline.output import Output
 from steadyvoice.service.pipeline.prefetch import PrefetchBuffer
 from steadyvoice.service.pipeline.provider_call import AudioSink, ProviderCall
 from steadyvoice.service.pipeline.speech_rate import SpeechRates, style_of
 from steadyvoice.service.pipeline.text_splitting import has_no_words
-from steadyvoice.service.pipeline.timeouts import LOCAL_GRACE, Deadline, Stopwatch
+from steadyvoice.service.pipeline.timeouts import Deadline, Stopwatch
 from steadyvoice.service.resilience.admission_control import AdmissionControl
 from steadyvoice.service.resilience.error_classification import classify
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
-from steadyvoice.service.resilience.hedge_race import HedgePlan, HedgeRace, HedgeScheduler, cancelled_by_caller
+from steadyvoice.service.resilience.failover import LOCAL_GRACE, GiveUp, TryProvider, WaitForProvider, next_step
 from steadyvoice.service.resilience.hedging import Hedging
 from steadyvoice.service.resilience.holds import caller_error_behind
 from steadyvoice.service.resilience.retry import RetryLoop
-from steadyvoice.service.result import UtteranceReport
+from steadyvoice.service.result import Recording, UtteranceReport
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import (
     TTSAllProvidersFailedError,

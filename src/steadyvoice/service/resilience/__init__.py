@@ -1,1 +1,1 @@
-"""Resilience around provider calls: error handling, retries, concurrency, latency and hedging."""
+"""Resilience around provider calls: failover, retries, error handling, concurrency limits, latency and hedging."""

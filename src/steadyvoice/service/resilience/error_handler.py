@@ -31,10 +31,10 @@ from steadyvoice.service.error_state import (
     last_error,
 )
 from steadyvoice.service.log_messages import log_failure, log_hold, log_transition
-from steadyvoice.service.pipeline.failover import CandidateStatus, GiveUp, TryProvider, WaitForProvider, next_step
 from steadyvoice.service.resilience.account_limits import AccountLimits
 from steadyvoice.service.resilience.concurrency import QueueSlot
 from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError, classify
+from steadyvoice.service.resilience.failover import CandidateStatus, GiveUp, TryProvider, WaitForProvider, next_step
 from steadyvoice.service.resilience.holds import Holds
 from steadyvoice.service.resilience.latency import ProbeTimeout, SilenceLimits
 from steadyvoice.service.resilience.retry import RetryBudget, RetryConfig, RetryLoop

@@ -7,12 +7,13 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
-from steadyvoice.service.pipeline.failover import CandidateStatus, TryProvider, next_step
-from steadyvoice.service.pipeline.provider_call import ProviderCall
+from steadyvoice.providers.base import Provider, SynthesisOffer
+from steadyvoice.service.resilience.failover import CandidateStatus, TryProvider, next_step
 from steadyvoice.service.resilience.latency import LatencyPercentiles, latency_class
 from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.speech.request import SpeechRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,25 @@ class HedgeConfig:
             raise TTSConfigurationError(f"budget: must be a share, more than 0 and at most 1, got {self.budget}")
         if not (math.isfinite(self.window_seconds) and self.window_seconds > 0):
             raise TTSConfigurationError(f"window_seconds: must be more than 0 seconds, got {self.window_seconds}")
+
+
+class HedgeableCall(Protocol):
+    """Call of a provider, as far as hedging reads it. Durations are in seconds."""
+
+    provider: Provider
+    request: SpeechRequest
+    offer: SynthesisOffer
+    first_sound: float | None
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the provider has taken so far."""
+        ...
+
+    @property
+    def timing_unreliable(self) -> bool:
+        """Whether this process lost so much time that the latency is not worth learning from."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +192,7 @@ class Hedging:
         self.closing: set[asyncio.Task[None]] = set()
         """Tasks that close cancelled attempts. A provider that takes long for that keeps no listener waiting."""
 
-    def delay_for(self, call: ProviderCall) -> float | None:
+    def delay_for(self, call: HedgeableCall) -> float | None:
         """Return the seconds of silence after which this call is hedged; None while unknown."""
         return self._latencies.limit(_latency_class_of(call))
 
@@ -180,13 +200,13 @@ class Hedging:
         """Record characters that are requested for the first time."""
         self._budget.record_requested(characters, self._clock())
 
-    def allows(self, call: ProviderCall) -> bool:
+    def allows(self, call: HedgeableCall) -> bool:
         """Return whether this late call may be hedged: its provider is not plainly out of order."""
         allowed = self._streaks[call.provider.name].allows()
         self._counts["deferred_to_circuit"] += not allowed
         return allowed
 
-    def reserve(self, call: ProviderCall) -> bool:
+    def reserve(self, call: HedgeableCall) -> bool:
         """Return whether the budget allows this call as a hedge, and count it as started or refused."""
         granted = self._budget.spend(len(call.request.text), self._clock())
         self._counts["started" if granted else "budget_exhausted"] += 1
@@ -202,7 +222,7 @@ class Hedging:
         """
         self._counts["won" if won else "lost"] += 1
 
-    def learn(self, call: ProviderCall, *, cancelled: bool = False) -> None:
+    def learn(self, call: HedgeableCall, *, cancelled: bool = False) -> None:
         """Record the latency of the first sound, or a lower bound of it if the call was cancelled."""
         if call.timing_unreliable:
             return
@@ -227,5 +247,5 @@ class Hedging:
         return {**self._counts, "characters": requested, "hedged_characters": hedged}
 
 
-def _latency_class_of(call: ProviderCall) -> object:
+def _latency_class_of(call: HedgeableCall) -> object:
     return latency_class(call.provider.name, call.request, call.offer)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from steadyvoice.service.pipeline.failover import GiveUp, TryProvider, WaitForProvider
+from steadyvoice.service.resilience.failover import GiveUp, TryProvider, WaitForProvider
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError
 from steadyvoice.speech.failure_kinds import RetryAdvice
 

@@ -1,1 +1,1 @@
-"""Fault injection: the actions, the rules that select them, their written form, and their effect on HTTP responses."""
+"""Fault injection: the actions, the rules that select them, and their written form."""

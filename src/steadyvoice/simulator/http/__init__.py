@@ -1,1 +1,1 @@
-"""HTTP side of the simulator: listener, routes and responses."""
+"""HTTP side of the simulator: listener, routes, responses, and the faults applied to them."""

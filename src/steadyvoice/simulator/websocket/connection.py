@@ -1,6 +1,6 @@
 """Messages to a websocket's client, with faults applied.
 
-Counterpart of `fault_injection.responses` and of the response writer: at a websocket a fault can only act between
+Counterpart of `http.fault_responses` and of the response writer: at a websocket a fault can only act between
 messages, while they are made.
 """
 

@@ -16,8 +16,8 @@ from steadyvoice.simulator.fault_injection.actions import (
     Reset,
 )
 from steadyvoice.simulator.fault_injection.matching import FaultCall
-from steadyvoice.simulator.fault_injection.responses import send_response
 from steadyvoice.simulator.fault_injection.syntax import FAULT_HEADER, fault_from_header
+from steadyvoice.simulator.http.fault_responses import send_response
 from steadyvoice.simulator.http.response import (
     Rejection,
     RequestRejectedError,

@@ -10,8 +10,13 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
-from steadyvoice.service.pipeline.timeouts import ATTEMPT_SHARE, LOCAL_GRACE
 from steadyvoice.speech.failure_kinds import FailureMeaning, RetryAdvice
+
+ATTEMPT_SHARE = 0.8
+"""Share of the remaining time that one attempt may use while another provider could still take over."""
+
+LOCAL_GRACE = 5.0
+"""Seconds that bound a local voice, which is tried even when the time is up."""
 
 MAX_WAIT_FOR_PREFERRED = 1.0
 """Seconds that a caller waits for a preferred provider while another one is ready."""

@@ -14,9 +14,9 @@ from steadyvoice.service.log_messages import log_hedge_cancelled, log_hedge_star
 from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.attempt import AttemptFactory, ProviderAttempt
 from steadyvoice.service.pipeline.candidates import Candidate
-from steadyvoice.service.pipeline.failover import CLOCK_RESOLUTION
 from steadyvoice.service.pipeline.output import Output
 from steadyvoice.service.pipeline.timeouts import Deadline
+from steadyvoice.service.resilience.failover import CLOCK_RESOLUTION
 from steadyvoice.service.resilience.hedging import HedgeCandidate, Hedging, choose_hedge
 from steadyvoice.speech.errors import TTSCancelledError, TTSError, TTSHedgedError
 from steadyvoice.speech.request import SpeechRequest
