@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -47,6 +48,17 @@ def test_complete_frames_are_released_unmodified_up_to_the_limit(upto: float, si
     assert out + buffer.release() == ENCODED
 
 
+@given(st.lists(st.integers(0, 5000), max_size=8), st.floats(0, 2.5))
+def test_received_seconds_are_those_of_the_complete_frames(sizes: list[int], upto: float) -> None:
+    buffer, framer, samples, at = Mp3FrameBuffer(MP3), Mp3Framer(), 0, 0
+    for size in sizes:
+        buffer.feed(ENCODED[at : at + size])
+        samples += sum(frame.samples for frame in framer.feed(ENCODED[at : at + size]))
+        buffer.release(upto)
+        at += size
+        assert buffer.received == samples / 44100
+
+
 @pytest.mark.parametrize("frames", [10, 33, 50])
 def test_second_encoder_continues_a_stream_seamlessly(frames: int) -> None:
     """The decoded sound of a frame depends on the frame before, which is another encoder's here."""
@@ -67,6 +79,14 @@ def test_recent_output_keeps_only_the_last_seconds() -> None:
     samples = array("h", echo.samples(44100))
     assert 44100 <= len(samples) <= 44100 + 4410
     assert (samples[0], samples[-1]) == (90, 99)
+
+
+def test_recent_output_has_the_limit_of_its_present_format() -> None:
+    echo, slow = RecentOutput(seconds=1.0), AudioFormat.parse("pcm_8000")
+    echo.add(PCM, bytes(88_200))
+    for _ in range(30):
+        echo.add(replace(slow), bytes(1600))  # an equal format need not be the same object
+    assert 8000 <= len(echo.samples(8000)) // 2 <= 8000 + 800
 
 
 def test_recent_frames_are_decoded_together_with_pending_ones() -> None:

@@ -101,20 +101,14 @@ class Mp3FrameBuffer:
 
     def __init__(self, format: AudioFormat, limit: float = inf) -> None:
         self.rate, self._limit = format.sample_rate, limit
+        self.received = 0.0
+        """Seconds of audio fed so far, whether held or released."""
+        self.released = 0
+        """Number of samples released so far."""
         self._framer = Mp3Framer()
         self._size = 0  # bytes held
         self._pending: deque[Frame] = deque()
         self._fed = 0  # samples
-        self._released = 0
-
-    @property
-    def received(self) -> float:
-        return self._fed / self.rate
-
-    @property
-    def released(self) -> int:
-        """Number of samples released so far."""
-        return self._released
 
     def feed(self, data: bytes) -> None:
         self._take(self._framer.feed(data))
@@ -125,10 +119,10 @@ class Mp3FrameBuffer:
     def release(self, seconds: float | None = None) -> bytes:
         end = self._fed if seconds is None else int(seconds * self.rate)
         ready = []
-        while self._pending and self._released + self._pending[0].samples <= end:
+        while self._pending and self.released + self._pending[0].samples <= end:
             frame = self._pending.popleft()
             self._size -= len(frame.data)
-            self._released += frame.samples
+            self.released += frame.samples
             ready.append(frame.data)
         return b"".join(ready)
 
@@ -152,6 +146,7 @@ class Mp3FrameBuffer:
             self._pending.append(frame)
             self._size += len(frame.data)
             self._fed += frame.samples
+        self.received = self._fed / self.rate
         if self._size > self._limit:
             raise BufferLimitError(self._limit)
 
@@ -220,16 +215,17 @@ class RecentOutput:
         self._format: AudioFormat | None = None
         self._chunks: deque[bytes] = deque()
         self._size = 0
+        self._limit = 0.0  # bytes
 
     def add(self, format: AudioFormat, data: bytes) -> None:
         """Add audio and drop what is older than the limit. Another format replaces everything."""
-        if format != self._format:
+        if format is not self._format and format != self._format:
             self._format, self._size = format, 0
+            self._limit = self._seconds * (format.bytes_per_second or (format.bitrate or 128) * 125)
             self._chunks.clear()
         self._chunks.append(data)
         self._size += len(data)
-        limit = self._seconds * (format.bytes_per_second or (format.bitrate or 128) * 125)
-        while self._chunks and self._size - len(self._chunks[0]) >= limit:
+        while self._chunks and self._size - len(self._chunks[0]) >= self._limit:
             self._size -= len(self._chunks.popleft())
 
     def samples(

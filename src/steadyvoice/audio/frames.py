@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 
@@ -14,11 +14,11 @@ class Coding:
     rate: int  # samples per second
     channels: int = 1
     setup: bytes = b""  # the codec's own header, such as FLAC's STREAMINFO
+    is_plain_pcm: bool = field(init=False, repr=False, compare=False)
+    """Whether the bytes are 16-bit mono samples already. No property: it is read for each frame."""
 
-    @property
-    def is_plain_pcm(self) -> bool:
-        """Whether the bytes are 16-bit mono samples already."""
-        return self.codec == "pcm_s16le" and self.channels == 1
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_plain_pcm", self.codec == "pcm_s16le" and self.channels == 1)
 
 
 class Frame(NamedTuple):

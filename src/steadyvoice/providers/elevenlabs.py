@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, closing
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -123,39 +123,37 @@ class ElevenLabs(VendorProvider):
             for_any_text=not wants_times,  # an offer with timestamps may change: `_has_timestamps` is learned in use
         )
 
-    async def speak(
+    def speak(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """Yield one `Accepted`, then `AudioChunk`s. Raises TTSError."""
+        # Either generator is returned as it is: one around it would cost two calls for each chunk.
         if offer.timed:
-            try:
-                async with aclosing(self._speak_timed(request, offer, connection_timeout)) as events:
-                    async for event in events:
-                        yield event
-                return
-            except TTSError as error:
-                if not _is_unknown_endpoint(error):
-                    raise
-                self._has_timestamps = False
-        # Not by `super().speak()`: a generator around another one would cost a call for each chunk.
+            return self._speak_timed(request, offer, connection_timeout)
+        return self._speak_plain(request, offer, connection_timeout)
+
+    def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest | None:
+        """Prepare a request for audio without timestamps; None if the offer has them. Raises TTSBadRequestError."""
+        return None if offer.timed else self._prepare(SpeechEndpoint.STREAM, request, offer)
+
+    async def _speak_plain(
+        self, request: SpeechRequest, offer: SynthesisOffer, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        # Not `super().speak()`: a subclass may refuse to `prepare` requests for passing through.
         prepared = self._prepare(SpeechEndpoint.STREAM, request, offer)
         with closing(await prepared.send(request.text, connection_timeout=connection_timeout)) as response:
             yield response.accepted
             while data := await response.read():
                 yield AudioChunk(data)
 
-    def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest | None:
-        """Prepare a request for audio without timestamps; None if the offer has them. Raises TTSBadRequestError."""
-        return None if offer.timed else self._prepare(SpeechEndpoint.STREAM, request, offer)
-
     async def _speak_timed(
         self, request: SpeechRequest, offer: SynthesisOffer, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """Yield audio with the time of each character, if the response has them."""
-        prepared = self._prepare(SpeechEndpoint.TIMED_STREAM, request, offer)
-        with closing(await prepared.send(request.text, connection_timeout=connection_timeout)) as response:
+        response, timed = await self._send_timed(request, offer, connection_timeout)
+        with closing(response):
             yield response.accepted
-            if (get_header(response.headers, "content-type") or "").startswith("audio/"):
+            if not timed:
                 while data := await response.read():
                     yield AudioChunk(data)
                 # Only audio that was read to its end gets here: not a web page that is labelled as audio.
@@ -184,7 +182,7 @@ class ElevenLabs(VendorProvider):
                             without_audio = 0
                             yield AudioChunk(piece)
                 if chunks:
-                    yield _joined(chunks)
+                    yield chunks[0] if len(chunks) == 1 else _joined(chunks)
                 if without_audio > _MAX_BYTES_WITHOUT_AUDIO:
                     message = f"{without_audio} bytes of lines without audio (limit: {_MAX_BYTES_WITHOUT_AUDIO})"
                     raise TTSNotAudioError(message, provider=self.name, request_id=response.accepted.request_id)
@@ -192,6 +190,22 @@ class ElevenLabs(VendorProvider):
                 yield self._parse_line(rest, timeline, normalized, response, [rest])
                 for piece in rest.audio if isinstance(rest, StreamedLine) else []:
                     yield AudioChunk(piece)
+
+    async def _send_timed(
+        self, request: SpeechRequest, offer: SynthesisOffer, connection_timeout: float
+    ) -> tuple[HTTPAudioResponse, bool]:
+        """Return the response, and whether it has timestamps: without them where the server has no such endpoint."""
+        timed = self._prepare(SpeechEndpoint.TIMED_STREAM, request, offer)
+        try:
+            response = await timed.send(request.text, connection_timeout=connection_timeout)
+        except TTSError as error:
+            if not _is_unknown_endpoint(error):
+                raise
+            self._has_timestamps = False
+        else:
+            return response, not (get_header(response.headers, "content-type") or "").startswith("audio/")
+        plain = self._prepare(SpeechEndpoint.STREAM, request, offer)
+        return await plain.send(request.text, connection_timeout=connection_timeout), False
 
     async def credit(self) -> Credit:
         """Query the account's credit, free of charge. Raises TTSError, also for a key without that permission."""

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from steadyvoice._version import __version__
 from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
-from steadyvoice.providers.base import Accepted, ByteSink, WorkBudget
+from steadyvoice.providers.base import STEP_COST, Accepted, ByteSink, WorkBudget
 from steadyvoice.providers.http.content_coding import DecompressedResponse, UnsupportedCodingError, decompressor_for
 from steadyvoice.providers.http.transport import DirectTransport, HTTPResponse, Transport, error_summary
 from steadyvoice.speech.errors import TTSBadRequestError, TTSCutError, TTSEmptyAudioError, TTSError, TTSNotAudioError
@@ -230,14 +230,21 @@ class HTTPAudioResponse:
 
         Raises TTSCutError for a broken connection, and TTSEmptyAudioError for an end without any bytes.
         """
-        if self._budget.exhausted:
-            await self._budget.yield_to_loop()
+        budget = self._budget
+        if budget.remaining <= 0:
+            await budget.yield_to_loop()
         try:
-            return self._count(await self._response.read(sink and self._counting_sink(sink)))
+            data = await self._response.read(sink and self._counting_sink(sink))
         except TTSError:  # raised by the sink; some of these are an OSError, too
             raise
         except OSError as error:
             raise self._cut_error(error) from error
+        size = len(data)
+        self._received += size
+        budget.remaining -= size + STEP_COST
+        if not self._received:
+            raise self._empty_error()
+        return data
 
     def read_nowait(self) -> bytes | None:
         """Return the next bytes, b"" at the end, or None if that would need a wait.
@@ -269,8 +276,11 @@ class HTTPAudioResponse:
         self._received += len(data)
         self._budget.spend(len(data))
         if not self._received:
-            raise self._error(TTSEmptyAudioError, f"HTTP {self.status} with an empty body")
+            raise self._empty_error()
         return data
+
+    def _empty_error(self) -> TTSError:
+        return self._error(TTSEmptyAudioError, f"HTTP {self.status} with an empty body")
 
     def _cut_error(self, error: OSError) -> TTSError:
         return self._error(TTSCutError, f"cut off after {self._received} bytes: {error_summary(error)}")

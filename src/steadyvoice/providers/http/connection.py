@@ -34,14 +34,14 @@ _LIST_HEADERS = ("content-encoding", "transfer-encoding")
 """Headers that are joined when they are repeated (RFC 9110, 5.3); of others the last one counts."""
 
 
-class MalformedResponseError(Exception):
-    """Raised when a server does not send valid HTTP/1.1."""
+class MalformedResponseError(ConnectionError):
+    """Raised when a server does not send valid HTTP/1.1. To a reader of the body it is a broken connection."""
 
 
 class HTTPConnection(asyncio.BufferedProtocol):
     """Client side of one connection: `request`, then `read` until `complete`, then perhaps the next request.
 
-    Both methods raise MalformedResponseError and OSError. Nothing is sent twice. `on_closed` is called when the
+    Both methods raise OSError, MalformedResponseError among them. Nothing is sent twice. `on_closed` is called when the
     connection is gone. `buffer` is where the socket's bytes are read to, for an instant: connections of one event loop
     may share it where reads do not overlap.
     """
@@ -85,7 +85,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         while not self._head_received and self._error is None:
             await self._wait()
         # Bytes of the body that came before an error are delivered first.
-        begun = self.complete or self._parts or isinstance(self._error, OSError)
+        begun = self.complete or self._parts or not isinstance(self._error, MalformedResponseError)
         if self._error and not (self._head_received and begun):
             raise copy(self._error)
 
@@ -94,16 +94,21 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
         Bytes that come during the wait go to `sink` while it takes them, so that no chunk of a stream wakes the task.
         """
-        while (data := self.read_nowait()) is None:
-            self._sink = sink
+        # `read_nowait` and `_wait` are repeated here: as calls they were most of what a chunk costs.
+        while not self._parts:
+            if self.complete:
+                return b""
+            if self._error:
+                raise copy(self._error)  # see `read_nowait`
+            self._sink, self._waiter = sink, self._loop.create_future()
             try:
-                await self._wait()
+                await self._waiter
             finally:
-                self._sink = None
+                self._sink = self._waiter = None
             if error := self._sink_error:
                 self._sink_error = None
                 raise error
-        return data
+        return self._take()
 
     def read_nowait(self) -> bytes | None:
         """Return the next bytes of the body, CHUNK_SIZE at most, b"" at its end; None if that would need a wait."""

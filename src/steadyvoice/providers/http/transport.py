@@ -131,27 +131,15 @@ class DirectTransport:
 
 
 class DirectResponse:
-    """Response over a direct connection."""
+    """Response over a direct connection, whose body is read from the connection itself."""
 
-    __slots__ = ("_connection", "_pool", "headers", "status")
+    __slots__ = ("_connection", "_pool", "headers", "read", "read_nowait", "status")
 
     def __init__(self, connection: HTTPConnection, pool: ConnectionPool) -> None:
         self.status, self.headers = connection.status, connection.headers
         self._connection, self._pool = connection, pool
-
-    async def read(self, sink: ByteSink | None = None) -> bytes:
-        """Return the next bytes, b"" at the end; those that come during the wait may go to `sink`. Raises OSError."""
-        try:
-            return await self._connection.read(sink)
-        except MalformedResponseError as error:
-            raise ConnectionError(str(error)) from error
-
-    def read_nowait(self) -> bytes | None:
-        """Return the next bytes, b"" at the end, or None if that would need a wait. Raises OSError."""
-        try:
-            return self._connection.read_nowait()
-        except MalformedResponseError as error:
-            raise ConnectionError(str(error)) from error
+        # Not methods: each chunk would pass through one more coroutine.
+        self.read, self.read_nowait = connection.read, connection.read_nowait
 
     def close(self) -> None:
         """Abandon the rest of the response. Unless it is complete, the connection is closed."""
