@@ -152,14 +152,10 @@ class WordTiming:
         self._cached_count = 0
         self._place = 0  # characters that have timestamps
         self._letters = 0  # letters and digits among them
-        self._end = 0.0  # of the last word so far, in seconds
+        self.timed = 0.0
+        """Seconds of audio whose words are known: the end of the last word so far."""
         self._word_start = 0.0
         self.trusted = True
-
-    @property
-    def timed(self) -> float:
-        """Seconds of audio whose words are known."""
-        return self._end
 
     def take(self, alignment: Alignment) -> None:
         """Add the next timestamps, in seconds from the beginning of the audio."""
@@ -193,14 +189,14 @@ class WordTiming:
         rest = self._rest
         length = estimate_duration(rest) if rest.strip() else None
         if length is None or not length.least:
-            return self._end - seconds
+            return self.timed - seconds
         words = sum(has_spoken_characters(word) for word in rest.split())
         needed = max(_MIN_WORD_SECONDS * words, length.at_least(_MIN_SHARE) / max(speed, 1.0))
-        return self._end + needed - seconds
+        return self.timed + needed - seconds
 
     def ends_within(self, seconds: float) -> bool:
         """Return whether all of the text has timestamps, final punctuation included, and they end within the audio."""
-        return self.trusted and 0 < self._end <= seconds and not self._text[self._place :].strip()
+        return self.trusted and 0 < self.timed <= seconds and not self._text[self._place :].strip()
 
     @property
     def last_timestamp(self) -> float:
@@ -236,7 +232,7 @@ class WordTiming:
     @property
     def tolerated_shortfall(self) -> float:
         """Seconds of shortfall to accept if the audio ends in silence: half of the last word."""
-        return (self._end - self._word_start) / 2 if not self._rest.strip() else 0.0
+        return (self.timed - self._word_start) / 2 if not self._rest.strip() else 0.0
 
     def times(self, characters: int | None = None) -> Alignment:
         """Return the trusted timestamps so far, of the first `characters` of the text, or of all."""
@@ -255,7 +251,7 @@ class WordTiming:
 
     def extrapolated(self, seconds: float) -> Alignment:
         """Return times for all of the text: the trusted ones, and the rest spread evenly up to `seconds`."""
-        rest, end = self._text[self._place :], min(self._end, seconds)
+        rest, end = self._text[self._place :], min(self.timed, seconds)
         if not rest:
             return self.times()
         if self._sent:
@@ -287,7 +283,7 @@ class WordTiming:
             return False
         if not characters or not text.startswith("".join(characters), place):
             return False
-        if starts[0] < (self._entries[-1].start if self._entries else 0.0) or ends[0] < self._end:
+        if starts[0] < (self._entries[-1].start if self._entries else 0.0) or ends[0] < self.timed:
             return False
         if starts != tuple(sorted(starts)) or ends != tuple(sorted(ends)) or not all(map(ge, ends, starts)):
             return False
@@ -311,7 +307,7 @@ class WordTiming:
             self._begins.popleft()
         self._letters = letters + count_letters_and_digits(text[counted : places[-1]])
         self._entries += map(_NEW_ENTRY, zip(places, characters, starts, ends, strict=True))
-        self._place, self._end = places[-1], self._last_word_end(characters, ends, len(ends) - 1)
+        self._place, self.timed = places[-1], self._last_word_end(characters, ends, len(ends) - 1)
         if marks:
             self._marks += marks
             self._word_start = marks[-1].start
@@ -321,7 +317,7 @@ class WordTiming:
         """Return the end of the last word up to an entry, in seconds; blanks do not count."""
         while index >= 0 and characters[index].isspace():
             index -= 1
-        return ends[index] if index >= 0 else self._end
+        return ends[index] if index >= 0 else self.timed
 
     def _take(self, characters: str, start: float, end: float) -> None:
         before = self._place
@@ -339,7 +335,7 @@ class WordTiming:
             self._letters_in(before, after) if self._markup else count_letters_and_digits(self._text[before:after])
         )
         if not blank:
-            self._end = max(self._end, end)
+            self.timed = max(self.timed, end)
         self._add_boundary(after, end)
 
     def _find(self, characters: str) -> int | None:
@@ -387,7 +383,7 @@ class WordTiming:
         blanks = len(self._text[before:after]) - len(self._text[before:after].lstrip())
         if blanks and characters.strip() and not characters[0].isspace():
             place = before + blanks
-            self._entries.append(_Entry(place, self._text[before:place], self._end, max(start, self._end)))
+            self._entries.append(_Entry(place, self._text[before:place], self.timed, max(start, self.timed)))
             self._add_boundary(place, start)
 
     def _add_boundary(self, place: int, start: float) -> None:
@@ -395,11 +391,11 @@ class WordTiming:
             self._begins.popleft()  # within characters that came as one entry
         if self._begins and self._begins[0] == place:
             self._begins.popleft()
-            start = max(start, self._end)
+            start = max(start, self.timed)
             if start < _MIN_SECONDS_PER_LETTER * self._letters:
                 self.trusted = False
                 return
-            self._marks.append(WordBoundary(place, self._end, start))
+            self._marks.append(WordBoundary(place, self.timed, start))
             self._word_start = start
 
 

@@ -140,7 +140,8 @@ class Delivery:
             ready = await output.run_in_thread(self._take, self._with_waiting(data))
         if self._pending:
             ready, self._pending = self._pending + ready, b""
-        self._note_delivered(ready)
+        if not self.has_delivered:
+            self._note_delivered(ready)
         return ready
 
     async def end(self, on_validated: Callable[[], None]) -> None:
@@ -166,7 +167,7 @@ class Delivery:
         if self._output.starved:
             return b""
         self._read_alignments()
-        boundary = self._last_complete_word()
+        boundary = self._last_complete_word(self._output.received)
         if not boundary.character or self.mode is not DeliveryMode.BY_WORD:
             self._repeated_seconds = self._output.emitted_seconds
             self._output.drop()
@@ -293,35 +294,36 @@ class Delivery:
         """Return the audio of complete words."""
         self._read_alignments()
         self._raise_if_silent(MAX_LEADING_SILENCE)
+        received = self._output.received
         # The provider is asked sentence by sentence from then on, because nothing could be released for as long.
-        if self._output.received - self._word_timing.timed > MAX_AUDIO_WITHOUT_TIMES:
+        if received - self._word_timing.timed > MAX_AUDIO_WITHOUT_TIMES:
             self.timestamps_missing = True
             message = f"{MAX_AUDIO_WITHOUT_TIMES:g} s of audio came without the timestamps that were requested"
             raise TTSNotAudioError(message, provider=self._call.provider.name)
-        return self._output.emit(self._last_complete_word().end)
+        return self._output.emit(self._last_complete_word(received).end)
 
-    def _last_complete_word(self) -> WordBoundary:
-        """Return the last word boundary up to which the words are certainly complete."""
-        received, last_sound = self._output.received, self._call.last_sound
+    def _last_complete_word(self, received: float) -> WordBoundary:
+        """Return the last word boundary up to which the words are certainly complete, in so many seconds received."""
         doubtful = received - self._word_timing.timed > max(MAX_LEAD_OVER_TIMES, _MAX_LEAD_SHARE * received)
         # Words are not heard in silence, so they end with the last sound at the latest.
-        return self._word_timing.last_boundary(0.0 if doubtful else min(received, last_sound))
+        return self._word_timing.last_boundary(0.0 if doubtful else min(received, self._call.validator.last_sound))
 
     def _raise_if_silent(self, longest: float) -> None:
         """Raise TTSSilentAudioError if timestamps place words where there has been silence for so many seconds."""
-        since, now = self._call.last_sound, self._call.seconds
+        validator = self._call.validator
+        since, now = validator.last_sound, validator.seconds
         if now - since >= longest and self._word_timing.letters_between(since, now) >= _MIN_SILENT_LETTERS:
             message = f"silent since {since:.1f} s, where its timestamps place words"
             raise TTSSilentAudioError(message, provider=self._call.provider.name)
 
     def _read_alignments(self) -> None:
-        for alignment in self._call.times(self._alignments_read):
+        for alignment in self._call.alignments[self._alignments_read :]:
             self._word_timing.take(alignment)
             self._alignments_read += 1
 
     async def _check_end(self) -> None:
         """Raise TTSError if the audio ends before its words do, even if it was closed properly."""
-        if self._alignments_read or self._call.times() or self._call.normalized:
+        if self._alignments_read or self._call.alignments or self._call.normalized:
             self._read_alignments()
             if self._call.request.timestamps:  # otherwise the last sound is unknown
                 self._raise_if_silent(0.0)

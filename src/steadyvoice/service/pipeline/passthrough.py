@@ -45,14 +45,15 @@ class PassthroughCall(ProviderCall):
             self._closed = True
             self._reply.close()
 
-    async def _read(self, sink: AudioSink | None) -> bytes | None:
+    async def _read(self, sink: AudioSink | None, left: float) -> bytes | None:
         reply = self._reply
         if reply is None:
             request = self.prepared.send(self.request.text, connection_timeout=self._connecting)
-            self._reply = reply = await self._in_time(request)
+            self._reply = reply = await self._in_time(request, left)
             if reply is None:
                 return None
             self._accept(reply.accepted)
+            left = self._timeouts.limit(self._count_time())
         try:
             data = reply.read_nowait()
         except TTSCutError as error:
@@ -65,14 +66,14 @@ class PassthroughCall(ProviderCall):
             # Only validated audio goes to the sink, so the first chunks always take the usual way.
             self._sink = sink if self.first_sound is not None else None
             if self._sink:
-                data = await self._in_time(reply.read(self._write_to_sink))
+                data = await self._in_time(reply.read(self._write_to_sink), left)
             else:
-                data = await self._in_time(reply.read())
+                data = await self._in_time(reply.read(), left)
         return data or None
 
     def _write_to_sink(self, data: bytes) -> bool:
         """Write valid audio to the sink without waking the reader. Raises TTSError, in the task that reads."""
-        sink, validator = self._sink, self._validator
+        sink, validator = self._sink, self.validator
         if sink is None or self._timer.expired or not sink.open():
             return False
         # The same validation and timeouts as on the usual way, only without a turn of the event loop: 99 of 100 among

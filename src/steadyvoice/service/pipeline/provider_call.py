@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from steadyvoice.breaker import Permit
@@ -109,8 +109,10 @@ class ProviderCall:
         self._timeouts, self._connecting, self._clock, self._on_accepted = timeouts, connecting, clock, on_accepted
         self._lag = lag
         self._make_error = CallErrors(provider.name)
-        self._validator = AudioValidator(request, offer.format, self._make_error)
-        self._alignments: list[tuple[float, Alignment]] = []
+        self.validator = AudioValidator(request, offer.format, self._make_error)
+        """Validator of the audio, which knows its seconds and its last sound."""
+        self.alignments: list[Alignment] = []
+        """Vendor's alignments as they arrived."""
         self._timed = 0  # characters in the alignments
         self.normalized: TimestampsEnd | None = None
         """Position that the vendor's timestamps of the normalized text have reached, if it sent any."""
@@ -144,16 +146,11 @@ class ProviderCall:
     @property
     def seconds(self) -> float:
         """Seconds of audio so far."""
-        return self._validator.seconds
+        return self.validator.seconds
 
     def misreports_length(self, *, sole: bool) -> bool:
         """Return whether a header in the audio states another length than it has. See AudioMeter.misreports_length."""
-        return self._validator.misreports_length(sole=sole)
-
-    @property
-    def last_sound(self) -> float:
-        """Seconds into the audio of the last sound, as far as its bytes tell."""
-        return self._validator.last_sound
+        return self.validator.misreports_length(sole=sole)
 
     def abandonment_error(self) -> TTSError | None:
         """Return the error that counts against the provider when the caller leaves now, or None.
@@ -175,14 +172,10 @@ class ProviderCall:
         if not self.timing_unreliable:
             self._timeouts.learn(given_up=given_up)
 
-    def times(self, after: int = 0) -> Sequence[Alignment]:
-        """Return the vendor's alignments as they arrived, without the first `after`."""
-        return [times for _, times in self._alignments[after:]]
-
     @property
     def alignment(self) -> Alignment | None:
         """Vendor's own timestamps, if it sent any."""
-        return Alignment.joined(self._alignments) if self._alignments else None
+        return Alignment.joined([(0.0, each) for each in self.alignments]) if self.alignments else None
 
     def begin(self) -> None:
         """Send the request."""
@@ -202,17 +195,19 @@ class ProviderCall:
         What arrives meanwhile may go to the `sink` instead, once some of the audio is valid.
         """
         self._since = now = self._clock()
-        self._note_reading(now)
+        if self._given_at is not None:
+            self._unread, self._given_at = max(self._unread, now - self._given_at), None
         try:
             while True:
-                if self._timeouts.limit(now) <= 0:
+                if (left := self._timeouts.limit(now)) <= 0:
                     raise self._timeout_error(now)
                 if self._timeouts.underrun:
                     self._raise_if_slow()
                 # A provider that always has bytes ready would never let the event loop run.
                 if self._budget.remaining <= 0:
-                    await self._in_time(self._budget.yield_to_loop())
-                data = self._piece(self._backlog) if self._backlog else await self._read(sink)
+                    await self._in_time(self._budget.yield_to_loop(), left)
+                    left = self._timeouts.limit(self._count_time())
+                data = self._piece(self._backlog) if self._backlog else await self._read(sink, left)
                 if data is None:
                     break
                 if len(data) > CHUNK_SIZE:
@@ -224,7 +219,7 @@ class ProviderCall:
             if self._over:
                 return None
             self._over = True
-            rest = await self._validator.end()
+            rest = await self.validator.end()
             return self._deliver(rest) if rest else None
         finally:
             if self._since is not None:
@@ -246,9 +241,9 @@ class ProviderCall:
         if self.sent:
             await self._source.aclose()
 
-    async def _read(self, sink: AudioSink | None) -> bytes | None:
-        """Return the next bytes, empty for an event without audio; None at the end."""
-        event = await self._in_time(anext(self._source, None))
+    async def _read(self, sink: AudioSink | None, left: float) -> bytes | None:
+        """Return the next bytes within `left` seconds, empty for an event without audio; None at the end."""
+        event = await self._in_time(anext(self._source, None), left)
         if isinstance(event, AudioChunk):
             if event.alignment:
                 self._note_times(event.alignment)
@@ -272,7 +267,7 @@ class ProviderCall:
         if self._timed > _MAX_TIMES_PER_CHARACTER * len(text) + _EXTRA_TIMES:
             message = f"timestamps for {self._timed} characters, where the text has {len(text)}"
             raise self._make_error(TTSNotAudioError, message)
-        self._alignments.append((0.0, times))
+        self.alignments.append(times)
 
     # ---------------------------------------------------------------- timeouts and validation
 
@@ -281,8 +276,9 @@ class ProviderCall:
         self._make_error.request_id = accepted.request_id
         self._on_accepted(accepted)
 
-    async def _in_time(self, awaited: Awaitable[T]) -> T | None:
-        """Wait for the next event no longer than the shortest timeout allows; that is evaluated again when it fires.
+    async def _in_time(self, awaited: Awaitable[T], left: float) -> T | None:
+        """Wait for the next event for the `left` seconds of the shortest timeout, which is evaluated again when it
+        fires.
 
         Returns None when a text without anything to pronounce was answered with no bytes.
         """
@@ -292,7 +288,7 @@ class ProviderCall:
         lost, due = self._lag.beat
         self._lost, self._limit_moved = lost if since <= due else lost + since - due, False
         try:
-            return await self._timer.wait(self._timeouts.limit(since), awaited, self._remaining)
+            return await self._timer.wait(left, awaited, self._remaining)
         except TimeoutError as error:
             if self._timer.expired and not isinstance(error, TTSError):
                 raise self._timeout_error(self._clock()) from None
@@ -362,7 +358,7 @@ class ProviderCall:
         return self._make_error(TTSStaleConnectionError, message)
 
     async def _validate(self, data: bytes) -> bytes:
-        validator = self._validator
+        validator = self.validator
         before = validator.seconds
         valid = validator.take(data)
         if valid is None:
@@ -375,11 +371,6 @@ class ProviderCall:
         if self.first_sound is None:
             self.first_sound = self._timeouts.waited
         return valid
-
-    def _note_reading(self, now: float) -> None:
-        if self._given_at is not None:
-            self._unread = max(self._unread, now - self._given_at)
-            self._given_at = None
 
     def _raise_if_slow(self) -> None:
         if slow := self._timeouts.slow_error(self.provider.name, self.seconds):
