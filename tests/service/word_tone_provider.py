@@ -97,6 +97,9 @@ class WordToneProvider:
         if fault and fault.manner == "hush":
             data, fault = _hushed(data, offer.format, fault.share), None
         upto = len(data) if fault is None else int(len(data) * fault.share)
+        if fault and fault.manner == "truncate" and fault.share < 1.0 and offer.timed:
+            # An answer that lacks only the time of its last punctuation mark is a complete one at some vendors.
+            upto = min(upto, int(len(data) * _start_of_last_letter(alignment) / alignment.ends[-1]))
         try:
             for chunk in self._chunks(data, upto, alignment if offer.timed else None):
                 yield chunk
@@ -177,6 +180,13 @@ def _hushed(audio: bytes, format: AudioFormat, share: float) -> bytes:
     pcm = convert(audio, format, samples)
     heard = int(len(pcm) * share) // 2 * 2
     return convert(pcm[:heard] + bytes(len(pcm) - heard), samples, format)
+
+
+def _start_of_last_letter(alignment: Alignment) -> float:
+    letters = (
+        start for character, start in zip(alignment.characters, alignment.starts, strict=True) if character.isalnum()
+    )
+    return max(letters, default=alignment.ends[-1])
 
 
 def _between(alignment: Alignment, start: float, end: float) -> Alignment | None:
