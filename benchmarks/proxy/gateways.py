@@ -24,6 +24,7 @@ ELEVENLABS = f"/v1/text-to-speech/{VOICE}/stream"
 HALF_SECONDS = f"{ELEVENLABS}?output_format={SLIM}"
 """Asks for the audio whose chunks are half a second long."""
 KEY = "no-secret"
+NGINX, NGINX_LARGE = "nginx", "nginx, 64 KiB buffers"
 _NO_KEY = "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"  # on this machine only
 
 
@@ -50,8 +51,13 @@ def free_port() -> int:
         return port
 
 
-def nginx(home: Path, vendor: int, path: str = ELEVENLABS) -> Gateway:
-    """Start nginx as documented for streams: kept connections to the vendor, and no buffering."""
+def nginx(home: Path, vendor: int, path: str = ELEVENLABS, *, large_buffers: bool = False) -> Gateway:
+    """Start nginx as documented for streams: kept connections to the vendor, and no buffering.
+
+    With its default buffer of one page it takes an answer of 33 KB in many pieces. Large buffers, of 64 KiB, make it
+    twice as fast at saturation, and cost memory for each stream.
+    """
+    buffers = "proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k;" if large_buffers else ""
     port = free_port()
     folders = "".join(
         f"{name}_temp_path {home}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -61,10 +67,13 @@ def nginx(home: Path, vendor: int, path: str = ELEVENLABS) -> Gateway:
         f"events {{ worker_connections 8192; }}\nhttp {{ access_log off; {folders}\n"
         f"upstream vendor {{ server 127.0.0.1:{vendor}; keepalive 2048; }}\n"
         f"server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://vendor;\n"
-        'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; } } }\n'
+        'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; '
+        f"{buffers} }} }} }}\n"
     )
     command = [str(shutil.which("nginx")), "-c", str(home / "nginx.conf"), "-p", str(home), "-e", str(home / "e.log")]
-    return _ready(Gateway("nginx", port, processes.begin(command, CORE, home / "nginx.out"), path))
+    return _ready(
+        Gateway(NGINX_LARGE if large_buffers else NGINX, port, processes.begin(command, CORE, home / "nginx.out"), path)
+    )
 
 
 def litellm(home: Path, vendor: int, command: Path) -> Gateway:
