@@ -7,7 +7,7 @@ used by its kind in the configuration file.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -216,6 +216,87 @@ class ReportsCredit(Protocol):
 
     async def credit(self) -> Credit:
         """Query the credit. Raises TTSError, which is not counted as a failure of the provider."""
+        ...
+
+
+class TextStreamingUnsupportedError(Exception):
+    """Raised by a `TextStream` whose server turns out to take finished text only.
+
+    No failure: nothing was sent or billed, `open_text_stream` returns None from now on, and the text has to go to
+    `speak`.
+    """
+
+
+class TextStream(Protocol):
+    """One answer, whose text is sent piece by piece while its audio comes.
+
+    Iteration yields one `Accepted` when the first text has gone out, then `AudioChunk`s, and ends when all text was
+    spoken and `finish` was called. Their alignments count seconds from the beginning of this stream; their characters
+    are those of the text as it was sent, in order, perhaps without white space at the ends. Raises TTSError: several
+    streams that end by the failure of one connection have the same `shared_cause`. Raises
+    TextStreamingUnsupportedError, too. Without a reader, at most half a minute of audio is buffered: then no more text
+    is sent until some of it was read.
+    """
+
+    @property
+    def expects_audio(self) -> bool:
+        """Whether the vendor owes audio: it has enough text and no audio for a part of it has come.
+
+        The timeouts for first audio and stalls run only while it is True: a vendor that waits for text is not slow.
+        """
+        ...
+
+    @property
+    def characters_sent(self) -> int:
+        """Characters that went to the vendor, and may be billed."""
+        ...
+
+    @property
+    def released(self) -> asyncio.Future[None]:
+        """Future that is done once the vendor has ended the generation: a concurrency slot is held until then.
+
+        After `close` this may take a while: the vendor finishes what was flushed, until its connection is closed.
+        """
+        ...
+
+    def send(self, text: str) -> None:
+        """Send the next text. Returns at once; an error comes out of the iteration."""
+        ...
+
+    def flush(self) -> None:
+        """Have all text so far spoken without waiting for more. Returns at once."""
+        ...
+
+    def finish(self) -> None:
+        """Have all text spoken, and end the iteration behind it. Returns at once; no text may follow."""
+        ...
+
+    def close(self) -> None:
+        """Abandon the rest. Returns at once; may be called several times, and after the end."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[Accepted | AudioChunk]: ...
+
+    async def __anext__(self) -> Accepted | AudioChunk: ...
+
+
+@runtime_checkable
+class SupportsTextStreaming(Protocol):
+    """Extension: a provider that takes text while it is being written."""
+
+    def open_text_stream(
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> TextStream | None:
+        """Return a stream for one answer, without I/O; the request's own text is not used.
+
+        None if the server, the model or the offered format takes finished text only. The stream belongs to the running
+        event loop. `connection_timeout`, in seconds, bounds connecting, which begins with the first text. Raises
+        TTSBadRequestError.
+        """
+        ...
+
+    async def prewarm(self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float) -> None:
+        """Open the connection that `open_text_stream` would use, unless an open one has room. Raises TTSError."""
         ...
 
 

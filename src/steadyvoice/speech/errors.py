@@ -61,6 +61,11 @@ class TTSError(Exception):
     kind: ClassVar[FailureKind] = FailureKind.UNEXPECTED
     starved: bool = False
     """Whether this process's lack of processor time is the likely cause, so that no provider is blamed."""
+    shared_cause: object | None = None
+    """Object that errors of several streams have in common when one broken connection carried all of them.
+
+    The first of them counts as a failure of the provider, the others do not.
+    """
 
     def __init__(
         self,
