@@ -82,6 +82,7 @@ def provider(state: str = "closed", **fields: Any) -> dict[str, Any]:
         "circuit_state": state,
         "circuit_opened_at": None if state == "closed" else "2026-11-03T10:20:30.000Z",
         "failure_rate": 0.25,
+        "window": {"size": None, "calls": 8, "failures": 2.0},
         "retry_after": None if state == "closed" else 42.0,
         "is_muted": state != "closed",
         "holds": [],
@@ -91,6 +92,7 @@ def provider(state: str = "closed", **fields: Any) -> dict[str, Any]:
     }
     circuit = {
         "threshold": 0.5,
+        "minimum": 5,
         "dots": [(4, 0.0), (0, 0.0), (4, 4.0)],
         "why": "5 failures in a row",
         "next": "a probe",
@@ -128,9 +130,16 @@ def test_numbers_are_shown_with_their_limits() -> None:
     assert "· █" in output, "the window: a part that went well, one without calls, one that failed"
 
 
+def test_failure_rate_of_too_few_calls_is_shown_without_the_threshold() -> None:
+    output = shown(provider(failure_rate=1.0, window={"size": None, "calls": 1, "failures": 1.0}))
+    assert "100% of 1 call " in output
+    assert "opens at" not in output
+
+
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 140])
 def test_narrow_terminal_shows_fewer_columns_and_all_providers(width: int) -> None:
-    output = shown(provider("half_open"), provider(), width=width)
+    too_few = {"size": None, "calls": 1, "failures": 0.25}
+    output = shown(provider("half_open"), provider(), provider("open", window=too_few), width=width)
     assert "…" not in output
     assert all(line == line[:width] for line in output.splitlines())
     for each in ("p0", "p1", "◐ half-open, tried in 42 s", "● closed", "25%, opens at 50%"):

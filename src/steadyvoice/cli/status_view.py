@@ -115,6 +115,10 @@ def _failures(state: Mapping[str, Any], circuit: Mapping[str, Any]) -> Text:
     rate, threshold = state["failure_rate"], circuit["threshold"]
     if rate is None:
         return Text("–", style="dim")
+    calls = state["window"]["calls"]
+    if threshold is not None and calls < circuit["minimum"]:
+        # No rate of so few calls opens the circuit: with the threshold, 100 % and closed looks like a defect.
+        return Text(f"{rate:.0%} of {calls:g} {'call' if calls == 1 else 'calls'}")
     limit = "" if threshold is None else f", opens at {threshold:.0%}"
     style = "red" if threshold is not None and rate >= threshold else ""
     return Text(f"{rate:.0%}{limit}", style=style)

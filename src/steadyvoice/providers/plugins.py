@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -61,10 +62,10 @@ def load_kind(kind: str) -> Factory:
     """Return the class or function that makes providers of this kind. Raises TTSConfigurationError."""
     known = installed_kinds()
     if kind not in known:
-        raise TTSConfigurationError(
-            f"unknown kind of provider {kind!r}: installed are {', '.join(known) or 'none'}; "
-            f"if it belongs to a plugin, install its package"
-        )
+        similar = get_close_matches(kind, known, 1)
+        hint = f"did you mean {similar[0]}?" if similar else "if it belongs to a plugin, install its package"
+        installed = ", ".join(known) or "none"
+        raise TTSConfigurationError(f"unknown kind of provider {kind!r}: installed are {installed}; {hint}")
     return known[kind].load()
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import inspect
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -62,6 +63,8 @@ _OPTIONAL_SETTINGS = frozenset(field.name for field in fields(CircuitBreakerConf
     "failure_threshold"
 }
 
+
+_CIRCUIT_KEYS = ("preset", *(field.name for field in fields(CircuitBreakerConfig)))
 
 TIMEOUT_PRESETS: dict[str, Callable[[], TimeoutConfig]] = {
     "default": TimeoutConfig,
@@ -128,7 +131,7 @@ class ServerConfig(ConfigTable):
 
     def laid_over(self, **given: Any) -> ServerConfig:
         """Return the table with some values replaced, validated again. Raises TTSConfigurationError."""
-        return _with_path("server", lambda: ServerConfig.model_validate({**self.model_dump(), **given}))
+        return _validate(ServerConfig, {**self.model_dump(), **given}, "server")
 
     @model_validator(mode="after")
     def _origins_that_can_be(self) -> Self:
@@ -205,7 +208,7 @@ def parse_file(path: Path, environ: Mapping[str, str]) -> ConfigFile:
     except UnreadableFileError as error:
         raise TTSConfigurationError(f"{path}: {error}") from None
     document = _resolve_secrets(document, environ, "")
-    return _with_path("", lambda: ConfigFile.model_validate(document))
+    return _validate(ConfigFile, document, "")
 
 
 def build_arguments(config: ConfigFile, former: LoadedConfig | None = None) -> ServiceArguments:
@@ -263,7 +266,7 @@ def parse_circuit(table: Any, path: str) -> CircuitBreakerConfig:
     for name in settings:
         if instead := setting_in_files(name):
             raise TTSConfigurationError(f"{path}.{name}: unknown key; use {instead}")
-    return _build(partial(replace, PRESETS[preset]()), false_to_none(settings), path)
+    return _with_path(path, lambda: replace(PRESETS[preset](), **false_to_none(settings)), _CIRCUIT_KEYS)
 
 
 def false_to_none(circuit: Mapping[str, Any]) -> dict[str, Any]:
@@ -363,43 +366,74 @@ def _validate_fields(factory: Callable[..., Provider], fields: dict[str, Any], p
     config = ConfigDict(
         extra="allow" if open_ended else "forbid", arbitrary_types_allowed=True, protected_namespaces=()
     )
-    table = _with_path(path, lambda: create_model("Table", __config__=config, **declared).model_validate(fields))
+    table = _validate(create_model("Table", __config__=config, **declared), fields, path)
     return {name: getattr(table, name) for name in table.model_fields_set}
 
 
 def _build(build: Callable[..., T], fields: dict[str, Any], path: str) -> T:
     """Call a constructor with a table's fields, and prefix its errors with the table's path."""
-    return _with_path(path, lambda: build(**fields))
+    return _with_path(path, lambda: build(**fields), tuple(inspect.signature(build).parameters))
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _validate(model: type[M], fields: Mapping[str, Any], path: str) -> M:
+    """Return a validated table; its errors begin with the path of the key. Raises TTSConfigurationError."""
+    try:
+        return _with_path(path, lambda: model.model_validate(fields))
+    except ValidationError as error:
+        prefix = f"{path}." if path else ""
+        raise TTSConfigurationError(f"{prefix}{_first_problem(error, model)}") from None
 
 
 _UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
-def _with_path(path: str, build: Callable[[], T]) -> T:
+def _with_path(path: str, build: Callable[[], T], known: Sequence[str] = ()) -> T:
+    """Build a value, and prefix the errors with a table's path; of its `known` keys, the most similar is suggested."""
     prefix = f"{path}." if path else ""
     try:
         return build()
-    except ValidationError as error:
-        raise TTSConfigurationError(f"{prefix}{_first_problem(error)}") from None
+    except ValidationError:
+        raise
     except TTSConfigurationError as error:
         raise TTSConfigurationError(f"{prefix}{error.message}") from None
     except TypeError as error:
         if unknown := _UNKNOWN_ARGUMENT.search(str(error)):
-            raise TTSConfigurationError(f"{prefix}{unknown[1]}: unknown key") from None
+            raise TTSConfigurationError(f"{prefix}{unknown[1]}: {_unknown_key(unknown[1], known)}") from None
         raise TTSConfigurationError(f"{path}: {error}") from None
     except ValueError as error:
         raise TTSConfigurationError(f"{prefix}{error}") from None
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     """Return the first problem after its key's path. Errors of a whole table begin with the key themselves."""
     first = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(str(step) for step in first["loc"])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where}: unknown key"
+        return f"{where}: {_unknown_key(str(first['loc'][-1]), _keys_of(model, first['loc'][:-1]))}"
     if first["type"] == "value_error":
         return f"{where}." * bool(where) + str(first["ctx"]["error"])
-    return f"{where}: {first['msg']}"
+    if where == "providers":
+        return "providers: must be tables with double brackets: [[providers]]"
+    # The value is not shown, because it may be a secret.
+    return f"{where}: {first['msg'].replace('Input should be', 'must be').partition(', unable to parse')[0]}"
+
+
+def _keys_of(model: type[BaseModel], path: Sequence[object]) -> Sequence[str]:
+    """Return the keys of the table at a path below a model; none where another class checks them."""
+    for step in path:
+        inner = model.model_fields[str(step)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return ()
+        model = inner
+    return tuple(model.model_fields)
+
+
+def _unknown_key(name: str, known: Sequence[str]) -> str:
+    similar = get_close_matches(name, known, 1)
+    return f"unknown key; did you mean {similar[0]}?" if similar else "unknown key"
 
 
 _NOT_A_VARIABLE = "the environment variable named after `env:` is not set; is that the key itself?"
