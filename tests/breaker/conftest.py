@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from steadyvoice.breaker import CircuitBreakerConfig
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig
 from steadyvoice.breaker.testing import VirtualClock
-from tests.breaker.entry_points import ENTRY_POINTS, CallerError, EntryPoint, Scenario
+from tests.breaker.entry_points import ENTRY_POINTS, CallerError, EntryPoint, LockingBreaker, Scenario
 
 MakeScenario = Callable[..., Scenario]
 
@@ -17,6 +17,13 @@ MakeScenario = Callable[..., Scenario]
 @pytest.fixture
 def clock() -> VirtualClock:
     return VirtualClock(1000.0)
+
+
+@pytest.fixture(params=[CircuitBreaker, LockingBreaker])
+def kind(request: pytest.FixtureRequest) -> type[CircuitBreaker]:
+    """With quiet periods, where this Python permits them, and without."""
+    chosen: type[CircuitBreaker] = request.param
+    return chosen
 
 
 @pytest.fixture(params=ENTRY_POINTS, ids=lambda entry_point: entry_point.__name__)

@@ -21,6 +21,13 @@ class CallerError(Exception):
     """Mistake of the caller, which says nothing about the provider."""
 
 
+class LockingBreaker(CircuitBreaker):
+    """Breaker whose permits always take the lock, as in a Python without the interpreter's lock."""
+
+    __slots__ = ()
+    quiet_periods = False
+
+
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine that never really waits; no event loop is needed for that."""
     try:

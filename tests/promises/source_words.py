@@ -63,7 +63,7 @@ class Source:
 
 
 def sources(root: Path = PACKAGE) -> list[Source]:
-    """Return every module below a folder."""
+    """Return every module below a folder, without those of virtual environments."""
     return [
         Source(
             ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"),
@@ -71,6 +71,7 @@ def sources(root: Path = PACKAGE) -> list[Source]:
             path.read_text("utf-8"),
         )
         for path in sorted(root.rglob("*.py"))
+        if ".venv" not in path.parts
         if "node_modules" not in path.parts
     ]
 

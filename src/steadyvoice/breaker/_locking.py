@@ -1,7 +1,8 @@
 """State machine behind a lock and a clock: one locked section for each operation, notifications delivered after it.
 
 The lock is held for the bookkeeping only: never across the protected call, a listener, a predicate or an await. While
-the circuit is healthy a success does not take it at all, and while it is open a refusal does not (see `Era`).
+the circuit is healthy a success does not take it at all, and while it is open a refusal does not (see `Era`). Neither
+do admission, first progress and success of a permit while they can change no state (see `QuietPeriod`).
 """
 
 # What can interrupt a locked section, and why it is still consistent:
@@ -20,20 +21,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from threading import RLock
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from steadyvoice.breaker._arguments import check_reading
 from steadyvoice.breaker._notifications import EventDispatcher, TransitionHistory
 from steadyvoice.breaker.call_lifecycle import (
+    CallRefusal,
     abandon,
     admit,
+    admit_again,
     collect_lock_free_results,
     drop,
     fail,
     fail_lock_free_call,
     ignore,
     progress,
+    record_quiet_results,
     resume,
+    settle_quiet_call,
     succeed,
     suspend,
 )
@@ -41,7 +46,15 @@ from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.errors import CircuitOpenError
 from steadyvoice.breaker.failure_classification import Failure, classify_error, classify_result, is_cancellation
 from steadyvoice.breaker.fork_safety import register_fork_aware
-from steadyvoice.breaker.in_flight_calls import Era, InFlightCall, InFlightCalls, OpenRefusal
+from steadyvoice.breaker.in_flight_calls import (
+    HAS_INTERPRETER_LOCK,
+    MOST_QUIET_RESULTS,
+    Era,
+    InFlightCall,
+    InFlightCalls,
+    OpenRefusal,
+    QuietPeriod,
+)
 from steadyvoice.breaker.state_machine import StateMachine
 from steadyvoice.breaker.states import CircuitState
 
@@ -72,8 +85,12 @@ class LockedStateMachine:
         "_lock",
         "_machine",
         "_postponed",
+        "_quiet",
         "_wall_clock",
     )
+
+    quiet_periods: ClassVar[bool] = HAS_INTERPRETER_LOCK
+    """Whether permits skip the lock in quiet periods; without the interpreter's lock they must not."""
 
     def __init__(
         self,
@@ -91,6 +108,7 @@ class LockedStateMachine:
         check_reading("wall_clock", wall_clock)
         self._machine = StateMachine(name, config, check_reading("clock", clock), random, wall_clock)
         self._era = self._machine.era
+        self._quiet: QuietPeriod | None = None  # the first locked section begins one
         self._postponed: list[Postponed] = []
         self._history = TransitionHistory()
         self._dispatcher = EventDispatcher(tuple(listeners))
@@ -111,6 +129,7 @@ class LockedStateMachine:
             self._lock.release()
         else:
             self._lock, self._in_section = RLock(), False
+        self._quiet = None  # before the dictionary into which it admits calls is replaced
         if not self._in_section:
             self._machine.in_flight = InFlightCalls()
         self._dispatcher.after_fork()
@@ -136,9 +155,27 @@ class LockedStateMachine:
         retry_after = remaining if remaining < math.inf else None
         raise CircuitOpenError.from_fields((refusal.name, era.state, refusal.reason, retry_after, refusal.last_error))
 
-    def _admit(self, call: InFlightCall) -> None:
+    def _admit(self, call: InFlightCall, now: float | None = None) -> None:
         """Admit a call. Raises CircuitOpenError."""
-        refusal = self._run_locked(admit, call)
+        refusal = self._try_admit(call, now)
+        if refusal is not None:
+            raise CircuitOpenError.from_fields((self._machine.name, *refusal))
+
+    def _try_admit(self, call: InFlightCall, now: float | None = None) -> CallRefusal | None:
+        """Admit a call; return the refusal if it is not admitted. `now` is the breaker's time, if the caller has it."""
+        quiet = self._quiet
+        if quiet is not None and not self._postponed:
+            if now is None:
+                now = self._clock()
+            if now < quiet.until:
+                call.admit(quiet.era, now)
+                quiet.running[call] = now
+                return None if self._quiet is quiet else self._run_locked(admit_again, call)
+        return self._run_locked(admit, call)
+
+    def _admit_again(self, call: InFlightCall) -> None:
+        """Admit a call under the lock whose quiet period ended meanwhile. Raises CircuitOpenError."""
+        refusal = self._run_locked(admit_again, call)
         if refusal is not None:
             raise CircuitOpenError.from_fields((self._machine.name, *refusal))
 
@@ -147,7 +184,7 @@ class LockedStateMachine:
         if self._machine.config.failure_result is not None:
             failure = classify_result(self._machine.config, result)
         if failure is None:
-            self._run_locked(succeed, call)
+            self._succeed(call, None)
         else:
             self._run_locked(fail, call, failure)
 
@@ -165,11 +202,27 @@ class LockedStateMachine:
         """Record the error of a call without a call object. One is made only if the call is to be ignored."""
         failure = None if is_cancellation(error) else classify_error(self._machine.config, error)
         if failure is None:
-            self._run_locked(ignore, InFlightCall(era, None))
+            self._run_locked(ignore, InFlightCall.new(era))
         else:
             self._run_locked(fail_lock_free_call, era, failure)
 
-    def _succeed(self, call: InFlightCall, duration: float | None) -> None:
+    def _succeed(self, call: InFlightCall, duration: float | None, now: float | None = None) -> None:
+        """Settle a call that succeeded."""
+        quiet = self._quiet
+        if quiet is not None and not self._postponed:
+            if now is None:
+                now = self._clock()
+            if now < quiet.until and quiet.running.pop(call, None) is not None:
+                call.settled = True
+                ended, silences = quiet.ended, quiet.silences
+                if call.first_output_at is None:
+                    silences.append(now - call.last_progress_at)
+                ended.append(now)
+                if self._quiet is not quiet:
+                    self._run_locked(settle_quiet_call, quiet.era, call)
+                elif len(ended) >= MOST_QUIET_RESULTS or len(silences) >= quiet.silences_wanted:
+                    self._run_locked(record_quiet_results, quiet.era)
+                return
         self._run_locked(succeed, call, duration)
 
     def _fail(self, call: InFlightCall, failure: Failure, duration: float | None) -> None:
@@ -181,23 +234,39 @@ class LockedStateMachine:
     def _abandon(self, call: InFlightCall, weight: float) -> None:
         self._run_locked(abandon, call, weight)
 
-    def _progress(self, call: InFlightCall, *, paused: bool) -> None:
-        if self._record_progress_without_lock(call):
-            call.paused = paused
-        elif call.first_output_at is None or self._machine.tracks_calls:
-            self._run_locked(progress, call, paused)
+    def _progress(self, call: InFlightCall, *, paused: bool, now: float | None = None) -> None:
+        """Record that something useful arrived; with `paused`, the call's clocks stand still from now on."""
+        quiet = self._quiet
+        if call.first_output_at is not None:
+            if self._record_progress_without_lock(call, now):
+                call.paused = paused
+            elif self._machine.tracks_calls:
+                self._run_locked(progress, call, paused)
+            return
+        if quiet is not None and call in quiet.running and not self._postponed:
+            if now is None:
+                now = self._clock()
+            if now < quiet.until:
+                silence = now - call.last_progress_at
+                call.first_output_at = call.last_progress_at = now
+                call.paused = paused
+                quiet.silences.append(silence)
+                if self._quiet is not quiet or len(quiet.silences) >= quiet.silences_wanted:
+                    self._run_locked(record_quiet_results, quiet.era)
+                return
+        self._run_locked(progress, call, paused)
 
     def _suspend(self, call: InFlightCall) -> None:
         if self._machine.tracks_calls:
             self._run_locked(suspend, call)
 
-    def _resume(self, call: InFlightCall) -> None:
-        if self._record_progress_without_lock(call):
+    def _resume(self, call: InFlightCall, now: float | None = None) -> None:
+        if self._record_progress_without_lock(call, now):
             call.paused = False
         elif self._machine.tracks_calls:
             self._run_locked(resume, call)
 
-    def _record_progress_without_lock(self, call: InFlightCall) -> bool:
+    def _record_progress_without_lock(self, call: InFlightCall, now: float | None = None) -> bool:
         """Note progress on the call itself, if nothing else can depend on it; return whether that was possible.
 
         A stream reports progress twice for each chunk; without the lock, a chunk costs a fifth of what it did with it.
@@ -205,7 +274,8 @@ class LockedStateMachine:
         machine = self._machine
         if call.first_output_at is None or not machine.records_results or call not in machine.in_flight.running:
             return False
-        now = self._clock()
+        if now is None:
+            now = self._clock()
         if now >= machine.next_timer_at:  # a call hangs by now, perhaps this one
             return False
         call.last_progress_at = now
@@ -234,13 +304,16 @@ class LockedStateMachine:
                 return postponed
             try:
                 self._in_section = True
+                quiet, self._quiet = self._quiet, None  # before the clock is read and results are collected
                 now = self._clock()
                 if self._era.lock_free or self._era.open_refusal:
                     self._collect_ticks(now)
+                if quiet is not None:
+                    machine.record_quiet_results()
                 if self._postponed:
                     self._run_postponed(self._postponed, now)
                 result = operation(machine, now, *arguments)
-                # A closed circuit that stays closed and needs a clock has nothing to finish.
+                # A closed circuit that stays closed and needs a clock has nothing to finish but this.
                 if (
                     machine.lock_free_allowed
                     or machine.notifications
@@ -248,6 +321,8 @@ class LockedStateMachine:
                     or machine.era is not self._era
                 ):
                     self._finish_section(now)
+                elif self.quiet_periods:
+                    self._quiet = machine.begin_quiet_period(now)
                 self._in_section = False
             except BaseException:
                 self._recover()
@@ -290,9 +365,9 @@ class LockedStateMachine:
 
         A call that begins there is admitted and not counted; one that ends there is recorded by the next section.
         """
-        if operation is admit:
+        if operation in (admit, admit_again):
             call: InFlightCall = arguments[0]
-            call.era, call.started_at, call.settled = Era(CircuitState.DISABLED), self._clock(), False
+            call.admit(Era(CircuitState.DISABLED), self._clock())
             return None
         if not arguments or not isinstance(arguments[0], InFlightCall | Era):
             name = self._machine.name
@@ -307,8 +382,11 @@ class LockedStateMachine:
                 return view(self._machine, self._history, self._clock(), self._wall_clock())
             try:
                 self._in_section = True
+                quiet, self._quiet = self._quiet, None
                 now = self._clock()
                 self._collect_ticks(now)
+                if quiet is not None:
+                    self._machine.record_quiet_results()
                 seen = view(self._machine, self._history, now, self._wall_clock())
                 self._finish_section(now)
                 self._in_section = False
@@ -333,6 +411,8 @@ class LockedStateMachine:
             return
         if machine.lock_free_allowed:
             machine.update_lock_free()
+        if self.quiet_periods:
+            self._quiet = machine.begin_quiet_period(now)
         if era.state in _REFUSING and not machine.emits_call_events:
             until = math.inf if machine.state_until is None else machine.state_until
             era.open_refusal = OpenRefusal(machine.name, until, machine.reason, machine.last_error)

@@ -42,8 +42,7 @@ def admit(machine: StateMachine, now: float, call: InFlightCall) -> CallRefusal 
             return _refuse(machine, now)
     if not machine.records_results and machine.is_full:
         return _refuse(machine, now)
-    call.era, call.started_at, call.last_progress_at = machine.era, now, now
-    call.settled = False  # from here on, its owner has to settle it
+    call.admit(machine.era, now)
     if machine.tracks_calls:
         _track(machine, call)
     return None
@@ -180,9 +179,9 @@ def ignore(machine: StateMachine, now: float, call: InFlightCall) -> None:
 
 def drop(machine: StateMachine, now: float, call: InFlightCall) -> None:
     """Ignore a call that ended at an unknown time, not by `now`: so no timers run for it."""
+    machine.in_flight.remove(call)  # also if it is settled: a signal handler may have raised in between
     if call.settled:
         return
-    machine.in_flight.remove(call)
     call.settled = True
     if call.era is not None and call.era.state is not DISABLED:
         machine.record_ignored(call, now)
@@ -214,6 +213,29 @@ def _keep_hung_failure(machine: StateMachine, now: float, call: InFlightCall, we
     failure, latency = hung_failure(now - call.last_progress_at, weight), call.latency(now)
     if machine.settle_once(call, now):
         machine.record_failure(now, failure, latency, extends_streak)
+
+
+def admit_again(machine: StateMachine, now: float, call: InFlightCall) -> CallRefusal | None:
+    """Admit a call whose quiet period was over before it could be sure of it; return the refusal otherwise."""
+    machine.in_flight.remove(call)
+    call.settled = True
+    return admit(machine, now, call)
+
+
+def settle_quiet_call(machine: StateMachine, now: float, era: Era, call: InFlightCall) -> None:
+    """Finish the success of a call whose quiet period was over before it could be sure of it."""
+    machine.in_flight.remove(call)
+    record_quiet_results(machine, now, era)
+
+
+def record_quiet_results(machine: StateMachine, now: float, era: Era) -> None:
+    """Record the results that callers left in quiet periods of an era."""
+    if era is machine.era:
+        machine.record_quiet_results()
+    elif results := era.quiet_results:
+        for _ in range(len(results.ended)):
+            machine.record_late(None, now)
+            del results.ended[0]
 
 
 def collect_lock_free_results(machine: StateMachine, now: float, era: Era) -> None:

@@ -114,7 +114,7 @@ def _guard_function(breaker: LockedStateMachine, fn: Callable[..., Any]) -> Any:
             breaker._record_lock_free_error(era, error)
             raise
         if result.__class__ in UNFINISHED_TYPES:
-            return settle_when_done(breaker, InFlightCall(era), fn, result)
+            return settle_when_done(breaker, InFlightCall.new(era), fn, result)
         next(era.ticks)
         if not era.lock_free:
             breaker._collect_late_ticks(era)

@@ -43,7 +43,7 @@ def call_locked(breaker: LockedStateMachine, fn: Callable[..., T], args: tuple[A
     """Call `fn` if the circuit admits it, and record the result. Raises CircuitOpenError, and what `fn` raises."""
     if refusal := breaker._era.open_refusal:
         breaker._refuse_without_lock(refusal)
-    call = InFlightCall()
+    call = InFlightCall.new()
     try:
         breaker._admit(call)
         try:
@@ -68,7 +68,7 @@ async def await_locked(
     """Await `fn(...)` if the circuit admits it, and record the result. Raises as `call_locked` does."""
     if refusal := breaker._era.open_refusal:
         breaker._refuse_without_lock(refusal)
-    call = InFlightCall()
+    call = InFlightCall.new()
     try:
         breaker._admit(call)
         awaitable = NOT_CALLED
@@ -124,7 +124,7 @@ def settle_when_done(breaker: LockedStateMachine, call: InFlightCall, fn: Callab
         breaker._record_result(call, result)
         return result
     future: Any = result
-    future.add_done_callback(partial(_settle, Permit(breaker, call)))
+    future.add_done_callback(partial(_settle, Permit.of(breaker, call)))
     return result
 
 

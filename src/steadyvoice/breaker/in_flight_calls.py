@@ -1,7 +1,8 @@
-"""Calls in flight: the era they began in, their clocks, when they count as hanging, and the results of probes."""
+"""Calls in flight: their era, quiet periods, their clocks, when they count as hanging, and the results of probes."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import NamedTuple
@@ -13,6 +14,9 @@ from steadyvoice.breaker.states import Cause, CircuitState
 
 LEARNED_CALLS = 100
 """Calls that must have answered before their latency is known; at most twice as many are remembered."""
+MOST_QUIET_RESULTS = 100
+"""Results of a quiet period after which a locked section records them."""
+HAS_INTERPRETER_LOCK: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class OpenRefusal(NamedTuple):
@@ -41,12 +45,13 @@ class Era:
     #   the rest of the ticks is collected (`collect_lock_free_results`).
     # * A new era has a new counter. So a caller that ticks on an old era can never be counted for the new one.
 
-    __slots__ = ("_collected", "lock_free", "open_refusal", "state", "ticks")
+    __slots__ = ("_collected", "lock_free", "open_refusal", "quiet_results", "state", "ticks")
 
     def __init__(self, state: CircuitState) -> None:
         self.state = state
         self.lock_free = False
         self.open_refusal: OpenRefusal | None = None
+        self.quiet_results: QuietResults | None = None  # made for its first quiet period
         self.ticks = count()
         self._collected = 0  # including the ticks that collecting makes itself
 
@@ -69,21 +74,87 @@ class InFlightCall:
     is set by the first. While `paused`, its consumer is busy with what was delivered and no clock runs.
     """
 
+    # No `__init__`: a Python call would take as long as all assignments. `new()` and `admit()` make all of them.
     __slots__ = ("era", "first_output_at", "last_progress_at", "paused", "settled", "started_at")
 
-    def __init__(self, era: Era | None = None, now: float | None = None) -> None:
+    era: Era | None
+    started_at: float | None
+    last_progress_at: float
+    first_output_at: float | None
+    settled: bool
+    paused: bool
+
+    @classmethod
+    def new(cls, era: Era | None = None) -> InFlightCall:
+        """Return a call that is not admitted yet; with an era, one that began in it without a clock."""
+        call = cls()
+        call.era, call.settled = era, era is None
+        call.started_at = call.first_output_at = None
+        call.last_progress_at, call.paused = 0.0, False
+        return call
+
+    def admit(self, era: Era, now: float) -> None:
+        """Begin in an era. From here on, the owner has to settle the call."""
         self.era = era
-        self.started_at = now
-        self.last_progress_at = now or 0.0
-        self.first_output_at: float | None = None
-        self.settled = era is None
-        self.paused = False
+        self.started_at = self.last_progress_at = now
+        self.first_output_at, self.paused, self.settled = None, False, False
 
     def latency(self, now: float) -> float | None:
         """Return the seconds until the first output, or until `now` where there was none."""
         if self.started_at is None:
             return None
         return (now if self.first_output_at is None else self.first_output_at) - self.started_at
+
+
+class QuietResults:
+    """Results of one era that callers left for the next locked section.
+
+    `ended` are the times at which calls succeeded; `silences` the seconds that calls took to their first output.
+    """
+
+    __slots__ = ("ended", "silences")
+
+    def __init__(self) -> None:
+        self.ended: list[float] = []
+        self.silences: list[float] = []
+
+
+class QuietPeriod:
+    """Time in which a closed circuit admits every call, and no success and no sign of progress can change that."""
+
+    # What makes a period quiet (`StateMachine.begin_quiet_period`): the circuit is closed or monitored, and
+    #
+    # * the failures in its window break no rule, however many successes join them and however many results expire. A
+    #   rate compares failures with at least the minimum of calls, and they stay below the threshold even there; a run
+    #   of failures only ends. So a success may be recorded later, as of the time at which it happened;
+    # * no call in flight hangs, and none begins to before `until`, for one that is admitted later hangs later;
+    # * no ramp-up limits admissions, no listener wants an event of each call, and no duration is compared.
+    #
+    # What ends it: `until`, and each locked section, which begins a new one if it can. Whatever could change a verdict
+    # (a failure, a setting, manual control) needs such a section.
+    #
+    # Why no call and no result is lost without the lock. Only under the interpreter's lock: there, each step on a
+    # dictionary or list is one step for all threads; without it, every permit takes the breaker's lock.
+    #
+    # * A section first takes the breaker's period away and then records the results. A caller first does its step
+    #   and then looks whether the period is still the breaker's. Whichever way two threads interleave, either the
+    #   section saw the step, or the caller finds the period gone and comes to the lock itself.
+    # * `running.pop(call)` succeeds once, so of two threads that settle one permit, one records it.
+    # * Results belong to the era of their period: one that comes after a transition is counted as late.
+    # * A signal handler may raise between two steps. Then the call is still running, and its permit gives it back; or
+    #   it is not, and only its own result is missing.
+
+    __slots__ = ("ended", "era", "running", "silences", "silences_wanted", "until")
+
+    def __init__(
+        self, era: Era, until: float, running: dict[InFlightCall, float], results: QuietResults, silences_wanted: int
+    ) -> None:
+        self.era = era
+        self.until = until
+        self.running = running
+        self.ended = results.ended
+        self.silences = results.silences
+        self.silences_wanted = silences_wanted  # as many silences may lower the time after which a call hangs
 
 
 class InFlightCalls:
@@ -96,25 +167,32 @@ class InFlightCalls:
     # call is not where it belongs. Progress makes a call younger, so that is the only place where an outdated order
     # can matter. Sorting whenever a call hangs would take longer than the calls themselves, with thousands in flight.
 
-    __slots__ = ("hung", "hung_in_streak", "paused", "running")
+    __slots__ = ("hung", "hung_in_streak", "paused", "running", "unwatched")
 
     def __init__(self) -> None:
         self.running: dict[InFlightCall, float] = {}  # with the `last_progress_at` by which each has its place
         self.hung: dict[InFlightCall, None] = {}
         self.hung_in_streak: dict[InFlightCall, None] = {}  # those of `hung` without a success after they hung
         self.paused: dict[InFlightCall, None] = {}
+        self.unwatched: dict[InFlightCall, float] = {}  # of quiet periods of a circuit in which no call hangs
 
     def __len__(self) -> int:
         return len(self.running) + len(self.hung) + len(self.paused)
 
     def oldest(self) -> InFlightCall | None:
         """Return the running call whose last progress is the longest ago."""
-        for call, placed_by in self.running.items():
-            if call.last_progress_at == placed_by and not call.paused:
-                return call
-            self._restore_order()
-            return next(iter(self.running), None)
-        return None
+        call = self._first()
+        if call is None or (call.last_progress_at == self.running[call] and not call.paused):
+            return call
+        self._restore_order()
+        return self._first()
+
+    def _first(self) -> InFlightCall | None:
+        while True:
+            try:
+                return next(iter(self.running), None)
+            except RuntimeError:  # a call was admitted without the lock, between the two steps
+                continue
 
     def remove(self, call: InFlightCall) -> None:
         """Forget a call that ended."""
@@ -124,6 +202,7 @@ class InFlightCalls:
             self.hung.pop(call, None)
             self.hung_in_streak.pop(call, None)
             self.paused.pop(call, None)
+            self.unwatched.pop(call, None)
 
     def mark_hung(self, call: InFlightCall) -> None:
         """Count a running call as hanging."""
@@ -146,7 +225,7 @@ class InFlightCalls:
 
         A probe that is paused before its first output has no deadline: it waits for its own caller.
         """
-        deadlines = [(call.last_progress_at + timeout, call) for call in self.running]
+        deadlines = [(call.last_progress_at + timeout, call) for call in list(self.running)]
         deadlines += [
             (call.first_output_at + success_after, call) for call in self.paused if call.first_output_at is not None
         ]
@@ -154,10 +233,11 @@ class InFlightCalls:
 
     def _restore_order(self) -> None:
         """Put the calls with progress since they were placed where they belong."""
-        paused = {call: None for call in self.running if call.paused}
+        running = list(self.running)  # in one step: a call may be admitted without the lock meanwhile
+        paused = {call: None for call in running if call.paused}
         # In this order: an exception in between leaves a call in neither, which does no harm. In both, `remove` would
         # leave it in one for ever.
-        self.running = _in_order(call for call in self.running if not call.paused)
+        self.running = _in_order(call for call in running if not call.paused)
         self.paused |= paused
 
 
@@ -178,6 +258,17 @@ class HangThreshold:
         self._longest = 0.0
         self._longest_before = 0.0
 
+    def copy(self) -> HangThreshold:
+        """Return a threshold with the same memory."""
+        copy = HangThreshold()
+        copy._calls, copy._longest, copy._longest_before = self._calls, self._longest, self._longest_before
+        return copy
+
+    @property
+    def missing_calls(self) -> int:
+        """Number of calls after which the threshold may be lower."""
+        return LEARNED_CALLS - self._calls % LEARNED_CALLS
+
     def record(self, silence: float) -> bool:
         """Record the seconds before a call's first progress; return whether the threshold may be lower from now on."""
         self._calls += 1
@@ -186,6 +277,17 @@ class HangThreshold:
             return False
         self._longest_before, self._longest = self._longest, 0.0
         return True
+
+    def record_all(self, silences: list[float]) -> bool:
+        """Record several, in their order; return whether the threshold may be lower from now on."""
+        missing, lowered = self.missing_calls, False
+        while len(silences) >= missing:
+            self._longest_before, self._longest = max(self._longest, *silences[:missing]), 0.0
+            self._calls += missing
+            silences, missing, lowered = silences[missing:], LEARNED_CALLS, True
+        self._calls += len(silences)
+        self._longest = max(self._longest, *silences, 0.0)
+        return lowered
 
     def seconds(self, config: CircuitBreakerConfig) -> float | None:
         """Return the threshold, None if no call hangs. While latencies are unknown: a probe's timeout."""

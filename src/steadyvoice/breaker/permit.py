@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from types import TracebackType
+from types import MethodType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 from steadyvoice.breaker import _validators
@@ -18,6 +17,10 @@ if TYPE_CHECKING:
     from steadyvoice.breaker.in_flight_calls import InFlightCall
 
 
+_nothing = bool
+"""Finaliser that does nothing, in C. It takes less time than a missing one, for which Python makes an error."""
+
+
 class Permit:
     """Permit for one call. It is settled once: later settlements do nothing.
 
@@ -26,28 +29,36 @@ class Permit:
 
     # The finaliser is an object of each permit, written in C. An exception that a signal handler raises in a finaliser
     # written in Python is lost, Ctrl-C included: the interpreter prints it and goes on.
+    # It has no `__init__`: a Python call would take as long as the three assignments, which `of()` makes.
     __slots__ = ("__del__", "_breaker", "_call")
 
-    __del__: Callable[[], None]
+    _breaker: LockedStateMachine
+    _call: InFlightCall
+    __del__: Callable[[], object]
 
-    def __init__(self, breaker: LockedStateMachine, call: InFlightCall) -> None:
-        self._breaker = breaker
-        self._call = call
-        self.__del__ = partial(breaker._postponed.append, call)
+    @classmethod
+    def of(cls, breaker: LockedStateMachine, call: InFlightCall) -> Self:
+        """Return the permit for a call of this breaker."""
+        permit = cls()
+        permit._breaker, permit._call = breaker, call
+        permit.__del__ = MethodType(breaker._postponed.append, call)
+        return permit
 
     @property
     def settled(self) -> bool:
         """Whether the call has ended: it was settled, or its timeout as a probe ran out."""
         return self._call.settled
 
-    def success(self, duration: float | timedelta | None = None) -> None:
+    def success(self, duration: float | timedelta | None = None, *, now: float | None = None) -> None:
         """Settle a call that succeeded. `duration` in seconds, measured by the breaker when absent.
+
+        `now` saves the breaker a reading of its clock, for callers that have just read it.
 
         Raises ValueError for a duration that is neither a number of seconds nor a timedelta; the permit is unsettled
         then.
         """
-        self._breaker._succeed(self._call, _checked(duration))
-        self._disarm()
+        self._breaker._succeed(self._call, None if duration is None else _checked(duration), now)
+        self.__del__ = _nothing  # as `_disarm`, without a call
 
     def failure(
         self,
@@ -90,21 +101,21 @@ class Permit:
         self._breaker._abandon(self._call, _validators.weight(weight))
         self._disarm()
 
-    def progress(self) -> None:
-        """Report that something useful arrived: the call is not hanging."""
-        self._breaker._progress(self._call, paused=False)
+    def progress(self, *, now: float | None = None) -> None:
+        """Report that something useful arrived: the call is not hanging. `now` as in `success`."""
+        self._breaker._progress(self._call, paused=False, now=now)
 
-    def pause(self) -> None:
+    def pause(self, *, now: float | None = None) -> None:
         """Report that something useful arrived, and stop the call's clocks until `resume()`: its consumer is busy."""
-        self._breaker._progress(self._call, paused=True)
+        self._breaker._progress(self._call, paused=True, now=now)
 
     def suspend(self) -> None:
         """Stop the call's clocks until `resume()`: it waits for something of the caller's own, such as a queue."""
         self._breaker._suspend(self._call)
 
-    def resume(self) -> None:
+    def resume(self, *, now: float | None = None) -> None:
         """Restart the call's clocks: the consumer wants more."""
-        self._breaker._resume(self._call)
+        self._breaker._resume(self._call, now)
 
     def settle(self, error: BaseException | None) -> None:
         """Settle by the error that ended the call, as the configuration classifies it; None is a success."""
@@ -117,11 +128,8 @@ class Permit:
             self._disarm()
 
     def _disarm(self) -> None:
-        """Remove the finaliser, which would only append a settled call."""
-        try:  # noqa: SIM105 - a context manager costs as much as all the rest, and this is done for each call
-            del self.__del__
-        except AttributeError:
-            pass
+        """Replace the finaliser, which would only append a settled call."""
+        self.__del__ = _nothing
 
     def __enter__(self) -> Self:
         return self

@@ -62,6 +62,16 @@ def minimum_call_counts(rule: Rule) -> tuple[int, ...]:
     return tuple(sorted(counts)) or (1,)
 
 
+def failures_stay_harmless(rule: Rule, failures: float) -> bool:
+    """Return whether no number of successes, and no results that grow old, can break the rule with such failures.
+
+    `failures` are those of the window, by weight, and no call is slow. A rule compares at its minimum of calls at the
+    worst; a run of failures ends with the first success.
+    """
+    rates = [part for part in rule.parts() if isinstance(part, FailureRate)]
+    return all(failures / rate.minimum_calls < rate.threshold for rate in rates)
+
+
 def slow_call_threshold(rule: Rule) -> float | None:
     """Return the smallest share of slow calls that a part of the rule compares with, None where none does."""
     return min((part.threshold for part in rule.parts() if isinstance(part, SlowCallRate)), default=None)
@@ -261,6 +271,12 @@ class FailureBaseline:
     def __init__(self) -> None:
         self._calls = self._failures = 0.0  # since `_earlier_rate` was computed
         self._earlier_rate: float | None = None  # of the BASELINE_CALLS before
+
+    def copy(self) -> FailureBaseline:
+        """Return a baseline with the same memory."""
+        copy = FailureBaseline()
+        copy._calls, copy._failures, copy._earlier_rate = self._calls, self._failures, self._earlier_rate
+        return copy
 
     def record(self, failures: float, successes: int) -> None:
         """Record a run of failures (a sum of weights) together with the successes that ended it."""

@@ -43,6 +43,9 @@ class SlidingWindow(Protocol):
     def add_successes(self, now: float, count: int) -> None:
         """Add successes that were not slow."""
 
+    def with_successes(self, times: list[float]) -> SlidingWindow:
+        """Return a window that has these successes in addition. This one remains as it is."""
+
     def expire(self, now: float) -> None:
         """Remove the results that are too old."""
 
@@ -101,6 +104,14 @@ class CountWindow:
             self.calls = min(self.calls + count, self.size)
         if self._marks:
             self._evict()
+
+    def with_successes(self, times: list[float]) -> CountWindow:
+        """Return a window that has these successes in addition."""
+        copy = CountWindow(self.size)
+        copy.calls, copy.failures, copy.slow, copy._seen = self.calls, self.failures, self.slow, self._seen
+        copy._marks = self._marks and self._marks.copy()
+        copy.add_successes(0.0, len(times))
+        return copy
 
     def expire(self, now: float) -> None:
         """Do nothing: only newer results replace old ones."""
@@ -193,6 +204,21 @@ class TimeWindow:
         self._bucket(now).calls += count
         self.calls += count
 
+    def with_successes(self, times: list[float]) -> TimeWindow:
+        """Return a window that has these successes in addition."""
+        copy = TimeWindow(self.seconds)
+        copy.calls, copy.failures, copy.slow, copy._failed = self.calls, self.failures, self.slow, self._failed
+        # Only the newest bucket ever changes: the others are shared.
+        copy._buckets, copy._newest = self._buckets.copy(), self._newest.copy()
+        if copy._buckets and copy._buckets[-1] is self._newest:
+            copy._buckets[-1] = copy._newest
+        if max(times) - copy._newest.begin < copy._width:
+            copy.add_successes(times[0], len(times))
+        else:
+            for time in times:
+                copy.add(time, 0.0, slow=False)
+        return copy
+
     def expire(self, now: float) -> None:
         """Remove the buckets that are too old."""
         buckets = self._buckets
@@ -257,3 +283,9 @@ class _Bucket:
         self.failed = 0
         self.failures = 0.0
         self.slow = 0
+
+    def copy(self) -> _Bucket:
+        """Return a bucket with the same results."""
+        copy = _Bucket(self.begin)
+        copy.calls, copy.failed, copy.failures, copy.slow = self.calls, self.failed, self.failures, self.slow
+        return copy

@@ -21,7 +21,16 @@ from steadyvoice.breaker.backoff import Cooldown
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.errors import RecordedFailure
 from steadyvoice.breaker.failure_classification import Failure, hung_failure
-from steadyvoice.breaker.in_flight_calls import Era, HangThreshold, InFlightCall, InFlightCalls, ProbeResults
+from steadyvoice.breaker.in_flight_calls import (
+    MOST_QUIET_RESULTS,
+    Era,
+    HangThreshold,
+    InFlightCall,
+    InFlightCalls,
+    ProbeResults,
+    QuietPeriod,
+    QuietResults,
+)
 from steadyvoice.breaker.rules import (
     UNKNOWN_FAILURE_RATE,
     FailureBaseline,
@@ -29,6 +38,7 @@ from steadyvoice.breaker.rules import (
     RuleBroken,
     UnlikelyFailures,
     WindowStats,
+    failures_stay_harmless,
     minimum_call_counts,
     slow_call_threshold,
 )
@@ -78,9 +88,11 @@ class StateMachine:
         "outage_started_at",
         "pending_commit",
         "probes",
+        "quiet_allowed",
         "ramp_up_credit",
         "reason",
         "recent_failures",
+        "recorded_quietly",
         "records_results",
         "recoveries",
         "refused",
@@ -100,6 +112,7 @@ class StateMachine:
 
     # Set by `derive_settings`, whenever the configuration changes.
     lock_free_allowed: bool  # no setting needs a clock, and no listener wants an event of each call
+    quiet_allowed: bool  # durations of calls are not compared, and no listener wants an event of each call
     rule: Rule
     minimum_call_counts: tuple[int, ...]  # at so many calls in the window, a success can break the rule
     slow_threshold: float | None
@@ -130,6 +143,7 @@ class StateMachine:
         self.notifications: deque[Notification] | None = None
         self.recent_failures: deque[RecordedFailure] | None = None
         self.pending_commit: tuple[dict[str, Any], Notification | None] | None = None
+        self.recorded_quietly = (0, 0)
         self.state = CircuitState.CLOSED
         self.reason = "new"
         self.window: SlidingWindow = window_for(config, now)
@@ -309,6 +323,7 @@ class StateMachine:
         recorded, a part may be lost.
         """
         self._apply_commit()
+        self._forget_recorded_results()
         self.window.recount()
         self._refresh_hang_detection(now)
 
@@ -375,9 +390,8 @@ class StateMachine:
         """Settle a call; return whether its result counts: it is the first, and of the present era."""
         if call.settled:
             return False
-        if self.tracks_calls:
-            # Before `settled` is set: an exception in between must not leave a settled call in a probe's place.
-            self.in_flight.remove(call)
+        # Before `settled` is set: an exception in between must not leave a settled call in a probe's place.
+        self.in_flight.remove(call)
         call.settled = True
         if call.era is None or call.era.state is DISABLED:
             return False
@@ -409,6 +423,37 @@ class StateMachine:
             self.window.add_successes(now, count)
             self._end_streak(count)
             self.evaluate_rules(now)
+
+    def record_quiet_results(self) -> None:
+        """Record what callers left in quiet periods of this era. Evaluates nothing: there, a success breaks no rule."""
+        results = self.era.quiet_results
+        if results is None or not (results.ended or results.silences):
+            return
+        ended, silences = results.ended.copy(), results.silences.copy()  # each in one step: other callers append
+        # One commit, like a transition: an exception that a signal handler raises must neither lose nor double a
+        # hundred results. So the window, too, is a copy that takes the place of the one that was read.
+        fields: dict[str, Any] = {"recorded_quietly": (len(ended), len(silences))}
+        if ended:
+            fields |= {"successes": self.successes + len(ended), "streak": 0}
+            fields["window"] = self.window.with_successes(ended)
+            if self.uses_baseline:
+                fields["baseline"] = baseline = self.baseline.copy()
+                baseline.record(self.streak, len(ended))
+        if silences and self.config.hung_factor is not None:
+            fields["hang_threshold"] = threshold = self.hang_threshold.copy()
+            if threshold.record_all(silences):
+                fields["next_timer_at"] = ALWAYS  # calls may hang sooner now
+        self._commit(fields, None)
+        self._forget_recorded_results()
+
+    def _forget_recorded_results(self) -> None:
+        """Delete the results that `record_quiet_results` has recorded. Idempotent."""
+        if results := self.era.quiet_results:
+            ended, silences = self.recorded_quietly
+            # No call in between, so no signal: either these results are still there and the numbers say so, or neither.
+            del results.ended[:ended]
+            del results.silences[:silences]
+            self.recorded_quietly = (0, 0)
 
     def record_failure(self, now: float, failure: Failure, duration: float | None, extends_streak: bool = True) -> None:
         """Count a failure of this era. Without `extends_streak`, it is no part of the present run of failures."""
@@ -596,6 +641,29 @@ class StateMachine:
         enough_calls = not window.failures or window.calls >= self.minimum_call_counts[-1]
         self.era.lock_free = self.records_results and enough_calls and self.state_until is None
 
+    def begin_quiet_period(self, now: float) -> QuietPeriod | None:
+        """Return the quiet period that begins now; None if a call could change something. See `QuietPeriod`."""
+        if not (self.quiet_allowed and self.records_results) or self.warned or self.state_until is not None:
+            return None
+        if self.lock_free_allowed and not self.era.lock_free:
+            return None  # each result counts on the way to a minimum of calls, from which on no call needs a clock
+        in_flight, window = self.in_flight, self.window
+        if in_flight.hung or window.slow:
+            return None
+        if window.failures and not failures_stay_harmless(self.rule, window.failures):
+            return None
+        if self.tracks_calls and self.next_timer_at == NEVER:
+            # No call is in flight. One that begins from now on does not hang before; a timer too early does no harm.
+            self.next_timer_at = now + (self.hang_threshold.seconds(self.config) or NEVER)
+        if self.next_timer_at <= now:
+            return None
+        results = self.era.quiet_results
+        if results is None:
+            results = self.era.quiet_results = QuietResults()
+        wanted = MOST_QUIET_RESULTS if self.config.hung_factor is None else self.hang_threshold.missing_calls
+        running = in_flight.running if self.tracks_calls else in_flight.unwatched
+        return QuietPeriod(self.era, self.next_timer_at, running, results, wanted)
+
     def _refresh_hang_detection(self, now: float) -> None:
         """Derive from the configuration which calls hang. Idempotent."""
         threshold = self.hang_threshold.seconds(self.config)
@@ -635,6 +703,7 @@ def derive_settings(config: CircuitBreakerConfig, emit_call_events: bool) -> dic
     return {
         "emits_call_events": emit_call_events,
         "lock_free_allowed": not (needs_clock or config.failure_result is not None or emit_call_events),
+        "quiet_allowed": config.slow_call_duration is None and not emit_call_events,
         "rule": rule,
         "minimum_call_counts": minimum_call_counts(rule),
         "slow_threshold": slow_call_threshold(rule),

@@ -21,7 +21,7 @@ def machine_with(failures: int, config: CircuitBreakerConfig) -> StateMachine:
     assert machine.era.lock_free
     machine.era.lock_free = False
     for _ in range(failures):
-        fail(machine, 0.0, InFlightCall(machine.era, None), make_failure("down"))
+        fail(machine, 0.0, InFlightCall.new(machine.era), make_failure("down"))
     return machine
 
 
@@ -44,7 +44,7 @@ def test_late_results_add_up() -> None:
     machine = machine_with(0, CircuitBreakerConfig())
     before = machine.era
     for _ in range(5):
-        fail(machine, 0.0, InFlightCall(before, None), make_failure("down"))
+        fail(machine, 0.0, InFlightCall.new(before), make_failure("down"))
     assert machine.state == "open"
     for ticks in (2, 3):
         for _ in range(ticks):

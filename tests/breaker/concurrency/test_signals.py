@@ -35,6 +35,7 @@ pytestmark = [
 
 PLAIN = CircuitBreakerConfig(window_size=4, cooldown_period=10, success_threshold=1)
 TIMED = replace(PLAIN, hung_after=5, window_seconds=60, slow_call_duration=3)
+QUIET = replace(PLAIN, hung_after=5, hung_factor=2, window_seconds=60, significance=1e-8)
 
 Scenario = Callable[[CircuitBreaker, VirtualClock], None]
 
@@ -156,6 +157,7 @@ def watched(breaker: CircuitBreaker, clock: VirtualClock) -> None:
         *((each, PLAIN) for each in (by_permit, by_call, by_with, by_stream, by_hand, by_hand_again, watched)),
         *((each, PLAIN) for each in (by_trying, by_future)),
         *((each, TIMED) for each in (by_permit, by_call, by_future, giving_up)),
+        *((each, QUIET) for each in (by_permit, by_call, by_stream, by_trying, giving_up)),
     ],
 )
 def test_circuit_is_consistent_after_an_exception_at_any_instruction(
@@ -174,6 +176,33 @@ def test_circuit_is_consistent_after_an_exception_at_any_instruction(
             assert_sound(breaker, clock, first, second)
         except AssertionError as error:
             raise AssertionError(f"interrupted at place {place}") from error
+        if not interruption.happened:
+            assert place > 100
+            return
+
+
+def test_no_result_of_a_quiet_period_is_lost_or_doubled_by_an_exception_at_any_instruction() -> None:
+    for place in count():
+        breaker, done = CircuitBreaker("voice", QUIET, clock=VirtualClock()), 97
+        for _ in range(done):
+            breaker.acquire().success()
+        permit = breaker.acquire()
+        permit.ignore()
+        with Interruption(place) as interruption:
+            for number in range(6):  # after the third, the hundred results are recorded
+                permit = breaker.acquire()
+                if number % 2:
+                    permit.pause()
+                    permit.resume()
+                permit.success()
+                done += 1
+        del permit  # what was interrupted is dropped
+        permit = breaker.acquire()
+        snapshot = breaker.snapshot()
+        assert snapshot.in_flight == 1, f"interrupted at place {place}"
+        assert snapshot.totals.calls - 1 in (done, done + 1), f"interrupted at place {place}"
+        assert snapshot.totals.successes == snapshot.calls in (done, done + 1), f"interrupted at place {place}"
+        in_thread(permit.success)
         if not interruption.happened:
             assert place > 100
             return
@@ -273,6 +302,7 @@ def down():
 
 config = CircuitBreakerConfig(window_size=4, cooldown_period=1e-9, max_cooldown=1e-9, success_threshold=1)
 breaker = CircuitBreaker("voice", config)
+quiet = CircuitBreaker("quiet", CircuitBreakerConfig.adaptive())
 first, second = [], []
 breaker.subscribe(first.append)
 breaker.subscribe(lambda event: second.append(event))
@@ -293,6 +323,10 @@ def work():
     attempt(lambda: breaker.acquire().failure(trip=True))
     attempt(enter)
     attempt(breaker.acquire)
+    permit = quiet.acquire()
+    permit.pause()
+    permit.resume()
+    permit.success()
 
 random = random.Random(1)
 interrupted = lost = 0
@@ -309,7 +343,7 @@ signal.setitimer(signal.ITIMER_REAL, 0)
 signal.signal(signal.SIGALRM, signal.SIG_DFL)
 work()
 work()
-in_flight = breaker.snapshot().in_flight
+in_flight = breaker.snapshot().in_flight or quiet.snapshot().in_flight
 closing = threading.Thread(target=breaker.close, daemon=True)
 closing.start()
 closing.join(10)

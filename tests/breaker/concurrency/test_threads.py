@@ -30,16 +30,16 @@ def _switch_often() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def test_protected_calls_overlap() -> None:
-    breaker = CircuitBreaker("voice")
+def test_protected_calls_overlap(kind: type[CircuitBreaker]) -> None:
+    breaker = kind("voice")
     all_inside = Barrier(8)
     with ThreadPoolExecutor(8) as pool:
         calls = [pool.submit(breaker.call, all_inside.wait, 10) for _ in range(8)]
         assert sorted(call.result() for call in calls) == list(range(8))
 
 
-def test_totals_are_exact_when_successes_need_no_lock() -> None:
-    breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=50))
+def test_totals_are_exact_when_successes_need_no_lock(kind: type[CircuitBreaker]) -> None:
+    breaker = kind("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=50))
     start = Barrier(16)
 
     @breaker
@@ -62,8 +62,8 @@ def test_totals_are_exact_when_successes_need_no_lock() -> None:
     assert (totals.successes, totals.failures, totals.calls) == (16 * 225, 16 * 25, 16 * 250)
 
 
-def test_totals_are_exact_across_transitions() -> None:
-    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=50))
+def test_totals_are_exact_across_transitions(kind: type[CircuitBreaker]) -> None:
+    breaker = kind("voice", CircuitBreakerConfig(window_size=50))
     start = Barrier(9)
 
     def caller(_: int) -> None:
@@ -101,8 +101,10 @@ def by_call(breaker: CircuitBreaker, number: int) -> None:
 
 
 @pytest.mark.parametrize("entry_point", [by_permit, by_call])
-def test_snapshot_is_consistent_under_threads(entry_point: Callable[[CircuitBreaker, int], None]) -> None:
-    breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=20))
+def test_snapshot_is_consistent_under_threads(
+    kind: type[CircuitBreaker], entry_point: Callable[[CircuitBreaker, int], None]
+) -> None:
+    breaker = kind("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=20))
     start = Barrier(16)
     torn = []
 
@@ -121,8 +123,8 @@ def test_snapshot_is_consistent_under_threads(entry_point: Callable[[CircuitBrea
     assert breaker.snapshot().totals.calls == 16 * 150
 
 
-def test_every_call_of_sixteen_threads_is_reported_once(clock: VirtualClock) -> None:
-    breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=50), clock=clock)
+def test_every_call_of_sixteen_threads_is_reported_once(kind: type[CircuitBreaker], clock: VirtualClock) -> None:
+    breaker = kind("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=50), clock=clock)
     told: list[str] = []
     breaker.subscribe(lambda event: told.append(event.outcome if isinstance(event, CallRecorded) else "?"), calls=True)
     start = Barrier(16)
@@ -137,8 +139,10 @@ def test_every_call_of_sixteen_threads_is_reported_once(clock: VirtualClock) -> 
     assert Counter(told) == {"success": 16 * 80, "failure": 16 * 20}
 
 
-def test_subscribing_and_unsubscribing_loses_no_lock_free_success(clock: VirtualClock) -> None:
-    breaker = CircuitBreaker("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=50), clock=clock)
+def test_subscribing_and_unsubscribing_loses_no_lock_free_success(
+    kind: type[CircuitBreaker], clock: VirtualClock
+) -> None:
+    breaker = kind("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=50), clock=clock)
     start = Barrier(17)
 
     def caller(_: int) -> None:
@@ -171,8 +175,8 @@ def test_concurrent_lookups_of_a_name_return_one_circuit() -> None:
     assert len(registry) == 1
 
 
-def test_lock_free_refusals_are_counted_exactly() -> None:
-    breaker = CircuitBreaker("voice")
+def test_lock_free_refusals_are_counted_exactly(kind: type[CircuitBreaker]) -> None:
+    breaker = kind("voice")
     breaker.acquire().failure(trip=True)
     start = Barrier(17)
 
@@ -193,8 +197,8 @@ def test_lock_free_refusals_are_counted_exactly() -> None:
     assert breaker.snapshot().totals.refused == 16 * 300
 
 
-def test_every_call_is_counted_once_across_transitions() -> None:
-    breaker = CircuitBreaker("voice")
+def test_every_call_is_counted_once_across_transitions(kind: type[CircuitBreaker]) -> None:
+    breaker = kind("voice")
     start = Barrier(17)
 
     def caller(_: int) -> int:

@@ -30,7 +30,7 @@ from steadyvoice.breaker import (
     Permit,
 )
 from steadyvoice.breaker.testing import VirtualClock
-from tests.breaker.entry_points import CallerError, ProviderDownError
+from tests.breaker.entry_points import CallerError, LockingBreaker, ProviderDownError
 from tests.breaker.model import calls
 from tests.breaker.model import manual_control as by_hand
 from tests.breaker.model.comparison import comparable_error, comparable_event, shown_error
@@ -59,6 +59,8 @@ ends = st.sampled_from("SSFFGXIC")
 class Lives(RuleBasedStateMachine):
     """Every rule does the same to both; what listeners hear and what can be seen is compared all along."""
 
+    kind: type[CircuitBreaker] = CircuitBreaker
+
     @initialize(config=configs(), watched=st.booleans())
     def begin(self, config: CircuitBreakerConfig, watched: bool) -> None:
         self.clock = VirtualClock(1000.0)
@@ -66,7 +68,7 @@ class Lives(RuleBasedStateMachine):
         self._be_born(config)
 
     def _be_born(self, config: CircuitBreakerConfig) -> None:
-        self.breaker = CircuitBreaker(
+        self.breaker = self.kind(
             "voice", config, clock=self.clock, wall_clock=self.clock, random=cycle(RANDOM_NUMBERS).__next__
         )
         self.model.cooldown.random = cycle(RANDOM_NUMBERS).__next__
@@ -363,9 +365,14 @@ def _caught(act: Callable[[], object]) -> None:
         act()
 
 
-TestLives = pytest.mark.timeout(3600 if DEEP else 300)(Lives.TestCase)
-TestLives.settings = settings(
-    max_examples=16_000 if DEEP else 400,
+class LockingLives(Lives):
+    """The same without quiet periods."""
+
+    kind = LockingBreaker
+
+
+SETTINGS = settings(
+    max_examples=16_000 if DEEP else 300,
     stateful_step_count=50,
     derandomize=not DEEP,
     database=None,
@@ -373,3 +380,6 @@ TestLives.settings = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+TestLives = pytest.mark.timeout(3600 if DEEP else 300)(Lives.TestCase)
+TestLockingLives = pytest.mark.timeout(3600 if DEEP else 300)(LockingLives.TestCase)
+TestLives.settings = TestLockingLives.settings = SETTINGS
