@@ -1,3 +1,3 @@
-"""The version, in one place: the package, the wheel and the User-Agent read it from here."""
+"""Version of the package, of the wheel and in the User-Agent of requests to vendors."""
 
 __version__ = "0.1.0"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from .layers import PACKAGE, ROOT
+from .layers import PACKAGE, ROOT, all_imports, sub_packages
 
 TOUR = ROOT / "docs" / "tour.md"
-_PATH = re.compile(r"`([\w/.-]+/[\w.-]+\.\w+)`")
+_PATH = re.compile(r"`([\w/.-]+/[\w.-]+\.\w+|__init__\.py)`")
 _NAME = re.compile(r"`([A-Za-z_]\w*(?:\.\w+)*)`")
 # In the steps of a request: a name, and in brackets behind it the module that defines it.
 _LOCATED = re.compile(r"`([A-Za-z_]\w*)`\s+\(`([\w/]+\.py)`")
@@ -84,3 +85,17 @@ def test_every_package_is_in_the_table_of_layers() -> None:
     packages = {path.parent.name for path in Path(PACKAGE).glob("*/__init__.py")}
     table = text().partition("\n## ")[0]
     assert packages <= set(_NAME.findall(table))
+
+
+def test_sub_packages_import_each_other_as_the_tour_says() -> None:
+    pairs = {pair for each in all_imports() if (pair := sub_packages(each))}
+    imports, imported_by = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+    for importer, imported in pairs:
+        imports[importer].add(imported.replace(".", "/"))
+        imported_by[imported].add(importer.replace(".", "/"))
+    table = text().partition("\n| sub-package | imports | and is imported by |\n")[2].partition("\n\n")[0]
+    rows = [[re.findall(r"`(.+?)`", cell) for cell in line.strip("|").split("|")] for line in table.splitlines()[1:]]
+    assert {name for (name,), _, _ in rows} == {name.replace(".", "/") for name in imports}
+    for (name,), lower, upper in rows:
+        assert set(lower) == imports[name.replace("/", ".")]
+        assert set(upper) == imported_by[name.replace("/", ".")]

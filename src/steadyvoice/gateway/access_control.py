@@ -1,4 +1,4 @@
-"""Access control by a request's head: Host, origin, API key, admin token. Pure functions.
+"""Access control by a request's head: Host, origin, and authentication by API key or admin token. Pure functions.
 
 A web page can send requests in its reader's name without the reader's knowledge. Its Origin header reveals it, and its
 Host header when an attacker's own domain was pointed at this machine (DNS rebinding).

@@ -1,4 +1,4 @@
-"""Configuration by TOML file or environment variables, which become the arguments of a service.
+"""Configuration file (TOML), or environment variables, as the arguments of a service.
 
 The file is validated as a whole, by pydantic: unknown keys and impossible values raise an error with the key's full
 path. Values with a class of their own are checked by that class.

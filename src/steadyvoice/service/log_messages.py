@@ -1,4 +1,4 @@
-"""Log messages of the service, with the facts as extra fields of each record.
+"""Logging of the service: the message of each event, with the facts as extra fields of the record.
 
 Loggers: `steadyvoice.circuit` (transitions), `steadyvoice.calls` (failures, holds, utterances), `steadyvoice.credit`
 (credit that is running out) and `steadyvoice.cache` (problems of the cache). Texts are not logged.

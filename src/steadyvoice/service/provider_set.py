@@ -18,8 +18,8 @@ from steadyvoice.service.pipeline.timeouts import TimeoutConfig, provider_timeou
 from steadyvoice.service.resilience.account_limits import AccountLimits
 from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
-from steadyvoice.service.resilience.request_ids import RequestIds
 from steadyvoice.service.resilience.retry import RetryConfig
+from steadyvoice.service.resilience.vendor_request_ids import VendorRequestIds
 
 _log = logging.getLogger("steadyvoice.calls")
 
@@ -49,7 +49,7 @@ class ProviderSet:
         self._limits: dict[str, AccountLimits] = {}  # by credential
         self._clock, self._wall_clock, self._rng, self._lag = clock, wall_clock, rng, lag
         self._subscriptions: list[_Subscription] = []
-        self._request_ids = RequestIds()
+        self._request_ids = VendorRequestIds()
 
     def replace(self, providers: Sequence[Provider], retry: RetryConfig, circuits: CircuitSettings) -> list[Closable]:
         """Use these providers from now on, and return the former objects that new utterances will not use.

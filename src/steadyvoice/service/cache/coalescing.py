@@ -1,4 +1,9 @@
-"""Request coalescing: one stream of audio for all equal requests, fetched once and heard by each from its beginning."""
+"""Request coalescing: one stream of audio for all identical requests, fetched once and read by each from its beginning.
+
+Two requests are identical if `cache_key` is equal for every provider that could speak them (provider, model, voice,
+format, cleaned text, and every option that changes the audio), and their policies are equal (deadline, `on_midstream`,
+`voice_substitution`).
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from steadyvoice.service.log_messages import log_credit_unknown, log_credit_warn
 from steadyvoice.service.resilience.concurrency import ConcurrencyLimit, ConcurrencyQueue
 from steadyvoice.service.resilience.error_classification import classify
 from steadyvoice.service.resilience.holds import CREDENTIAL, SharedHold, update_quota_hold
-from steadyvoice.service.resilience.request_ids import RequestIds
+from steadyvoice.service.resilience.vendor_request_ids import VendorRequestIds
 from steadyvoice.speech.failure_kinds import FailureKind
 
 CREDIT_CHECK_INTERVAL = 15 * 60.0
@@ -44,12 +44,12 @@ class AccountLimits:
         *,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
-        request_ids: RequestIds | None = None,
+        request_ids: VendorRequestIds | None = None,
     ) -> None:
         self.name = name  # of the first provider that uses the credential, for messages
         credential = credential or Credential(f"only {name}")
         self.account = credential.id
-        self.request_ids = request_ids or RequestIds()
+        self.request_ids = request_ids or VendorRequestIds()
         self.queue = ConcurrencyQueue(
             ConcurrencyLimit(credential.initial_concurrency, credential.max_concurrency), clock
         )

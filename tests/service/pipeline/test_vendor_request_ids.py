@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from steadyvoice import AudioFormat, SpeechRequest
-from steadyvoice.service.resilience.request_ids import RequestIds
+from steadyvoice.service.resilience.vendor_request_ids import VendorRequestIds
 
 FORMAT = AudioFormat.parse("pcm_8000")
 
@@ -17,7 +17,7 @@ def request_with(**options: Any) -> SpeechRequest:
 
 
 def test_latest_ids_are_known_and_the_oldest_forgotten() -> None:
-    ids = RequestIds()
+    ids = VendorRequestIds()
     for number in range(20_000):
         ids.record(f"id-{number}", "one" if number % 2 else "two")
     latest = range(20_000 - 2_048, 20_000)
@@ -26,7 +26,7 @@ def test_latest_ids_are_known_and_the_oldest_forgotten() -> None:
 
 
 def test_id_issued_by_two_accounts_belongs_to_the_later_one() -> None:
-    ids = RequestIds()
+    ids = VendorRequestIds()
     ids.record("same", "one")
     ids.record("same", "two")
     assert ids.issuer("same") == "two"
@@ -34,7 +34,7 @@ def test_id_issued_by_two_accounts_belongs_to_the_later_one() -> None:
 
 @pytest.mark.parametrize("name", ["previous_request_ids", "next_request_ids"])
 def test_each_account_gets_its_own_and_unknown_ids(name: str) -> None:
-    ids = RequestIds()
+    ids = VendorRequestIds()
     ids.record("ones", "one")
     ids.record("twos", "two")
     request = request_with(**{name: ["ones", "twos", "unknown"], "seed": 1})
@@ -45,7 +45,7 @@ def test_each_account_gets_its_own_and_unknown_ids(name: str) -> None:
 
 @pytest.mark.parametrize("value", [None, [], "ones", ["unknown"], ("unknown",), [None], [7], {"a": 1}])
 def test_request_without_foreign_ids_is_the_same_object(value: Any) -> None:
-    ids = RequestIds()
+    ids = VendorRequestIds()
     ids.record("ones", "one")
     request = request_with(previous_request_ids=value)
     assert ids.without_foreign_ids("two", request) is request

@@ -1,4 +1,7 @@
-"""Request ids by the account that issued them, so that a client's ids are sent only to that account."""
+"""Vendor request ids by the account that issued them, for request stitching.
+
+A client's ids are sent only to the account that issued them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from steadyvoice.wire.elevenlabs.request_stitching import REQUEST_ID_FIELDS, has
 _GENERATION_SIZE = 2_048  # ids of one generation; two generations are kept
 
 
-class RequestIds:
+class VendorRequestIds:
     """Bounded memory of recently issued request ids: at least the last 2,048.
 
     Two dictionaries alternate, so that forgetting costs nothing per id. Vendors accept ids for two hours; an id that is
