@@ -95,7 +95,7 @@ class ReferenceOverview:
 def _circuit(circuit: CircuitBreaker) -> dict[str, Any]:
     config, why = circuit.config, circuit.explain()
     return {
-        "why": why.reason,
+        "reason": why.reason,
         "next": why.next,
         "changes_in": why.changes_in,
         "rules": why.rule_descriptions,
@@ -103,7 +103,7 @@ def _circuit(circuit: CircuitBreaker) -> dict[str, Any]:
         "threshold": config.failure_threshold if config.opens_when is None else None,
         "minimum": config.minimum,
         "window_seconds": config.window_seconds,
-        "probes": config.success_threshold,
+        "success_threshold": config.success_threshold,
         "probe_successes": circuit.snapshot().probe_successes,
         "dots": window_dots(circuit.export()["window"], config.window_seconds),
     }

@@ -86,7 +86,7 @@ def state_changed(
 ) -> Notification:
     """Return the notification of a transition that is about to happen."""
 
-    def make_event(wall: datetime) -> Event:
+    def make_event(wall_time: datetime) -> Event:
         from steadyvoice.breaker.events import StateChanged
 
         return StateChanged(
@@ -100,7 +100,7 @@ def state_changed(
             failures=failures,
             retry_after=retry_after,
             at=at,
-            wall=wall,
+            wall_time=wall_time,
         )
 
     return Notification(at, make_event, to_state=to_state)
@@ -109,7 +109,7 @@ def state_changed(
 def would_have_opened(at: float, *, name: str, cause: Cause, reason: str, calls: int, failures: float) -> Notification:
     """Return the notification of a broken rule in a monitored circuit."""
 
-    def make_event(wall: datetime) -> Event:
+    def make_event(wall_time: datetime) -> Event:
         from steadyvoice.breaker.events import WouldHaveOpened
 
         return WouldHaveOpened(
@@ -120,7 +120,7 @@ def would_have_opened(at: float, *, name: str, cause: Cause, reason: str, calls:
             calls=calls,
             failures=failures,
             at=at,
-            wall=wall,
+            wall_time=wall_time,
         )
 
     return Notification(at, make_event)
@@ -129,10 +129,10 @@ def would_have_opened(at: float, *, name: str, cause: Cause, reason: str, calls:
 def circuit_reset(at: float, *, name: str, reason: str) -> Notification:
     """Return the notification of a closed circuit whose window is emptied manually."""
 
-    def make_event(wall: datetime) -> Event:
+    def make_event(wall_time: datetime) -> Event:
         from steadyvoice.breaker.events import CircuitReset
 
-        return CircuitReset(name=name, reason=reason, at=at, wall=wall)
+        return CircuitReset(name=name, reason=reason, at=at, wall_time=wall_time)
 
     return Notification(at, make_event)
 
@@ -140,10 +140,10 @@ def circuit_reset(at: float, *, name: str, reason: str) -> Notification:
 def config_changed(at: float, *, name: str, before: CircuitBreakerConfig, after: CircuitBreakerConfig) -> Notification:
     """Return the notification of a new configuration that is about to take effect."""
 
-    def make_event(wall: datetime) -> Event:
+    def make_event(wall_time: datetime) -> Event:
         from steadyvoice.breaker.events import ConfigChanged
 
-        return ConfigChanged(name=name, before=before, after=after, at=at, wall=wall)
+        return ConfigChanged(name=name, before=before, after=after, at=at, wall_time=wall_time)
 
     return Notification(at, make_event)
 
@@ -151,10 +151,10 @@ def config_changed(at: float, *, name: str, before: CircuitBreakerConfig, after:
 def call_recorded(at: float, name: str, outcome: Outcome, duration: float | None, error: str | None) -> Notification:
     """Return the notification of a call that ended."""
 
-    def make_event(wall: datetime) -> Event:
+    def make_event(wall_time: datetime) -> Event:
         from steadyvoice.breaker.events import CallRecorded
 
-        return CallRecorded(name=name, outcome=outcome, duration=duration, error=error, at=at, wall=wall)
+        return CallRecorded(name=name, outcome=outcome, duration=duration, error=error, at=at, wall_time=wall_time)
 
     return Notification(at, make_event, is_call_event=True)
 
@@ -162,10 +162,10 @@ def call_recorded(at: float, name: str, outcome: Outcome, duration: float | None
 def call_refused(at: float, name: str, state: CircuitState, reason: str, retry_after: float | None) -> Notification:
     """Return the notification of a call that was refused."""
 
-    def make_event(wall: datetime) -> Event:
+    def make_event(wall_time: datetime) -> Event:
         from steadyvoice.breaker.events import CallRefused
 
-        return CallRefused(name=name, state=state, reason=reason, retry_after=retry_after, at=at, wall=wall)
+        return CallRefused(name=name, state=state, reason=reason, retry_after=retry_after, at=at, wall_time=wall_time)
 
     return Notification(at, make_event, is_call_event=True)
 

@@ -48,8 +48,8 @@ class CircuitOpenError(Exception):
     """The circuit refused the call; the protected function was not called.
 
     `retry_after` is the number of seconds until the circuit admits a probe; None where it is unknown, because probes
-    are in flight or the circuit was forced open without a duration. `last_error` is the latest failure, if there was
-    one.
+    are in flight or the circuit was forced open without a duration. `last_error` is the latest failure, as in
+    `snapshot()`; None if there was none, as in a circuit that was forced open.
     """
 
     name: str

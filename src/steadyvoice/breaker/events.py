@@ -1,6 +1,6 @@
 """Events of a circuit, as frozen values. A listener is a callable that takes one event.
 
-Every event carries `at`, on the breaker's own clock, and `wall`, the time of day in UTC, which is only shown.
+Every event carries `at`, on the breaker's own clock, and `wall_time`, the time of day in UTC, which is only shown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.states import Cause, CircuitState, Outcome
 
 NO_WALL_TIME = datetime.fromtimestamp(0, UTC)
-"""Default of `wall`, for events that are made outside the breaker."""
+"""Default of `wall_time`, for events that are made outside the breaker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class StateChanged:
     failures: float
     retry_after: float | None
     at: float
-    wall: datetime = NO_WALL_TIME
+    wall_time: datetime = NO_WALL_TIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class CircuitReset:
     name: str
     reason: str
     at: float
-    wall: datetime = NO_WALL_TIME
+    wall_time: datetime = NO_WALL_TIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class WouldHaveOpened:
     calls: int
     failures: float
     at: float
-    wall: datetime = NO_WALL_TIME
+    wall_time: datetime = NO_WALL_TIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class ConfigChanged:
     before: CircuitBreakerConfig
     after: CircuitBreakerConfig
     at: float
-    wall: datetime = NO_WALL_TIME
+    wall_time: datetime = NO_WALL_TIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class CallRecorded:
     duration: float | None
     error: str | None
     at: float
-    wall: datetime = NO_WALL_TIME
+    wall_time: datetime = NO_WALL_TIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class CallRefused:
     reason: str
     retry_after: float | None
     at: float
-    wall: datetime = NO_WALL_TIME
+    wall_time: datetime = NO_WALL_TIME
 
 
 Event: TypeAlias = StateChanged | CircuitReset | WouldHaveOpened | ConfigChanged | CallRecorded | CallRefused

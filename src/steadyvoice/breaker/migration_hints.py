@@ -39,6 +39,8 @@ SETTINGS: Mapping[str, str] = {
     "throw_new_error_on_trip": "nothing: the call that opens the circuit always raises its own error",
     "open_for": _SETTING % "cooldown_from_error",  # the names of earlier versions
     "probe_after": _SETTING % "stream_probe_success_after",
+    "luck": "CircuitBreaker(random=...)",
+    "wall": "CircuitBreaker(wall_clock=...)",
 }
 """Keyword arguments of a breaker or of its configuration."""
 

@@ -1,4 +1,8 @@
-"""Registry of circuits by name, with shared settings and overrides."""
+"""Registry of circuits by name, with shared settings and overrides; and the registry of this process.
+
+`registry.circuit("geocoder")`, `registry.get("geocoder")` and `registry.remove("geocoder")` use that of the process,
+whose circuits have the default settings.
+"""
 
 from __future__ import annotations
 
@@ -135,3 +139,20 @@ def _checked(overrides: Mapping[str, CircuitBreakerConfig] | None) -> dict[str, 
 
 
 add_attribute_hints(CircuitRegistry, REGISTRY_ATTRIBUTES)
+
+_PROCESS_REGISTRY = CircuitRegistry()
+
+
+def circuit(name: str, **tags: str) -> CircuitBreaker:
+    """Return the circuit of that name in the registry of this process, always the same object."""
+    return _PROCESS_REGISTRY.circuit(name, **tags)
+
+
+def get(name: str) -> CircuitBreaker | None:
+    """Return the circuit of that name in the registry of this process, or None if there is none yet."""
+    return _PROCESS_REGISTRY.get(name)
+
+
+def remove(name: str) -> CircuitBreaker | None:
+    """Remove the circuit of that name from the registry of this process, and return it; None if there is none."""
+    return _PROCESS_REGISTRY.remove(name)

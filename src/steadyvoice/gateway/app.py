@@ -1,4 +1,4 @@
-"""ASGI application of the gateway: all routes with their endpoints, and the middleware around them."""
+"""ASGI application of the gateway: `all_routes` lists every path with its endpoint and the credential it needs."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class TTSErrorState:
                 "from": moved.from_state.value,
                 "to": moved.to_state.value,
                 "reason": moved.reason,
-                "at": to_iso8601(moved.wall),
+                "at": to_iso8601(moved.wall_time),
             },
             "is_muted": self.is_muted,
             "totals": {

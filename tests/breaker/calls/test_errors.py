@@ -7,8 +7,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from steadyvoice.breaker import CircuitBreaker, CircuitConfigError, CircuitOpenError, CircuitState, FailureRecord
+from steadyvoice.breaker import (
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitConfigError,
+    CircuitOpenError,
+    CircuitState,
+    FailureRecord,
+)
 from steadyvoice.breaker.testing import VirtualClock
+from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError
 
 
 def test_subclass_of_circuit_open_error_may_have_another_base() -> None:
@@ -42,6 +50,26 @@ def test_pickled_refusal_keeps_the_last_error(watched: bool) -> None:
     record = FailureRecord("ConnectionError", "gone", datetime.fromtimestamp(100, UTC), 0.0)
     assert refused.value.last_error == record
     assert pickle.loads(pickle.dumps(refused.value)).last_error == record
+
+
+def test_refusal_has_the_latest_failure_of_the_snapshot() -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig.consecutive(3))
+    for number in range(3):
+        breaker.acquire().failure(ConnectionError(f"gone {number}"))
+    with pytest.raises(CircuitOpenError) as refused:
+        breaker.acquire()
+    assert refused.value.last_error is not None
+    assert refused.value.last_error.message == "gone 2"
+    assert refused.value.last_error == breaker.snapshot().last_error
+    assert TTSCircuitOpenError(refused.value).last_error == breaker.snapshot().last_error
+
+
+def test_refusal_of_a_circuit_without_failures_has_no_last_error() -> None:
+    breaker = CircuitBreaker("voice")
+    breaker.force_open("maintenance")
+    with pytest.raises(CircuitOpenError) as refused:
+        breaker.acquire()
+    assert (refused.value.reason, refused.value.retry_after, refused.value.last_error) == ("maintenance", None, None)
 
 
 def test_half_open_refusal_names_the_state() -> None:

@@ -68,6 +68,10 @@ KEYWORDS: list[tuple[dict[str, Any], list[str]]] = [
     ({"fallback_function": print}, ["except CircuitOpenError"]),
     ({"state_storage": None}, ["export"]),
     ({"success_threshold": 3}, [r"CircuitBreakerConfig\(success_threshold=\.\.\.\)"]),
+    (
+        {"luck": len, "wall": len},
+        [r"instead of luck, CircuitBreaker\(random", r"instead of wall, CircuitBreaker\(wall_clock"],
+    ),
     ({"nonsense": 3}, ["nonsense", "no such setting"]),
 ]
 

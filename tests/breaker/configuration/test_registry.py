@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from steadyvoice.breaker import CircuitArgumentError, CircuitBreaker, CircuitBreakerConfig, CircuitRegistry, Event
+from steadyvoice.breaker import registry as registry_module
 from steadyvoice.breaker.testing import VirtualClock
 
 PRODUCTION, DEVELOPMENT = CircuitBreakerConfig.production(), CircuitBreakerConfig.development()
@@ -111,3 +112,17 @@ def test_circuits_can_be_removed_while_iterating() -> None:
     for circuit in registry:
         registry.remove(circuit.name)
     assert list(registry) == []
+
+
+def test_registry_of_the_process_keeps_circuits_by_name() -> None:
+    name = "registry of the process"
+    assert registry_module.get(name) is None
+    circuit = registry_module.circuit(name)
+    try:
+        assert registry_module.circuit(name) is circuit
+        assert registry_module.get(name) is circuit
+        assert circuit.config == CircuitBreakerConfig()
+    finally:
+        assert registry_module.remove(name) is circuit
+    assert registry_module.get(name) is None
+    assert registry_module.remove(name) is None

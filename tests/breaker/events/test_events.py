@@ -41,7 +41,7 @@ def test_transition_event_has_states_cause_reason_and_time(breaker: CircuitBreak
     assert (event.cause, event.reason) == ("failure_rate", "1 of the last 2 calls failed")
     assert (event.failure_rate, event.calls, event.failures, event.retry_after) == (0.5, 2, 1, 60)
     assert event.at == 1000
-    assert event.wall.timestamp() == 1_700_000_000
+    assert event.wall_time.timestamp() == 1_700_000_000
     assert breaker.snapshot().last_transition == event
 
 
@@ -54,7 +54,7 @@ def test_event_has_the_time_at_which_it_was_due(clock: VirtualClock) -> None:
         breaker.acquire()
     event = breaker.snapshot().last_transition
     assert event is not None
-    assert (event.at, event.wall.timestamp()) == (1005, 1_700_000_000 - 20)
+    assert (event.at, event.wall_time.timestamp()) == (1005, 1_700_000_000 - 20)
     permit.ignore()
 
 

@@ -102,7 +102,7 @@ async def test_reader_from_before_a_restart_is_told_about_it(last_id: str) -> No
         at.service.circuits["tone"].force_open("since")
         async with reading_events(at, last_id) as reader:
             lost, moved = await reader.next(), await reader.next()
-            assert (lost.kind, lost.data["why"]) == ("lost", "the gateway was restarted")
+            assert (lost.kind, lost.data["reason"]) == ("lost", "the gateway was restarted")
             assert moved.data["reason"] == "since"
 
 

@@ -70,7 +70,7 @@ def test_outage_is_shown_within_a_second(at: GatewayThread, who: PageVisit) -> N
     expect(page.get_by_role("heading", level=1)).to_have_text("All 3 circuits are closed")
     at.break_vendor()
     expect(card(page)).to_have_attribute("data-state", "open")
-    late = page.evaluate("window.shownAt") - at.moves[-1].wall.timestamp() * 1000
+    late = page.evaluate("window.shownAt") - at.moves[-1].wall_time.timestamp() * 1000
     assert late < 1000, f"{late:.0f} ms after the transition"
     expect(page.get_by_role("heading", level=1)).to_have_text("elevenlabs is down")
     expect(page.locator("#current")).to_contain_text("answered by openai")
@@ -103,12 +103,12 @@ def test_the_countdown_counts_down_to_the_next_probe(at: GatewayThread, who: Pag
 def test_reason_of_a_failed_probe_is_shown_once_and_truncation_is_marked(at: GatewayThread, who: PageVisit) -> None:
     at.break_vendor()
     page = who.open(at.url)
-    why = card(page).locator(".why")
-    expect(why).to_have_text(re.compile(r"^\d of the last \d calls failed\. Last error: HTTP 503 .*[.…]$"))
+    reason = card(page).locator(".reason")
+    expect(reason).to_have_text(re.compile(r"^\d of the last \d calls failed\. Last error: HTTP 503 .*[.…]$"))
     at.clock.ahead += 61
     at.call()
-    expect(why).to_have_text(re.compile(r"^A probe failed with TTSServerError: elevenlabs: HTTP 503 [^.]*…$"))
-    expect(page.locator("#incidents .why")).to_have_text(re.compile("failed; then a probe failed with [^.]*…$"))
+    expect(reason).to_have_text(re.compile(r"^A probe failed with TTSServerError: elevenlabs: HTTP 503 [^.]*…$"))
+    expect(page.locator("#incidents .reason")).to_have_text(re.compile("failed; then a probe failed with [^.]*…$"))
 
 
 def test_failure_rate_is_shown_with_the_threshold(at: GatewayThread, who: PageVisit) -> None:
@@ -127,7 +127,7 @@ def test_reset_closes_the_circuit_and_is_logged_with_its_author(at: GatewayThrea
     page.keyboard.press("Enter")
     expect(card(page)).to_have_attribute("data-state", "closed")
     assert state(at) is CircuitState.CLOSED
-    newest = page.locator("#log li").filter(has_text="reset by hand").first
+    newest = page.locator("#log li").filter(has_text="reset manually").first
     expect(newest).to_contain_text("by 127.0.0.1, loopback")
     expect(button).to_be_focused()
 
@@ -145,7 +145,7 @@ def test_force_open_by_keyboard_with_reason_and_duration(at: GatewayThread, who:
     expect(card(page)).to_have_attribute("data-state", "forced_open")
     expect(card(page)).to_contain_text(re.compile("they announced maintenance", re.IGNORECASE))
     expect(card(page).get_by_role("timer")).to_contain_text(re.compile(r"^(30:00|29:\d\d) until it may be probed"))
-    expect(page.locator("#log")).to_contain_text("open by hand for 30 min")
+    expect(page.locator("#log")).to_contain_text("open manually for 30 min")
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page.get_by_role("button", name="Act… elevenlabs")).to_be_focused()
 

@@ -125,7 +125,7 @@ def _circuit_part(circuit: CircuitBreaker, snapshot: Snapshot) -> dict[str, Any]
     """Return the explanation of a circuit's state, and its window."""
     config, explanation = circuit.config, circuit.explain()
     return {
-        "why": explanation.reason,
+        "reason": explanation.reason,
         "next": explanation.next,
         "changes_in": explanation.changes_in,
         "rules": explanation.rule_descriptions,
@@ -133,7 +133,7 @@ def _circuit_part(circuit: CircuitBreaker, snapshot: Snapshot) -> dict[str, Any]
         "threshold": config.failure_threshold if config.opens_when is None else None,
         "minimum": config.minimum,
         "window_seconds": config.window_seconds,
-        "probes": config.success_threshold,
+        "success_threshold": config.success_threshold,
         "probe_successes": snapshot.probe_successes,
         "dots": window_dots(circuit.export()["window"], config.window_seconds),
     }

@@ -236,7 +236,7 @@ class _AdminHandlers:
     async def close(self, request: AdminRequest) -> Response:
         """Close a circuit from any state."""
         form = await request.form(ActionBody)
-        return self._act(request, form, lambda reason: self._circuit(request).close(reason or "closed by hand"))
+        return self._act(request, form, lambda reason: self._circuit(request).close(reason or "closed manually"))
 
     async def open(self, request: AdminRequest) -> Response:
         """Force a circuit open."""

@@ -93,7 +93,7 @@ def start_position(event_log: EventLog, last_id: str | None) -> tuple[int, bytes
     if edition == event_log.edition and last is not None and last <= event_log.last:
         return last, _hello(event_log, last)
     # The id is another process's, whose later events are lost in an unknown number.
-    lost = _event("lost", json.dumps({"entries": None, "why": "the gateway was restarted"}))
+    lost = _event("lost", json.dumps({"entries": None, "reason": "the gateway was restarted"}))
     return 0, _hello(event_log, 0) + lost
 
 
@@ -101,7 +101,7 @@ def encode_entries(event_log: EventLog, entries: Iterable[EventLogEntry], lost: 
     """Encode entries as server-sent events, in batches; first, the number of entries that are missing."""
     batch = bytearray()
     if lost:
-        batch += _event("lost", json.dumps({"entries": lost, "why": "the log is limited, and this reader was late"}))
+        batch += _event("lost", json.dumps({"entries": lost, "reason": "the log is limited, and this reader was late"}))
     for entry in entries:
         batch += _event(entry.kind, entry.data, f"{event_log.edition}-{entry.number}")
         if len(batch) > _BATCH_BYTES:

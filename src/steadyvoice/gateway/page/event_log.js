@@ -26,11 +26,11 @@ export class EventLog {
     while (this.list.children.length > KEPT) this.list.lastElementChild.remove();
   }
 
-  entry(kind, data, [mark, title, why]) {
+  entry(kind, data, [mark, title, reason]) {
     const by = data.by ? h("span", { class: "by" }, `by ${data.by.address ?? "localhost"}, ${data.by.via}`) : null;
     const item = h("li", { class: kind }, h("time", { datetime: data.at ?? "" }, data.at ? clock(data.at) : ""), icon(mark),
       h("div", {}, h("p", {}, data.provider ? h("strong", {}, `${data.provider} `) : null, title),
-        why ? h("p", { class: "why" }, why) : null, by));
+        reason ? h("p", { class: "reason" }, reason) : null, by));
     if (kind === "config" && data.provider) item.querySelector("div").append(this.undoButton(data));
     return item;
   }
@@ -57,8 +57,8 @@ function described(kind, data) {
     case "reset": return ["closed", "was reset", data.reason];
     case "config": return ["monitoring", data.provider ? "settings changed" : "configuration reloaded", changes(data)];
     case "action": if (data.error) return ["failed", `${data.action} failed`, data.error];
-      return ["resumed", `${data.action} by hand${data.duration ? ` for ${span(data.duration)}` : ""}`, data.reason || "no reason given"];
-    case "lost": return ["muted", data.entries ? `${many(data.entries, "entry", "entries")} missing` : "The gateway was restarted", data.why];
+      return ["resumed", `${data.action} manually${data.duration ? ` for ${span(data.duration)}` : ""}`, data.reason || "no reason given"];
+    case "lost": return ["muted", data.entries ? `${many(data.entries, "entry", "entries")} missing` : "The gateway was restarted", data.reason];
     case "closing": return ["muted", "The gateway is shutting down", ""];
     default: return null;
   }

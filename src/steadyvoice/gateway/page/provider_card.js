@@ -13,7 +13,7 @@ export class ProviderCard {
   constructor(name, actions) {
     this.badge = new StateBadge();
     this.since = h("span", { class: "since" });
-    this.why = h("p", { class: "why" });
+    this.reason = h("p", { class: "reason" });
     this.next = h("p", { class: "next" });
     this.countdown = new Countdown();
     this.gauge = new WindowGauge();
@@ -24,7 +24,7 @@ export class ProviderCard {
       h("button", { type: "button", "aria-label": `${word} ${name}`, onclick: () => act(name) }, word);
     this.element = h("article", { class: "card", "data-provider": name, "aria-label": name },
       h("header", {}, h("h3", {}, name), this.since, this.badge.element),
-      h("div", { class: "reasons" }, this.why, this.next, this.countdown.element),
+      h("div", { class: "reasons" }, this.reason, this.next, this.countdown.element),
       this.gauge.element, this.strip.element, this.facts.element, this.holds,
       h("footer", {}, button("Reset", actions.reset), button("Act…", actions.act), button("Settings…", actions.settings)));
   }
@@ -35,7 +35,7 @@ export class ProviderCard {
     this.badge.show(state.circuit_state);
     const moved = state.last_transition;
     setText(this.since, provider.outage ? `since ${since(provider)}` : moved ? `since ${clock(moved.at)}` : "");
-    setText(this.why, reason(state, circuit));
+    setText(this.reason, reason(state, circuit));
     setText(this.next, next(state, circuit));
     this.countdown.show(provider);
     this.gauge.show(provider);
@@ -55,9 +55,9 @@ function reason(state, circuit) {
   if (state.circuit_state === "closed" && !state.last_transition) return "No change since the gateway started.";
   const failing = state.circuit_state === "open" || state.circuit_state === "half_open";
   const message = state.last_error?.message ?? "";
-  const told = circuit.why.includes(message.slice(0, COMPARED)); // a failed probe's reason contains its error
+  const told = circuit.reason.includes(message.slice(0, COMPARED)); // a failed probe's reason contains its error
   const lastError = failing && !told ? ` Last error: ${ended(message)}` : "";
-  return `${ended(sentence(circuit.why))}${lastError}`;
+  return `${ended(sentence(circuit.reason))}${lastError}`;
 }
 
 /** The next change of state: while closed, the rules. Where time decides, the countdown shows it instead. */

@@ -41,9 +41,9 @@ export class Summary {
 class Incident {
   constructor(name) {
     this.since = h("span");
-    this.why = h("span", { class: "why" });
+    this.reason = h("span", { class: "reason" });
     this.countdown = new Countdown();
-    this.element = h("li", {}, h("strong", {}, name), " ", this.since, " ", this.why, " ", this.countdown.element);
+    this.element = h("li", {}, h("strong", {}, name), " ", this.since, " ", this.reason, " ", this.countdown.element);
   }
 
   show(provider) {
@@ -51,7 +51,7 @@ class Incident {
     const held = state.holds[0];
     const refuses = REFUSING.has(state.circuit_state);
     setText(this.since, refuses ? `since ${since(provider)}:` : "on hold:");
-    setText(this.why, refuses ? why(provider) : ended(held?.because ?? state.circuit_state));
+    setText(this.reason, refuses ? reason(provider) : ended(held?.because ?? state.circuit_state));
     this.countdown.show(provider);
   }
 }
@@ -62,8 +62,8 @@ export function since({ outage, state }) {
   return at ? clock(at) : "the gateway started";
 }
 
-function why({ outage, circuit }) {
-  return ended(outage && outage.because !== circuit.why ? `${outage.because}; then ${circuit.why}` : circuit.why);
+function reason({ outage, circuit }) {
+  return ended(outage && outage.because !== circuit.reason ? `${outage.because}; then ${circuit.reason}` : circuit.reason);
 }
 
 function headline(overview) {

@@ -17,7 +17,7 @@ from steadyvoice.speech.failure_kinds import FailureKind
 class TTSCircuitOpenError(TTSError, CircuitOpenError):
     """Refusal of a call by the provider's circuit.
 
-    `retry_after` is in seconds; `last_error` is the error that opened the circuit.
+    `retry_after` is in seconds; `last_error` is the latest failure, as in `snapshot()`.
     """
 
     kind = FailureKind.CIRCUIT_OPEN
