@@ -38,8 +38,8 @@ def test_samples_are_released_once_in_order_up_to_the_limit(data: bytes, cuts: l
 @given(st.floats(0, 2.5), st.integers(1, 5000))
 def test_complete_frames_are_released_unmodified_up_to_the_limit(upto: float, size: int) -> None:
     buffer = Mp3FrameBuffer(MP3)
-    for at in range(0, len(ENCODED), size):
-        buffer.feed(ENCODED[at : at + size])
+    for offset in range(0, len(ENCODED), size):
+        buffer.feed(ENCODED[offset : offset + size])
     out = buffer.release(upto)
     assert ENCODED.startswith(out)
     assert buffer.released == 1152 * len(Mp3Framer().feed(out)) <= upto * 44100
@@ -64,11 +64,16 @@ def test_second_encoder_continues_a_stream_seamlessly(frames: int) -> None:
     """The decoded sound of a frame depends on the frame before, which is another encoder's here."""
     heard = array("h", convert(ENCODED, MP3, PCM))
     begun = b"".join(frame.data for frame in Mp3Framer().feed(ENCODED)[:frames])
-    at = frames * 1152
-    second = encoder_for(MP3, after=heard[at - 2304 : at].tobytes())
-    both = array("h", convert(begun + second.feed(heard[at:].tobytes()) + second.finish(), MP3, PCM))
-    usual = max(abs(a - b) for a, b in zip(heard[at + 9216 :], both[at + 9216 : len(heard) - 4608], strict=False))
-    seam = max(abs(a - b) for a, b in zip(heard[at - 1152 : at + 2304], both[at - 1152 : at + 2304], strict=True))
+    offset = frames * 1152
+    second = encoder_for(MP3, after=heard[offset - 2304 : offset].tobytes())
+    both = array("h", convert(begun + second.feed(heard[offset:].tobytes()) + second.finish(), MP3, PCM))
+    usual = max(
+        abs(a - b) for a, b in zip(heard[offset + 9216 :], both[offset + 9216 : len(heard) - 4608], strict=False)
+    )
+    seam = max(
+        abs(a - b)
+        for a, b in zip(heard[offset - 1152 : offset + 2304], both[offset - 1152 : offset + 2304], strict=True)
+    )
     assert seam < 1.3 * usual < 1000
 
 

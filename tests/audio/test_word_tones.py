@@ -186,11 +186,11 @@ def test_unfinished_word_is_partial() -> None:
 @pytest.mark.parametrize("change", ["quieter", "silence before", "silence between", "silence after", "odd start"])
 def test_words_survive_gain_and_added_silence(name: str, change: str) -> None:
     pcm, alignment = synthesize_tones(TEXT, sample_rate=24000)
-    at = 2 * round(alignment.words()[3].end * 24000)
+    offset = 2 * round(alignment.words()[3].end * 24000)
     changed = {
         "quieter": array("h", [round(0.3 * sample) for sample in array("h", pcm)]).tobytes(),
         "silence before": bytes(48000) + pcm,
-        "silence between": pcm[:at] + bytes(48000) + pcm[at:],
+        "silence between": pcm[:offset] + bytes(48000) + pcm[offset:],
         "silence after": pcm + bytes(48000),
         "odd start": bytes(2 * 137) + pcm,
     }[change]

@@ -33,7 +33,7 @@ def pcm(seconds: float = 0.5) -> bytes:
 
 
 def _wave(seconds: float) -> list[int]:
-    return [8192 if at // 24 % 2 else -8192 for at in range(round(seconds * RATE))]
+    return [8192 if offset // 24 % 2 else -8192 for offset in range(round(seconds * RATE))]
 
 
 def _sample(value: int, kind: Kind) -> bytes:
@@ -58,8 +58,8 @@ def _sample(value: int, kind: Kind) -> bytes:
 
 def chunk(name: bytes, content: bytes, *, size: int | None = None, pad: bool = True) -> bytes:
     """Return a chunk, with its true size unless another is given."""
-    told = len(content) if size is None else size
-    return name + struct.pack("<I", told) + content + (b"\0" if pad and len(content) % 2 else b"")
+    declared_size = len(content) if size is None else size
+    return name + struct.pack("<I", declared_size) + content + (b"\0" if pad and len(content) % 2 else b"")
 
 
 def fmt(kind: Kind = (1, 16), *, rate: int = RATE, channels: int = 1, extensible: bool = False) -> bytes:

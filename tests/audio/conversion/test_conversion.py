@@ -186,7 +186,7 @@ def test_noise_survives_flac(size: int) -> None:
     audio = convert(pcm, PCM, flac)
     converter = Converter(flac, PCM)
 
-    back = b"".join(converter.feed(audio[at : at + size]) for at in range(0, len(audio), size))
+    back = b"".join(converter.feed(audio[offset : offset + size]) for offset in range(0, len(audio), size))
 
     assert back + converter.finish() == pcm
     assert AudioMeter(flac).feed(audio) == 2.0
@@ -265,8 +265,8 @@ def test_any_bytes_convert_or_raise_not_audio(name: str, noise: bytes) -> None:
 @example(name="flac_24000", place=0.008531730998700528, noise=b"\x00\x00")  # a codec without parameters
 def test_damaged_audio_converts_or_raises_not_audio(name: str, place: float, noise: bytes) -> None:
     audio = encoded_hum(name, 0.3)
-    at = int(place * len(audio))
-    damaged = audio[:at] + noise + audio[at + len(noise) :]
+    offset = int(place * len(audio))
+    damaged = audio[:offset] + noise + audio[offset + len(noise) :]
     with contextlib.suppress(TTSNotAudioError):
         convert(damaged, AudioFormat.parse(name), AudioFormat.parse("pcm_8000"))
 

@@ -20,8 +20,8 @@ OPUS = "opus_48000_64"
 def measured_seconds(audio: bytes, name: str) -> float:
     """Return the seconds of audio, and check that splits do not change them."""
     meter = AudioMeter(AudioFormat.parse(name))
-    for at in range(0, len(audio), 97):
-        meter.feed(audio[at : at + 97])
+    for offset in range(0, len(audio), 97):
+        meter.feed(audio[offset : offset + 97])
     assert meter.seconds == AudioMeter(AudioFormat.parse(name)).feed(audio)
     return meter.seconds
 
@@ -110,8 +110,8 @@ def test_packet_across_two_pages_is_joined() -> None:
 
 def test_second_ogg_stream_is_decoded_by_its_own_header() -> None:
     audio = encoded_hum(OPUS)
-    at = audio.index(b"OpusHead") + 16
-    louder_later = audio + audio[:at] + struct.pack("<h", -20 * 256) + audio[at + 2 :]  # decibels / 256
+    offset = audio.index(b"OpusHead") + 16
+    louder_later = audio + audio[:offset] + struct.pack("<h", -20 * 256) + audio[offset + 2 :]  # decibels / 256
 
     samples = decoded_samples(louder_later, OPUS)
 
@@ -183,8 +183,8 @@ def test_tags_of_any_kind_and_size_are_skipped(name: str) -> None:
 
     for tagged in (audio + ape_tag(40_000), ape_tag(40_000) + audio, audio + ape_tag(400) + ID3V1, audio + ID3V1):
         meter = AudioMeter(AudioFormat.parse(name))
-        for at in range(0, len(tagged), 1000):
-            meter.skim(tagged[at : at + 1000])
+        for offset in range(0, len(tagged), 1000):
+            meter.skim(tagged[offset : offset + 1000])
         assert meter.seconds == pytest.approx(seconds)
         assert meter.format_mismatch is None
     both = audio + ape_tag(40_000) + audio
@@ -198,8 +198,8 @@ def test_concatenated_flac_streams_are_all_read(size: int) -> None:
     audio = encoded_hum("flac_24000")
     three = audio * 3
     meter = AudioMeter(AudioFormat.parse("flac_24000"))
-    for at in range(0, len(three), size):
-        meter.feed(three[at : at + size])
+    for offset in range(0, len(three), size):
+        meter.feed(three[offset : offset + size])
     assert meter.seconds == pytest.approx(3 * measured_seconds(audio, "flac_24000"))
     assert len(convert(three, AudioFormat.parse("flac_24000"), PCM)) == 3 * len(
         convert(audio, AudioFormat.parse("flac_24000"), PCM)

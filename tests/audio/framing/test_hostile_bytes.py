@@ -36,8 +36,8 @@ def frames_of(framer: Framer, pieces: list[bytes]) -> list[Frame]:
 
 
 def split_at(data: bytes, places: list[int]) -> list[bytes]:
-    at = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[begin:end] for begin, end in pairwise(at)]
+    offset = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
+    return [data[begin:end] for begin, end in pairwise(offset)]
 
 
 JOINTS = (

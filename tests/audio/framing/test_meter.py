@@ -41,8 +41,8 @@ def test_splits_do_not_change_the_measurement(name: str, size: int) -> None:
     audio = encoded_hum(name, 0.4)
     meter = AudioMeter(AudioFormat.parse(name))
 
-    for at in range(0, len(audio), size):
-        meter.feed(audio[at : at + size])
+    for offset in range(0, len(audio), size):
+        meter.feed(audio[offset : offset + size])
 
     assert meter.seconds == measured_seconds(audio, name)
 
@@ -59,8 +59,8 @@ def test_skimming_measures_the_same_as_feeding(
     name: str, sizes: list[int], stray: bytes, where: float, tagged: bool
 ) -> None:
     format, audio = AudioFormat.parse(name), _cached_hum(name)
-    at = round(where * len(audio))
-    audio = (b"ID3\x04\0\0\0\0\0\x20" + bytes(32)) * tagged + audio[:at] + stray + audio[at:]
+    offset = round(where * len(audio))
+    audio = (b"ID3\x04\0\0\0\0\0\x20" + bytes(32)) * tagged + audio[:offset] + stray + audio[offset:]
     looked, passed = AudioMeter(format), AudioMeter(format)
 
     begin = 0
@@ -76,13 +76,13 @@ def test_skimming_measures_the_same_as_feeding(
             break
 
 
-@pytest.mark.parametrize(("name", "tag", "at"), [("mp3_44100_128", b"Info", 21), ("mp3_22050_32", b"VBRI", 36)])
-def test_encoder_tag_is_found_while_skimming(name: str, tag: bytes, at: int) -> None:
+@pytest.mark.parametrize(("name", "tag", "offset"), [("mp3_44100_128", b"Info", 21), ("mp3_22050_32", b"VBRI", 36)])
+def test_encoder_tag_is_found_while_skimming(name: str, tag: bytes, offset: int) -> None:
     """A tag looks like the frames around it, but holds no sound: here two files are concatenated."""
     audio, meter = encoded_hum(name), AudioMeter(AudioFormat.parse(name))
     first = meter.feed(audio[:1000])
     frame = audio[: audio.index(audio[:2], 2)]
-    tagged = frame[:at] + tag + frame[at + len(tag) :]
+    tagged = frame[:offset] + tag + frame[offset + len(tag) :]
 
     rest = meter.skim(audio[1000:] + tagged + audio)
 
@@ -100,7 +100,7 @@ def test_measured_seconds_only_grow_up_to_the_true_length(name: str) -> None:
     audio = encoded_hum(name, 0.5)
     meter = AudioMeter(AudioFormat.parse(name))
 
-    seen = [meter.feed(audio[at : at + 100]) for at in range(0, len(audio), 100)]
+    seen = [meter.feed(audio[offset : offset + 100]) for offset in range(0, len(audio), 100)]
 
     assert seen == sorted(seen)
     assert seen[0] < 0.2 < seen[-1] < 0.6

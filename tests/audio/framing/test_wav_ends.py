@@ -46,7 +46,7 @@ def test_incomplete_mark_belongs_to_the_samples(beginning: bytes) -> None:
 def test_zeros_behind_a_size_of_zero_are_samples(length: int) -> None:
     silent = wav(fmt(), chunk(b"data", bytes(length), size=0))
     assert read(silent) == bytes(length)
-    assert read(*(silent[at : at + 777] for at in range(0, len(silent), 777))) == bytes(length)
+    assert read(*(silent[offset : offset + 777] for offset in range(0, len(silent), 777))) == bytes(length)
     assert read(silent + PCM) == bytes(length) + PCM
 
 
