@@ -62,9 +62,9 @@ def test_search_that_is_over_takes_no_more_results() -> None:
     ],
 )
 def test_step_is_overloaded_by_each_limit(step: Step, reason: str) -> None:
-    told = step.overloaded(Limits())
-    assert reason in told
-    assert bool(reason) == bool(told)
+    reasons = step.overloaded(Limits())
+    assert reason in reasons
+    assert bool(reason) == bool(reasons)
 
 
 def test_percentile_is_the_nearest_rank() -> None:
@@ -82,7 +82,8 @@ def test_growth_compares_the_last_fifth_with_the_first() -> None:
 
 def test_every_period_has_all_four_combinations_of_outages() -> None:
     down = [
-        tuple(fault_schedule.vendor_is_down(vendor, at) for vendor in fault_schedule.DOWN) for at in (2, 7, 12, 17, 22)
+        tuple(fault_schedule.vendor_is_down(vendor, minute) for vendor in fault_schedule.DOWN)
+        for minute in (2, 7, 12, 17, 22)
     ]
     assert down == [(False, False), (False, True), (True, True), (True, False), (False, False)]
 
@@ -109,8 +110,8 @@ def test_openings_are_ours_unless_an_outage_explains_them() -> None:
 
 def test_openings_are_read_from_events() -> None:
     def event(to: str, second: int, **more: str) -> dict[str, Any]:
-        told = {"event": "transition", "provider": "openai", "from": "closed", "to": to, "cause": "failure_rate"}
-        return {**told, "at": f"1970-01-01T00:00:{second:02d}Z", **more}
+        document = {"event": "transition", "provider": "openai", "from": "closed", "to": to, "cause": "failure_rate"}
+        return {**document, "at": f"1970-01-01T00:00:{second:02d}Z", **more}
 
     events = [event("open", 3), event("open", 12), event("half_open", 14), event("open", 20, by="someone")]
     events.append({"event": "config", "at": "1970-01-01T00:00:21Z"})
@@ -120,8 +121,8 @@ def test_openings_are_read_from_events() -> None:
 def usage(
     memory: list[float], threads: list[int] | None = None, descriptors: tuple[int, int] = (10, 12)
 ) -> ResourceUsage:
-    at = [30.0 * index for index in range(len(memory))]
-    return ResourceUsage(at, memory, threads or [9] * len(memory), *descriptors)
+    times = [30.0 * index for index in range(len(memory))]
+    return ResourceUsage(times, memory, threads or [9] * len(memory), *descriptors)
 
 
 def test_memory_may_grow_within_the_first_minute_only() -> None:
