@@ -67,7 +67,7 @@ class Speaker:
     def speak(self, text: str) -> str:
         return text
 
-    said = functools.partialmethod(speak, "hello")
+    say_hello = functools.partialmethod(speak, "hello")
 
     @functools.singledispatchmethod
     def dispatched(self, text: str) -> str:
@@ -90,7 +90,7 @@ UNSUITABLE: list[tuple[Any, str]] = [
     (Speaker, "a class"),
     (of_speaker("voice"), "a property"),
     (of_speaker("cached"), "a cached_property"),
-    (of_speaker("said"), "a partialmethod"),
+    (of_speaker("say_hello"), "a partialmethod"),
     (of_speaker("dispatched"), "a singledispatchmethod"),
     (block, "a context manager"),
     (async_block, "a context manager"),

@@ -26,9 +26,9 @@ class InterruptionError(BaseException):
 class Interruption:
     """Raises at the n-th place. As a context manager it swallows what it raised; `happened` tells whether it did."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, instruction: int) -> None:
         self.happened = False
-        self._left = at
+        self._left = instruction
         self._before: dict[FrameType, int] = {}
 
     def __enter__(self) -> Interruption:
@@ -60,18 +60,20 @@ class Interruption:
 
 
 @cache
-def _looks_for_signals(code: CodeType, before: int, at: int) -> bool:
+def _looks_for_signals(code: CodeType, before: int, instruction: int) -> bool:
     """Whether CPython may call a signal handler between two instructions.
 
     It raises from the first of them; a tracer, from the second. So both must have the same `except` or `with` around.
     """
     name = opname[code.co_code[before]]
-    return name.startswith(("RESUME", "CALL", "JUMP_BACKWARD")) and _handler(code, before) == _handler(code, at)
+    return name.startswith(("RESUME", "CALL", "JUMP_BACKWARD")) and _handler(code, before) == _handler(
+        code, instruction
+    )
 
 
-def _handler(code: CodeType, at: int) -> int | None:
+def _handler(code: CodeType, instruction: int) -> int | None:
     for entry in dis._parse_exception_table(code):  # type: ignore[attr-defined]
-        if entry.start <= at < entry.end:
+        if entry.start <= instruction < entry.end:
             target: int = entry.target
             return target
     return None

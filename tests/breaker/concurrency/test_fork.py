@@ -33,7 +33,7 @@ async def run(script: str) -> Any:
 
 
 async def test_lock_that_another_thread_holds_is_free_in_the_child() -> None:
-    told = await run("""
+    result = await run("""
         entered, leave = threading.Event(), threading.Event()
         stuck = False
         def clock():
@@ -56,11 +56,11 @@ async def test_lock_that_another_thread_holds_is_free_in_the_child() -> None:
         holder.join()
         tell(result, breaker.state, breaker.snapshot().totals.failures)
     """)
-    assert told == [["forced_open", "voice"], "closed", 1]
+    assert result == [["forced_open", "voice"], "closed", 1]
 
 
 async def test_circuit_in_use_is_copied_consistently() -> None:
-    told = await run("""
+    result = await run("""
         registry = CircuitRegistry(CircuitBreakerConfig(window_size=50, failure_threshold=1.0))
         ended = threading.Event()
         def work(number):
@@ -83,11 +83,11 @@ async def test_circuit_in_use_is_copied_consistently() -> None:
             thread.join()
         tell(results)
     """)
-    assert told == [[0] * 20]
+    assert result == [[0] * 20]
 
 
 async def test_probe_of_the_parent_takes_no_place_in_the_child() -> None:
-    told = await run("""
+    result = await run("""
         clock = VirtualClock()
         breaker = CircuitBreaker("voice", CircuitBreakerConfig(success_threshold=1), clock=clock)
         breaker.acquire().failure(trip=True)
@@ -99,11 +99,11 @@ async def test_probe_of_the_parent_takes_no_place_in_the_child() -> None:
             return [state, breaker.state]
         tell(in_child(child), breaker.state, probe.success(), breaker.state)
     """)
-    assert told == [["half_open", "closed"], "half_open", None, "closed"]
+    assert result == [["half_open", "closed"], "half_open", None, "closed"]
 
 
 async def test_calls_of_the_parent_do_not_hang_in_the_child() -> None:
-    told = await run("""
+    result = await run("""
         clock = VirtualClock()
         config = CircuitBreakerConfig(window_size=4, minimum_calls=2, hung_after=20)
         breaker = CircuitBreaker("voice", config, clock=clock)
@@ -119,11 +119,11 @@ async def test_calls_of_the_parent_do_not_hang_in_the_child() -> None:
             return breaker.state
         tell(in_child(child), state_after(30))
     """)
-    assert told == ["closed", "open"]
+    assert result == ["closed", "open"]
 
 
 async def test_call_that_forks_counts_in_both_processes() -> None:
-    told = await run("""
+    result = await run("""
         breaker = CircuitBreaker("voice", CircuitBreakerConfig(hung_after=20))
         def totals():
             return [breaker.snapshot().totals.successes, breaker.snapshot().in_flight]
@@ -136,11 +136,11 @@ async def test_call_that_forks_counts_in_both_processes() -> None:
         os.waitpid(child, 0)
         tell(json.loads(os.read(reading, 100)), totals())
     """)
-    assert told == [[1, 0], [1, 0]]
+    assert result == [[1, 0], [1, 0]]
 
 
 async def test_child_delivers_events_after_a_fork_inside_a_listener() -> None:
-    told = await run("""
+    result = await run("""
         entered, leave, heard = threading.Event(), threading.Event(), []
         def slow(event):
             heard.append(event.to_state)
@@ -159,4 +159,4 @@ async def test_child_delivers_events_after_a_fork_inside_a_listener() -> None:
         thread.join()
         tell(child_heard, heard)
     """)
-    assert told == [["forced_open", "closed", "disabled"], ["forced_open", "closed"]]
+    assert result == [["forced_open", "closed", "disabled"], ["forced_open", "closed"]]

@@ -125,8 +125,10 @@ def test_snapshot_is_consistent_under_threads(
 
 def test_every_call_of_sixteen_threads_is_reported_once(kind: type[CircuitBreaker], clock: VirtualClock) -> None:
     breaker = kind("voice", CircuitBreakerConfig(failure_threshold=1.0, window_size=50), clock=clock)
-    told: list[str] = []
-    breaker.subscribe(lambda event: told.append(event.outcome if isinstance(event, CallRecorded) else "?"), calls=True)
+    reported: list[str] = []
+    breaker.subscribe(
+        lambda event: reported.append(event.outcome if isinstance(event, CallRecorded) else "?"), calls=True
+    )
     start = Barrier(16)
 
     def caller(_: int) -> None:
@@ -136,7 +138,7 @@ def test_every_call_of_sixteen_threads_is_reported_once(kind: type[CircuitBreake
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(caller, range(16)))
-    assert Counter(told) == {"success": 16 * 80, "failure": 16 * 20}
+    assert Counter(reported) == {"success": 16 * 80, "failure": 16 * 20}
 
 
 def test_subscribing_and_unsubscribing_loses_no_lock_free_success(

@@ -52,28 +52,28 @@ def test_explanation_of_a_closed_circuit_has_the_status_of_each_rule(breaker: Ci
 
 
 def test_explanation_names_the_next_change_in_every_state(breaker: CircuitBreaker, clock: VirtualClock) -> None:
-    said = [breaker.explain().next]
+    next_changes = [breaker.explain().next]
     breaker.acquire().failure(trip=True)
-    said.append(breaker.explain().next)
+    next_changes.append(breaker.explain().next)
     clock.advance(60)
-    said.append(breaker.explain().next)
+    next_changes.append(breaker.explain().next)
     breaker.acquire().success()
-    said.append(breaker.explain().next)
+    next_changes.append(breaker.explain().next)
     breaker.force_open(duration=5)
-    said.append(breaker.explain().next)
+    next_changes.append(breaker.explain().next)
     breaker.force_open()
-    said.append(breaker.explain().next)
+    next_changes.append(breaker.explain().next)
     breaker.monitor()
-    said.append(breaker.explain().next)
+    next_changes.append(breaker.explain().next)
     breaker.monitor(duration=30)
-    said.append(breaker.explain().next)
+    next_changes.append(breaker.explain().next)
     breaker.disable(duration=20)
-    said.append(breaker.explain().next)
+    next_changes.append(breaker.explain().next)
     assert breaker.explain().changes_in == 20
     breaker.disable()
-    said.append(breaker.explain().next)
+    next_changes.append(breaker.explain().next)
     assert breaker.explain().changes_in is None
-    assert said == [
+    assert next_changes == [
         "opens when a rule is broken",
         "the first caller in 60 s or later is a probe",
         "the next caller is a probe",

@@ -24,8 +24,8 @@ def shown_error(error: tuple[str, float, float | None] | None) -> tuple[str, flo
     """The model's error, with the time as exact as it is shown: microseconds."""
     if error is None:
         return None
-    kind, at, latency = error
-    return kind, datetime.fromtimestamp(at, UTC).timestamp(), latency
+    kind, time, latency = error
+    return kind, datetime.fromtimestamp(time, UTC).timestamp(), latency
 
 
 def comparable_event(event: Event) -> tuple[object, ...]:

@@ -36,12 +36,12 @@ class Call:
 def averaged_by_bucket(results: list[Result]) -> list[Result]:
     """Return the results of each bucket in one order: plain successes first, then failures that share their weight."""
     out: list[Result] = []
-    for at, group in groupby(results, key=lambda r: r.at):
+    for time, group in groupby(results, key=lambda r: r.at):
         bucket = list(group)
         failed = sum(r.weight > 0 for r in bucket)
         slow = sum(r.slow for r in bucket)
         marked = max(failed, slow)
         weight = sum(r.weight for r in bucket) / max(failed, 1)
-        out += [Result(at, 0.0, False)] * (len(bucket) - marked)
-        out += [Result(at, weight if n < failed else 0.0, n < slow) for n in range(marked)]
+        out += [Result(time, 0.0, False)] * (len(bucket) - marked)
+        out += [Result(time, weight if n < failed else 0.0, n < slow) for n in range(marked)]
     return out

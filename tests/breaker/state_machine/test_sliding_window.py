@@ -46,7 +46,7 @@ def test_time_window_equals_the_results_since_a_time(seconds: int, results: list
         now += wait
         history.append((now, weight, slow))
         window.add(now, weight, slow)
-        recent = [(w, s) for at, w, s in history if at + seconds > now]
+        recent = [(w, s) for time, w, s in history if time + seconds > now]
         assert window.calls == len(recent)
         assert window.failures == sum(w for w, _ in recent)
         assert window.slow == sum(s for _, s in recent)
