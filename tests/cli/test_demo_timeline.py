@@ -136,7 +136,8 @@ states = st.sampled_from(CircuitState)
 @given(st.lists(st.tuples(seconds, states), max_size=8), seconds)
 def test_bands_have_no_gaps_or_overlaps(changes: list[tuple[float, CircuitState]], more: float) -> None:
     moves = tuple(
-        CircuitChange(at, "c", CircuitState.CLOSED, state, "so") for at, state in sorted(changes, key=lambda c: c[0])
+        CircuitChange(time, "c", CircuitState.CLOSED, state, "so")
+        for time, state in sorted(changes, key=lambda c: c[0])
     )
     length = max((move.at for move in moves), default=0.0) + more
     spans = state_spans(DemoRecord(length, ("c",), (), moves, (), ()), "c")

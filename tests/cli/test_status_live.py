@@ -21,7 +21,7 @@ def stage() -> Iterator[GatewayThread]:
 
 
 @pytest.fixture
-def at(stage: GatewayThread) -> GatewayThread:
+def gateway(stage: GatewayThread) -> GatewayThread:
     stage.repair_vendor()
     return stage
 
@@ -33,23 +33,23 @@ def is_as_it_was(seen: Terminal) -> bool:
     return shown and left and seen.settings_now == seen.settings
 
 
-def test_live_view_follows_an_outage(at: GatewayThread) -> None:
-    with terminal("status", "--url", at.url) as seen:
+def test_live_view_follows_an_outage(gateway: GatewayThread) -> None:
+    with terminal("status", "--url", gateway.url) as seen:
         seen.until("All providers are available.", "elevenlabs", "openai", "● closed", without="✖")
-        at.break_vendor()
+        gateway.break_vendor()
         seen.until(
             "Down: elevenlabs. Other providers are available.", "✖ open, tried in", "100%, opens at 50%", "since"
         )
-        at.repair_vendor()
+        gateway.repair_vendor()
         seen.until("All providers are available.")
         seen.type(CTRL_C)
         assert seen.ended() == 0
         assert is_as_it_was(seen)
 
 
-def test_resized_terminal_is_redrawn_at_once(at: GatewayThread) -> None:
-    at.break_vendor()
-    with terminal("status", "--url", at.url, rows=40, columns=120) as seen:
+def test_resized_terminal_is_redrawn_at_once(gateway: GatewayThread) -> None:
+    gateway.break_vendor()
+    with terminal("status", "--url", gateway.url, rows=40, columns=120) as seen:
         seen.until("Down: elevenlabs", "first audio")
         seen.resize(20, 60)
         narrow = seen.until("Down: elevenlabs", "✖ open")
@@ -64,49 +64,49 @@ def test_resized_terminal_is_redrawn_at_once(at: GatewayThread) -> None:
         assert "Down: elevenlabs" in last, "what was seen last stays on the terminal"
 
 
-def test_unreachable_gateway_is_shown_until_it_is_back(at: GatewayThread) -> None:
-    with terminal("status", "--url", at.url) as seen:
+def test_unreachable_gateway_is_shown_until_it_is_back(gateway: GatewayThread) -> None:
+    with terminal("status", "--url", gateway.url) as seen:
         seen.until("All providers are available.")
-        at.stop()
+        gateway.stop()
         try:
             seen.until(
-                f"cannot reach a gateway at {at.url}",
+                f"cannot reach a gateway at {gateway.url}",
                 "Retrying. Last known state, from",
                 "All providers are available.",
             )
         finally:
-            at.start()
+            gateway.start()
         seen.until("All providers are available.", without="Retrying")
-        at.break_vendor()
+        gateway.break_vendor()
         seen.until("Down: elevenlabs")
         seen.type(CTRL_C)
         assert seen.ended() == 1
 
 
-def test_exit_status_after_leaving_an_unreachable_gateway(at: GatewayThread) -> None:
-    with terminal("status", "--url", at.url) as seen:
+def test_exit_status_after_leaving_an_unreachable_gateway(gateway: GatewayThread) -> None:
+    with terminal("status", "--url", gateway.url) as seen:
         seen.until("All providers are available.")
-        at.stop()
+        gateway.stop()
         try:
             seen.until("Retrying.")
             seen.type(CTRL_C)
             assert seen.ended() == 4
         finally:
-            at.start()
+            gateway.start()
         assert is_as_it_was(seen)
         assert "cannot reach a gateway" in seen.all.rpartition(FIRST_SCREEN)[2]
 
 
-def test_sigterm_restores_the_terminal(at: GatewayThread) -> None:
-    with terminal("status", "--url", at.url) as seen:
+def test_sigterm_restores_the_terminal(gateway: GatewayThread) -> None:
+    with terminal("status", "--url", gateway.url) as seen:
         seen.until("All providers are available.")
         seen.process.send_signal(signal.SIGTERM)
         assert seen.ended() == 143
         assert is_as_it_was(seen)
 
 
-def test_dumb_terminal_is_printed_once(at: GatewayThread) -> None:
-    with terminal("status", "--url", at.url, TERM="dumb") as seen:
+def test_dumb_terminal_is_printed_once(gateway: GatewayThread) -> None:
+    with terminal("status", "--url", gateway.url, TERM="dumb") as seen:
         assert seen.ended() == 0
         assert seen.all.count("All providers are available.") == 1
         assert "\x1b[?" not in seen.all
