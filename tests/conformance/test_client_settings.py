@@ -52,7 +52,7 @@ def snippets(heading: str) -> list[str]:
     return found
 
 
-def at(url: str, code: str) -> str:
+def at_gateway(url: str, code: str) -> str:
     """Replace address and key in a piece of code by those of a gateway."""
     moved = code.replace(ADDRESS, url).replace(ADDRESS.replace("http", "ws"), url.replace("http", "ws"))
     assert moved != code
@@ -108,7 +108,7 @@ def test_the_old_elevenlabs_client(gateway: BackgroundSimulator, pytestconfig: p
 def heard_by_python(gateway: BackgroundSimulator, heading: str, **environment: str) -> bytes:
     (code,) = snippets(heading)
     tell = "import base64, sys; sys.stdout.write(base64.b64encode(audio).decode())"
-    return base64.b64decode(run([sys.executable, "-c", f"{at(gateway.url, code)}\n{tell}"], **environment))
+    return base64.b64decode(run([sys.executable, "-c", f"{at_gateway(gateway.url, code)}\n{tell}"], **environment))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_javascript_client(gateway: BackgroundSimulator, pytestconfig: pytest.
     tell = "let heard = []; for await (const part of audio) heard.push(Buffer.from(part));\n"
     tell += "process.stdout.write(Buffer.concat(heard).toString('base64'));"
     script = clients / f"{_anchor(heading)}.mjs"  # where its imports are found
-    script.write_text(f"{at(gateway.url, code)}\n{tell}", "utf-8")
+    script.write_text(f"{at_gateway(gateway.url, code)}\n{tell}", "utf-8")
     audio = base64.b64decode(run(["node", "--no-warnings", str(script)], AI_SDK_LOG_WARNINGS="false").split("\n")[-1])
     assert words_in(audio, FORMAT) == WORDS
 
@@ -136,7 +136,7 @@ def test_curl(gateway: BackgroundSimulator, tmp_path: Path) -> None:
     require_tool(shutil.which("curl") is not None, "curl")
     (code,) = snippets("curl")
     done = subprocess.run(
-        ["sh", "-ec", at(gateway.url, code)], cwd=tmp_path, capture_output=True, text=True, check=False
+        ["sh", "-ec", at_gateway(gateway.url, code)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert words_in((tmp_path / "news.mp3").read_bytes(), FORMAT) == WORDS
@@ -177,7 +177,7 @@ async def _nobody(simulator: Simulator, *, muted: bool) -> AsyncIterator[str]:
         yield opened.url
 
 
-def told_by(framework: str, gateway: BackgroundSimulator, config: pytest.Config, heading: str) -> dict[str, Any]:
+def run_framework(framework: str, gateway: BackgroundSimulator, config: pytest.Config, heading: str) -> dict[str, Any]:
     variable = f"STEADYVOICE_{framework.upper()}"
     if os.environ.get(variable) != "1":
         pytest.skip(f"{framework} is not tried, for {variable} is not 1: it takes half a gigabyte")
@@ -186,8 +186,8 @@ def told_by(framework: str, gateway: BackgroundSimulator, config: pytest.Config,
         others = [stack.enter_context(background_simulator(gate)).url for gate in (mute, unmuted)]
         code = json.dumps(snippets(heading))
         script = str(FRAMEWORKS / f"{framework}_tts.py")
-        told: dict[str, Any] = json.loads(run([str(python), "-W", "ignore", script, gateway.url, *others, code]))
-    return told
+        results: dict[str, Any] = json.loads(run([str(python), "-W", "ignore", script, gateway.url, *others, code]))
+    return results
 
 
 def installed(folder: Path, wanted: str) -> Path:
@@ -202,21 +202,21 @@ def installed(folder: Path, wanted: str) -> Path:
 
 
 def test_livekit(gateway: BackgroundSimulator, pytestconfig: pytest.Config) -> None:
-    told = told_by("livekit", gateway, pytestconfig, "LiveKit Agents")
+    results = run_framework("livekit", gateway, pytestconfig, "LiveKit Agents")
     for name in ("openai", "elevenlabs", "fallback unmuted"):
-        answer = told[name]
+        answer = results[name]
         assert words_in(base64.b64decode(answer["audio"]), f"pcm_{answer['rate']}") == WORDS, name
-    assert told["fallback unmuted"]["available"] == [False, True]
-    silence = told["fallback muted"]
+    assert results["fallback unmuted"]["available"] == [False, True]
+    silence = results["fallback muted"]
     assert (silence["loudest"], silence["available"]) == (0, [True, True]), "silence is taken for speech"
 
 
 def test_pipecat(gateway: BackgroundSimulator, pytestconfig: pytest.Config) -> None:
-    told = told_by("pipecat", gateway, pytestconfig, "Pipecat")
+    results = run_framework("pipecat", gateway, pytestconfig, "Pipecat")
     for name in ("openai", "elevenlabs"):
-        assert words_in(base64.b64decode(told[name]["audio"]), "pcm_24000") == WORDS, name
-        assert not told[name]["errors"]
-        silence, error = told[f"{name} muted"], told[f"{name} unmuted"]
+        assert words_in(base64.b64decode(results[name]["audio"]), "pcm_24000") == WORDS, name
+        assert not results[name]["errors"]
+        silence, error = results[f"{name} muted"], results[f"{name} unmuted"]
         assert (silence["loudest"], silence["text"].split(), silence["errors"]) == (0, WORDS, [])
         assert (error["audio"], bool(error["errors"])) == ("", True)
-    assert told["openai unmuted"]["text"] == ""
+    assert results["openai unmuted"]["text"] == ""

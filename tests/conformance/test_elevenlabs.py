@@ -122,14 +122,14 @@ def test_response_headers_have_id_price_and_concurrency(sim: BackgroundSimulator
 
 
 def test_timestamps_come_with_the_audio(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
-    told = eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT, output_format="pcm_8000")
-    validate_strictly(AudioWithTimestampsResponse, told.model_dump(by_alias=True))
-    audio = base64.b64decode(told.audio_base_64)
+    response = eleven.text_to_speech.convert_with_timestamps(GEORGE, text=TEXT, output_format="pcm_8000")
+    validate_strictly(AudioWithTimestampsResponse, response.model_dump(by_alias=True))
+    audio = base64.b64decode(response.audio_base_64)
     assert words_in(audio, "pcm_8000") == WORDS
-    assert told.alignment is not None
-    assert "".join(told.alignment.characters) == TEXT
-    assert told.alignment.character_end_times_seconds[-1] == pytest.approx(len(audio) / 16_000, abs=0.001)
-    assert told.normalized_alignment == told.alignment
+    assert response.alignment is not None
+    assert "".join(response.alignment.characters) == TEXT
+    assert response.alignment.character_end_times_seconds[-1] == pytest.approx(len(audio) / 16_000, abs=0.001)
+    assert response.normalized_alignment == response.alignment
 
 
 def test_timestamps_come_with_every_piece(eleven: ElevenLabs) -> None:

@@ -52,26 +52,26 @@ def test_dialogue_contains_every_word(sim: BackgroundSimulator, eleven: ElevenLa
 
 
 def test_dialogue_has_timestamps_and_voice_segments(eleven: ElevenLabs) -> None:
-    told = eleven.text_to_dialogue.convert_with_timestamps(**PCM)
-    validate_strictly(AudioWithTimestampsAndVoiceSegmentsResponseModel, told.model_dump(by_alias=True))
-    assert told.alignment is not None
-    characters = told.alignment.characters
+    response = eleven.text_to_dialogue.convert_with_timestamps(**PCM)
+    validate_strictly(AudioWithTimestampsAndVoiceSegmentsResponseModel, response.model_dump(by_alias=True))
+    assert response.alignment is not None
+    characters = response.alignment.characters
     assert "".join(characters) == "".join(TEXTS)
-    assert [segment.voice_id for segment in told.voice_segments] == [line.voice_id for line in LINES]
-    assert [segment.dialogue_input_index for segment in told.voice_segments] == [0, 1, 2]
-    said = [characters[each.character_start_index : each.character_end_index] for each in told.voice_segments]
-    assert ["".join(each) for each in said] == TEXTS
-    times = [(segment.start_time_seconds, segment.end_time_seconds) for segment in told.voice_segments]
+    assert [segment.voice_id for segment in response.voice_segments] == [line.voice_id for line in LINES]
+    assert [segment.dialogue_input_index for segment in response.voice_segments] == [0, 1, 2]
+    segments = [characters[each.character_start_index : each.character_end_index] for each in response.voice_segments]
+    assert ["".join(each) for each in segments] == TEXTS
+    times = [(segment.start_time_seconds, segment.end_time_seconds) for segment in response.voice_segments]
     assert times == sorted(times)
     assert times[0][1] <= times[1][0] < times[1][1] <= times[2][0]
-    seconds = len(base64.b64decode(told.audio_base_64)) / 16_000
+    seconds = len(base64.b64decode(response.audio_base_64)) / 16_000
     assert times[-1][1] == pytest.approx(seconds, abs=0.001)
 
 
 def test_every_piece_of_the_stream_has_them(eleven: ElevenLabs) -> None:
     pieces = list(eleven.text_to_dialogue.stream_with_timestamps(**PCM))
     assert len(pieces) > 3
-    said = ["", "", ""]
+    texts = ["", "", ""]
     for piece in pieces:
         validate_strictly(
             StreamingAudioChunkWithTimestampsAndVoiceSegmentsResponseModel, piece.model_dump(by_alias=True)
@@ -79,9 +79,9 @@ def test_every_piece_of_the_stream_has_them(eleven: ElevenLabs) -> None:
         for each in piece.voice_segments:
             assert piece.alignment is not None
             characters = piece.alignment.characters[each.character_start_index : each.character_end_index]
-            said[each.dialogue_input_index] += "".join(characters)
+            texts[each.dialogue_input_index] += "".join(characters)
             assert each.voice_id == LINES[each.dialogue_input_index].voice_id
-    assert said == TEXTS
+    assert texts == TEXTS
     assert words_in(b"".join(base64.b64decode(piece.audio_base_64) for piece in pieces), "pcm_8000") == WORDS
 
 

@@ -41,9 +41,9 @@ def test_every_code_is_an_api_error_with_its_status(
     with pytest.raises(ApiError) as refused:
         spoken(eleven)
     assert refused.value.status_code == CODES[code].status
-    said = refused.value.body["detail"]["status"]
-    assert said == code or form == "legacy"
-    assert CODES[said].error is CODES[code].error
+    status = refused.value.body["detail"]["status"]
+    assert status == code or form == "legacy"
+    assert CODES[status].error is CODES[code].error
     assert refused.value.headers is not None
     assert refused.value.headers["request-id"] == sim.ledger()[-1].request_id
 

@@ -66,9 +66,9 @@ def client_of(tls: BackgroundSimulator, key: str = KEY) -> ElevenLabs:
 
 
 def spoken(eleven: ElevenLabs) -> list[str]:
-    said = (f"{word} " for word in WORDS)
+    words = (f"{word} " for word in WORDS)
     chunks = eleven.text_to_speech.convert_realtime(
-        GEORGE, text=said, output_format="pcm_16000", voice_settings=VoiceSettings(stability=0.5, speed=1.0)
+        GEORGE, text=words, output_format="pcm_16000", voice_settings=VoiceSettings(stability=0.5, speed=1.0)
     )
     return words_in(b"".join(chunks), "pcm_16000")
 
@@ -168,8 +168,8 @@ async def test_two_contexts_in_the_clients_own_models(sim: BackgroundSimulator) 
     finals = [validate_strictly(FinalOutputMulti, message) for message in messages if message.get("isFinal")]
     assert sorted(final.context_id or "" for final in finals) == ["one", "two"]
     pieces = [validate_strictly(AudioOutputMulti, message) for message in messages if not message.get("isFinal")]
-    said = {
+    words = {
         name: words_in(b"".join(base64.b64decode(p.audio) for p in pieces if p.context_id == name), "pcm_8000")
         for name in ("one", "two")
     }
-    assert said == {"one": WORDS, "two": [word.upper() for word in WORDS]}
+    assert words == {"one": WORDS, "two": [word.upper() for word in WORDS]}

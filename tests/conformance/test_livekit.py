@@ -33,7 +33,7 @@ Told = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def told(pytestconfig: pytest.Config) -> Told:
+def results(pytestconfig: pytest.Config) -> Told:
     if os.environ.get("STEADYVOICE_LIVEKIT") != "1":
         pytest.skip("LiveKit's plugin is not tried, for STEADYVOICE_LIVEKIT is not 1: it takes 400 MB")
     python = installed(pytestconfig.cache.mkdir("livekit"))
@@ -64,37 +64,37 @@ def words(audio: str) -> list[str]:
     return words_in(base64.b64decode(audio), "pcm_16000")
 
 
-def test_two_utterances_on_one_connection_keep_their_words_and_times(told: Told) -> None:
-    first, second = told["two on one connection"]["value"]
+def test_two_utterances_on_one_connection_keep_their_words_and_times(results: Told) -> None:
+    first, second = results["two on one connection"]["value"]
     assert (words(first["audio"]), first["timed"]) == (WORDS, WORDS)
     assert words(second["audio"]) == second["timed"] == [word.upper() for word in WORDS]
 
 
-def test_text_in_small_pieces_is_complete(told: Told) -> None:
-    (speech,) = told["in small pieces"]["value"]
+def test_text_in_small_pieces_is_complete(results: Told) -> None:
+    (speech,) = results["in small pieces"]["value"]
     assert words(speech["audio"]) == speech["timed"] == WORDS
 
 
-def test_other_modes_of_the_plugin_work(told: Told) -> None:
-    assert words(told["whole"]["value"]) == WORDS
-    assert told["voices"]["value"] == list(VOICES.values())
+def test_other_modes_of_the_plugin_work(results: Told) -> None:
+    assert words(results["whole"]["value"]) == WORDS
+    assert results["voices"]["value"] == list(VOICES.values())
 
 
 @pytest.mark.parametrize("fault", HARMLESS)
-def test_harmless_faults_are_tolerated(told: Told, fault: str) -> None:
-    (speech,) = told[fault]["value"]
+def test_harmless_faults_are_tolerated(results: Told, fault: str) -> None:
+    (speech,) = results[fault]["value"]
     assert words(speech["audio"]) == WORDS
 
 
-def test_a_restart_is_an_error_with_its_code(told: Told) -> None:
-    assert told["restart"]["error"] == {"class": "APIStatusError", "status": 1012}
+def test_a_restart_is_an_error_with_its_code(results: Told) -> None:
+    assert results["restart"]["error"] == {"class": "APIStatusError", "status": 1012}
 
 
-def test_refusal_is_an_error_or_times_out_if_sent_before_the_plugin_listens(told: Told) -> None:
+def test_refusal_is_an_error_or_times_out_if_sent_before_the_plugin_listens(results: Told) -> None:
     """Check a refusal. The plugin registers an utterance after connecting, and misses a close that comes before."""
-    refused = told["refuse;code=invalid_api_key"]["error"]
+    refused = results["refuse;code=invalid_api_key"]["error"]
     assert (refused["class"], refused["status"]) in (("APIStatusError", 1008), ("TimeoutError", None))
 
 
-def test_an_end_without_audio_is_an_error(told: Told) -> None:
-    assert told["final-without-audio"]["error"]["class"] == "APIError"
+def test_an_end_without_audio_is_an_error(results: Told) -> None:
+    assert results["final-without-audio"]["error"]["class"] == "APIError"

@@ -84,24 +84,24 @@ def test_openais_python_client_reads_the_models(openai_client: openai.OpenAI) ->
 @pytest.mark.timeout(300)  # the first run fetches the clients, a hundred megabytes
 @GATEWAYS
 def test_javascript_clients_receive_every_word_and_read_every_list(pytestconfig: pytest.Config, gate: Any) -> None:
-    told = _told_by_javascript(pytestconfig, gate)
+    results = _run_javascript(pytestconfig, gate)
     for format in FORMATS:
-        assert words_in(audio(told[f"convert {format}"]), format) == WORDS
+        assert words_in(audio(results[f"convert {format}"]), format) == WORDS
         if not format.startswith("wav"):
-            assert words_in(audio(told[f"stream {format}"]), format) == WORDS
-    assert words_in(audio(told["every option"]), LIBRARY) == WORDS
-    whole, lines = told["with timestamps"]["value"], told["stream with timestamps"]["value"]
+            assert words_in(audio(results[f"stream {format}"]), format) == WORDS
+    assert words_in(audio(results["every option"]), LIBRARY) == WORDS
+    whole, lines = results["with timestamps"]["value"], results["stream with timestamps"]["value"]
     assert "".join(whole["alignment"]["characters"]) == TEXT
     assert "".join("".join(line["alignment"]["characters"]) for line in lines if line.get("alignment")) == TEXT
     for each in ("voices", "voices found", "models", "user", "subscription"):
-        assert told[f"{each} strictly"]["value"] is True, told[f"{each} strictly"]
+        assert results[f"{each} strictly"]["value"] is True, results[f"{each} strictly"]
     for name, format_ in RESPONSE_FORMATS.items():
-        assert words_in(audio(told[f"openai {name}"]), format_) == WORDS
-    assert "speech.audio.done" in told["openai sse"]["value"]
-    assert told["openai models"]["value"]
+        assert words_in(audio(results[f"openai {name}"]), format_) == WORDS
+    assert "speech.audio.done" in results["openai sse"]["value"]
+    assert results["openai models"]["value"]
 
 
-def _told_by_javascript(pytestconfig: pytest.Config, gate: Any) -> Told:
+def _run_javascript(pytestconfig: pytest.Config, gate: Any) -> Told:
     clients = install_npm_packages(HERE / "package.json", pytestconfig.cache.mkdir("javascript"))
     with background_simulator(gate) as sim:
         command = ["node", str(HERE / "clients.js"), str(clients), sim.url, GEORGE, TEXT, sim.simulator.url]

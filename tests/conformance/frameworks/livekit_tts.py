@@ -42,13 +42,13 @@ async def heard(tts: Any, *, stream: bool) -> dict[str, Any]:
 
 async def main() -> None:
     openai, elevenlabs = json.loads(SNIPPETS)
-    told: dict[str, Any] = {"openai": await heard(made(openai, GATEWAY), stream=False)}
-    told["elevenlabs"] = await heard(made(elevenlabs, GATEWAY), stream=True)
+    results: dict[str, Any] = {"openai": await heard(made(openai, GATEWAY), stream=False)}
+    results["elevenlabs"] = await heard(made(elevenlabs, GATEWAY), stream=True)
     for name, url in (("muted", MUTED), ("unmuted", UNMUTED)):
         adapter = FallbackAdapter([made(openai, url), made(openai, GATEWAY)], max_retry_per_tts=0)
-        told[f"fallback {name}"] = await heard(adapter, stream=False)
-        told[f"fallback {name}"]["available"] = [status.available for status in adapter._status]
-    print(json.dumps(told), flush=True)
+        results[f"fallback {name}"] = await heard(adapter, stream=False)
+        results[f"fallback {name}"]["available"] = [status.available for status in adapter._status]
+    print(json.dumps(results), flush=True)
     os._exit(0)
 
 

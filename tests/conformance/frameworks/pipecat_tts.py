@@ -29,43 +29,43 @@ RATE = 24000
 class Witness(FrameProcessor):  # type: ignore[misc]
     """Takes note of what passes, in either direction."""
 
-    def __init__(self, told: dict[str, Any]) -> None:
+    def __init__(self, result: dict[str, Any]) -> None:
         super().__init__()
-        self.told = told
+        self.result = result
 
     async def process_frame(self, frame: Any, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
         if isinstance(frame, TTSAudioRawFrame):
-            self.told["audio"] += frame.audio
+            self.result["audio"] += frame.audio
         elif isinstance(frame, TTSTextFrame):
-            self.told["text"].append(frame.text)
+            self.result["text"].append(frame.text)
         elif isinstance(frame, ErrorFrame):
-            self.told["errors"].append(str(frame.error))
+            self.result["errors"].append(str(frame.error))
         await self.push_frame(frame, direction)
 
 
 async def spoken(snippet: str, url: str) -> dict[str, Any]:
-    told: dict[str, Any] = {"audio": b"", "text": [], "errors": []}
+    result: dict[str, Any] = {"audio": b"", "text": [], "errors": []}
     async with aiohttp.ClientSession() as session:
         scope: dict[str, Any] = {"session": session}
         exec(snippet.replace("http://127.0.0.1:8040", url), scope)
-        pipeline = Pipeline([Witness(told), scope["tts"], Witness(told)])
+        pipeline = Pipeline([Witness(result), scope["tts"], Witness(result)])
         task = PipelineTask(pipeline, params=PipelineParams(audio_out_sample_rate=RATE), idle_timeout_secs=10)
         await task.queue_frames([TTSSpeakFrame(TEXT), EndFrame()])
         await asyncio.wait_for(PipelineRunner(handle_sigint=False).run(task), 30)
-    told["loudest"] = max(map(abs, array.array("h", told["audio"])), default=0)
-    told["audio"] = base64.b64encode(told["audio"]).decode()
-    told["text"] = " ".join(told["text"])
-    return told
+    result["loudest"] = max(map(abs, array.array("h", result["audio"])), default=0)
+    result["audio"] = base64.b64encode(result["audio"]).decode()
+    result["text"] = " ".join(result["text"])
+    return result
 
 
 async def main() -> None:
     logger.remove()
-    told = {}
+    results = {}
     for name, snippet in zip(("openai", "elevenlabs"), json.loads(SNIPPETS), strict=True):
         for where, url in (("", GATEWAY), (" muted", MUTED), (" unmuted", UNMUTED)):
-            told[name + where] = await spoken(snippet, url)
-    print(json.dumps(told), flush=True)
+            results[name + where] = await spoken(snippet, url)
+    print(json.dumps(results), flush=True)
     os._exit(0)
 
 

@@ -23,7 +23,7 @@ ONCE = APIConnectOptions(max_retry=0, timeout=5)
 
 async def main() -> None:
     async with aiohttp.ClientSession() as session:
-        told = {
+        results = {
             "two on one connection": await tell(streamed(session, TEXT, TEXT.upper())),
             "in small pieces": await tell(streamed(session, TEXT, chunk_length_schedule=[50])),
             "whole": await tell(whole(session)),
@@ -31,8 +31,8 @@ async def main() -> None:
         }
     for fault in FAULTS:
         async with aiohttp.ClientSession(headers={"x-sim-fault": fault}) as session:
-            told[fault] = await tell(streamed(session, TEXT))
-    print(json.dumps(told), flush=True)
+            results[fault] = await tell(streamed(session, TEXT))
+    print(json.dumps(results), flush=True)
     os._exit(0)  # a stream that was refused never finishes closing
 
 
