@@ -30,8 +30,8 @@ class FaultCase:
     @property
     def fault(self) -> str:
         """Return the fault as a script or a header would state it, with its unusual fields."""
-        told = ", ".join(f"{name}={value}" for name, value in self._unusual())
-        return f"{action_name(self.act)} ({told})" if told else action_name(self.act)
+        options = ", ".join(f"{name}={value}" for name, value in self._unusual())
+        return f"{action_name(self.act)} ({options})" if options else action_name(self.act)
 
     @property
     def description(self) -> str:
