@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenAICompatible, RetryConfig, Tone
 from steadyvoice.breaker import Event, StateChanged
+from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.server import Gateway
 from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.simulator import Fault, Simulator
@@ -69,6 +70,10 @@ class GatewayThread:
     @property
     def url(self) -> str:
         return self.gateway.url
+
+    @property
+    def context(self) -> GatewayContext:
+        return self.gateway.context
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run work in the gateway's event loop."""
@@ -162,10 +167,10 @@ class PageVisit:
     requests: list[Request] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
-    def record_console(self, said: ConsoleMessage) -> None:
+    def record_console(self, message: ConsoleMessage) -> None:
         """Record errors of the browser's console."""
-        if said.type == "error":
-            self.errors.append(f"{said.text} {said.location}")
+        if message.type == "error":
+            self.errors.append(f"{message.text} {message.location}")
 
     def ignore_errors(self, *parts: str) -> None:
         """Ignore expected errors."""

@@ -66,10 +66,10 @@ class EventReader:
 
 
 @asynccontextmanager
-async def reading_events(at: RunningGateway, last_id: str | None = None) -> AsyncIterator[EventReader]:
+async def reading_events(gateway: RunningGateway, last_id: str | None = None) -> AsyncIterator[EventReader]:
     """Read the gateway's events, from the hello on."""
     headers = {} if last_id is None else {"last-event-id": last_id}
-    async with at.get("/admin/events", headers=headers) as answer:
+    async with gateway.get("/admin/events", headers=headers) as answer:
         assert answer.content_type == "text/event-stream"
         reader = EventReader(answer)
         assert (await reader.next()).kind == "hello"

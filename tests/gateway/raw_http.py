@@ -66,7 +66,7 @@ class RawListener:
         self.listener = listener
         self._clients: list[RawClient] = []
 
-    async def connect(self, said: bytes = b"", *, small_window: bool = False) -> RawClient:
+    async def connect(self, request: bytes = b"", *, small_window: bool = False) -> RawClient:
         """Connect, and send bytes."""
         ours = socket.socket()
         ours.setblocking(False)
@@ -79,8 +79,8 @@ class RawListener:
             raise
         client = RawClient(*await asyncio.open_connection(sock=ours, limit=4096 if small_window else 2**20))
         self._clients.append(client)
-        if said:
-            await client.send(said)
+        if request:
+            await client.send(request)
         return client
 
     async def wait_until_closed(self) -> None:
@@ -113,8 +113,8 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with the request's method, path and body."""
     with suppress(ClientDisconnectedError):
         body = await read_body(receive, max_bytes=2**20, timeout=10)
-        told = f"{scope['method']} {scope['path']} ".encode() + body
-        await Response(body=told, content_type="text/plain")(scope, receive, send)
+        response = f"{scope['method']} {scope['path']} ".encode() + body
+        await Response(body=response, content_type="text/plain")(scope, receive, send)
 
 
 async def refuse_at_once(scope: Scope, receive: Receive, send: Send) -> None:

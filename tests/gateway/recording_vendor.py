@@ -35,8 +35,8 @@ async def recording_vendor(vendor: str) -> AsyncIterator[RecordingVendor]:
             recorder.bodies.append(json.loads(body))
         headers = {name: request.headers[name] for name in ("xi-api-key", "content-type") if name in request.headers}
         async with client.request(request.method, vendor + request.path_qs, data=body, headers=headers) as answer:
-            told = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
-            return web.Response(status=answer.status, body=await answer.read(), headers=told)
+            passed_headers = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
+            return web.Response(status=answer.status, body=await answer.read(), headers=passed_headers)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", forward)

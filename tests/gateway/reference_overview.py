@@ -29,9 +29,9 @@ class ReferenceOverview:
         """Return the overview; of the past hour, the steps from `since` on."""
         now = context.wall_clock()
         states = context.service.get_error_state()
-        steps = sorted({int(at // STEP_SECONDS) for at, _ in self.calls})
+        steps = sorted({int(time // STEP_SECONDS) for time, _ in self.calls})
         steps = [each for each in steps if each > steps[-1] - STEPS_KEPT]
-        told: dict[str, Any] = to_json(
+        overview: dict[str, Any] = to_json(
             {
                 "at": to_iso8601(datetime.fromtimestamp(now, UTC)),
                 "version": __version__,
@@ -60,10 +60,10 @@ class ReferenceOverview:
                 },
             }
         )
-        return told
+        return overview
 
     def _within(self, *steps: int) -> list[RecentCall]:
-        return [call for at, call in self.calls if int(at // STEP_SECONDS) in steps]
+        return [call for time, call in self.calls if int(time // STEP_SECONDS) in steps]
 
     def _did(self, name: str, step: int) -> list[int]:
         """Return attempts by result; none is neutral in these tests."""
@@ -73,22 +73,22 @@ class ReferenceOverview:
         return [len(mine) - failed - refused, failed, 0, refused]
 
     def _first_audio(self, name: str, now: float) -> dict[str, float] | None:
-        told = [
-            (at, attempt.first_audio)
-            for at, call in self.calls
+        values = [
+            (time, attempt.first_audio)
+            for time, call in self.calls
             for attempt, _ in call.attempts
             if attempt.provider == name and attempt.first_audio is not None
         ]
-        return _percentiles(value for at, value in told[-500:] if at > now - 300)
+        return _percentiles(value for time, value in values[-500:] if time > now - 300)
 
     def _lately(self, now: float) -> dict[str, Any]:
         calls = self._within(*_last_two(now))
-        soon = [(at, call.first_audio) for at, call in self.calls if call.first_audio is not None]
+        soon = [(time, call.first_audio) for time, call in self.calls if call.first_audio is not None]
         return {
             "seconds": _seconds(now), "calls": len(calls), "rate": len(calls) / _seconds(now),
             "outcomes": Counter(call.outcome for call in calls),
             "providers": Counter(call.provider or "none" for call in calls),
-            "first_audio": _percentiles(value for at, value in soon[-500:] if at > now - 300),
+            "first_audio": _percentiles(value for time, value in soon[-500:] if time > now - 300),
         }  # fmt: skip
 
 
@@ -111,8 +111,8 @@ def _circuit(circuit: CircuitBreaker) -> dict[str, Any]:
 
 def _percentiles(values: Iterable[float]) -> dict[str, float] | None:
     ranked = sorted(values)
-    at = {name: int(len(ranked) * share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
-    return {name: ranked[min(place, len(ranked) - 1)] for name, place in at.items()} if ranked else None
+    ranks = {name: int(len(ranked) * share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
+    return {name: ranked[min(place, len(ranked) - 1)] for name, place in ranks.items()} if ranked else None
 
 
 def _last_two(now: float) -> tuple[int, int]:

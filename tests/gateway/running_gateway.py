@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenAICompatible, RetryConfig, Tone
+from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.server import Gateway
 from steadyvoice.gateway.speech_request import SpeechOrder
@@ -59,23 +60,31 @@ class RunningGateway:
     client: aiohttp.ClientSession
     witness: CallWitness
 
+    @property
+    def url(self) -> str:
+        return self.gateway.url
+
+    @property
+    def context(self) -> GatewayContext:
+        return self.gateway.context
+
     async def next_call(self) -> tuple[RequestContext, ReportedUtterance]:
         """Wait until a call has ended in the gateway."""
         return await self.witness.calls.get()
 
     async def fetch(self, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:
         """Send a request, and read the whole response."""
-        answer = await self.client.request(method, self.gateway.url + path, **options)
+        answer = await self.client.request(method, self.url + path, **options)
         await answer.read()
         return answer
 
     def post(self, path: str, document: Any, **options: Any) -> Any:
         """Send a POST request with a JSON body."""
-        return self.client.post(self.gateway.url + path, json=document, **options)
+        return self.client.post(self.url + path, json=document, **options)
 
     def get(self, path: str, **options: Any) -> Any:
         """Send a GET request."""
-        return self.client.get(self.gateway.url + path, **options)
+        return self.client.get(self.url + path, **options)
 
 
 @asynccontextmanager

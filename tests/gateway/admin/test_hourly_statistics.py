@@ -138,65 +138,67 @@ def test_window_of_seconds_has_dots_for_its_parts_newest_last() -> None:
 
 
 async def test_overview_has_the_outage_with_reason_and_remaining_time() -> None:
-    async with running_gateway() as at:
-        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
+    async with running_gateway() as gateway:
+        gateway.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         for _ in range(4):
-            await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
-        told = await (await at.fetch("GET", "/admin/overview")).json()
-        provider = told["providers"]["elevenlabs"]
+            await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        overview = await (await gateway.fetch("GET", "/admin/overview")).json()
+        provider = overview["providers"]["elevenlabs"]
         assert provider["state"]["circuit_state"] == "open"
         assert provider["circuit"]["changes_in"] == pytest.approx(30, abs=5)
         assert "failed" in provider["outage"]["because"]
         assert provider["circuit"]["dots"] == [[1, 1.0]] * 2
-        assert told["current"]["outcomes"] == {"substituted": 4}
-        assert told["current"]["providers"] == {"openai": 4}
-        assert told["edition"] == at.gateway.context.event_log.edition
-        later = await (await at.fetch("GET", f"/admin/overview?since={told['outcomes'][-1][0] + 1}")).json()
+        assert overview["current"]["outcomes"] == {"substituted": 4}
+        assert overview["current"]["providers"] == {"openai": 4}
+        assert overview["edition"] == gateway.context.event_log.edition
+        later = await (await gateway.fetch("GET", f"/admin/overview?since={overview['outcomes'][-1][0] + 1}")).json()
         assert later["outcomes"] == []
         assert later["providers"]["elevenlabs"]["states"] == []
 
 
 async def test_overview_is_cached_until_a_circuit_changes() -> None:
-    async with running_gateway(Tone()) as at:
+    async with running_gateway(Tone()) as gateway:
 
         async def look() -> bytes:
-            return await (await at.fetch("GET", "/admin/overview")).read()
+            return await (await gateway.fetch("GET", "/admin/overview")).read()
 
-        at.gateway.context.clock = lambda: 100.0
+        gateway.context.clock = lambda: 100.0
         first = await look()
-        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         assert await look() == first
-        at.service.circuits["tone"].force_open("now")
+        gateway.service.circuits["tone"].force_open("now")
         moved = await look()
         assert b"forced_open" in moved
-        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
-        at.gateway.context.clock = lambda: 101.0
+        await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        gateway.context.clock = lambda: 101.0
         assert await look() != moved
 
 
 async def test_dry_run_returns_changes_without_applying_them() -> None:
     path = "/admin/circuits/tone"
-    async with running_gateway(Tone()) as at, reading_events(at) as reader:
-        before = at.service.circuits["tone"].config
-        told = await (await at.fetch("PATCH", f"{path}?dry_run=yes", json={"failure_threshold": 0.9})).json()
-        assert (told["changed"], told["before"]["failure_threshold"]) == (["failure_threshold"], 0.5)
-        assert told["after"]["failure_threshold"] == 0.9
-        assert at.service.circuits["tone"].config == before
-        assert (await at.fetch("PATCH", f"{path}?dry_run=yes", json={"failure_threshold": 9})).status == 422
-        assert (await at.fetch("PATCH", f"{path}?dry_run=perhaps", json={})).status == 422
-        at.service.circuits["tone"].force_open("the end")
+    async with running_gateway(Tone()) as gateway, reading_events(gateway) as reader:
+        before = gateway.service.circuits["tone"].config
+        change = await (await gateway.fetch("PATCH", f"{path}?dry_run=yes", json={"failure_threshold": 0.9})).json()
+        assert (change["changed"], change["before"]["failure_threshold"]) == (["failure_threshold"], 0.5)
+        assert change["after"]["failure_threshold"] == 0.9
+        assert gateway.service.circuits["tone"].config == before
+        assert (await gateway.fetch("PATCH", f"{path}?dry_run=yes", json={"failure_threshold": 9})).status == 422
+        assert (await gateway.fetch("PATCH", f"{path}?dry_run=perhaps", json={})).status == 422
+        gateway.service.circuits["tone"].force_open("the end")
         assert (await reader.next()).kind == "transition", "nothing was written down before"
 
 
 async def test_test_synthesis_is_a_call_like_any_other() -> None:
-    async with running_gateway(server={"api_keys": ["k"], "admin_token": "t"}) as at:
+    async with running_gateway(server={"api_keys": ["k"], "admin_token": "t"}) as gateway:
         order = {"text": "Is anybody there?", "format": "pcm_16000"}
         bearer = {"authorization": "Bearer t"}
-        assert (await at.fetch("POST", "/admin/say", json=order, headers={"authorization": "Bearer k"})).status == 401
-        answer = await at.fetch("POST", "/admin/say", json=order, headers=bearer)
+        assert (
+            await gateway.fetch("POST", "/admin/say", json=order, headers={"authorization": "Bearer k"})
+        ).status == 401
+        answer = await gateway.fetch("POST", "/admin/say", json=order, headers=bearer)
         assert words_in(await answer.read(), "pcm_16000") == ["Is", "anybody", "there?"]
         assert answer.headers["x-steadyvoice-outcome"] == "spoken"
-        calls = await (await at.fetch("GET", "/admin/calls", headers=bearer)).json()
+        calls = await (await gateway.fetch("GET", "/admin/calls", headers=bearer)).json()
         assert [(each["api"], each["outcome"]) for each in calls["calls"]] == [("say", "spoken")]
 
 
@@ -212,7 +214,7 @@ async def test_test_synthesis_is_a_call_like_any_other() -> None:
 async def test_invalid_test_synthesis_is_refused_in_the_gateways_format(
     order: Any, status: int, field: str | None
 ) -> None:
-    async with running_gateway(Tone()) as at:
-        answer = await at.fetch("POST", "/admin/say", json=order)
+    async with running_gateway(Tone()) as gateway:
+        answer = await gateway.fetch("POST", "/admin/say", json=order)
         error = (await answer.json())["error"]
         assert (answer.status, error["field"]) == (status, field), error

@@ -23,14 +23,14 @@ pytestmark = pytest.mark.slow
 METHODS = ("get", "post", "patch", "put", "delete")
 
 
-async def described(at: RunningGateway) -> dict[str, Any]:
+async def described(gateway: RunningGateway) -> dict[str, Any]:
     """The document."""
-    document: dict[str, Any] = await (await at.fetch("GET", "/openapi.json")).json()
+    document: dict[str, Any] = await (await gateway.fetch("GET", "/openapi.json")).json()
     return document
 
 
 async def test_openapi_lists_exactly_the_routes() -> None:
-    async with running_gateway(Tone()) as at, AsyncTTSService([Tone()]) as service:
+    async with running_gateway(Tone()) as gateway, AsyncTTSService([Tone()]) as service:
         context = GatewayContext(service)
         route_classes = all_routes(context, Reloader(context)).values()
         endpoints = {
@@ -43,14 +43,16 @@ async def test_openapi_lists_exactly_the_routes() -> None:
             (path, method) for path, method in endpoints if not path.startswith("/page/")
         }  # which are for the page
         context.stopped()
-        paths = (await described(at))["paths"]
-        told = {(path, method.upper()) for path, endpoint in paths.items() for method in METHODS if method in endpoint}
-        assert told == endpoints
+        paths = (await described(gateway))["paths"]
+        documented = {
+            (path, method.upper()) for path, endpoint in paths.items() for method in METHODS if method in endpoint
+        }
+        assert documented == endpoints
 
 
 async def test_openapi_document_is_valid() -> None:
-    async with running_gateway(Tone()) as at:
-        validate(await described(at))
+    async with running_gateway(Tone()) as gateway:
+        validate(await described(gateway))
 
 
 @pytest.mark.parametrize(
@@ -77,13 +79,13 @@ async def test_openapi_document_is_valid() -> None:
     ],
 )
 async def test_responses_match_their_schemas(method: str, path: str, body: Any) -> None:
-    async with running_gateway() as at:
-        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
-        document = await described(at)
-        answer = await at.fetch(method, path.replace("{name}", "elevenlabs"), json=body)
+    async with running_gateway() as gateway:
+        await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        document = await described(gateway)
+        answer = await gateway.fetch(method, path.replace("{name}", "elevenlabs"), json=body)
         endpoint = document["paths"].get(path.partition("?")[0], document["paths"]["/admin/reload"])
-        told = endpoint[method.lower() if method.lower() in endpoint else "post"]["responses"]
-        response = told.get(str(answer.status), told["default"])
+        responses = endpoint[method.lower() if method.lower() in endpoint else "post"]["responses"]
+        response = responses.get(str(answer.status), responses["default"])
         if "$ref" in response:
             assert answer.status >= 400
             response = document["components"]["responses"]["Error"]
@@ -95,16 +97,16 @@ async def test_responses_match_their_schemas(method: str, path: str, body: Any) 
 async def test_schemathesis_finds_no_fault(
     tmp_path: Path,
 ) -> None:
-    async with running_gateway(Tone()) as at:
+    async with running_gateway(Tone()) as gateway:
         process = await asyncio.create_subprocess_exec(
             Path(sys.executable).with_name("schemathesis"),
-            *("run", f"{at.gateway.url}/openapi.json", "--exclude-path", "/admin/events", "--exclude-tag", "vendors"),
+            *("run", f"{gateway.url}/openapi.json", "--exclude-path", "/admin/events", "--exclude-tag", "vendors"),
             *("--exclude-checks", "positive_data_acceptance"),  # some settings do not go together
             *("--phases", "examples,coverage,fuzzing", "--max-examples", "6", "--generation-deterministic"),
             cwd=tmp_path,  # it keeps what it has found out
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        told, _ = await process.communicate()
-        assert process.returncode == 0, told.decode()
-        assert b"passed" in told
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output.decode()
+        assert b"passed" in output

@@ -32,9 +32,9 @@ ONE_STRIKE = CircuitBreakerConfig(consecutive_failures=1, cooldown_period=30, su
 @pytest.mark.slow
 async def test_events_of_an_outage() -> None:
     clock = Clock()
-    async with running_gateway(circuit=ONE_STRIKE, clock=clock) as at, reading_events(at) as reader:
-        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
-        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body(), headers={"x-request-id": "call-1"})
+    async with running_gateway(circuit=ONE_STRIKE, clock=clock) as gateway, reading_events(gateway) as reader:
+        gateway.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
+        await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body(), headers={"x-request-id": "call-1"})
         opened = await reader.next()
         assert (opened.kind, opened.data["from"], opened.data["to"]) == ("transition", "closed", "open")
         assert opened.data["provider"] == "elevenlabs"
@@ -51,46 +51,46 @@ async def test_events_of_an_outage() -> None:
         assert (second.kind, second.data["calls"], second.data["shown"]) == ("calls", 1, 1)
         assert second.data["outcomes"] == {"substituted": 1}
 
-        at.sim.faults.clear()
+        gateway.sim.faults.clear()
         clock.ahead += 31
-        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         moves = [(await reader.next("transition")).data["to"] for _ in range(2)]
         assert moves == ["half_open", "closed"]
 
 
 @pytest.mark.parametrize(
-    "said", ["{0}-" + "0" * 5000, "{0}-" + "9" * 5000, "{0}-x", "{0}-", "-", "\xb2", "{0}-\xb2", "x" * 900]
+    "event_id", ["{0}-" + "0" * 5000, "{0}-" + "9" * 5000, "{0}-x", "{0}-", "-", "\xb2", "{0}-\xb2", "x" * 900]
 )
-async def test_invalid_event_id_starts_at_the_beginning(said: str) -> None:
-    async with running_gateway(Tone()) as at:
-        event_log = at.gateway.context.event_log
+async def test_invalid_event_id_starts_at_the_beginning(event_id: str) -> None:
+    async with running_gateway(Tone()) as gateway:
+        event_log = gateway.context.event_log
         event_log.add("action", {"provider": "tone"})
-        async with reading_events(at, said.format(event_log.edition)) as reader:
+        async with reading_events(gateway, event_id.format(event_log.edition)) as reader:
             assert (await reader.next()).kind == "lost"
             assert (await reader.next()).kind == "action"
 
 
 async def test_reconnect_continues_after_the_last_event() -> None:
-    async with running_gateway(Tone()) as at:
-        async with reading_events(at) as reader:
-            at.service.circuits["tone"].force_open("first")
+    async with running_gateway(Tone()) as gateway:
+        async with reading_events(gateway) as reader:
+            gateway.service.circuits["tone"].force_open("first")
             first = await reader.next("transition")
-        at.service.circuits["tone"].close("second")
-        at.service.circuits["tone"].force_open("third")
-        async with reading_events(at, first.id) as again:
+        gateway.service.circuits["tone"].close("second")
+        gateway.service.circuits["tone"].force_open("third")
+        async with reading_events(gateway, first.id) as again:
             assert [(await again.next()).data["reason"] for _ in range(2)] == ["second", "third"]
-        async with reading_events(at, "0") as curious:
+        async with reading_events(gateway, "0") as curious:
             assert [(await curious.next()).data["reason"] for _ in range(3)] == ["first", "second", "third"]
 
 
 async def test_late_reader_is_told_how_many_entries_are_missing() -> None:
-    async with running_gateway(Tone()) as at:
-        async with reading_events(at) as reader:
-            at.gateway.context.event_log.add("action", {"n": 0})
+    async with running_gateway(Tone()) as gateway:
+        async with reading_events(gateway) as reader:
+            gateway.context.event_log.add("action", {"n": 0})
             first = await reader.next()
         for n in range(OTHERS_KEPT + 7):
-            at.gateway.context.event_log.add("action", {"n": n})
-        async with reading_events(at, first.id) as again:
+            gateway.context.event_log.add("action", {"n": n})
+        async with reading_events(gateway, first.id) as again:
             lost, oldest = await again.next(), await again.next()
             assert (lost.kind, lost.data["entries"]) == ("lost", 7)
             assert (oldest.kind, oldest.data["n"]) == ("action", 7)
@@ -98,9 +98,9 @@ async def test_late_reader_is_told_how_many_entries_are_missing() -> None:
 
 @pytest.mark.parametrize("last_id", ["abcd1234-5", "nonsense", "-", "99", "\u0661-1".encode().decode("latin-1")])
 async def test_reader_from_before_a_restart_is_told_about_it(last_id: str) -> None:
-    async with running_gateway(Tone()) as at:
-        at.service.circuits["tone"].force_open("since")
-        async with reading_events(at, last_id) as reader:
+    async with running_gateway(Tone()) as gateway:
+        gateway.service.circuits["tone"].force_open("since")
+        async with reading_events(gateway, last_id) as reader:
             lost, moved = await reader.next(), await reader.next()
             assert (lost.kind, lost.data["reason"]) == ("lost", "the gateway was restarted")
             assert moved.data["reason"] == "since"
@@ -108,11 +108,11 @@ async def test_reader_from_before_a_restart_is_told_about_it(last_id: str) -> No
 
 @pytest.mark.slow
 async def test_of_a_thousand_calls_few_are_logged_and_all_are_counted() -> None:
-    async with running_gateway(Tone(), muted=False) as at, reading_events(at) as reader:
+    async with running_gateway(Tone(), muted=False) as gateway, reading_events(gateway) as reader:
         for _ in range(MAX_CALLS_PER_SECOND + 5):
-            await at.fetch("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
-        at.service.circuits["tone"].force_open()
-        await at.fetch("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
+            await gateway.fetch("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
+        gateway.service.circuits["tone"].force_open()
+        await gateway.fetch("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
         shown: list[str] = []
         counted = 0
         while counted < MAX_CALLS_PER_SECOND + 6:
@@ -122,17 +122,17 @@ async def test_of_a_thousand_calls_few_are_logged_and_all_are_counted() -> None:
             else:
                 counted += seen.data["calls"]
         assert "failed" in shown, "what went wrong is seen among many that went well"
-        at.service.circuits["tone"].close()
-        await at.fetch("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
+        gateway.service.circuits["tone"].close()
+        await gateway.fetch("POST", OPENAI, json=openai_body("Hi.", response_format="pcm"))
         assert (await reader.next("call")).data["outcome"] == "spoken", "another second has begun"
 
 
 async def test_many_calls_do_not_push_out_transitions() -> None:
-    async with running_gateway(Tone()) as at:
-        at.service.circuits["tone"].force_open("long ago")
+    async with running_gateway(Tone()) as gateway:
+        gateway.service.circuits["tone"].force_open("long ago")
         for n in range(5_000):
-            at.gateway.context.event_log.add("call", {"n": n})
-        async with reading_events(at, "0") as reader:
+            gateway.context.event_log.add("call", {"n": n})
+        async with reading_events(gateway, "0") as reader:
             lost, moved = await reader.next(), await reader.next()
             assert lost.data["entries"] == 4_500
             assert moved.data["reason"] == "long ago"
@@ -140,36 +140,36 @@ async def test_many_calls_do_not_push_out_transitions() -> None:
 
 async def test_heartbeat_is_sent_without_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_sent_events, "HEARTBEAT", 0.01)
-    async with running_gateway(Tone()) as at, reading_events(at) as reader:
+    async with running_gateway(Tone()) as gateway, reading_events(gateway) as reader:
         assert (await reader.next()).kind == "comment"
 
 
 async def test_event_streams_end_at_shutdown() -> None:
-    async with running_gateway(Tone()) as at, reading_events(at) as reader:
-        cut = await at.gateway.stop()
+    async with running_gateway(Tone()) as gateway, reading_events(gateway) as reader:
+        cut = await gateway.gateway.stop()
         assert cut == 0
         assert [seen.kind for seen in await reader.rest()] == ["closing"]
 
 
 async def test_number_of_event_streams_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_sent_events, "MAX_READERS", 2)
-    async with running_gateway(Tone()) as at:
-        async with reading_events(at), reading_events(at):
-            refused = await at.fetch("GET", "/admin/events")
+    async with running_gateway(Tone()) as gateway:
+        async with reading_events(gateway), reading_events(gateway):
+            refused = await gateway.fetch("GET", "/admin/events")
             assert refused.status == 503
             assert (await refused.json())["error"]["code"] == "too_many_readers"
-        while (await at.fetch("HEAD", "/admin/events")).status == 503:
+        while (await gateway.fetch("HEAD", "/admin/events")).status == 503:
             pass  # until the places are given back
 
 
 async def test_reader_that_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_sent_events, "_WRITE_TIMEOUT", 0.05)
-    async with running_gateway(Tone()) as at, reading_events(at) as reader:
-        event_log = at.gateway.context.event_log
+    async with running_gateway(Tone()) as gateway, reading_events(gateway) as reader:
+        event_log = gateway.context.event_log
         for _ in range(400):
             event_log.add("action", {"reason": "x" * 50_000})
-        while at.gateway.context.traffic().requests:
-            await at.fetch("GET", "/healthz")
+        while gateway.context.traffic().requests:
+            await gateway.fetch("GET", "/healthz")
         with pytest.raises((aiohttp.ClientError, EOFError)):
             await _read(reader, 400)
 
@@ -178,19 +178,19 @@ def test_little_is_buffered_for_a_reader_that_does_not_read(run: Run) -> None:
     """Run on both event loops: on some versions of Python, `writelines()` of asyncio's never says to wait."""
 
     async def scenario() -> None:
-        async with running_gateway(Tone()) as at, reading_events(at):
+        async with running_gateway(Tone()) as gateway, reading_events(gateway):
             for _ in range(400):
-                at.gateway.context.event_log.add("action", {"reason": "x" * 50_000})
-                assert held(at) <= MAX_UNSENT_BYTES
-                await at.fetch("GET", "/healthz")
-            assert held(at) <= MAX_UNSENT_BYTES
+                gateway.context.event_log.add("action", {"reason": "x" * 50_000})
+                assert held(gateway) <= MAX_UNSENT_BYTES
+                await gateway.fetch("GET", "/healthz")
+            assert held(gateway) <= MAX_UNSENT_BYTES
 
     run(scenario())
 
 
-def held(at: RunningGateway) -> int:
+def held(gateway: RunningGateway) -> int:
     """Bytes that wait in memory until they are read."""
-    guests: list[Any] = list(at.gateway._listener._connections.all)
+    guests: list[Any] = list(gateway.gateway._listener._connections.all)
     return max(int(guest.transport.get_write_buffer_size()) for guest in guests)
 
 
@@ -202,19 +202,19 @@ async def _read(reader: EventReader, many: int) -> None:
 async def test_stopped_gateway_releases_its_service() -> None:
     async with AsyncTTSService([Tone()]) as service:
         gateway = Gateway(service, ServerConfig(port=0))
-        house = ref(gateway.context)
+        context = ref(gateway.context)
         async with gateway:
             pass
         del gateway
         gc.collect()
-        assert house() is None
+        assert context() is None
 
 
 async def test_recent_call_keeps_no_other_object_alive() -> None:
-    async with running_gateway(muted=False) as at:
-        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
-        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
-        request, account = await at.next_call()
+    async with running_gateway(muted=False) as gateway:
+        gateway.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
+        await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        request, account = await gateway.next_call()
         order = SpeechOrder("text", ResolvedOptions.resolve({}))
         call = RecentCalls().add(request, "elevenlabs", order, account, now=1.0, wall_time=1.0, text=False)
         attempt, mishap = call.attempts[0]

@@ -80,11 +80,11 @@ def test_axe_finds_no_violations(
 def test_every_state_has_its_own_name_and_icon(browser: Browser, outage: GatewayThread) -> None:
     with page_visit(browser) as who:
         page = who.open(outage.url)
-        told = {name: card(page, name).locator(".badge") for name in ("elevenlabs", "openai", "tone")}
-        expect(told["elevenlabs"]).to_have_text("open")
-        expect(told["openai"]).to_have_text("forced open")
-        expect(told["tone"]).to_have_text("monitoring")
-        drawn = {badge.locator("svg > *").evaluate("(it) => it.outerHTML") for badge in told.values()}
+        badges = {name: card(page, name).locator(".badge") for name in ("elevenlabs", "openai", "tone")}
+        expect(badges["elevenlabs"]).to_have_text("open")
+        expect(badges["openai"]).to_have_text("forced open")
+        expect(badges["tone"]).to_have_text("monitoring")
+        drawn = {badge.locator("svg > *").evaluate("(it) => it.outerHTML") for badge in badges.values()}
         assert len(drawn) == 3
 
 

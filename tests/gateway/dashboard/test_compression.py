@@ -21,12 +21,12 @@ GZIP = {"accept-encoding": "gzip, deflate, br"}
 
 
 async def sent(
-    at: RunningGateway, path: str, method: str = "GET", **headers: str
+    gateway: RunningGateway, path: str, method: str = "GET", **headers: str
 ) -> tuple[aiohttp.ClientResponse, bytes]:
     """An answer as it is on the wire."""
     async with (
         aiohttp.ClientSession(auto_decompress=False) as client,
-        client.request(method, at.gateway.url + path, headers={"accept-encoding": "identity", **headers}) as answer,
+        client.request(method, gateway.url + path, headers={"accept-encoding": "identity", **headers}) as answer,
     ):
         return answer, await answer.read()
 
@@ -35,7 +35,7 @@ async def nobody(message: Message) -> None: ...
 
 
 @pytest.mark.parametrize(
-    ("said", "taken"),
+    ("header", "taken"),
     [
         ("gzip", True),
         ("deflate, gzip;q=1.0, *;q=0.5", True),
@@ -50,8 +50,8 @@ async def nobody(message: Message) -> None: ...
         ("notgzip", False),
     ],
 )
-def test_accept_encoding_is_parsed(said: str, taken: bool) -> None:
-    assert accepts_gzip({b"accept-encoding": said.encode()}) is taken
+def test_accept_encoding_is_parsed(header: str, taken: bool) -> None:
+    assert accepts_gzip({b"accept-encoding": header.encode()}) is taken
 
 
 def test_no_compression_without_accept_encoding() -> None:
@@ -60,10 +60,10 @@ def test_no_compression_without_accept_encoding() -> None:
 
 async def test_page_is_compressed_with_an_etag_per_encoding() -> None:
     whole = zipped = 0
-    async with running_gateway(Tone()) as at:
+    async with running_gateway(Tone()) as gateway:
         for path in dashboard_routes():
-            plain, as_it_is = await sent(at, path)
-            small, body = await sent(at, path, **GZIP)
+            plain, as_it_is = await sent(gateway, path)
+            small, body = await sent(gateway, path, **GZIP)
             assert "content-encoding" not in plain.headers
             assert plain.headers["vary"] == small.headers["vary"] == "accept-encoding"
             whole, zipped = whole + len(as_it_is), zipped + len(body)
@@ -79,27 +79,27 @@ async def test_page_is_compressed_with_an_etag_per_encoding() -> None:
 
 
 async def test_etag_of_one_encoding_does_not_match_the_other() -> None:
-    async with running_gateway(Tone()) as at:
-        first, _ = await sent(at, "/page/main.js", **GZIP)
+    async with running_gateway(Tone()) as gateway:
+        first, _ = await sent(gateway, "/page/main.js", **GZIP)
         tag = {"if-none-match": first.headers["etag"]}
-        again, body = await sent(at, "/page/main.js", **GZIP, **tag)
+        again, body = await sent(gateway, "/page/main.js", **GZIP, **tag)
         assert (again.status, body, again.headers["etag"]) == (304, b"", first.headers["etag"])
         assert again.headers["vary"] == "accept-encoding"
-        assert (await sent(at, "/page/main.js", **tag))[0].status == 200
+        assert (await sent(gateway, "/page/main.js", **tag))[0].status == 200
 
 
 @pytest.mark.parametrize("path", ["/admin/state", "/admin/overview"])
 async def test_long_admin_responses_are_compressed(path: str) -> None:
-    async with running_gateway(*(Tone(name=f"p{number}") for number in range(30))) as at:
-        at.gateway.context.clock = lambda: 100.0  # the board is written once
-        plain, as_it_is = await sent(at, path)
-        small, body = await sent(at, path, **GZIP)
+    async with running_gateway(*(Tone(name=f"p{number}") for number in range(30))) as gateway:
+        gateway.context.clock = lambda: 100.0  # the board is written once
+        plain, as_it_is = await sent(gateway, path)
+        small, body = await sent(gateway, path, **GZIP)
         assert "content-encoding" not in plain.headers
         assert small.headers["content-encoding"] == "gzip"
         assert plain.headers["vary"] == small.headers["vary"] == "accept-encoding"
         assert len(body) == int(small.headers["content-length"]) < len(as_it_is) / 5
         assert list(json.loads(gzip.decompress(body))["providers"]) == list(json.loads(as_it_is)["providers"])
-        head, nothing = await sent(at, path, "HEAD", **GZIP)
+        head, nothing = await sent(gateway, path, "HEAD", **GZIP)
         assert (head.headers["content-encoding"], nothing) == ("gzip", b"")
 
 
@@ -116,20 +116,20 @@ def test_short_bodies_are_not_compressed() -> None:
 
 @pytest.mark.slow
 async def test_speech_events_and_texts_of_callers_are_never_compressed() -> None:
-    async with running_gateway(server={"log_texts": True}) as at:
+    async with running_gateway(server={"log_texts": True}) as gateway:
         for path, document in (
             (ELEVENLABS, elevenlabs_body()),
             (OPENAI, openai_body()),
             ("/admin/say", {"text": "Hello."}),
         ):
-            answer = await at.fetch("POST", path, json=document, headers=GZIP)
+            answer = await gateway.fetch("POST", path, json=document, headers=GZIP)
             assert answer.status == 200
             assert "content-encoding" not in answer.headers
         for _ in range(30):
-            await at.fetch("POST", OPENAI, json=openai_body())
+            await gateway.fetch("POST", OPENAI, json=openai_body())
         for path in ("/admin/calls", "/admin/config", "/admin/circuits", "/metrics", "/openapi.json"):
-            whole, body = await sent(at, path, **GZIP)
+            whole, body = await sent(gateway, path, **GZIP)
             assert "content-encoding" not in whole.headers
             assert len(body) > MIN_COMPRESSED_SIZE, f"{path}: or else it says nothing"
-        async with at.get("/admin/events", headers=GZIP) as events:
+        async with gateway.get("/admin/events", headers=GZIP) as events:
             assert "content-encoding" not in events.headers

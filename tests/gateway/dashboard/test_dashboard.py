@@ -49,7 +49,7 @@ def stage() -> Iterator[GatewayThread]:
 
 
 @pytest.fixture
-def at(stage: GatewayThread) -> Iterator[GatewayThread]:
+def gateway(stage: GatewayThread) -> Iterator[GatewayThread]:
     yield stage
     stage.repair_vendor()
 
@@ -60,17 +60,17 @@ def who(browser: Browser) -> Iterator[PageVisit]:
         yield seen
 
 
-def state(at: GatewayThread) -> CircuitState:
-    return at.service.circuits["elevenlabs"].state
+def state(gateway: GatewayThread) -> CircuitState:
+    return gateway.service.circuits["elevenlabs"].state
 
 
-def test_outage_is_shown_within_a_second(at: GatewayThread, who: PageVisit) -> None:
+def test_outage_is_shown_within_a_second(gateway: GatewayThread, who: PageVisit) -> None:
     who.page.add_init_script(_WHEN_IT_SHOWS + _IN_A_TAB_BEHIND)
-    page = who.open(at.url)
+    page = who.open(gateway.url)
     expect(page.get_by_role("heading", level=1)).to_have_text("All 3 circuits are closed")
-    at.break_vendor()
+    gateway.break_vendor()
     expect(card(page)).to_have_attribute("data-state", "open")
-    late = page.evaluate("window.shownAt") - at.moves[-1].wall_time.timestamp() * 1000
+    late = page.evaluate("window.shownAt") - gateway.moves[-1].wall_time.timestamp() * 1000
     assert late < 1000, f"{late:.0f} ms after the transition"
     expect(page.get_by_role("heading", level=1)).to_have_text("elevenlabs is down")
     expect(page.locator("#current")).to_contain_text("answered by openai")
@@ -80,9 +80,9 @@ def test_outage_is_shown_within_a_second(at: GatewayThread, who: PageVisit) -> N
     expect(page.locator("#log")).to_contain_text("closed → open")
 
 
-def test_the_countdown_counts_down_to_the_next_probe(at: GatewayThread, who: PageVisit) -> None:
-    at.break_vendor()
-    page = who.open(at.url)
+def test_the_countdown_counts_down_to_the_next_probe(gateway: GatewayThread, who: PageVisit) -> None:
+    gateway.break_vendor()
+    page = who.open(gateway.url)
     clock = card(page).get_by_role("timer")
     expect(clock).to_have_text(re.compile(r"^(1:00|0:5\d) until the next probe$"))
     first = clock.text_content()
@@ -94,46 +94,48 @@ def test_the_countdown_counts_down_to_the_next_probe(at: GatewayThread, who: Pag
     alone = clock.text_content()
     expect(clock).not_to_have_text(alone or "")
     page.unroute_all(behavior="ignoreErrors")
-    at.clock.ahead += 61
+    gateway.clock.ahead += 61
     expect(clock).to_have_text("the next call is the probe")
-    at.repair_vendor()
+    gateway.repair_vendor()
     expect(clock).to_be_hidden()
 
 
-def test_reason_of_a_failed_probe_is_shown_once_and_truncation_is_marked(at: GatewayThread, who: PageVisit) -> None:
-    at.break_vendor()
-    page = who.open(at.url)
+def test_reason_of_a_failed_probe_is_shown_once_and_truncation_is_marked(
+    gateway: GatewayThread, who: PageVisit
+) -> None:
+    gateway.break_vendor()
+    page = who.open(gateway.url)
     reason = card(page).locator(".reason")
     expect(reason).to_have_text(re.compile(r"^\d of the last \d calls failed\. Last error: HTTP 503 .*[.…]$"))
-    at.clock.ahead += 61
-    at.call()
+    gateway.clock.ahead += 61
+    gateway.call()
     expect(reason).to_have_text(re.compile(r"^A probe failed with TTSServerError: elevenlabs: HTTP 503 [^.]*…$"))
     expect(page.locator("#incidents .reason")).to_have_text(re.compile("failed; then a probe failed with [^.]*…$"))
 
 
-def test_failure_rate_is_shown_with_the_threshold(at: GatewayThread, who: PageVisit) -> None:
-    at.call()
-    told = card(who.open(at.url)).locator(".told")
-    expect(told).to_have_text("0 % of the last 1 call failed · opens at 50 %, from 2 calls")
-    at.break_vendor()
-    expect(told).to_have_text("50 % of the last 2 calls failed · opens at 50 %")
+def test_failure_rate_is_shown_with_the_threshold(gateway: GatewayThread, who: PageVisit) -> None:
+    gateway.call()
+    legend = card(who.open(gateway.url)).locator(".told")
+    expect(legend).to_have_text("0 % of the last 1 call failed · opens at 50 %, from 2 calls")
+    gateway.break_vendor()
+    expect(legend).to_have_text("50 % of the last 2 calls failed · opens at 50 %")
 
 
-def test_reset_closes_the_circuit_and_is_logged_with_its_author(at: GatewayThread, who: PageVisit) -> None:
-    at.break_vendor()
-    page = who.open(at.url)
+def test_reset_closes_the_circuit_and_is_logged_with_its_author(gateway: GatewayThread, who: PageVisit) -> None:
+    gateway.break_vendor()
+    page = who.open(gateway.url)
     button = page.get_by_role("button", name="Reset elevenlabs")
     button.focus()
     page.keyboard.press("Enter")
     expect(card(page)).to_have_attribute("data-state", "closed")
-    assert state(at) is CircuitState.CLOSED
+    assert state(gateway) is CircuitState.CLOSED
     newest = page.locator("#log li").filter(has_text="reset manually").first
     expect(newest).to_contain_text("by 127.0.0.1, loopback")
     expect(button).to_be_focused()
 
 
-def test_force_open_by_keyboard_with_reason_and_duration(at: GatewayThread, who: PageVisit) -> None:
-    page = who.open(at.url)
+def test_force_open_by_keyboard_with_reason_and_duration(gateway: GatewayThread, who: PageVisit) -> None:
+    page = who.open(gateway.url)
     page.get_by_role("button", name="Act… elevenlabs").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("radio", name="Force open")).to_be_focused()
@@ -153,19 +155,19 @@ def test_force_open_by_keyboard_with_reason_and_duration(at: GatewayThread, who:
 @pytest.mark.parametrize(
     ("word", "wanted"), [("Disable", "disabled"), ("Monitor", "monitoring"), ("Close", "closed"), ("Reset", "closed")]
 )
-def test_other_actions(at: GatewayThread, who: PageVisit, word: str, wanted: str) -> None:
-    at.service.circuits["elevenlabs"].force_open("before")
-    page = who.open(at.url)
+def test_other_actions(gateway: GatewayThread, who: PageVisit, word: str, wanted: str) -> None:
+    gateway.service.circuits["elevenlabs"].force_open("before")
+    page = who.open(gateway.url)
     page.get_by_role("button", name="Act… elevenlabs").click()
     page.get_by_role("radio", name=word, exact=False).check()
     page.get_by_role("button", name="Apply").click()
     expect(card(page)).to_have_attribute("data-state", wanted)
-    assert state(at).value == wanted
+    assert state(gateway).value == wanted
 
 
-def test_settings_are_previewed_applied_and_undone(at: GatewayThread, who: PageVisit) -> None:
-    page = who.open(at.url)
-    circuit = at.service.circuits["elevenlabs"]
+def test_settings_are_previewed_applied_and_undone(gateway: GatewayThread, who: PageVisit) -> None:
+    page = who.open(gateway.url)
+    circuit = gateway.service.circuits["elevenlabs"]
     before = circuit.config
     page.get_by_role("button", name="Settings… elevenlabs").click()
     dialog, apply = page.get_by_role("dialog"), page.get_by_role("button", name="Apply")
@@ -193,33 +195,33 @@ def test_settings_are_previewed_applied_and_undone(at: GatewayThread, who: PageV
     who.ignore_errors("422")
 
 
-def test_preset_as_base_of_settings(at: GatewayThread, who: PageVisit) -> None:
-    page = who.open(at.url)
+def test_preset_as_base_of_settings(gateway: GatewayThread, who: PageVisit) -> None:
+    page = who.open(gateway.url)
     page.get_by_role("button", name="Settings… tone").click()
     page.get_by_label("Base preset").select_option("production")
     expect(page.locator(".difference")).to_contain_text("window_size4 → 20")
     page.get_by_role("button", name="Cancel").click()
-    assert at.service.circuits["tone"].config.window_size == 4
+    assert gateway.service.circuits["tone"].config.window_size == 4
 
 
-def test_open_call_stays_open_while_others_arrive(at: GatewayThread, who: PageVisit) -> None:
-    at.break_vendor()
-    page = who.open(at.url)
+def test_open_call_stays_open_while_others_arrive(gateway: GatewayThread, who: PageVisit) -> None:
+    gateway.break_vendor()
+    page = who.open(gateway.url)
     row = page.locator("#calls summary").first
     row.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#calls .account").first).to_contain_text("not attempted: circuit open")
     expect(page.locator("#calls .account").first).to_contain_text("openai")
-    told = page.locator("#calls details[open] .account").text_content()
-    at.call(3)
+    account = page.locator("#calls details[open] .account").text_content()
+    gateway.call(3)
     expect(page.get_by_role("button", name=re.compile("3 newer calls"))).to_be_visible()
-    assert page.locator("#calls details[open] .account").text_content() == told
+    assert page.locator("#calls details[open] .account").text_content() == account
     page.get_by_role("button", name=re.compile("newer calls")).click()
     expect(page.locator("#calls details[open]")).to_have_count(0)
 
 
-def test_test_synthesis_shows_progress_and_plays(at: GatewayThread, who: PageVisit) -> None:
-    page = who.open(at.url)
+def test_test_synthesis_shows_progress_and_plays(gateway: GatewayThread, who: PageVisit) -> None:
+    page = who.open(gateway.url)
     page.get_by_label("Text").fill("Is anybody there?")
     page.get_by_role("button", name="Synthesize").click()
     expect(page.locator(".steps")).to_contain_text("first audio from elevenlabs")
@@ -230,69 +232,69 @@ def test_test_synthesis_shows_progress_and_plays(at: GatewayThread, who: PageVis
     assert audio.evaluate("(it) => it.duration") > 0.5
 
 
-def test_page_reports_a_stopped_gateway_and_reconnects(at: GatewayThread, who: PageVisit) -> None:
-    at.break_vendor()
-    page = who.open(at.url)
+def test_page_reports_a_stopped_gateway_and_reconnects(gateway: GatewayThread, who: PageVisit) -> None:
+    gateway.break_vendor()
+    page = who.open(gateway.url)
     expect(card(page)).to_have_attribute("data-state", "open")
     heard = page.get_by_role("row", name="substituted")
     expect(heard.locator("td").last).not_to_have_text("0")
-    at.stop()
+    gateway.stop()
     expect(page.locator("#banner")).to_contain_text("The gateway does not answer. Data as of")
-    at.start()
+    gateway.start()
     expect(page.locator("#banner")).to_be_hidden()
     expect(page.locator("#connection")).to_contain_text("live")
     expect(page.locator("#log")).to_contain_text("The gateway was restarted")
     expect(heard.locator("td").last).to_have_text("0")
-    at.repair_vendor()
+    gateway.repair_vendor()
     expect(card(page)).to_have_attribute("data-state", "closed")
     who.ignore_errors("ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE", "503")
 
 
-def test_reconnected_event_stream_repeats_nothing(at: GatewayThread, who: PageVisit) -> None:
-    at.service.circuits["openai"].disable("before the cut")
-    page = who.open(at.url)
+def test_reconnected_event_stream_repeats_nothing(gateway: GatewayThread, who: PageVisit) -> None:
+    gateway.service.circuits["openai"].disable("before the cut")
+    page = who.open(gateway.url)
     expect(page.locator("#log").get_by_text("before the cut", exact=True)).to_have_count(1)
-    at.run(at.cut_readers)
-    at.service.circuits["openai"].force_open("while nobody listened")
+    gateway.run(gateway.cut_readers)
+    gateway.service.circuits["openai"].force_open("while nobody listened")
     expect(page.locator("#log").get_by_text("while nobody listened", exact=True)).to_have_count(1)
-    at.service.circuits["openai"].close("and they were let in again")
+    gateway.service.circuits["openai"].close("and they were let in again")
     expect(page.locator("#log").get_by_text("and they were let in again")).to_have_count(1)
     for once in ("before the cut", "while nobody listened"):
         expect(page.locator("#log").get_by_text(once, exact=True)).to_have_count(1)
     who.ignore_errors("ERR_INCOMPLETE", "ERR_CONNECTION")
 
 
-def test_no_layout_shift_during_an_outage(at: GatewayThread, who: PageVisit) -> None:
-    at.call(12)
-    page = who.open(at.url)
+def test_no_layout_shift_during_an_outage(gateway: GatewayThread, who: PageVisit) -> None:
+    gateway.call(12)
+    page = who.open(gateway.url)
     expect(page.locator("#calls li").nth(11)).to_be_visible()
     page.evaluate(_WATCH_JUMPS)
-    at.break_vendor()
+    gateway.break_vendor()
     expect(card(page)).to_have_attribute("data-state", "open")
-    at.call(2)
-    at.repair_vendor()
+    gateway.call(2)
+    gateway.repair_vendor()
     expect(card(page)).to_have_attribute("data-state", "closed")
     assert page.evaluate("window.jumped") < 0.005
 
 
-def test_number_of_shown_entries_is_bounded(at: GatewayThread, who: PageVisit) -> None:
-    page = who.open(at.url)
+def test_number_of_shown_entries_is_bounded(gateway: GatewayThread, who: PageVisit) -> None:
+    page = who.open(gateway.url)
 
     async def flood() -> None:
         for n in range(3000):
-            at.gateway.context.event_log.add("action", {"action": "reset", "provider": "tone", "reason": str(n)})
+            gateway.gateway.context.event_log.add("action", {"action": "reset", "provider": "tone", "reason": str(n)})
 
-    at.run(flood)
+    gateway.run(flood)
     expect(page.locator("#log")).to_contain_text("2999")
     assert page.locator("#log li").count() <= 200
     assert page.locator("#calls li").count() <= 40
 
 
 @pytest.mark.parametrize("width", [360, 2560])
-def test_page_fits_its_width(at: GatewayThread, browser: Browser, width: int) -> None:
-    at.break_vendor()
+def test_page_fits_its_width(gateway: GatewayThread, browser: Browser, width: int) -> None:
+    gateway.break_vendor()
     with page_visit(browser, viewport={"width": width, "height": 800}) as seen:
-        page = seen.open(at.url)
+        page = seen.open(gateway.url)
         expect(card(page)).to_have_attribute("data-state", "open")
         page.locator("#calls summary").first.click()
         assert _wide(page) <= width

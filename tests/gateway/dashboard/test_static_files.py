@@ -19,8 +19,8 @@ WEIGHT = 120_000  # bytes, all of it
 
 
 async def test_content_security_policy() -> None:
-    async with running_gateway(Tone()) as at:
-        answer = await at.fetch("GET", "/")
+    async with running_gateway(Tone()) as gateway:
+        answer = await gateway.fetch("GET", "/")
         assert answer.content_type == "text/html"
         policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
         assert policy == {
@@ -33,24 +33,24 @@ async def test_content_security_policy() -> None:
 
 
 async def test_known_etag_gets_304() -> None:
-    async with running_gateway(Tone()) as at:
+    async with running_gateway(Tone()) as gateway:
         for path in dashboard_routes():
-            first = await at.fetch("GET", path)
+            first = await gateway.fetch("GET", path)
             assert first.status == 200
-            again = await at.fetch("GET", path, headers={"if-none-match": f'"other", W/{first.headers["etag"]}'})
+            again = await gateway.fetch("GET", path, headers={"if-none-match": f'"other", W/{first.headers["etag"]}'})
             assert (again.status, await again.read()) == (304, b"")
             assert again.headers["content-security-policy"]
 
 
 async def test_page_needs_no_token_and_cannot_be_embedded() -> None:
-    async with running_gateway(Tone(), server={"admin_token": "t"}) as at:
-        assert (await at.fetch("GET", "/")).status == 200
-        assert (await at.fetch("GET", "/admin/overview")).status == 401
-        assert (await at.fetch("GET", "/", headers={"host": "evil.example"})).status == 403
+    async with running_gateway(Tone(), server={"admin_token": "t"}) as gateway:
+        assert (await gateway.fetch("GET", "/")).status == 200
+        assert (await gateway.fetch("GET", "/admin/overview")).status == 401
+        assert (await gateway.fetch("GET", "/", headers={"host": "evil.example"})).status == 403
         embedded = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
-        assert (await at.fetch("GET", "/page/main.js", headers=embedded)).status == 403
-        assert (await at.fetch("GET", "/page/admin.py")).status == 404
-        assert (await at.fetch("POST", "/")).status == 405
+        assert (await gateway.fetch("GET", "/page/main.js", headers=embedded)).status == 403
+        assert (await gateway.fetch("GET", "/page/admin.py")).status == 404
+        assert (await gateway.fetch("POST", "/")).status == 405
 
 
 def test_files_comply_with_the_policy_and_parse_no_html() -> None:

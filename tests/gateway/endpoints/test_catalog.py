@@ -20,25 +20,25 @@ EMPTY: dict[str, Any] = {"history": [], "last_history_item_id": None, "has_more"
 LISTS = ["/v1/audio/voices", "/v1/audio/models", "/v1/history", "/v1/voices/settings/default"]
 
 
-async def document(at: Any, path: str) -> Any:
-    answer = await at.get(path)
+async def document(gateway: Any, path: str) -> Any:
+    answer = await gateway.get(path)
     assert (answer.status, answer.content_type) == (200, "application/json")
     return await answer.json()
 
 
 async def test_open_webui_finds_voices_and_models() -> None:
     """Open WebUI requests these when the base URL is not OpenAI's own: backend/open_webui/routers/audio.py."""
-    async with running_gateway() as at:
-        voices = (await document(at, "/v1/audio/voices"))["voices"]
+    async with running_gateway() as gateway:
+        voices = (await document(gateway, "/v1/audio/voices"))["voices"]
         assert {voice["id"]: voice["name"] for voice in voices}.items() >= {name: name for name in VOICES}.items()
-        assert await document(at, "/v1/audio/models") == {"models": [{"id": name} for name in _models(at)]}
+        assert await document(gateway, "/v1/audio/models") == {"models": [{"id": name} for name in _models(gateway)]}
         for voice in voices:
-            answer = await at.post(OPENAI, openai_body("Hi.", voice=voice["id"]))
+            answer = await gateway.post(OPENAI, openai_body("Hi.", voice=voice["id"]))
             assert (answer.status, bool(await answer.read())) == (200, True)
 
 
-def _models(at: Any) -> list[str]:
-    ours = [each.model for each in at.service.providers if isinstance(each, OpenAICompatible)]
+def _models(gateway: Any) -> list[str]:
+    ours = [each.model for each in gateway.service.providers if isinstance(each, OpenAICompatible)]
     return list(dict.fromkeys([*ours, *MODELS]))
 
 
@@ -46,63 +46,63 @@ async def test_voices_are_the_configured_ones() -> None:
     eleven = ElevenLabs(
         "sk", base_url="http://127.0.0.1:9", voices={"default": GEORGE, "narrator": GEORGE, "old man": "x"}
     )
-    async with running_gateway(eleven, Tone()) as at:
-        told = (await document(at, "/v1/audio/voices"))["voices"]
-        assert [voice["id"] for voice in told] == ["default", "narrator", "old man"]
+    async with running_gateway(eleven, Tone()) as gateway:
+        voices = (await document(gateway, "/v1/audio/voices"))["voices"]
+        assert [voice["id"] for voice in voices] == ["default", "narrator", "old man"]
 
 
 async def test_default_voice_is_listed_where_none_is_configured() -> None:
-    async with running_gateway(Tone()) as at:
-        assert (await document(at, "/v1/audio/voices"))["voices"] == [{"id": "default", "name": "default"}]
-        assert (await at.fetch("POST", OPENAI, json=openai_body("Hi.", voice="default"))).status == 200
+    async with running_gateway(Tone()) as gateway:
+        assert (await document(gateway, "/v1/audio/voices"))["voices"] == [{"id": "default", "name": "default"}]
+        assert (await gateway.fetch("POST", OPENAI, json=openai_body("Hi.", voice="default"))).status == 200
 
 
 async def test_history_is_always_empty() -> None:
-    async with running_gateway() as at:
+    async with running_gateway() as gateway:
         for query in ("", "?page_size=100", f"?voice_id={GEORGE}&sort_direction=desc"):
-            assert await document(at, f"/v1/history{query}") == EMPTY
-        assert not at.sim.ledger.requests, "what an account has spoken is not for every caller to read"
-        assert (await at.fetch("GET", "/v1/history/abc")).status == 404
+            assert await document(gateway, f"/v1/history{query}") == EMPTY
+        assert not gateway.sim.ledger.requests, "what an account has spoken is not for every caller to read"
+        assert (await gateway.fetch("GET", "/v1/history/abc")).status == 404
 
 
 @pytest.mark.parametrize("outage", [False, True])
 async def test_voice_settings_are_listed(outage: bool) -> None:
-    async with running_gateway(only_elevenlabs=True) as at:
+    async with running_gateway(only_elevenlabs=True) as gateway:
         if outage:
-            at.sim.faults.set(Fault(actions.Refuse(status=503)))
+            gateway.sim.faults.set(Fault(actions.Refuse(status=503)))
         for path in ("/v1/voices/settings/default", f"/v1/voices/{GEORGE}/settings"):
-            settings = await document(at, path)
+            settings = await document(gateway, path)
             assert settings["stability"] == 0.5
             assert settings.keys() == {"stability", "similarity_boost", "style", "use_speaker_boost", "speed"}
-        assert (await at.fetch("GET", "/v1/voices/nobody/settings")).status == 404
+        assert (await gateway.fetch("GET", "/v1/voices/nobody/settings")).status == 404
 
 
 async def test_account_voices_are_queried_at_the_vendor() -> None:
     async with (
         Simulator(voice="tones", voices=("OwnVoice",)) as sim,
-        running_gateway(ElevenLabs("sk", base_url=sim.url)) as at,
+        running_gateway(ElevenLabs("sk", base_url=sim.url)) as gateway,
     ):
-        assert (await document(at, "/v1/voices/OwnVoice"))["voice_id"] == "OwnVoice"
-        assert (await document(at, "/v1/voices/OwnVoice/settings"))["speed"] == 1.0
-        assert (await at.fetch("GET", "/v1/voices/nobody")).status == 404
+        assert (await document(gateway, "/v1/voices/OwnVoice"))["voice_id"] == "OwnVoice"
+        assert (await document(gateway, "/v1/voices/OwnVoice/settings"))["speed"] == 1.0
+        assert (await gateway.fetch("GET", "/v1/voices/nobody")).status == 404
 
 
 @pytest.mark.parametrize("path", LISTS)
 async def test_new_lists_have_access_control_and_methods_like_the_others(path: str) -> None:
     async with running_gateway(
         Espeak(), server={"api_keys": ["key"], "allowed_origins": ["https://page.example"]}
-    ) as at:
+    ) as gateway:
         for method in ("GET", "HEAD", "OPTIONS"):
-            assert (await at.fetch(method, path)).status == 401
-            assert (await at.fetch(method, path, headers={"authorization": "Bearer wrong"})).status == 401
+            assert (await gateway.fetch(method, path)).status == 401
+            assert (await gateway.fetch(method, path, headers={"authorization": "Bearer wrong"})).status == 401
             for key in ({"authorization": "Bearer key"}, {"xi-api-key": "key"}):
-                answer = await at.fetch(method, path, headers=key)
+                answer = await gateway.fetch(method, path, headers=key)
                 assert answer.status == (204 if method == "OPTIONS" else 200)
                 assert bool(await answer.read()) == (method == "GET")
         page = {"origin": "https://page.example", "xi-api-key": "key"}
-        assert (await at.fetch("GET", path, headers=page)).headers["access-control-allow-origin"]
-        assert (await at.fetch("GET", path, headers={**page, "origin": "https://other.example"})).status == 403
-        described = await (await at.fetch("GET", "/openapi.json")).json()
+        assert (await gateway.fetch("GET", path, headers=page)).headers["access-control-allow-origin"]
+        assert (await gateway.fetch("GET", path, headers={**page, "origin": "https://other.example"})).status == 403
+        described = await (await gateway.fetch("GET", "/openapi.json")).json()
         assert "get" in described["paths"][path]
 
 
@@ -119,16 +119,19 @@ async def test_compatible_server_is_queried_for_its_voices(listed: list[Any]) ->
     named = {"narrator": "af_heart"}
     async with (
         list_of_voices({"voices": listed}) as server,
-        running_gateway(OpenAICompatible("sk", base_url=f"{server}/v1", voices=named)) as at,
+        running_gateway(OpenAICompatible("sk", base_url=f"{server}/v1", voices=named)) as gateway,
     ):
-        voices = (await document(at, "/v1/audio/voices"))["voices"]
+        voices = (await document(gateway, "/v1/audio/voices"))["voices"]
         assert [voice["id"] for voice in voices] == ["default", "narrator", "af_heart", "am_echo"]
 
 
 @pytest.mark.parametrize("answer", [{}, [], {"voices": 7}, {"voices": {}}, "voices", None])
 async def test_invalid_list_of_a_server_is_ignored(answer: Any) -> None:
-    async with list_of_voices(answer) as server, running_gateway(OpenAICompatible("sk", base_url=f"{server}/v1")) as at:
-        voices = (await document(at, "/v1/audio/voices"))["voices"]
+    async with (
+        list_of_voices(answer) as server,
+        running_gateway(OpenAICompatible("sk", base_url=f"{server}/v1")) as gateway,
+    ):
+        voices = (await document(gateway, "/v1/audio/voices"))["voices"]
         assert {"alloy", "default"} <= {voice["id"] for voice in voices}
 
 

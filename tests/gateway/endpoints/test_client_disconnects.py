@@ -27,23 +27,23 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("path", "document"), REQUESTS.values(), ids=REQUESTS)
 async def test_disconnects_during_silence_count_against_the_vendor(path: str, document: dict[str, Any]) -> None:
-    async with running_gateway(only_elevenlabs=True, timeouts=HURRIED) as at:
-        at.sim.faults.set(Fault(actions.Hang(), endpoint="text-to-speech*"))
+    async with running_gateway(only_elevenlabs=True, timeouts=HURRIED) as gateway:
+        gateway.sim.faults.set(Fault(actions.Hang(), endpoint="text-to-speech*"))
         outcomes = []
         for patience in (0.05, 0.4):
             with pytest.raises(asyncio.TimeoutError):
-                await at.post(path, document, timeout=aiohttp.ClientTimeout(total=patience))
-            _, account = await at.next_call()
+                await gateway.post(path, document, timeout=aiohttp.ClientTimeout(total=patience))
+            _, account = await gateway.next_call()
             (attempt,) = account.attempts
             outcomes.append(attempt.error and attempt.error.kind.value)
         assert outcomes == ["cancelled", "abandoned_in_silence"]
-        async with at.get("/admin/calls") as answer:
+        async with gateway.get("/admin/calls") as answer:
             calls = (await answer.json())["calls"]
         kinds = [attempt["error"]["kind"] for call in calls for attempt in call["attempts"]]
         assert sorted(kinds) == ["abandoned_in_silence", "cancelled"]
-        async with at.get("/metrics") as answer:
+        async with gateway.get("/metrics") as answer:
             metrics = await answer.text()
         assert 'result="abandoned_in_silence"' in metrics
-        state = at.service.get_error_state()
+        state = gateway.service.get_error_state()
         assert state["window"]["failures"] == 0.5
         assert state["last_error"]["kind"] == "abandoned_in_silence"

@@ -41,17 +41,17 @@ async def test_complete_response_reaches_the_client(texts: list[str], endpoint: 
         for text in texts:
             vendor.will(chunked_response(tone(seconds(text)), content_type="audio/pcm"))
         one = OpenAICompatible("sk_any", name="openai", base_url=vendor.url)
-        async with running_gateway(one, on_midstream=on_midstream) as at:
+        async with running_gateway(one, on_midstream=on_midstream) as gateway:
             for text in texts:
                 if endpoint == "openai":
-                    answer = await at.fetch("POST", OPENAI, json=openai_body(text, response_format="pcm"))
+                    answer = await gateway.fetch("POST", OPENAI, json=openai_body(text, response_format="pcm"))
                 else:
                     path = f"{ELEVENLABS}/stream?output_format=pcm_24000"
-                    answer = await at.fetch("POST", path, json=elevenlabs_body(text))
+                    answer = await gateway.fetch("POST", path, json=elevenlabs_body(text))
                 assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "spoken")
                 heard = len(await answer.read()) / RATE / 2
                 assert heard >= seconds(text) - 0.1
-            state = at.service.get_error_state()
+            state = gateway.service.get_error_state()
             assert (state["circuit_state"], state["last_error"]) == ("closed", None)
 
 
@@ -60,9 +60,9 @@ async def test_truncated_passthrough_ends_with_an_error(endpoint: str) -> None:
     async with scripted_vendor() as vendor:
         vendor.will(chunked_response(tone(seconds(ENGLISH) / 2), content_type="audio/pcm"))
         one = OpenAICompatible("sk_any", name="openai", base_url=vendor.url)
-        async with running_gateway(one, on_midstream="error") as at:
+        async with running_gateway(one, on_midstream="error") as gateway:
             body = openai_body(ENGLISH, response_format="pcm") if endpoint == OPENAI else elevenlabs_body(ENGLISH)
             with pytest.raises(aiohttp.ClientPayloadError):
-                await at.fetch("POST", endpoint, json=body)
-            state = at.service.get_error_state()
+                await gateway.fetch("POST", endpoint, json=body)
+            state = gateway.service.get_error_state()
             assert (state["last_error"]["kind"], state["window"]["failures"]) == ("too_short", 0)

@@ -26,29 +26,29 @@ HOSTILE = [
 @pytest.mark.parametrize("act", HOSTILE, ids=actions.action_name)
 def test_hostile_vendor_stops_nobody_and_another_one_speaks(run: Run, act: actions.FaultAction, midstream: str) -> None:
     async def scenario() -> None:
-        async with running_gateway() as visit:
-            visit.sim.faults.set(Fault(act, times=1))
-            asked = asyncio.create_task(outcome(visit, midstream))
+        async with running_gateway() as gateway:
+            gateway.sim.faults.set(Fault(act, times=1))
+            asked = asyncio.create_task(outcome(gateway, midstream))
             served = 0
             while not asked.done():
-                async with visit.get("/healthz") as answer:
+                async with gateway.get("/healthz") as answer:
                     assert answer.status == 200
                 served += 1
             assert await asked == (200, "substituted")
             assert served > 1
-            assert await outcome(visit, midstream) == (200, "spoken")
+            assert await outcome(gateway, midstream) == (200, "spoken")
 
     run(scenario())
 
 
 def test_answer_in_several_members_is_spoken_to_its_end(run: Run) -> None:
     async def scenario() -> None:
-        async with running_gateway() as visit:
-            whole = await visit.fetch(
+        async with running_gateway() as gateway:
+            whole = await gateway.fetch(
                 "POST", STREAM, json=elevenlabs_body(), headers={"x-steadyvoice-on-midstream": "error"}
             )
-            visit.sim.faults.set(Fault(actions.Gzip(members=3)))
-            packed = await visit.fetch(
+            gateway.sim.faults.set(Fault(actions.Gzip(members=3)))
+            packed = await gateway.fetch(
                 "POST", STREAM, json=elevenlabs_body(), headers={"x-steadyvoice-on-midstream": "error"}
             )
             assert packed.headers["x-steadyvoice-outcome"] == "spoken"
@@ -57,8 +57,8 @@ def test_answer_in_several_members_is_spoken_to_its_end(run: Run) -> None:
     run(scenario())
 
 
-async def outcome(visit: RunningGateway, midstream: str) -> tuple[int, str]:
-    answer = await visit.fetch(
+async def outcome(gateway: RunningGateway, midstream: str) -> tuple[int, str]:
+    answer = await gateway.fetch(
         "POST", STREAM, json=elevenlabs_body(), headers={"x-steadyvoice-on-midstream": midstream}
     )
     return answer.status, answer.headers["x-steadyvoice-outcome"]

@@ -48,32 +48,32 @@ BODIES = [
 @pytest.mark.parametrize(("path", "body", "field"), BODIES)
 @pytest.mark.parametrize("half", [HALF, b'"\\uDFFFa"', b'"\\ude00\\ud83d"', b'"\xed\xa0\x80"'])
 async def test_unpaired_surrogate_is_refused_with_its_field(path: str, body: bytes, field: str, half: bytes) -> None:
-    async with running_gateway(Tone()) as at, reading_events(at) as reader:
-        answer = await at.fetch("POST", path, data=body % half, headers=JSON)
+    async with running_gateway(Tone()) as gateway, reading_events(gateway) as reader:
+        answer = await gateway.fetch("POST", path, data=body % half, headers=JSON)
         assert answer.status == (400 if path == OPENAI else 422)
         assert field in json.dumps(await answer.json())
-        at.gateway.context.event_log.add("action", {"provider": "tone"})
+        gateway.context.event_log.add("action", {"provider": "tone"})
         assert (await reader.next()).kind == "action", "nothing was spoken, and the reader reads on"
 
 
 async def test_unpaired_surrogates_in_utf_16_and_utf_32() -> None:
-    async with running_gateway(Tone()) as at:
+    async with running_gateway(Tone()) as gateway:
         for encoding in ("utf-16", "utf-32"):
             body = '{"text": "Hi.", "model_id": "\\ud800"}'.encode(encoding)
-            assert (await at.fetch("POST", ELEVENLABS, data=body)).status == 422
+            assert (await gateway.fetch("POST", ELEVENLABS, data=body)).status == 422
         for text in (b'"Hi \\ud83d\\ude00."', '"Hi 😀 안녕 힣."'.encode(), b'"a \\\\ud800 written out"'):
-            assert (await at.fetch("POST", ELEVENLABS, data=b'{"text": %s}' % text)).status == 200, text
+            assert (await gateway.fetch("POST", ELEVENLABS, data=b'{"text": %s}' % text)).status == 200, text
 
 
 @pytest.mark.parametrize("query", ["output_format=%ED%A0%80", "language_code=%FF", "optimize_streaming_latency=%c3"])
 async def test_query_that_is_not_utf_8_is_refused_with_its_parameter(query: str) -> None:
-    async with running_gateway(Tone()) as at:
-        answer = await at.client.post(
-            URL(f"{at.gateway.url}{ELEVENLABS}?{query}", encoded=True), json=elevenlabs_body()
+    async with running_gateway(Tone()) as gateway:
+        answer = await gateway.client.post(
+            URL(f"{gateway.url}{ELEVENLABS}?{query}", encoded=True), json=elevenlabs_body()
         )
         assert answer.status == 422
         assert (await answer.json())["detail"][0]["loc"] == ["query", query.partition("=")[0]]
-        admin = await at.client.get(URL(f"{at.gateway.url}/admin/calls?limit=%FF", encoded=True))
+        admin = await gateway.client.get(URL(f"{gateway.url}/admin/calls?limit=%FF", encoded=True))
         assert (admin.status, "limit" in await admin.text()) == (400, True)
 
 
@@ -81,13 +81,13 @@ async def test_query_that_is_not_utf_8_is_refused_with_its_parameter(query: str)
 @pytest.mark.parametrize(("begin", "end"), [(b"[", b"]"), (b'{"a":', b"}")])
 async def test_deeply_nested_body_is_refused(levels: int, begin: bytes, end: bytes) -> None:
     deep = begin * levels + b"1" + end * levels
-    async with running_gateway(Tone()) as at:
+    async with running_gateway(Tone()) as gateway:
         for path, field in ((ELEVENLABS, b"text"), (OPENAI, b"input"), ("/admin/circuits/tone/open", b"reason")):
             body = b'{"%s": "Hi.", "model": "m", "voice": "alloy", "more": %s}' % (field, deep)
-            answer = await at.fetch("POST", path, data=body, headers=JSON)
+            answer = await gateway.fetch("POST", path, data=body, headers=JSON)
             assert answer.status in (400, 413, 422), path
         shallow = b'{"text": "Hi.", "more": %s}' % (begin * 60 + b"1" + end * 60)
-        assert (await at.fetch("POST", ELEVENLABS, data=shallow)).status == 200
+        assert (await gateway.fetch("POST", ELEVENLABS, data=shallow)).status == 200
 
 
 ODD = "odd \ud800 \udc00\r\ndata: forged\n\nevent: forged\0\x1b[31m\u2028\x85"
@@ -99,18 +99,18 @@ async def test_surrogates_in_a_providers_error_break_no_reader(
     caplog.set_level(logging.INFO)
     broken = ScriptedProvider([TTSServerError(ODD, provider="scripted", request_id=ODD, code=ODD)])
     server = {"state_file": str(tmp_path / "state.json"), "log_texts": True}
-    async with running_gateway(broken, Tone(), server=server) as at, reading_events(at) as reader:
+    async with running_gateway(broken, Tone(), server=server) as gateway, reading_events(gateway) as reader:
         for _ in range(4):  # and the circuit opens
-            assert (await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())).status == 200
+            assert (await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body())).status == 200
         kinds = [(await reader.next("call", "transition")).kind for _ in range(5)]
         assert kinds.count("transition") == 1
-        async with reading_events(at, "0") as again:
+        async with reading_events(gateway, "0") as again:
             assert (await again.next("transition")).data["provider"] == "scripted"
         for path in ("/admin/calls", "/admin/state", "/admin/overview", "/admin/circuits", "/readyz"):
-            answer = await at.fetch("GET", path)
+            answer = await gateway.fetch("GET", path)
             assert answer.status == 200
             json.loads(await answer.text())
-        assert "steadyvoice_build_info" in await (await at.fetch("GET", "/metrics")).text()
+        assert "steadyvoice_build_info" in await (await gateway.fetch("GET", "/metrics")).text()
     for record in caplog.records:
         assert "\n" not in JSONFormatter().format(record)
         JSONFormatter().format(record).encode()
@@ -124,8 +124,8 @@ async def test_event_is_one_line_of_utf_8(facts: dict[str, Any]) -> None:
     event_log.add("action", facts)
     entries, lost = event_log.since(0)
     (batch,) = encode_entries(event_log, entries, lost)
-    told, *more = batch.decode().removesuffix("\n\n").split("\ndata: ")
-    assert told.endswith("event: action")
+    event, *more = batch.decode().removesuffix("\n\n").split("\ndata: ")
+    assert event.endswith("event: action")
     (line,) = more
     assert len(line.splitlines()) == 1 or "\u2028" in line or "\x85" in line  # which are no ends of lines in a stream
     assert "\n" not in line
@@ -139,9 +139,9 @@ async def test_library_drops_surrogates_from_texts_and_refuses_them_elsewhere() 
         halved = await tts.synthesize("Hi \ud83d there.")
         assert halved.outcome == "spoken"
         for name in ("voice", "model", "language", "previous_text", "next_text"):
-            wishes: Any = {name: "a\ud800"}
+            arguments: Any = {name: "a\ud800"}
             with pytest.raises(TTSBadRequestError, match=f"{name}: must not contain half of a surrogate pair"):
-                await tts.synthesize("Hi.", **wishes)
+                await tts.synthesize("Hi.", **arguments)
         for options in ({"a": "\ud800"}, {"\ud800": 1}, {"a": [{"b": ("\udfff",)}]}):
             with pytest.raises(TTSBadRequestError, match="options: must not contain half"):
                 await tts.synthesize("Hi.", options=options)
@@ -155,12 +155,12 @@ def test_provider_name_must_be_printable(name: str) -> None:
 
 async def test_provider_name_in_any_script(tmp_path: Path) -> None:
     for name in ("Erzähler", "声", 'a"b\\c', "a/b", "{}", "😀"):
-        async with running_gateway(Tone(name=name)) as at:
-            answer = await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        async with running_gateway(Tone(name=name)) as gateway:
+            answer = await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body())
             assert answer.status == 200
-            assert (await at.fetch("GET", "/metrics")).status == 200
-            circuit = URL(f"{at.gateway.url}/admin/circuits/{_quoted(name)}/open", encoded=True)
-            assert (await at.client.post(circuit, json={})).status == 200
+            assert (await gateway.fetch("GET", "/metrics")).status == 200
+            circuit = URL(f"{gateway.url}/admin/circuits/{_quoted(name)}/open", encoded=True)
+            assert (await gateway.client.post(circuit, json={})).status == 200
 
 
 def _quoted(name: str) -> str:

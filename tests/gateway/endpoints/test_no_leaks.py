@@ -28,61 +28,61 @@ Request = Callable[[RunningGateway, str, str], Awaitable[aiohttp.ClientResponse]
 Ending = Callable[[RunningGateway, Request, str], Awaitable[None]]
 
 
-async def streamed(at: RunningGateway, text: str, format: str) -> aiohttp.ClientResponse:
+async def streamed(gateway: RunningGateway, text: str, format: str) -> aiohttp.ClientResponse:
     if format in OPENAI_FORMATS:
-        return await at.client.post(at.gateway.url + OPENAI, json=openai_body(text, response_format=format))
-    return await at.client.post(
-        f"{at.gateway.url}{ELEVENLABS}/stream?output_format={format}", json=elevenlabs_body(text)
+        return await gateway.client.post(gateway.url + OPENAI, json=openai_body(text, response_format=format))
+    return await gateway.client.post(
+        f"{gateway.url}{ELEVENLABS}/stream?output_format={format}", json=elevenlabs_body(text)
     )
 
 
-async def fetch(at: RunningGateway, text: str, format: str) -> aiohttp.ClientResponse:
-    return await at.client.post(f"{at.gateway.url}{ELEVENLABS}?output_format={format}", json=elevenlabs_body(text))
+async def fetch(gateway: RunningGateway, text: str, format: str) -> aiohttp.ClientResponse:
+    return await gateway.client.post(f"{gateway.url}{ELEVENLABS}?output_format={format}", json=elevenlabs_body(text))
 
 
-async def timed(at: RunningGateway, text: str, format: str) -> aiohttp.ClientResponse:
+async def timed(gateway: RunningGateway, text: str, format: str) -> aiohttp.ClientResponse:
     path = f"{ELEVENLABS}/stream/with-timestamps?output_format={format}"
-    return await at.client.post(at.gateway.url + path, json=elevenlabs_body(text))
+    return await gateway.client.post(gateway.url + path, json=elevenlabs_body(text))
 
 
-async def read(at: RunningGateway, request: Request, format: str) -> None:
-    answer = await request(at, TEXT, format)
+async def read(gateway: RunningGateway, request: Request, format: str) -> None:
+    answer = await request(gateway, TEXT, format)
     assert (answer.status, bool(await answer.read())) == (200, True)
 
 
-async def left_in_the_middle(at: RunningGateway, request: Request, format: str) -> None:
-    answer = await request(at, LONG, format)
+async def left_in_the_middle(gateway: RunningGateway, request: Request, format: str) -> None:
+    answer = await request(gateway, LONG, format)
     await answer.content.readany()
     answer.close()
 
 
-async def left_before_the_first_byte(at: RunningGateway, request: Request, format: str) -> None:
-    at.sim.faults.set(Fault(actions.Hang(), endpoint="text-to-speech*"))
-    calls = at.sim.ledger
+async def left_before_the_first_byte(gateway: RunningGateway, request: Request, format: str) -> None:
+    gateway.sim.faults.set(Fault(actions.Hang(), endpoint="text-to-speech*"))
+    calls = gateway.sim.ledger
     before = len(calls)
-    asking = asyncio.ensure_future(request(at, TEXT, format))
+    asking = asyncio.ensure_future(request(gateway, TEXT, format))
     while len(calls) == before:  # noqa: ASYNC110 - the simulator has no notification
         await asyncio.sleep(0)
     asking.cancel()
     with suppress(asyncio.CancelledError):
         await asking
-    at.sim.faults.clear()
+    gateway.sim.faults.clear()
 
 
-async def cut_by_the_vendor(at: RunningGateway, request: Request, format: str) -> None:
-    at.sim.faults.set(Fault(actions.Cut(after=0.5), endpoint="text-to-speech*"))
+async def cut_by_the_vendor(gateway: RunningGateway, request: Request, format: str) -> None:
+    gateway.sim.faults.set(Fault(actions.Cut(after=0.5), endpoint="text-to-speech*"))
     with suppress(aiohttp.ClientError):
-        answer = await request(at, TEXT, format)
+        answer = await request(gateway, TEXT, format)
         await answer.read()
-    at.sim.faults.clear()
+    gateway.sim.faults.clear()
 
 
-async def refused_by_the_vendor(at: RunningGateway, request: Request, format: str) -> None:
-    at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
+async def refused_by_the_vendor(gateway: RunningGateway, request: Request, format: str) -> None:
+    gateway.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
     with suppress(aiohttp.ClientError):
-        answer = await request(at, TEXT, format)
+        answer = await request(gateway, TEXT, format)
         await answer.read()
-    at.sim.faults.clear()
+    gateway.sim.faults.clear()
 
 
 ENDINGS: list[Ending] = [
@@ -101,33 +101,33 @@ CASES = [("error", streamed, "mp3_44100_128"), *(("resume", *each) for each in R
 
 @pytest.mark.parametrize(("midstream", "request_of", "format"), CASES, ids=lambda each: getattr(each, "__name__", each))
 async def test_finished_responses_leave_no_garbage(midstream: str, request_of: Request, format: str) -> None:
-    async with running_gateway(only_elevenlabs=True, on_midstream=midstream, muted=False) as at:
+    async with running_gateway(only_elevenlabs=True, on_midstream=midstream, muted=False) as gateway:
         for ending in ENDINGS:
-            await left_over(at, lambda: ending(at, request_of, format), ending.__name__)  # noqa: B023
+            await left_over(gateway, lambda: ending(gateway, request_of, format), ending.__name__)  # noqa: B023
 
 
 @pytest.mark.parametrize("format", ["mp3_44100_128", "opus_48000_64"])
 async def test_disconnects_leave_no_threads_and_encoders(format: str) -> None:
-    async with running_gateway(Tone()) as at:
+    async with running_gateway(Tone()) as gateway:
 
         async def forty() -> None:
-            await asyncio.gather(*(left_in_the_middle(at, streamed, format) for _ in range(40)))
+            await asyncio.gather(*(left_in_the_middle(gateway, streamed, format) for _ in range(40)))
 
-        await left_over(at, forty, "hung up", calls=40)
+        await left_over(gateway, forty, "hung up", calls=40)
 
 
-async def left_over(at: RunningGateway, work: Callable[[], Awaitable[None]], name: str, *, calls: int = 1) -> None:
+async def left_over(gateway: RunningGateway, work: Callable[[], Awaitable[None]], name: str, *, calls: int = 1) -> None:
     """Do it twice, and twice more under watch: fail if anything is alive afterwards that was not before."""
 
     async def once() -> None:
-        at.service.reset_circuit_breaker()
+        gateway.service.reset_circuit_breaker()
         await work()
         for _ in range(calls):
-            await at.next_call()
+            await gateway.next_call()
 
     for _ in range(2):
         await once()
-    await settled(at)
+    await settled(gateway)
     foreign, before = native_threads(), live_objects()
     with no_garbage():
         for _ in range(2):
@@ -136,13 +136,13 @@ async def left_over(at: RunningGateway, work: Callable[[], Awaitable[None]], nam
         for _ in range(200):  # sockets are closed, and threads put their work away, a moment later
             if not left:
                 break
-            await settled(at)
+            await settled(gateway)
             threading.Event().wait(0.005)
             left = live_objects() - before
     assert not left, f"{name}: still alive: {dict(left)}"
     assert native_threads_back_to(foreign)
 
 
-async def settled(at: RunningGateway) -> None:
+async def settled(gateway: RunningGateway) -> None:
     for _ in range(10):
         await asyncio.sleep(0)

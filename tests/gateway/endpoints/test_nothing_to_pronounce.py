@@ -16,17 +16,17 @@ from ..running_gateway import ELEVENLABS, OPENAI, TEXT, RunningGateway, elevenla
 NOTHING = ("👍", "...", "—", "👩‍👩‍👧‍👧", "\u200b.\u00ad", "♪", "?!", "\u0301")
 
 
-async def refuse_nothing(at: RunningGateway, path: str, document: Any, format: str) -> None:
-    at.sim.faults.set(Fault(actions.Empty(), endpoint="*speech*"))
+async def refuse_nothing(gateway: RunningGateway, path: str, document: Any, format: str) -> None:
+    gateway.sim.faults.set(Fault(actions.Empty(), endpoint="*speech*"))
     for text in NOTHING:
-        answer = await at.fetch("POST", path, json={**document(text)})
+        answer = await gateway.fetch("POST", path, json={**document(text)})
         assert answer.status == 200
         assert answer.headers["x-steadyvoice-outcome"] == "spoken"
         assert AudioMeter(AudioFormat.parse(format)).feed(await answer.read()) >= 0.02, "a file of a little silence"
-    state = at.service.get_error_state()
+    state = gateway.service.get_error_state()
     assert (state["circuit_state"], state["window"]["failures"], state["last_error"]) == ("closed", 0, None)
-    at.sim.faults.set()
-    answer = await at.fetch("POST", path, json=document(TEXT))
+    gateway.sim.faults.set()
+    answer = await gateway.fetch("POST", path, json=document(TEXT))
     assert answer.headers["x-steadyvoice-outcome"] == "spoken"
 
 
@@ -41,25 +41,25 @@ async def refuse_nothing(at: RunningGateway, path: str, document: Any, format: s
     ],
 )
 async def test_elevenlabs_clients_get_short_silence(form: str, format: str, on_midstream: Any) -> None:
-    async with running_gateway(only_elevenlabs=True, on_midstream=on_midstream) as at:
-        await refuse_nothing(at, f"{ELEVENLABS}{form}?output_format={format}", elevenlabs_body, format)
+    async with running_gateway(only_elevenlabs=True, on_midstream=on_midstream) as gateway:
+        await refuse_nothing(gateway, f"{ELEVENLABS}{form}?output_format={format}", elevenlabs_body, format)
 
 
 @pytest.mark.parametrize("format", ["mp3", "pcm"])
 async def test_openai_clients_get_short_silence(format: str) -> None:
-    async with running_gateway(only_elevenlabs=True) as at:
+    async with running_gateway(only_elevenlabs=True) as gateway:
 
         def document(text: str) -> Any:
             return openai_body(text, response_format=format)
 
-        await refuse_nothing(at, OPENAI, document, {"mp3": "mp3_44100_128", "pcm": "pcm_24000"}[format])
+        await refuse_nothing(gateway, OPENAI, document, {"mp3": "mp3_44100_128", "pcm": "pcm_24000"}[format])
 
 
 @pytest.mark.parametrize("form", ["/with-timestamps", "/stream/with-timestamps"])
 async def test_timestamps_endpoint_answers_as_well(form: str) -> None:
-    async with running_gateway(only_elevenlabs=True) as at:
-        at.sim.faults.set(Fault(actions.Empty(), endpoint="*speech*"))
+    async with running_gateway(only_elevenlabs=True) as gateway:
+        gateway.sim.faults.set(Fault(actions.Empty(), endpoint="*speech*"))
         for text in NOTHING:
-            answer = await at.fetch("POST", ELEVENLABS + form, json=elevenlabs_body(text))
+            answer = await gateway.fetch("POST", ELEVENLABS + form, json=elevenlabs_body(text))
             assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "spoken")
-        assert at.service.get_error_state()["window"]["failures"] == 0
+        assert gateway.service.get_error_state()["window"]["failures"] == 0

@@ -36,45 +36,45 @@ class Gated(ScriptedProvider):
         yield AudioChunk(pcm(len(request.text) * 0.06))
 
 
-async def until(visit: RunningGateway, *, active: int, queued: int) -> None:
+async def until(gateway: RunningGateway, *, active: int, queued: int) -> None:
     """Wait until so many are spoken to, and so many wait."""
-    admission = visit.service.admission
+    admission = gateway.service.admission
     while (admission.active, admission.queued) != (active, queued):  # noqa: ASYNC110 - there is no notification
         await asyncio.sleep(0)
 
 
-def speak(visit: RunningGateway, **options: Any) -> asyncio.Task[Any]:
-    return asyncio.create_task(visit.fetch("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM, **options))
+def speak(gateway: RunningGateway, **options: Any) -> asyncio.Task[Any]:
+    return asyncio.create_task(gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM, **options))
 
 
 def test_refusal_is_told_in_each_dialect_with_the_time_to_come_again(run: Run) -> None:
     async def scenario() -> None:
         gated = Gated()
-        async with running_gateway(gated, max_active=1, max_queued=0) as visit:
-            first = speak(visit)
-            await until(visit, active=1, queued=0)
+        async with running_gateway(gated, max_active=1, max_queued=0) as gateway:
+            first = speak(gateway)
+            await until(gateway, active=1, queued=0)
 
-            async with visit.post(ELEVENLABS, elevenlabs_body(), params=PCM) as answer:
+            async with gateway.post(ELEVENLABS, elevenlabs_body(), params=PCM) as answer:
                 assert answer.status == 503
                 assert int(answer.headers["retry-after"]) >= 1
                 detail = (await answer.json())["detail"]
                 assert detail["status"] == "system_busy"
                 assert "overloaded" in detail["message"]
-            async with visit.post(OPENAI, openai_body(response_format="pcm")) as answer:
+            async with gateway.post(OPENAI, openai_body(response_format="pcm")) as answer:
                 assert answer.status == 503
                 assert int(answer.headers["retry-after"]) >= 1
                 error = (await answer.json())["error"]
                 assert (error["type"], error["code"]) == ("server_error", "overloaded")
-            async with visit.post(ELEVENLABS + "/stream", elevenlabs_body(), params=PCM) as answer:
+            async with gateway.post(ELEVENLABS + "/stream", elevenlabs_body(), params=PCM) as answer:
                 assert answer.status == 503
             assert len(gated.requests) == 1, "nothing was spent"
 
             gated.let.set()
             assert (await first).status == 200
-            assert (await visit.fetch("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM)).status == 200, (
+            assert (await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM)).status == 200, (
                 "it recovers"
             )
-            assert visit.service.get_error_state()["totals"]["failures"] == 0
+            assert gateway.service.get_error_state()["totals"]["failures"] == 0
 
     run(scenario())
 
@@ -82,12 +82,12 @@ def test_refusal_is_told_in_each_dialect_with_the_time_to_come_again(run: Run) -
 def test_other_endpoints_are_served_under_overload(run: Run) -> None:
     async def scenario() -> None:
         gated = Gated()
-        async with running_gateway(gated, max_active=1, max_queued=0) as visit:
-            first = speak(visit)
-            await until(visit, active=1, queued=0)
+        async with running_gateway(gated, max_active=1, max_queued=0) as gateway:
+            first = speak(gateway)
+            await until(gateway, active=1, queued=0)
             for path in ("/healthz", "/metrics", "/admin/state", "/admin/overview", "/", "/v1/voices", "/openapi.json"):
-                assert (await visit.fetch("GET", path)).status == 200, path
-            async with visit.get("/readyz") as answer:
+                assert (await gateway.fetch("GET", path)).status == 200, path
+            async with gateway.get("/readyz") as answer:
                 assert answer.status == 200, "what is taken out of rotation leaves its load to the others"
                 assert (await answer.json())["overloaded"] is True
             gated.let.set()
@@ -99,20 +99,20 @@ def test_other_endpoints_are_served_under_overload(run: Run) -> None:
 def test_hangup_in_the_queue_gives_the_place_to_the_next(run: Run) -> None:
     async def scenario() -> None:
         gated = Gated()
-        async with running_gateway(gated, max_active=1, queue_timeout=50.0) as visit:
-            first = speak(visit)
-            await until(visit, active=1, queued=0)
-            gone = speak(visit)
-            await until(visit, active=1, queued=1)
-            stays = speak(visit)
-            await until(visit, active=1, queued=2)
+        async with running_gateway(gated, max_active=1, queue_timeout=50.0) as gateway:
+            first = speak(gateway)
+            await until(gateway, active=1, queued=0)
+            gone = speak(gateway)
+            await until(gateway, active=1, queued=1)
+            stays = speak(gateway)
+            await until(gateway, active=1, queued=2)
             gone.cancel()
             await asyncio.wait([gone])
-            await until(visit, active=1, queued=1)
+            await until(gateway, active=1, queued=1)
             gated.let.set()
             assert [(await task).status for task in (first, stays)] == [200, 200]
             assert len(gated.requests) == 2
-            assert (visit.service.admission.active, visit.service.admission.queued) == (0, 0)
+            assert (gateway.service.admission.active, gateway.service.admission.queued) == (0, 0)
 
     run(scenario())
 
@@ -120,14 +120,14 @@ def test_hangup_in_the_queue_gives_the_place_to_the_next(run: Run) -> None:
 def test_queued_call_is_refused_after_queue_timeout(run: Run) -> None:
     async def scenario() -> None:
         gated = Gated()
-        async with running_gateway(gated, max_active=1, queue_timeout=0.05) as visit:
-            first = speak(visit)
-            await until(visit, active=1, queued=0)
-            assert (await visit.fetch("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM)).status == 503
+        async with running_gateway(gated, max_active=1, queue_timeout=0.05) as gateway:
+            first = speak(gateway)
+            await until(gateway, active=1, queued=0)
+            assert (await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM)).status == 503
             hurried = {"x-steadyvoice-deadline": "0.02"}
-            answer = await visit.fetch("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM, headers=hurried)
+            answer = await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM, headers=hurried)
             assert answer.status == 503
-            refused = visit.service.get_error_state()["overload"]["refused"]
+            refused = gateway.service.get_error_state()["overload"]["refused"]
             assert (refused["queue_timeout"], refused["deadline"]) == (1, 1)
             gated.let.set()
             await first
@@ -138,17 +138,17 @@ def test_queued_call_is_refused_after_queue_timeout(run: Run) -> None:
 def test_overload_is_in_metrics_state_overview_and_log(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         gated = Gated()
-        async with running_gateway(gated, max_active=1, max_queued=1, queue_timeout=50.0) as visit:
-            crowd = [speak(visit)]
-            await until(visit, active=1, queued=0)
-            crowd.append(speak(visit))
-            await until(visit, active=1, queued=1)
+        async with running_gateway(gated, max_active=1, max_queued=1, queue_timeout=50.0) as gateway:
+            crowd = [speak(gateway)]
+            await until(gateway, active=1, queued=0)
+            crowd.append(speak(gateway))
+            await until(gateway, active=1, queued=1)
             with caplog.at_level(logging.INFO, ACCESS_LOGGER):
-                assert (await speak(visit)).status == 503
+                assert (await speak(gateway)).status == 503
             line = json.loads(caplog.messages[-1])
             assert (line["status"], line["outcome"], line["error"]) == (503, "failed", "overloaded")
 
-            async with visit.get("/metrics") as answer:
+            async with gateway.get("/metrics") as answer:
                 metrics = (await answer.text()).splitlines()
             assert "steadyvoice_syntheses_active 1.0" in metrics
             assert "steadyvoice_syntheses_queued 1.0" in metrics
@@ -156,11 +156,11 @@ def test_overload_is_in_metrics_state_overview_and_log(run: Run, caplog: pytest.
             assert 'steadyvoice_overload_refused_total{cause="queue_full"} 1.0' in metrics
             assert any(line.startswith("steadyvoice_loop_lag_seconds ") for line in metrics)
             for path in ("/admin/state", "/admin/overview"):
-                async with visit.get(path) as answer:
+                async with gateway.get(path) as answer:
                     overload = (await answer.json())["overload"]
                 assert (overload["overloaded"], overload["active"], overload["queued"]) == (True, 1, 1)
                 assert (overload["max_active"], overload["max_queued"], overload["queue_timeout"]) == (1, 1, 50.0)
-            async with visit.get("/admin/config") as answer:
+            async with gateway.get("/admin/config") as answer:
                 assert (await answer.json())["server"]["max_active"] == 1
             gated.let.set()
             assert [(await task).status for task in crowd] == [200, 200]

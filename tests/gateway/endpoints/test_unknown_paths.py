@@ -78,9 +78,9 @@ CREDENTIALS = [(), (b"authorization: Bearer any",), (b"xi-api-key: any",)]
 
 @pytest.mark.parametrize("credential", CREDENTIALS)
 async def test_openai_path_is_suggested(credential: tuple[bytes, ...]) -> None:
-    async with running_gateway(Tone()) as at:
+    async with running_gateway(Tone()) as gateway:
         for path, right in OPENAIS.items():
-            status, body = await answer_to(at, path.encode(), *credential, method=b"POST")
+            status, body = await answer_to(gateway, path.encode(), *credential, method=b"POST")
             error = json.loads(body)["error"]
             assert (status, error["code"], error["type"]) == (404, "not_found", "invalid_request_error"), path
             assert f" {right}?" in error["message"]
@@ -88,9 +88,9 @@ async def test_openai_path_is_suggested(credential: tuple[bytes, ...]) -> None:
 
 @pytest.mark.parametrize("credential", CREDENTIALS)
 async def test_elevenlabs_path_is_suggested(credential: tuple[bytes, ...]) -> None:
-    async with running_gateway(Tone()) as at:
+    async with running_gateway(Tone()) as gateway:
         for path, right in ELEVENLABS.items():
-            status, body = await answer_to(at, path.encode(), *credential, method=b"POST")
+            status, body = await answer_to(gateway, path.encode(), *credential, method=b"POST")
             detail = json.loads(body)["detail"]
             assert (status, detail["code"]) == (404, "not_found"), path
             assert f" {right}" in detail["message"]
@@ -99,13 +99,13 @@ async def test_elevenlabs_path_is_suggested(credential: tuple[bytes, ...]) -> No
 
 
 async def test_method_is_suggested_with_the_path() -> None:
-    async with running_gateway(Tone()) as at:
+    async with running_gateway(Tone()) as gateway:
         for method, path, right in (
             ("GET", "/audio/speech", f"POST {SPEECH}"),
             ("POST", "/voices", "GET /v1/voices"),
             ("HEAD", "/v1/v1/voices", ""),
         ):
-            answer = await at.fetch(method, path)
+            answer = await gateway.fetch(method, path)
             assert answer.status == 404
             assert right in await answer.text()
 
@@ -123,10 +123,10 @@ async def test_method_is_suggested_with_the_path() -> None:
     ],
 )
 async def test_wrong_method_lists_the_allowed_ones(path: str, allowed: str) -> None:
-    async with running_gateway(Tone()) as at:
-        wrong = await at.fetch("GET" if allowed.startswith("POST") else "POST", path)
+    async with running_gateway(Tone()) as gateway:
+        wrong = await gateway.fetch("GET" if allowed.startswith("POST") else "POST", path)
         assert (wrong.status, wrong.headers["allow"]) == (405, allowed)
-        asked = await at.fetch("OPTIONS", path)
+        asked = await gateway.fetch("OPTIONS", path)
         assert (asked.status, asked.headers["allow"], await asked.read()) == (204, f"{allowed}, OPTIONS", b"")
 
 
@@ -134,8 +134,8 @@ async def test_wrong_method_lists_the_allowed_ones(path: str, allowed: str) -> N
     "path", ["/elsewhere", "/favicon.ico", "/v1/chat/completions", "/v1/audio/transcriptions", "/"]
 )
 async def test_dissimilar_path_has_no_suggestion(path: str) -> None:
-    async with running_gateway(Tone()) as at:
-        answer = await at.fetch("POST", path)
+    async with running_gateway(Tone()) as gateway:
+        answer = await gateway.fetch("POST", path)
         assert answer.status == (405 if path == "/" else 404)
         assert "did you mean" not in await answer.text()
 
@@ -153,9 +153,9 @@ async def test_dissimilar_path_has_no_suggestion(path: str) -> None:
     ],
 )
 async def test_unknown_path_is_echoed_percent_encoded(path: str) -> None:
-    async with running_gateway(Tone()) as at:
+    async with running_gateway(Tone()) as gateway:
         quoted = "".join(f"%{each:02X}" for each in path.encode()).replace("%2F", "/")
-        status, body = await answer_to(at, quoted.encode(), method=b"POST")
+        status, body = await answer_to(gateway, quoted.encode(), method=b"POST")
         assert status == 404
         message = str(json.loads(body))
         assert message.isascii()
@@ -164,33 +164,33 @@ async def test_unknown_path_is_echoed_percent_encoded(path: str) -> None:
 
 
 async def test_long_path_is_truncated_and_not_searched() -> None:
-    async with running_gateway(Tone()) as at:
+    async with running_gateway(Tone()) as gateway:
         for path in ("/" + "a/" * 3000, "/v1/" + "x" * 7000, "/audio/speech/" + "/".join("ab" for _ in range(1000))):
-            status, body = await answer_to(at, path.encode(), method=b"POST")
+            status, body = await answer_to(gateway, path.encode(), method=b"POST")
             assert status == 404
             assert len(body) < 700
             assert b"did you mean" not in body
 
 
 async def test_unknown_path_needs_the_key_of_the_suggested_one() -> None:
-    async with running_gateway(Tone(), server={"api_keys": ["key"]}) as at:
+    async with running_gateway(Tone(), server={"api_keys": ["key"]}) as gateway:
         for path in ("/audio/speech", "/text-to-speech/x", "/voices"):
-            assert (await at.fetch("POST", path)).status == 401
-            assert (await at.fetch("POST", path, headers={"xi-api-key": "key"})).status == 404
+            assert (await gateway.fetch("POST", path)).status == 401
+            assert (await gateway.fetch("POST", path, headers={"xi-api-key": "key"})).status == 404
 
 
 async def test_cors_headers_on_an_unknown_path() -> None:
-    async with running_gateway(Tone(), server={"allowed_origins": ["https://page.example"]}) as at:
-        answer = await at.fetch("POST", "/audio/speech", headers={"origin": "https://page.example"})
+    async with running_gateway(Tone(), server={"allowed_origins": ["https://page.example"]}) as gateway:
+        answer = await gateway.fetch("POST", "/audio/speech", headers={"origin": "https://page.example"})
         assert answer.status == 404
         assert answer.headers["access-control-allow-origin"] == "https://page.example"
 
 
 async def test_error_is_in_the_dialect_of_its_path() -> None:
-    async with running_gateway(Tone(), server={"api_keys": ["key"]}) as at:
+    async with running_gateway(Tone(), server={"api_keys": ["key"]}) as gateway:
         for path, field in ((SPEECH, "error"), (f"/v1/text-to-speech/{GEORGE}", "detail"), ("/v1/voices", "detail")):
             for headers in ({}, {"authorization": "Bearer wrong"}, {"xi-api-key": "wrong"}):
-                answer = await at.fetch("POST", path, json=elevenlabs_body(), headers=headers)
+                answer = await gateway.fetch("POST", path, json=elevenlabs_body(), headers=headers)
                 assert answer.status == 401
                 assert field in await answer.json()
 

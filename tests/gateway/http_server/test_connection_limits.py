@@ -15,7 +15,7 @@ from ..raw_http import GET, echo, endless, head, listening
 
 
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("sent", "status"),
     [
         (head(b"x: " + b"y" * 40_000), 431),
         (head(*[b"x%d: y" % number for number in range(200)]), 431),
@@ -39,12 +39,12 @@ from ..raw_http import GET, echo, endless, head, listening
         (head(b"transfer-encoding: xchunked", line=b"POST / HTTP/1.1") + b"0\r\n\r\n", 400),
     ],
 )
-def test_malformed_request_is_answered_and_the_connection_closed(run: Run, said: bytes, status: int) -> None:
+def test_malformed_request_is_answered_and_the_connection_closed(run: Run, sent: bytes, status: int) -> None:
     async def scenario() -> None:
         async with listening(echo) as line:
-            client = await line.connect(said)
-            told, headers, body = await client.read_response()
-            assert (told, headers["connection"]) == (status, "close")
+            client = await line.connect(sent)
+            answered, headers, body = await client.read_response()
+            assert (answered, headers["connection"]) == (status, "close")
             assert body.endswith(b"\n")
             assert await client.read_all() == b""
 
@@ -67,8 +67,8 @@ def test_slow_head_times_out(run: Run) -> None:
         async with listening(echo, header_timeout=0.2) as line:
             slow = await line.connect(b"GET / HTT")
             silent = await line.connect()
-            told, _, body = await slow.read_response()
-            assert (told, b"0.2 s" in body) == (408, True)
+            status, _, body = await slow.read_response()
+            assert (status, b"0.2 s" in body) == (408, True)
             assert await silent.read_all() == b"", "who said nothing is told nothing"
 
             again = await line.connect(GET)
@@ -114,8 +114,8 @@ def test_new_connection_is_refused_when_all_are_busy(run: Run) -> None:
             busy = [await line.connect(GET) for _ in range(2)]
             for client in busy:
                 await client.read_head()
-            told, _, body = await (await line.connect(GET)).read_response()
-            assert told == 503
+            status, _, body = await (await line.connect(GET)).read_response()
+            assert status == 503
             assert b"connection limit reached; retry later" in body
 
     run(scenario())

@@ -26,10 +26,12 @@ PATIENT = TimeoutConfig(read_timeout=50, total_timeout=50)
 
 
 @asynccontextmanager
-async def connected(at: RunningGateway, path: str, document: object, version: str = "1.1") -> AsyncIterator[RawClient]:
+async def connected(
+    gateway: RunningGateway, path: str, document: object, version: str = "1.1"
+) -> AsyncIterator[RawClient]:
     """Send a request over a socket of one's own."""
     body = json.dumps(document).encode()
-    port = int(at.gateway.url.rpartition(":")[2])
+    port = int(gateway.url.rpartition(":")[2])
     client = RawClient(*await asyncio.open_connection("127.0.0.1", port, limit=2**22))
     lines = [f"POST {path} HTTP/{version}", "host: localhost", f"content-length: {len(body)}", "", ""]
     await client.send("\r\n".join(lines).encode() + body)
@@ -53,9 +55,9 @@ def unchunked(body: bytes) -> bytes:
 @pytest.mark.parametrize("midstream", ["resume", "error"])
 def test_half_closed_client_gets_the_whole_response(run: Run, midstream: str) -> None:
     async def scenario() -> None:
-        async with running_gateway(on_midstream=midstream) as at:
+        async with running_gateway(on_midstream=midstream) as gateway:
             path = f"{ELEVENLABS}{{}}?output_format=pcm_16000"
-            async with connected(at, path.format(""), elevenlabs_body()) as client:
+            async with connected(gateway, path.format(""), elevenlabs_body()) as client:
                 client.half_close()
                 status, _, audio = await client.read_response()
                 assert (status, words_in(audio, "pcm_16000")) == (200, WORDS)
@@ -64,13 +66,13 @@ def test_half_closed_client_gets_the_whole_response(run: Run, midstream: str) ->
                 (path.format("/stream"), elevenlabs_body()),
                 (OPENAI, openai_body(response_format="pcm")),
             ):
-                async with connected(at, endpoint, document) as client:
+                async with connected(gateway, endpoint, document) as client:
                     client.half_close()
                     status, headers = await client.read_head()
                     assert (status, headers["transfer-encoding"]) == (200, "chunked")
                     format = "pcm_24000" if endpoint == OPENAI else "pcm_16000"
                     assert words_in(unchunked(await client.read_all()), format) == WORDS
-            assert {entry.ending for entry in at.sim.ledger} == {Ending.COMPLETED}
+            assert {entry.ending for entry in gateway.sim.ledger} == {Ending.COMPLETED}
 
     run(scenario())
 
@@ -79,10 +81,12 @@ def test_half_closed_client_gets_the_whole_response(run: Run, midstream: str) ->
 @pytest.mark.parametrize("after", [0.0, 0.3])
 def test_half_closed_client_gets_all_of_a_slow_response(run: Run, after: float) -> None:
     async def scenario() -> None:
-        async with running_gateway(on_midstream="error", timeouts=PATIENT) as at:
-            at.sim.faults.set(actions.SlowFirstByte(0.4) if not after else actions.Stall(after=after, seconds=0.4))
+        async with running_gateway(on_midstream="error", timeouts=PATIENT) as gateway:
+            gateway.sim.faults.set(actions.SlowFirstByte(0.4) if not after else actions.Stall(after=after, seconds=0.4))
             for form in ("", "/stream"):
-                async with connected(at, f"{ELEVENLABS}{form}?output_format=pcm_16000", elevenlabs_body()) as client:
+                async with connected(
+                    gateway, f"{ELEVENLABS}{form}?output_format=pcm_16000", elevenlabs_body()
+                ) as client:
                     client.half_close()
                     status, headers = await client.read_head()
                     assert status == 200
@@ -101,31 +105,31 @@ def test_client_that_leaves_is_noticed_and_the_vendor_request_cancelled(
     run: Run, form: str, when: str, half_closed_first: bool
 ) -> None:
     async def scenario() -> None:
-        async with running_gateway(only_elevenlabs=True, timeouts=PATIENT, on_midstream="error") as at:
-            at.sim.faults.set(actions.Hang() if when == "before" else actions.Stall(after=1.5, seconds=50))
-            async with connected(at, ELEVENLABS + form, elevenlabs_body()) as client:
+        async with running_gateway(only_elevenlabs=True, timeouts=PATIENT, on_midstream="error") as gateway:
+            gateway.sim.faults.set(actions.Hang() if when == "before" else actions.Stall(after=1.5, seconds=50))
+            async with connected(gateway, ELEVENLABS + form, elevenlabs_body()) as client:
                 if half_closed_first:
                     client.half_close()
                 if when == "amid" and form:
                     await client.read_until(b"\r\n\r\n")
                     await client.read_until(b"\r\n")
                 else:
-                    while not at.sim.ledger.requests:  # noqa: ASYNC110 - the simulator has no notification
+                    while not gateway.sim.ledger.requests:  # noqa: ASYNC110 - the simulator has no notification
                         await asyncio.sleep(0)
-            await at.sim.idle()
-            assert at.sim.ledger[-1].ending is Ending.CLIENT_LEFT
-            _, account = await at.next_call()
+            await gateway.sim.idle()
+            assert gateway.sim.ledger[-1].ending is Ending.CLIENT_LEFT
+            _, account = await gateway.next_call()
             assert account.outcome == "interrupted"
-            assert at.service.get_error_state()["totals"]["failures"] == 0
+            assert gateway.service.get_error_state()["totals"]["failures"] == 0
 
     run(scenario())
 
 
 def test_broken_response_to_a_half_closed_client_never_looks_complete(run: Run) -> None:
     async def scenario() -> None:
-        async with running_gateway(only_elevenlabs=True, on_midstream="error", timeouts=PATIENT) as at:
-            at.sim.faults.set(Fault(actions.Cut(after=1.0)), Fault(actions.Stall(after=1.0, seconds=0.2)))
-            async with connected(at, f"{ELEVENLABS}/stream?output_format=pcm_16000", elevenlabs_body()) as client:
+        async with running_gateway(only_elevenlabs=True, on_midstream="error", timeouts=PATIENT) as gateway:
+            gateway.sim.faults.set(Fault(actions.Cut(after=1.0)), Fault(actions.Stall(after=1.0, seconds=0.2)))
+            async with connected(gateway, f"{ELEVENLABS}/stream?output_format=pcm_16000", elevenlabs_body()) as client:
                 client.half_close()
                 await client.read_head()
                 with suppress(ConnectionResetError):
@@ -138,9 +142,9 @@ def test_broken_response_to_a_half_closed_client_never_looks_complete(run: Run) 
 
 def test_error_before_the_response_is_sent_completely(run: Run) -> None:
     async def scenario() -> None:
-        async with running_gateway(ElevenLabs("sk", base_url="http://127.0.0.1:9"), muted=False) as at:
+        async with running_gateway(ElevenLabs("sk", base_url="http://127.0.0.1:9"), muted=False) as gateway:
             for document, expected in ((elevenlabs_body(), 502), (elevenlabs_body(""), 422)):
-                async with connected(at, ELEVENLABS, document) as client:
+                async with connected(gateway, ELEVENLABS, document) as client:
                     client.half_close()
                     status, _, body = await client.read_response()
                     assert (status, bool(json.loads(body)["detail"])) == (expected, True)
@@ -150,9 +154,9 @@ def test_error_before_the_response_is_sent_completely(run: Run) -> None:
 
 def test_half_closed_http_1_0_client_is_answered(run: Run) -> None:
     async def scenario() -> None:
-        async with running_gateway(on_midstream="error") as at:
+        async with running_gateway(on_midstream="error") as gateway:
             path = f"{ELEVENLABS}/stream?output_format=pcm_16000"
-            async with connected(at, path, elevenlabs_body(), version="1.0") as client:
+            async with connected(gateway, path, elevenlabs_body(), version="1.0") as client:
                 client.half_close()
                 status, _, audio = await client.read_response()
                 assert (status, words_in(audio, "pcm_16000")) == (200, WORDS)
@@ -198,11 +202,11 @@ def test_body_that_can_never_be_complete_is_not_awaited(run: Run) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nho", head(b"content-length: 9", line=b"POST / HTTP/1.1")])
-def test_client_that_ends_before_its_request_is_closed(run: Run, said: bytes) -> None:
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nho", head(b"content-length: 9", line=b"POST / HTTP/1.1")])
+def test_client_that_ends_before_its_request_is_closed(run: Run, sent: bytes) -> None:
     async def scenario() -> None:
         async with listening(echo) as line:
-            client = await line.connect(said)
+            client = await line.connect(sent)
             client.half_close()
             assert await client.read_all() == b""
             await line.listener.wait_until_empty()
@@ -270,8 +274,8 @@ def test_socket_half_closed_by_the_system_call(run: Run, ipv6: bool) -> None:
         pytest.skip("this machine has no IPv6")
 
     async def scenario() -> None:
-        async with running_gateway(server={"host": "localhost"}) as at:
-            port = int(at.gateway.url.rpartition(":")[2])
+        async with running_gateway(server={"host": "localhost"}) as gateway:
+            port = int(gateway.url.rpartition(":")[2])
             heard = await asyncio.to_thread(_by_hand, "::1" if ipv6 else "127.0.0.1", port)
             assert heard.startswith(b"HTTP/1.1 200 OK\r\n")
             assert words_in(heard.partition(b"\r\n\r\n")[2], "pcm_16000") == WORDS

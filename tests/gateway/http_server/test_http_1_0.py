@@ -83,9 +83,9 @@ def test_events_are_not_buffered_and_head_requests_have_no_body(run: Run) -> Non
 
 
 async def test_http_1_0_client_never_takes_half_a_stream_for_the_whole() -> None:
-    async with running_gateway(on_midstream="error") as at, aiohttp.ClientSession(version=OLD) as old:
-        answer = await old.post(at.gateway.url + STREAM, json=elevenlabs_body())
+    async with running_gateway(on_midstream="error") as gateway, aiohttp.ClientSession(version=OLD) as old:
+        answer = await old.post(gateway.url + STREAM, json=elevenlabs_body())
         assert words_in(await answer.read(), "pcm_16000") == TEXT.split()
-        at.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
-        answer = await old.post(at.gateway.url + STREAM, json=elevenlabs_body())
+        gateway.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
+        answer = await old.post(gateway.url + STREAM, json=elevenlabs_body())
         assert answer.status == 500

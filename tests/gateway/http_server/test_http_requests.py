@@ -24,12 +24,12 @@ def test_rest_of_a_short_body_is_drained_and_a_long_one_is_not(run: Run) -> None
             assert (await short.read_response())[0] == 401
             await short.send(b"0123456789" + GET)
             assert (await short.read_response())[0] == 401, "and the next request is read as one"
-            for said in (
+            for header in (
                 b"content-length: 101",
                 b"transfer-encoding: chunked",
                 b"content-length: 9\r\nexpect: 100-continue",
             ):
-                long = await line.connect(head(said, line=b"POST / HTTP/1.1"))
+                long = await line.connect(head(header, line=b"POST / HTTP/1.1"))
                 assert (await long.read_response())[0] == 401
                 assert await long.read_all() == b""
             last = await line.connect(head(b"content-length: 9999999", b"connection: close", line=POST))
@@ -44,7 +44,7 @@ def test_rest_of_a_short_body_is_drained_and_a_long_one_is_not(run: Run) -> None
 
 def test_chunked_body_is_read_and_its_trailers_are_not_headers(run: Run) -> None:
     async def scenario() -> None:
-        async with listening(told_headers) as line:
+        async with listening(echo_key) as line:
             client = await line.connect(head(b"transfer-encoding: chunked", b"x-key: honest", line=POST))
             await client.send(b"1\r\nx\r\n" * 5000)
             await client.send(b"0\r\nx-key: smuggled\r\n\r\n")
@@ -58,7 +58,7 @@ def test_chunked_body_is_read_and_its_trailers_are_not_headers(run: Run) -> None
 @pytest.mark.slow
 def test_endless_chunks_and_trailers_are_cut_off(run: Run) -> None:
     async def scenario() -> None:
-        async with listening(told_headers, max_body_bytes=1000) as line:
+        async with listening(echo_key, max_body_bytes=1000) as line:
             for endless in (b"1\r\nx\r\n", b"0\r\nx: ", b"1" + b"0" * 500):
                 client = await line.connect(head(b"transfer-encoding: chunked", line=POST) + endless)
                 with suppress(ConnectionError):
@@ -171,8 +171,8 @@ def test_garbage_in_one_packet_is_refused_once(run: Run, name: str, caplog: pyte
 def test_garbage_after_a_request_does_not_enter_its_response(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         async with listening(endless) as line:
-            for said in (GET + b"nonsense\r\n\r\n", GET + head(b"x: " + b"y" * 40_000)):
-                client = await line.connect(said)
+            for request in (GET + b"nonsense\r\n\r\n", GET + head(b"x: " + b"y" * 40_000)):
+                client = await line.connect(request)
                 with pytest.raises(ConnectionResetError):
                     await client.read_all()
 
@@ -209,8 +209,8 @@ def test_every_method_reaches_the_application(run: Run, method: str) -> None:
 )
 def test_absolute_target_overrides_the_host_header(run: Run, target: bytes, path: str, host: str) -> None:
     async def hosts(scope: Scope, receive: Receive, send: Send) -> None:
-        said = [value.decode() for name, value in scope["headers"] if name == b"host"]
-        await Response(body=f"{scope['path']} {said}".encode())(scope, receive, send)
+        hosts_received = [value.decode() for name, value in scope["headers"] if name == b"host"]
+        await Response(body=f"{scope['path']} {hosts_received}".encode())(scope, receive, send)
 
     async def scenario() -> None:
         async with listening(hosts) as line:
@@ -242,14 +242,14 @@ def test_paths_and_absolute_targets_are_served_and_connect_is_not(run: Run) -> N
 def test_upgrade_is_ignored_and_the_body_is_read(run: Run, protocol: str) -> None:
     async def scenario() -> None:
         async with listening(echo) as line:
-            wish = (b"connection: upgrade", b"upgrade: " + protocol.encode())
-            for said, told in (
-                (head(*wish), b"GET / "),
-                (head(*wish, b"content-length: 2", line=POST) + b"ok", b"POST / ok"),
+            upgrade = (b"connection: upgrade", b"upgrade: " + protocol.encode())
+            for request, expected in (
+                (head(*upgrade), b"GET / "),
+                (head(*upgrade, b"content-length: 2", line=POST) + b"ok", b"POST / ok"),
             ):
-                client = await line.connect(said)
+                client = await line.connect(request)
                 status, headers, body = await client.read_response()
-                assert (status, body) == (200, told)
+                assert (status, body) == (200, expected)
                 assert "upgrade" not in headers
                 await client.send(GET)
                 assert (await client.read_response())[2] == b"GET / ", "and the connection goes on as before"
@@ -270,10 +270,10 @@ def test_failing_application_is_an_error_or_a_broken_transfer(run: Run, caplog: 
     assert [record.message for record in caplog.records] == ["request failed, response incomplete: mishap"] * 2
 
 
-async def told_headers(scope: Scope, receive: Receive, send: Send) -> None:
+async def echo_key(scope: Scope, receive: Receive, send: Send) -> None:
     body = await read_body(receive, max_bytes=2**20, timeout=10)
-    said = dict(scope["headers"]).get(b"x-key", b"none")
-    await Response(body=b"%d %s" % (len(body), said))(scope, receive, send)
+    key = dict(scope["headers"]).get(b"x-key", b"none")
+    await Response(body=b"%d %s" % (len(body), key))(scope, receive, send)
 
 
 async def strict(scope: Scope, receive: Receive, send: Send) -> None:

@@ -27,8 +27,10 @@ PCM = f"{ELEVENLABS}?output_format=pcm_16000"
 TIMED = f"{ELEVENLABS}/with-timestamps?output_format=pcm_16000"
 
 
-async def told(visit: RunningGateway, path: str, document: Any, **options: Any) -> tuple[aiohttp.ClientResponse, bytes]:
-    answer = await visit.fetch("POST", path, json=document, **options)
+async def post(
+    gateway: RunningGateway, path: str, document: Any, **options: Any
+) -> tuple[aiohttp.ClientResponse, bytes]:
+    answer = await gateway.fetch("POST", path, json=document, **options)
     return answer, await answer.read()
 
 
@@ -38,12 +40,12 @@ def limited(**settings: Any) -> Any:
 
 def test_whole_answer_beyond_the_limit_is_sent_as_it_is_made(run: Run) -> None:
     async def scenario() -> None:
-        async with limited() as visit:
+        async with limited() as gateway:
             for path, document in (
                 (PCM, elevenlabs_body(LONG)),
                 ("/v1/audio/speech", openai_body(LONG, response_format="pcm")),
             ):
-                answer, body = await told(visit, path, document)
+                answer, body = await post(gateway, path, document)
                 assert answer.status == 200
                 assert "content-length" not in answer.headers
                 assert len(body) > 2 * MOST
@@ -53,9 +55,9 @@ def test_whole_answer_beyond_the_limit_is_sent_as_it_is_made(run: Run) -> None:
 
 def test_whole_answer_below_the_limit_still_tells_its_length(run: Run) -> None:
     async def scenario() -> None:
-        async with limited() as visit:
+        async with limited() as gateway:
             for path in (PCM, TIMED):
-                answer, body = await told(visit, path, elevenlabs_body(SHORT))
+                answer, body = await post(gateway, path, elevenlabs_body(SHORT))
                 assert int(answer.headers["content-length"]) == len(body)
 
     run(scenario())
@@ -64,8 +66,8 @@ def test_whole_answer_below_the_limit_still_tells_its_length(run: Run) -> None:
 @pytest.mark.parametrize("text", [SHORT, LONG])
 def test_audio_with_times_is_the_same_object_held_or_written_through(run: Run, text: str) -> None:
     async def scenario() -> None:
-        async with limited() as visit:
-            answer, body = await told(visit, TIMED, elevenlabs_body(text))
+        async with limited() as gateway:
+            answer, body = await post(gateway, TIMED, elevenlabs_body(text))
             assert ("content-length" in answer.headers) == (text is SHORT)
             document = json.loads(body)
             assert list(document) == ["audio_base64", "alignment", "normalized_alignment"]
@@ -74,7 +76,7 @@ def test_audio_with_times_is_the_same_object_held_or_written_through(run: Run, t
             assert "".join(times["characters"]) == text.strip()
             assert times["character_end_times_seconds"][-1] == pytest.approx(len(audio) / 32_000, abs=1.0)
             assert document["normalized_alignment"] == times
-            _, bare = await told(visit, PCM, elevenlabs_body(text))
+            _, bare = await post(gateway, PCM, elevenlabs_body(text))
             assert len(audio) == len(bare)
 
     run(scenario())
@@ -82,21 +84,21 @@ def test_audio_with_times_is_the_same_object_held_or_written_through(run: Run, t
 
 def test_answer_written_through_that_breaks_has_no_end(run: Run) -> None:
     async def scenario() -> None:
-        async with limited(only_elevenlabs=True, muted=False, on_midstream="error") as visit:
-            visit.sim.faults.set(Fault(actions.Cut(after=60.0)))
+        async with limited(only_elevenlabs=True, muted=False, on_midstream="error") as gateway:
+            gateway.sim.faults.set(Fault(actions.Cut(after=60.0)))
             for path in (PCM, TIMED):
                 with pytest.raises(aiohttp.ClientPayloadError):
-                    await told(visit, path, elevenlabs_body(LONG))
+                    await post(gateway, path, elevenlabs_body(LONG))
 
     run(scenario())
 
 
 def test_error_before_the_first_audio_is_an_error_also_where_it_would_be_written_through(run: Run) -> None:
     async def scenario() -> None:
-        async with limited(only_elevenlabs=True, muted=False) as visit:
-            visit.sim.faults.set(Fault(actions.Refuse(status=500)))
+        async with limited(only_elevenlabs=True, muted=False) as gateway:
+            gateway.sim.faults.set(Fault(actions.Refuse(status=500)))
             for path in (PCM, TIMED):
-                answer, _ = await told(visit, path, elevenlabs_body(LONG))
+                answer, _ = await post(gateway, path, elevenlabs_body(LONG))
                 assert answer.status >= 500
 
     run(scenario())
@@ -104,24 +106,24 @@ def test_error_before_the_first_audio_is_an_error_also_where_it_would_be_written
 
 def test_old_client_is_told_that_an_answer_is_too_large_for_it(run: Run) -> None:
     async def scenario() -> None:
-        async with limited() as visit, aiohttp.ClientSession(version=aiohttp.HttpVersion10) as old:
-            async with old.post(visit.gateway.url + PCM, json=elevenlabs_body(LONG)) as answer:
+        async with limited() as gateway, aiohttp.ClientSession(version=aiohttp.HttpVersion10) as old:
+            async with old.post(gateway.url + PCM, json=elevenlabs_body(LONG)) as answer:
                 assert answer.status == 413
                 assert "HTTP/1.1" in await answer.text()
-            async with old.post(visit.gateway.url + PCM, json=elevenlabs_body(SHORT)) as answer:
+            async with old.post(gateway.url + PCM, json=elevenlabs_body(SHORT)) as answer:
                 assert answer.status == 200
                 assert int(answer.headers["content-length"]) == len(await answer.read())
-            await visit.sim.idle()
+            await gateway.sim.idle()
 
     run(scenario())
 
 
 def test_three_large_answers_at_once_hold_no_more_than_the_limit_each(run: Run) -> None:
     async def scenario() -> None:
-        async with limited() as visit:
+        async with limited() as gateway:
 
             async def discard(path: str) -> int:
-                async with visit.post(path, elevenlabs_body(LONG)) as answer:
+                async with gateway.post(path, elevenlabs_body(LONG)) as answer:
                     return sum([len(data) async for data in answer.content.iter_chunked(65_536)])
 
             await discard(PCM)

@@ -26,8 +26,8 @@ def test_localhost_binds_both_families_on_one_port() -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost."])
 async def test_clients_of_either_family_are_served(host: str) -> None:
-    async with running_gateway(Tone(), server={"host": host}) as at, aiohttp.ClientSession() as client:
-        port = at.gateway.url.rpartition(":")[2]
+    async with running_gateway(Tone(), server={"host": host}) as gateway, aiohttp.ClientSession() as client:
+        port = gateway.url.rpartition(":")[2]
         for name in ("127.0.0.1", "[::1]", "localhost"):
             async with client.get(f"http://{name}:{port}/admin/state") as answer:
                 assert answer.status == 200, "both are this machine, which needs no admin token"
@@ -71,9 +71,9 @@ def test_only_loopback_is_local(host: str, local: bool) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_address_binds_that_address_only(host: str) -> None:
-    async with running_gateway(Tone(), server={"host": host}) as at, aiohttp.ClientSession() as client:
-        async with client.get(f"{at.gateway.url}/healthz") as answer:
+    async with running_gateway(Tone(), server={"host": host}) as gateway, aiohttp.ClientSession() as client:
+        async with client.get(f"{gateway.url}/healthz") as answer:
             assert answer.status == 200
         other = "[::1]" if host == "127.0.0.1" else "127.0.0.1"
         with pytest.raises(aiohttp.ClientConnectorError):
-            await client.get(f"http://{other}:{at.gateway.url.rpartition(':')[2]}/healthz")
+            await client.get(f"http://{other}:{gateway.url.rpartition(':')[2]}/healthz")

@@ -29,17 +29,17 @@ def test_idle_connections_close_and_running_responses_are_completed(run: Run) ->
     async def scenario() -> None:
         app = Patient()
         async with listening(app) as line:
-            idle = [await line.connect(said) for said in (b"", b"GET / HT")]
-            told = await line.connect(GET)
+            idle = [await line.connect(request) for request in (b"", b"GET / HT")]
+            answered = await line.connect(GET)
             waiting = await line.connect(GET + head(line=b"GET /next HTTP/1.1"))
-            for client in (told, waiting):
+            for client in (answered, waiting):
                 await client.read_head()
             closing = asyncio.create_task(line.listener.close(30))
             for client in idle:
                 assert await client.read_all() == b""
             assert not await is_open(line)
             app.go.set()
-            assert (await told.read_all()).endswith(b"5\r\nwhole\r\n0\r\n\r\n")
+            assert (await answered.read_all()).endswith(b"5\r\nwhole\r\n0\r\n\r\n")
             assert (await waiting.read_all()).count(b"whole") == 2, "a request that was in is answered"
             assert await closing == 0
 

@@ -62,7 +62,7 @@ def test_grafana_dashboard_is_up_to_date() -> None:
 
 def test_grafana_panels_do_not_overlap() -> None:
     places = [panel["gridPos"] for panel in json.loads(GRAFANA.read_text("utf-8"))["panels"]]
-    covered = [(x, at["y"]) for at in places for x in range(at["x"], at["x"] + at["w"])]
+    covered = [(x, place["y"]) for place in places for x in range(place["x"], place["x"] + place["w"])]
     assert len(covered) == len(set(covered))
     assert max(x for x, _ in covered) < 24
 

@@ -32,9 +32,9 @@ QUICK = CircuitBreakerConfig(
 )
 
 
-async def scraped(at: RunningGateway) -> dict[str, dict[tuple[str, ...], float]]:
+async def scraped(gateway: RunningGateway) -> dict[str, dict[tuple[str, ...], float]]:
     """Every sample by its metric, and by its labels' values in the order of their names."""
-    answer = await at.fetch("GET", "/metrics")
+    answer = await gateway.fetch("GET", "/metrics")
     assert answer.status == 200
     assert answer.content_type == "text/plain"
     found: dict[str, dict[tuple[str, ...], float]] = {}
@@ -46,12 +46,12 @@ async def scraped(at: RunningGateway) -> dict[str, dict[tuple[str, ...], float]]
 
 
 async def test_calls_are_counted_by_api_provider_and_outcome() -> None:
-    async with running_gateway() as at:
-        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
-        await at.fetch("POST", f"{ELEVENLABS}/stream", json=elevenlabs_body())
-        await at.fetch("POST", OPENAI, json=openai_body())
-        await at.fetch("POST", OPENAI, json=openai_body(""))
-        found = await scraped(at)
+    async with running_gateway() as gateway:
+        await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        await gateway.fetch("POST", f"{ELEVENLABS}/stream", json=elevenlabs_body())
+        await gateway.fetch("POST", OPENAI, json=openai_body())
+        await gateway.fetch("POST", OPENAI, json=openai_body(""))
+        found = await scraped(gateway)
         requests = found["steadyvoice_requests_total"]
         assert requests == {("elevenlabs", "spoken", "elevenlabs"): 2, ("openai", "spoken", "elevenlabs"): 1}
         assert found["steadyvoice_characters_total"] == {("elevenlabs",): 3 * len(TEXT)}
@@ -79,18 +79,18 @@ async def test_calls_are_counted_by_api_provider_and_outcome() -> None:
     ],
 )
 async def test_invalid_accept_header_gets_the_text_format(accept: str) -> None:
-    async with running_gateway(Tone()) as at:
-        answer = await at.fetch("GET", "/metrics", headers={"accept": accept})
+    async with running_gateway(Tone()) as gateway:
+        answer = await gateway.fetch("GET", "/metrics", headers={"accept": accept})
         assert (answer.status, "steadyvoice_build_info" in await answer.text()) == (200, True)
 
 
 async def test_outage_and_recovery_are_measured() -> None:
     clock = Clock()
-    async with running_gateway(clock=clock, circuit=QUICK) as at:
-        at.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
+    async with running_gateway(clock=clock, circuit=QUICK) as gateway:
+        gateway.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         for _ in range(2):
-            await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
-        found = await scraped(at)
+            await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        found = await scraped(gateway)
         assert found["steadyvoice_circuit_state"]["elevenlabs", "open"] == 1
         assert found["steadyvoice_circuit_state"]["elevenlabs", "closed"] == 0
         assert found["steadyvoice_circuit_failure_rate"]["elevenlabs",] == 1.0
@@ -98,10 +98,10 @@ async def test_outage_and_recovery_are_measured() -> None:
         assert found["steadyvoice_provider_attempts_total"]["elevenlabs", "server_error"] == 2
         assert ("openai",) not in found["steadyvoice_circuit_opened_timestamp_seconds"]
 
-        at.sim.faults.clear()
+        gateway.sim.faults.clear()
         clock.ahead += 40
-        await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())
-        found = await scraped(at)
+        await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body())
+        found = await scraped(gateway)
         moved = found["steadyvoice_circuit_transitions_total"]
         assert moved["failure_rate", "closed", "elevenlabs", "open"] == 1
         assert moved["probes_succeeded", "half_open", "elevenlabs", "closed"] == 1
@@ -110,31 +110,33 @@ async def test_outage_and_recovery_are_measured() -> None:
 
 
 async def test_interrupted_calls_are_counted_as_such() -> None:
-    async with running_gateway() as at:
-        at.sim.faults.set(Fault(actions.Stall(after=1.5), endpoint="text-to-speech*"))
-        answer = await at.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", elevenlabs_body())
+    async with running_gateway() as gateway:
+        gateway.sim.faults.set(Fault(actions.Stall(after=1.5), endpoint="text-to-speech*"))
+        answer = await gateway.post(f"{ELEVENLABS}/stream?output_format=pcm_16000", elevenlabs_body())
         await answer.content.readany()
-        assert (await scraped(at))["steadyvoice_streams_in_flight"] == {(): 1}
+        assert (await scraped(gateway))["steadyvoice_streams_in_flight"] == {(): 1}
         answer.close()
-        await at.next_call()
-        assert (await scraped(at))["steadyvoice_requests_total"] == {("elevenlabs", "interrupted", "elevenlabs"): 1}
+        await gateway.next_call()
+        assert (await scraped(gateway))["steadyvoice_requests_total"] == {
+            ("elevenlabs", "interrupted", "elevenlabs"): 1
+        }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("who", ["garbage", "silence"])
 async def test_no_label_takes_a_callers_value(who: str) -> None:
-    async with running_gateway(*_sorts[who]) as at:
-        before = await _series(at)
+    async with running_gateway(*_sorts[who]) as gateway:
+        before = await _series(gateway)
         for n in range(40):
-            await at.fetch("POST", f"/v1/text-to-speech/voice-{n}", json=elevenlabs_body(model_id=f"model-{n}"))
-            await at.fetch("POST", OPENAI, json=openai_body(voice=f"voice-{n}", model=f"model-{n}"))
+            await gateway.fetch("POST", f"/v1/text-to-speech/voice-{n}", json=elevenlabs_body(model_id=f"model-{n}"))
+            await gateway.fetch("POST", OPENAI, json=openai_body(voice=f"voice-{n}", model=f"model-{n}"))
             made_up = {"x-request-id": f"id-{n}", "authorization": f"Bearer {n}"}
-            await at.fetch("GET", f"/somewhere/{n}", headers=made_up)
-            await at.fetch(("PURGE", "PATCH")[n % 2], f"/admin/{n}")
+            await gateway.fetch("GET", f"/somewhere/{n}", headers=made_up)
+            await gateway.fetch(("PURGE", "PATCH")[n % 2], f"/admin/{n}")
             if n == 2:
-                first = await _series(at)
-        assert before < first == await _series(at)
-        text = await (await at.fetch("GET", "/metrics")).text()
+                first = await _series(gateway)
+        assert before < first == await _series(gateway)
+        text = await (await gateway.fetch("GET", "/metrics")).text()
         assert not re.search(r"(voice|model|id)-\d|VERB|somewhere", text)
 
 
@@ -144,8 +146,8 @@ _sorts: dict[str, tuple[Any, ...]] = {
 }
 
 
-async def _series(at: RunningGateway) -> int:
-    return sum(map(len, (await scraped(at)).values()))
+async def _series(gateway: RunningGateway) -> int:
+    return sum(map(len, (await scraped(gateway)).values()))
 
 
 async def test_two_gateways_in_one_process_have_separate_metrics() -> None:
@@ -156,8 +158,10 @@ async def test_two_gateways_in_one_process_have_separate_metrics() -> None:
 
 
 async def test_openmetrics_is_served_on_request() -> None:
-    async with running_gateway(Tone()) as at:
-        answer = await at.fetch("GET", "/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
+    async with running_gateway(Tone()) as gateway:
+        answer = await gateway.fetch(
+            "GET", "/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"}
+        )
         assert answer.content_type == "application/openmetrics-text"
         assert (await answer.text()).endswith("# EOF\n")
 
@@ -166,24 +170,24 @@ async def test_hedges_are_counted_by_result() -> None:
     hedging = HedgeConfig(minimum_samples=1, budget=1.0)
     async with Simulator(voice="tones") as one, Simulator(voice="tones") as other:
         vendors = [ElevenLabs("sk", name=name, base_url=sim.url) for name, sim in (("first", one), ("second", other))]
-        async with running_gateway(*vendors, hedging=hedging) as at:
-            await (await at.post(ELEVENLABS, elevenlabs_body())).read()
+        async with running_gateway(*vendors, hedging=hedging) as gateway:
+            await (await gateway.post(ELEVENLABS, elevenlabs_body())).read()
             one.faults.set(actions.HangAfterHeaders())
-            await (await at.post(ELEVENLABS, elevenlabs_body())).read()
-            found = await scraped(at)
+            await (await gateway.post(ELEVENLABS, elevenlabs_body())).read()
+            found = await scraped(gateway)
     assert {word: count for (word,), count in found["steadyvoice_hedges_total"].items() if count} == {"won": 1}
     assert found["steadyvoice_provider_attempts_total"]["first", "hedged"] == 1
     assert found["steadyvoice_provider_wasted_characters_total"]["hedged", "first"] == len(TEXT)
 
 
 def test_documentation_lists_exactly_the_metrics() -> None:
-    told = {name: (kind, labels) for name, kind, labels in _rows(PAGE.read_text(encoding="utf-8"))}
-    assert told == {family.name: (family.kind, family.labels) for family in METRIC_DEFINITIONS}
+    documented = {name: (kind, labels) for name, kind, labels in _rows(PAGE.read_text(encoding="utf-8"))}
+    assert documented == {family.name: (family.kind, family.labels) for family in METRIC_DEFINITIONS}
 
 
 async def test_exported_metrics_are_exactly_the_documented_ones(tmp_path: Path) -> None:
-    async with running_gateway(cache=tmp_path) as at:
-        text = await (await at.fetch("GET", "/metrics")).text()
+    async with running_gateway(cache=tmp_path) as gateway:
+        text = await (await gateway.fetch("GET", "/metrics")).text()
         exported = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
         assert sorted(exported) == sorted((family.name, family.kind) for family in METRIC_DEFINITIONS)
 

@@ -183,8 +183,8 @@ def test_holds_are_restored_for_their_remaining_time(tmp_path: Path) -> None:
     put_on_hold(before, TTSInvalidKeyError("no such key"))
     put_on_hold(before, TTSVoiceUnknownError("no such voice"), "nobody")
     put_on_hold(before, TTSBusyError("busy", retry_after=30.0))
-    told = kept(tmp_path / "state.json", before, after, 100.0)
-    assert told == {"elevenlabs/credential": 500, "elevenlabs/voice/nobody": 500}
+    restored = kept(tmp_path / "state.json", before, after, 100.0)
+    assert restored == {"elevenlabs/credential": 500, "elevenlabs/voice/nobody": 500}
     with pytest.raises(TTSError, match="no such key"):
         after.handler("elevenlabs").check()
 
@@ -249,10 +249,10 @@ def test_invalid_holds_are_logged_and_ignored(
 
 async def test_refused_key_is_saved_at_once(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
-    async with running_gateway(server={"state_file": str(file)}) as at:
-        at.sim.faults.set(actions.Refuse("invalid_api_key"))
+    async with running_gateway(server={"state_file": str(file)}) as gateway:
+        gateway.sim.faults.set(actions.Refuse("invalid_api_key"))
         for voice in ("default", "default"):
-            assert (await at.fetch("POST", f"/v1/text-to-speech/{voice}", json=elevenlabs_body())).status == 200
+            assert (await gateway.fetch("POST", f"/v1/text-to-speech/{voice}", json=elevenlabs_body())).status == 200
         await asyncio.get_running_loop().shutdown_default_executor()
         written = json.loads(file.read_text())
     assert list(written["holds"]["providers"]) == ["elevenlabs", "openai"]
@@ -266,10 +266,10 @@ async def test_slow_disk_does_not_block_the_event_loop(tmp_path: Path) -> None:
         in_time.append(answered.wait(10))
         part.read_text()
 
-    async with running_gateway(server={"state_file": str(tmp_path / "state.json")}) as at:
+    async with running_gateway(server={"state_file": str(tmp_path / "state.json")}) as gateway:
         (reader := Thread(target=read)).start()
-        at.service.circuits["elevenlabs"].force_open("for maintenance")
-        assert (await at.fetch("POST", ELEVENLABS, json=elevenlabs_body())).status == 200
+        gateway.service.circuits["elevenlabs"].force_open("for maintenance")
+        assert (await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body())).status == 200
         answered.set()
         await asyncio.to_thread(reader.join)
     assert in_time == [True]

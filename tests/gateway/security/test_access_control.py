@@ -32,9 +32,9 @@ def head(
     **headers: Any,
 ) -> RequestHead:
     """`host` is there unless it is given as empty; an underscore is a dash."""
-    said = {name.replace("_", "-"): value for name, value in ({"host": "127.0.0.1:8040"} | headers).items() if value}
+    pairs = {name.replace("_", "-"): value for name, value in ({"host": "127.0.0.1:8040"} | headers).items() if value}
     return RequestHead(
-        method, scheme, route_class, {name.encode(): value.encode("latin-1") for name, value in said.items()}, client
+        method, scheme, route_class, {name.encode(): value.encode("latin-1") for name, value in pairs.items()}, client
     )
 
 
@@ -44,7 +44,7 @@ def code(request: RequestHead, rules: AccessRules = LOCAL) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("host", "refusal"),
     [
         ("localhost", None),
         ("LOCALHOST:8040", None),
@@ -66,14 +66,14 @@ def code(request: RequestHead, rules: AccessRules = LOCAL) -> str | None:
         (":8040", "bad_host"),
     ],
 )
-def test_only_allowed_hosts_are_accepted(said: str, told: str | None) -> None:
-    assert code(head(host=said)) == told
+def test_only_allowed_hosts_are_accepted(host: str, refusal: str | None) -> None:
+    assert code(head(host=host)) == refusal
 
 
 def test_open_gateway_accepts_addresses_and_configured_names() -> None:
     rules = AccessRules(allowed_hosts=frozenset({"voice.example"}), open_to_all=True)
-    for said, told in (("10.0.0.1", None), ("voice.example:80", None), ("evil.example", "foreign_host")):
-        assert code(head(host=said), rules) == told
+    for host, refusal in (("10.0.0.1", None), ("voice.example:80", None), ("evil.example", "foreign_host")):
+        assert code(head(host=host), rules) == refusal
 
 
 @pytest.mark.parametrize("route_class", RouteClass)
@@ -134,7 +134,7 @@ def test_allowed_page_may_call_speech_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "refusal"),
     [
         ({}, "needs_authorization"),
         ({"xi_api_key": "key-one"}, None),
@@ -151,12 +151,12 @@ def test_allowed_page_may_call_speech_only() -> None:
         ({"xi_api_key": "\xff"}, "invalid_api_key"),
     ],
 )
-def test_speech_needs_an_api_key(headers: dict[str, Any], told: str | None) -> None:
-    assert code(head(**headers), OPEN) == told
+def test_speech_needs_an_api_key(headers: dict[str, Any], refusal: str | None) -> None:
+    assert code(head(**headers), OPEN) == refusal
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "refusal"),
     [
         ({}, "needs_authorization"),
         ({"authorization": "Bearer token"}, None),
@@ -165,18 +165,18 @@ def test_speech_needs_an_api_key(headers: dict[str, Any], told: str | None) -> N
         ({"authorization": "Bearer toke"}, "invalid_admin_token"),
     ],
 )
-def test_admin_needs_the_token_from_anywhere(headers: dict[str, str], told: str | None) -> None:
+def test_admin_needs_the_token_from_anywhere(headers: dict[str, str], refusal: str | None) -> None:
     for client in ("127.0.0.1", "10.0.0.9"):
-        assert code(head(RouteClass.ADMIN, client=client, **headers), OPEN) == told
+        assert code(head(RouteClass.ADMIN, client=client, **headers), OPEN) == refusal
 
 
 @pytest.mark.parametrize(
-    ("client", "told"),
+    ("client", "refusal"),
     [("127.0.0.1", None), ("::1", None), ("::ffff:127.0.0.1", None), (None, None), ("10.0.0.9", "admin_is_local")],
 )
-def test_admin_without_token_is_local(client: str | None, told: str | None) -> None:
+def test_admin_without_token_is_local(client: str | None, refusal: str | None) -> None:
     rules = AccessRules(api_keys=(b"k",), open_to_all=True)
-    assert code(head(RouteClass.ADMIN, client=client), rules) == told
+    assert code(head(RouteClass.ADMIN, client=client), rules) == refusal
 
 
 @pytest.mark.parametrize("name", ["forwarded", "via", "x_forwarded_for", "x_real_ip", "x_forwarded_host"])
@@ -236,9 +236,9 @@ def test_duplicate_security_header_is_refused(name: bytes) -> None:
 
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_no_host_or_origin_breaks_access_control(host: str, origin: str) -> None:
-    said = {b"host": host.encode(), b"origin": origin.encode()}
-    refused = check_access(RequestHead("POST", "http", RouteClass.SPEECH, said, "127.0.0.1"), LOCAL)
-    known = host_name(said[b"host"].decode("latin-1").strip())
+    headers = {b"host": host.encode(), b"origin": origin.encode()}
+    refused = check_access(RequestHead("POST", "http", RouteClass.SPEECH, headers, "127.0.0.1"), LOCAL)
+    known = host_name(headers[b"host"].decode("latin-1").strip())
     assert refused or (known and is_loopback(known))
 
 

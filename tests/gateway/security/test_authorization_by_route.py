@@ -36,9 +36,11 @@ OPEN = ["/healthz", "/readyz", "/openapi.json", "/", "/page/app.js"]
 LOCKED = [*ADMIN, "/metrics", *SPEECH]
 
 
-async def answer_to(at: RunningGateway, target: bytes, *headers: bytes, method: bytes = b"GET") -> tuple[int, bytes]:
+async def answer_to(
+    gateway: RunningGateway, target: bytes, *headers: bytes, method: bytes = b"GET"
+) -> tuple[int, bytes]:
     """Send a request with this very target."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(at.gateway.url.rpartition(":")[2]))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
     try:
         lines = [method + b" " + target + b" HTTP/1.1", b"host: localhost", b"connection: close", *headers, b"", b""]
         writer.write(b"\r\n".join(lines))
@@ -80,44 +82,44 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("spelling", SPELLINGS)
 async def test_no_spelling_of_a_protected_path_is_served_without_a_credential(spelling: str) -> None:
-    async with running_gateway(Tone(), server=ALL_LOCKED) as at:
+    async with running_gateway(Tone(), server=ALL_LOCKED) as gateway:
         for path in LOCKED:
             target = SPELLINGS[spelling](path).encode()
             for method in (b"GET", b"HEAD", b"POST", b"OPTIONS", b"PATCH"):
-                status, _ = await answer_to(at, target, method=method)
+                status, _ = await answer_to(gateway, target, method=method)
                 assert status in (400, 401, 403, 404), (method, target)
-            status, _ = await answer_to(at, target, b"authorization: Bearer wrong", b"xi-api-key: wrong")
+            status, _ = await answer_to(gateway, target, b"authorization: Bearer wrong", b"xi-api-key: wrong")
             assert status in (400, 401, 403, 404), target
 
 
 async def test_each_credential_opens_its_own_route_class_only() -> None:
-    async with running_gateway(Tone(), server=ALL_LOCKED) as at:
+    async with running_gateway(Tone(), server=ALL_LOCKED) as gateway:
         for path in (*ADMIN, "/metrics", "/%6detrics", "/admin/stat%65"):
-            assert (await answer_to(at, path.encode(), b"authorization: Bearer the-token"))[0] == 200
-            assert (await answer_to(at, path.encode(), b"authorization: Bearer the-key"))[0] == 401
+            assert (await answer_to(gateway, path.encode(), b"authorization: Bearer the-token"))[0] == 200
+            assert (await answer_to(gateway, path.encode(), b"authorization: Bearer the-key"))[0] == 401
         for path in SPEECH:
-            assert (await answer_to(at, path.encode(), b"xi-api-key: the-key"))[0] in (200, 405)
-            assert (await answer_to(at, path.encode(), b"xi-api-key: the-token"))[0] == 401
+            assert (await answer_to(gateway, path.encode(), b"xi-api-key: the-key"))[0] in (200, 405)
+            assert (await answer_to(gateway, path.encode(), b"xi-api-key: the-token"))[0] == 401
         for path in ("/healthz", "/openapi.json", "/"):
-            assert (await answer_to(at, path.encode()))[0] == 200
+            assert (await answer_to(gateway, path.encode()))[0] == 200
 
 
 async def test_unknown_path_reveals_nothing() -> None:
-    async with running_gateway(Tone(), server=ALL_LOCKED) as at:
+    async with running_gateway(Tone(), server=ALL_LOCKED) as gateway:
         for target in (b"/metrics%0A", b"/metrics/", b"//admin/state", b"/ADMIN/state", b"/elsewhere"):
-            status, body = await answer_to(at, target)
+            status, body = await answer_to(gateway, target)
             assert (status, json.loads(body)["error"]["code"]) == (404, "not_found")
 
 
 async def test_path_parameter_that_is_not_utf_8_is_refused_by_name() -> None:
-    async with running_gateway(Tone()) as at:
+    async with running_gateway(Tone()) as gateway:
         for path, name in (
             ("/v1/text-to-speech/%ED%A0%80", "voice_id"),
             ("/v1/text-to-speech/a%FF/stream", "voice_id"),
         ):
-            status, body = await answer_to(at, path.encode(), method=b"POST")
+            status, body = await answer_to(gateway, path.encode(), method=b"POST")
             assert (status, name in body.decode()) == (400, True)
-        status, body = await answer_to(at, b"/admin/circuits/%FF")
+        status, body = await answer_to(gateway, b"/admin/circuits/%FF")
         assert (status, b"name" in body) == (400, True)
 
 
@@ -127,7 +129,7 @@ def table() -> RouteTable:
 
     async def routes() -> dict[RouteClass, Any]:
         async with AsyncTTSService([Tone()]) as service:
-            return all_routes(house := GatewayContext(service), Reloader(house))
+            return all_routes(context := GatewayContext(service), Reloader(context))
 
     return RouteTable(asyncio.run(routes()))
 
