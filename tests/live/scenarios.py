@@ -68,10 +68,10 @@ def name_of(story: Scenario) -> str:
 
 
 @ELEVENLABS.append
-async def official_client_receives_audio_and_its_price(at: Target) -> None:
-    async with official(at) as client:
-        order = {"text": TEXT, "model_id": at.model, "output_format": FORMAT}
-        async with client.text_to_speech.with_raw_response.stream(at.voice, **order) as answer:
+async def official_client_receives_audio_and_its_price(target: Target) -> None:
+    async with official(target) as client:
+        order = {"text": TEXT, "model_id": target.model, "output_format": FORMAT}
+        async with client.text_to_speech.with_raw_response.stream(target.voice, **order) as answer:
             audio = b"".join([chunk async for chunk in answer.data])
             headers = {name.lower(): value for name, value in answer.headers.items()}
     assert long_enough(audio)
@@ -80,24 +80,24 @@ async def official_client_receives_audio_and_its_price(at: Target) -> None:
 
 
 @ELEVENLABS.append
-async def official_client_receives_character_timestamps(at: Target) -> None:
-    async with official(at) as client:
-        told = await client.text_to_speech.convert_with_timestamps(
-            at.voice, text=TEXT, model_id=at.model, output_format=FORMAT
+async def official_client_receives_character_timestamps(target: Target) -> None:
+    async with official(target) as client:
+        response = await client.text_to_speech.convert_with_timestamps(
+            target.voice, text=TEXT, model_id=target.model, output_format=FORMAT
         )
-    validate_strictly(AudioWithTimestampsResponse, told.model_dump(by_alias=True))
-    assert told.alignment is not None
-    assert "".join(told.alignment.characters) == TEXT
-    audio = base64.b64decode(told.audio_base_64)
+    validate_strictly(AudioWithTimestampsResponse, response.model_dump(by_alias=True))
+    assert response.alignment is not None
+    assert "".join(response.alignment.characters) == TEXT
+    audio = base64.b64decode(response.audio_base_64)
     assert long_enough(audio)
-    assert told.alignment.character_end_times_seconds[-1] <= seconds_of(audio) + 0.5
+    assert response.alignment.character_end_times_seconds[-1] <= seconds_of(audio) + 0.5
 
 
 @ELEVENLABS.append
-async def timestamps_come_line_by_line(at: Target) -> None:
-    async with official(at) as client:
+async def timestamps_come_line_by_line(target: Target) -> None:
+    async with official(target) as client:
         speaking = client.text_to_speech.stream_with_timestamps(
-            at.voice, text=TEXT, model_id=at.model, output_format=FORMAT
+            target.voice, text=TEXT, model_id=target.model, output_format=FORMAT
         )
         pieces = [piece async for piece in speaking]
     for piece in pieces:
@@ -108,13 +108,13 @@ async def timestamps_come_line_by_line(at: Target) -> None:
 
 
 @ELEVENLABS.append
-async def lists_are_valid_for_the_official_client(at: Target) -> None:
-    async with httpx.AsyncClient(base_url=at.url, headers={"xi-api-key": at.key}) as http:
+async def lists_are_valid_for_the_official_client(target: Target) -> None:
+    async with httpx.AsyncClient(base_url=target.url, headers={"xi-api-key": target.key}) as http:
         lists = {path: (await http.get(path)).json() for path in ("/v1/voices", "/v2/voices", "/v1/user")}
         models, subscription = (await http.get("/v1/models")).json(), (await http.get("/v1/user/subscription")).json()
     assert validate_strictly(GetVoicesResponse, lists["/v1/voices"]).voices
     assert validate_strictly(GetVoicesV2Response, lists["/v2/voices"]).voices
-    assert at.model in {validate_strictly(Model, model).model_id for model in models}
+    assert target.model in {validate_strictly(Model, model).model_id for model in models}
     assert (
         validate_strictly(User, lists["/v1/user"]).subscription.tier
         == validate_strictly(Subscription, subscription).tier
@@ -122,8 +122,8 @@ async def lists_are_valid_for_the_official_client(at: Target) -> None:
 
 
 @ELEVENLABS.append
-async def bad_key_is_classified(at: Target) -> None:
-    async with official(at, key=BAD_KEY) as client:
+async def bad_key_is_classified(target: Target) -> None:
+    async with official(target, key=BAD_KEY) as client:
         with pytest.raises(ApiError) as refused:
             await client.user.get()
     assert refused.value.status_code == 401
@@ -131,19 +131,19 @@ async def bad_key_is_classified(at: Target) -> None:
 
 
 @ELEVENLABS.append
-async def unknown_voice_is_classified(at: Target) -> None:
-    async with official(at) as client:
+async def unknown_voice_is_classified(target: Target) -> None:
+    async with official(target) as client:
         with pytest.raises(ApiError) as refused:
-            [chunk async for chunk in client.text_to_speech.convert(UNKNOWN_VOICE, text=TEXT, model_id=at.model)]
+            [chunk async for chunk in client.text_to_speech.convert(UNKNOWN_VOICE, text=TEXT, model_id=target.model)]
     assert refused.value.status_code in (400, 404)
     assert meaning_of(refused.value) is TTSVoiceUnknownError
 
 
 @ELEVENLABS.append
-async def an_empty_text_is_refused(at: Target) -> None:
-    async with official(at) as client:
+async def an_empty_text_is_refused(target: Target) -> None:
+    async with official(target) as client:
         with pytest.raises(ApiError) as refused:
-            [chunk async for chunk in client.text_to_speech.convert(at.voice, text="", model_id=at.model)]
+            [chunk async for chunk in client.text_to_speech.convert(target.voice, text="", model_id=target.model)]
     assert refused.value.status_code in (400, 422)
 
 
@@ -151,16 +151,16 @@ async def an_empty_text_is_refused(at: Target) -> None:
 
 
 @ELEVENLABS.append
-async def service_returns_an_encoded_format(at: Target) -> None:
-    async with AsyncTTSService([ours(at)], muted=False) as tts:
+async def service_returns_an_encoded_format(target: Target) -> None:
+    async with AsyncTTSService([ours(target)], muted=False) as tts:
         speech = await tts.synthesize(TEXT, format="mp3_44100_128")
     assert (speech.outcome, speech.provider) == ("spoken", "elevenlabs")
     assert plausible(speech.duration)
 
 
 @ELEVENLABS.append
-async def service_returns_character_timestamps(at: Target) -> None:
-    async with AsyncTTSService([ours(at, timestamps=True)], muted=False) as tts:
+async def service_returns_character_timestamps(target: Target) -> None:
+    async with AsyncTTSService([ours(target, timestamps=True)], muted=False) as tts:
         speech = await tts.synthesize(TEXT, format=FORMAT)
     assert speech.alignment.exact
     assert speech.alignment.text == TEXT
@@ -169,8 +169,8 @@ async def service_returns_character_timestamps(at: Target) -> None:
 
 
 @ELEVENLABS.append
-async def billed_characters_are_those_the_account_was_charged(at: Target) -> None:
-    async with official(at) as client, AsyncTTSService([ours(at)], muted=False) as tts:
+async def billed_characters_are_those_the_account_was_charged(target: Target) -> None:
+    async with official(target) as client, AsyncTTSService([ours(target)], muted=False) as tts:
         before = (await client.user.subscription.get()).character_count
         (attempt,) = (await tts.synthesize(TEXT, format=FORMAT)).attempts
         assert attempt.request_id
@@ -182,8 +182,8 @@ async def billed_characters_are_those_the_account_was_charged(at: Target) -> Non
 
 
 @ELEVENLABS.append
-async def service_holds_a_bad_key_and_fails_over(at: Target) -> None:
-    async with AsyncTTSService([ours(at, api_key=BAD_KEY), Tone()]) as tts:
+async def service_holds_a_bad_key_and_fails_over(target: Target) -> None:
+    async with AsyncTTSService([ours(target, api_key=BAD_KEY), Tone()]) as tts:
         assert (await tts.synthesize(TEXT, format=FORMAT)).provider == "tone"
         state = tts.get_error_state()
         assert [(hold["key"], hold["kind"]) for hold in state["holds"]] == [("elevenlabs/credential", "invalid_key")]
@@ -193,8 +193,8 @@ async def service_holds_a_bad_key_and_fails_over(at: Target) -> None:
 
 
 @ELEVENLABS.append
-async def service_holds_an_unknown_voice_and_fails_over(at: Target) -> None:
-    async with AsyncTTSService([ours(at, voices={"default": UNKNOWN_VOICE}), Tone()]) as tts:
+async def service_holds_an_unknown_voice_and_fails_over(target: Target) -> None:
+    async with AsyncTTSService([ours(target, voices={"default": UNKNOWN_VOICE}), Tone()]) as tts:
         assert (await tts.synthesize(TEXT, format=FORMAT)).provider == "tone"
         state = tts.get_error_state()
         assert [hold["key"] for hold in state["holds"]] == [f"elevenlabs/voice/{UNKNOWN_VOICE}"]
@@ -205,29 +205,31 @@ async def service_holds_an_unknown_voice_and_fails_over(at: Target) -> None:
 
 
 @OPENAI.append
-async def openais_client_receives_audio(at: Target) -> None:
-    async with openai.AsyncOpenAI(api_key=at.key, base_url=at.url) as client:
-        answer = await client.audio.speech.create(model=at.model, voice=at.voice, input=TEXT, response_format="pcm")
+async def openais_client_receives_audio(target: Target) -> None:
+    async with openai.AsyncOpenAI(api_key=target.key, base_url=target.url) as client:
+        answer = await client.audio.speech.create(
+            model=target.model, voice=target.voice, input=TEXT, response_format="pcm"
+        )
     assert long_enough(answer.content, rate=24_000)
 
 
 @OPENAI.append
-async def openais_client_reads_the_models(at: Target) -> None:
-    async with httpx.AsyncClient(headers={"authorization": f"Bearer {at.key}"}) as http:
-        listed = (await http.get(f"{at.url}/models")).json()
-    assert at.model in {validate_strictly(OpenAIModel, model).id for model in listed["data"]}
+async def openais_client_reads_the_models(target: Target) -> None:
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {target.key}"}) as http:
+        listed = (await http.get(f"{target.url}/models")).json()
+    assert target.model in {validate_strictly(OpenAIModel, model).id for model in listed["data"]}
 
 
 @OPENAI.append
-async def an_empty_text_is_a_bad_request(at: Target) -> None:
-    async with openai.AsyncOpenAI(api_key=at.key, base_url=at.url) as client:
+async def an_empty_text_is_a_bad_request(target: Target) -> None:
+    async with openai.AsyncOpenAI(api_key=target.key, base_url=target.url) as client:
         with pytest.raises((openai.BadRequestError, openai.UnprocessableEntityError)):
-            await client.audio.speech.create(model=at.model, voice=at.voice, input="")
+            await client.audio.speech.create(model=target.model, voice=target.voice, input="")
 
 
 @OPENAI.append
-async def service_uses_openai(at: Target) -> None:
-    provider = OpenAICompatible(at.key, base_url=at.url, model=at.model, voices={"default": at.voice})
+async def service_uses_openai(target: Target) -> None:
+    provider = OpenAICompatible(target.key, base_url=target.url, model=target.model, voices={"default": target.voice})
     async with AsyncTTSService([provider], muted=False) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_24000")
     assert (speech.outcome, speech.provider) == ("spoken", "openai")
@@ -235,8 +237,8 @@ async def service_uses_openai(at: Target) -> None:
 
 
 @OPENAI.append
-async def service_holds_a_bad_key_of_openai(at: Target) -> None:
-    provider = OpenAICompatible(BAD_KEY, base_url=at.url, model=at.model, voices={"default": at.voice})
+async def service_holds_a_bad_key_of_openai(target: Target) -> None:
+    provider = OpenAICompatible(BAD_KEY, base_url=target.url, model=target.model, voices={"default": target.voice})
     async with AsyncTTSService([provider, Tone()]) as tts:
         assert (await tts.synthesize(TEXT, format="pcm_24000")).provider == "tone"
         state = tts.get_error_state()
@@ -247,20 +249,20 @@ async def service_holds_a_bad_key_of_openai(at: Target) -> None:
 
 
 @asynccontextmanager
-async def official(at: Target, key: str | None = None) -> AsyncIterator[AsyncElevenLabs]:
+async def official(target: Target, key: str | None = None) -> AsyncIterator[AsyncElevenLabs]:
     async with httpx.AsyncClient(timeout=60) as http:
-        yield AsyncElevenLabs(api_key=key or at.key, base_url=at.url, httpx_client=http)
+        yield AsyncElevenLabs(api_key=key or target.key, base_url=target.url, httpx_client=http)
 
 
-def ours(at: Target, **settings: Any) -> ElevenLabs:
-    usual = {"api_key": at.key, "base_url": at.url, "model": at.model, "voices": {"default": at.voice}}
+def ours(target: Target, **settings: Any) -> ElevenLabs:
+    usual = {"api_key": target.key, "base_url": target.url, "model": target.model, "voices": {"default": target.voice}}
     return ElevenLabs(**{**usual, **settings})
 
 
 def meaning_of(error: ApiError) -> type[Exception]:
     """Return the class of error by which our provider reports a client's error."""
-    said = httpx.Response(500, json=error.body).content
-    return error_class(error.status_code or 0, parse_error_details(said))
+    body = httpx.Response(500, json=error.body).content
+    return error_class(error.status_code or 0, parse_error_details(body))
 
 
 def seconds_of(pcm: bytes, rate: int = 16_000) -> float:
