@@ -97,19 +97,19 @@ def test_container_copies_existing_files_and_runs_unprivileged(container: list[t
 def test_container_command_serves_on_the_port_of_the_health_check(
     container: list[tuple[str, str]], server: ServerConfig
 ) -> None:
-    said = dict(container)
-    assert json.loads(said["ENTRYPOINT"])[0].endswith("/bin/steadyvoice")
-    command = json.loads(said["CMD"])
+    environment = dict(container)
+    assert json.loads(environment["ENTRYPOINT"])[0].endswith("/bin/steadyvoice")
+    command = json.loads(environment["CMD"])
     assert command[:3] == ["serve", "--config", "/etc/steadyvoice/steadyvoice.toml"]
-    assert said["EXPOSE"] == str(server.port)
-    assert f":{server.port}/healthz" in said["HEALTHCHECK"]
-    assert json.loads(said["VOLUME"]) == ["/var/lib/steadyvoice", "/var/cache/steadyvoice"]
-    told = subprocess.run(
+    assert environment["EXPOSE"] == str(server.port)
+    assert f":{server.port}/healthz" in environment["HEALTHCHECK"]
+    assert json.loads(environment["VOLUME"]) == ["/var/lib/steadyvoice", "/var/cache/steadyvoice"]
+    result = subprocess.run(
         [sys.executable, "-m", "steadyvoice", *command[:2], str(DEPLOY / "steadyvoice.toml"), *command[3:]],
         capture_output=True, text=True, check=False, env={**os.environ, "STEADYVOICE_API_KEY": ""},
     )  # fmt: skip
-    assert told.returncode == 2
-    assert "server.api_keys.0: the environment variable STEADYVOICE_API_KEY is not set" in told.stderr
+    assert result.returncode == 2
+    assert "server.api_keys.0: the environment variable STEADYVOICE_API_KEY is not set" in result.stderr
 
 
 def test_constraints_pin_every_dependency() -> None:

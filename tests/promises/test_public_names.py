@@ -42,9 +42,9 @@ def loaded_by(statement: str) -> set[str]:
 def test_every_public_name_exists_and_has_a_docstring(name: str) -> None:
     thing = getattr(steadyvoice, name)
     assert thing.__name__ == name
-    said = vars(thing).get("__doc__")  # its own words, not its parent's
-    assert said
-    assert not said.startswith(f"{name}(")  # what @dataclass writes when nobody has
+    docstring = vars(thing).get("__doc__")  # its own words, not its parent's
+    assert docstring
+    assert not docstring.startswith(f"{name}(")  # what @dataclass writes when nobody has
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -71,7 +71,9 @@ def test_place_to_change_it_exists(what: str, modules: list[str], names: list[st
 
 
 def test_every_path_in_the_tour_exists() -> None:
-    missing = [path for path in _PATH.findall(text()) if not any((at / path).exists() for at in (PACKAGE, ROOT))]
+    missing = [
+        path for path in _PATH.findall(text()) if not any((folder / path).exists() for folder in (PACKAGE, ROOT))
+    ]
     assert missing == []
 
 
