@@ -132,8 +132,8 @@ async def tcp_server(
 
 def http_response(status: int, body: bytes = b"", **headers: str) -> bytes:
     """Return a complete response with a true Content-Length, unless `content_length` overrides it."""
-    told = {"content-length": str(len(body))} | {name.replace("_", "-"): value for name, value in headers.items()}
-    return _head(status, told) + body
+    fields = {"content-length": str(len(body))} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return _head(status, fields) + body
 
 
 def audio_response(body: bytes = b"speech", **headers: str) -> bytes:
@@ -148,10 +148,10 @@ def error_response(status: int, document: Any, **headers: str) -> bytes:
 
 def chunked_response(*chunks: bytes, end: bool = True, **headers: Any) -> bytes:
     """Return a success in chunks, with or without the last one."""
-    told = {"content-type": "audio/mpeg", "transfer-encoding": "chunked"}
-    told |= {name.replace("_", "-"): str(value) for name, value in headers.items()}
+    fields = {"content-type": "audio/mpeg", "transfer-encoding": "chunked"}
+    fields |= {name.replace("_", "-"): str(value) for name, value in headers.items()}
     pieces = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
-    return _head(200, told) + pieces + (b"0\r\n\r\n" if end else b"")
+    return _head(200, fields) + pieces + (b"0\r\n\r\n" if end else b"")
 
 
 def _head(status: int, headers: dict[str, str]) -> bytes:

@@ -34,12 +34,12 @@ class SynthesisResult:
         return Alignment.joined([(0.0, chunk.alignment or Alignment()) for chunk in self.chunks])
 
 
-def pcm_request(text: str, **wishes: Any) -> SpeechRequest:
-    return SpeechRequest(text, wishes.pop("format", PCM), **wishes)
+def pcm_request(text: str, **options: Any) -> SpeechRequest:
+    return SpeechRequest(text, options.pop("format", PCM), **options)
 
 
-async def synthesize(provider: Provider, text: str, **wishes: Any) -> SynthesisResult:
-    request = pcm_request(text, **wishes)
+async def synthesize(provider: Provider, text: str, **options: Any) -> SynthesisResult:
+    request = pcm_request(text, **options)
     offer = provider.offer(request)
     first, *rest = [piece async for piece in provider.speak(request, offer, connection_timeout=10)]
     assert isinstance(first, Accepted)

@@ -193,5 +193,5 @@ def test_whitespace_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shows_no_part_of(error: Exception, key: str) -> bool:
     """Return whether an error shows no part of a key."""
-    told = f"{error} {error!r}"
-    return KEY[3:12] not in told and KEY[12:] not in told and (key not in told or "API_KEY" in key)
+    shown = f"{error} {error!r}"
+    return KEY[3:12] not in shown and KEY[12:] not in shown and (key not in shown or "API_KEY" in key)

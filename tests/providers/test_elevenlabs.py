@@ -122,9 +122,9 @@ async def test_validation_errors_of_a_422_are_a_bad_request(vendor: ScriptedVend
         await collect_events(provider, speech_request())
 
 
-@pytest.mark.parametrize("said", ["7", "Tue, 24 Nov 2026 12:00:07 GMT"])
-async def test_retry_after_is_in_seconds(vendor: ScriptedVendor, provider: ElevenLabs, said: str) -> None:
-    vendor.will(error_response(429, error_body("system_busy", "Later."), retry_after=said))
+@pytest.mark.parametrize("header", ["7", "Tue, 24 Nov 2026 12:00:07 GMT"])
+async def test_retry_after_is_in_seconds(vendor: ScriptedVendor, provider: ElevenLabs, header: str) -> None:
+    vendor.will(error_response(429, error_body("system_busy", "Later."), retry_after=header))
 
     with pytest.raises(speech.TTSBusyError) as refused:
         await collect_events(provider, speech_request())
@@ -142,7 +142,7 @@ async def test_key_repeated_by_the_vendor_is_redacted(vendor: ScriptedVendor, pr
 
 
 @pytest.mark.parametrize(
-    ("content_type", "body", "told"),
+    ("content_type", "body", "message"),
     [
         ("application/json", b'{"audio": null}', "application/json"),
         ("text/html; charset=utf-8", b"<html><title>Welcome</title></html>", "Welcome"),
@@ -150,11 +150,11 @@ async def test_key_repeated_by_the_vendor_is_redacted(vendor: ScriptedVendor, pr
     ],
 )
 async def test_readable_success_is_not_audio(
-    vendor: ScriptedVendor, provider: ElevenLabs, content_type: str, body: bytes, told: str
+    vendor: ScriptedVendor, provider: ElevenLabs, content_type: str, body: bytes, message: str
 ) -> None:
     vendor.will(audio_response(body, content_type=content_type, request_id="r-3"))
 
-    with pytest.raises(speech.TTSNotAudioError, match=told) as refused:
+    with pytest.raises(speech.TTSNotAudioError, match=message) as refused:
         await collect_events(provider, speech_request())
 
     assert refused.value.request_id == "r-3"

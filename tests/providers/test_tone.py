@@ -23,7 +23,7 @@ async def test_tones_carry_every_word() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "knows"),
+    ("options", "knows"),
     [
         ({}, True),
         ({"voice": "tone"}, True),
@@ -32,8 +32,8 @@ async def test_tones_carry_every_word() -> None:
         ({"voice": "rachel", "unknown_voice": "default"}, True),
     ],
 )
-def test_tone_has_one_voice_and_substitutes_all_others(wishes: dict[str, Any], knows: bool) -> None:
-    offer = Tone().offer(pcm_request("Hello", **wishes))
+def test_tone_has_one_voice_and_substitutes_all_others(options: dict[str, Any], knows: bool) -> None:
+    offer = Tone().offer(pcm_request("Hello", **options))
 
     assert (offer.voice, offer.knows_voice) == ("tone", knows)
 

@@ -21,8 +21,8 @@ ANNA, BERT = Voice("a", "en", "female", 200, -24.0), Voice("b", "en", "male", 15
 OTHERS = {"default": BERT, "anna": ANNA}
 
 
-def request_for(**wishes: Any) -> SpeechRequest:
-    return SpeechRequest("Hello", AudioFormat.parse("pcm_8000"), **{"voice": "narrator", "like": NARRATOR, **wishes})
+def request_for(**options: Any) -> SpeechRequest:
+    return SpeechRequest("Hello", AudioFormat.parse("pcm_8000"), **{"voice": "narrator", "like": NARRATOR, **options})
 
 
 def test_voice_may_be_an_id_a_table_or_a_value() -> None:
@@ -55,7 +55,7 @@ def test_invalid_table_is_refused_by_its_path(voice: Any, complaint: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("wishes", "speaker", "known"),
+    ("options", "speaker", "known"),
     [
         ({}, ANNA, False),
         ({"like": None}, BERT, False),  # nothing is known of the one asked for
@@ -69,8 +69,8 @@ def test_invalid_table_is_refused_by_its_path(voice: Any, complaint: str) -> Non
         ({"unknown_voice": "default"}, BERT, True),
     ],
 )
-def test_voice_is_selected_by_map_dialect_and_similarity(wishes: dict[str, Any], speaker: Voice, known: bool) -> None:
-    choice = choose_voice(request_for(**wishes), OTHERS, "here", provider="main")
+def test_voice_is_selected_by_map_dialect_and_similarity(options: dict[str, Any], speaker: Voice, known: bool) -> None:
+    choice = choose_voice(request_for(**options), OTHERS, "here", provider="main")
 
     assert (choice.voice, choice.known) == (speaker, known)
 

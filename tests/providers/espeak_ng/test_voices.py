@@ -25,7 +25,7 @@ def espeak() -> Espeak:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "voice", "knows"),
+    ("options", "voice", "knows"),
     [
         ({}, "en-us", True),
         ({"voice": "narrator"}, "en+f3", True),  # espeak calls British English just "en"
@@ -41,8 +41,8 @@ def espeak() -> Espeak:
         ({"voice": "../../etc/passwd", "unknown_voice": "passthrough"}, "en-us", False),
     ],
 )
-def test_offer_names_the_voice(espeak: Espeak, wishes: dict[str, Any], voice: str, knows: bool) -> None:
-    offer = espeak.offer(pcm_request("Hello", **wishes))
+def test_offer_names_the_voice(espeak: Espeak, options: dict[str, Any], voice: str, knows: bool) -> None:
+    offer = espeak.offer(pcm_request("Hello", **options))
 
     assert (offer.voice, offer.knows_voice) == (voice, knows)
     assert offer.format == AudioFormat.parse("pcm_22050")

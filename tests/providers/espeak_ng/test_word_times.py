@@ -39,14 +39,14 @@ events = st.lists(st.tuples(st.integers(0, 60), st.floats(0, 8)), max_size=20)
 
 @given(st.text(max_size=50), st.floats(0.01, 5), events)
 def test_times_rise_without_a_gap_for_any_report(text: str, seconds: float, words: list[tuple[int, float]]) -> None:
-    said = speech_with_words(seconds, *words)
-    alignment = character_times(text, said)
+    speech = speech_with_words(seconds, *words)
+    alignment = character_times(text, speech)
 
     assert alignment.text == text
     assert list(alignment.starts) == sorted(alignment.starts)
     assert alignment.starts[1:] == alignment.ends[:-1]
     if text:
-        assert (alignment.starts[0], alignment.ends[-1]) == (0.0, said.duration)
+        assert (alignment.starts[0], alignment.ends[-1]) == (0.0, speech.duration)
 
 
 @given(st.text(max_size=50), st.floats(0.01, 5), events, st.floats(0, 1000))
@@ -54,11 +54,11 @@ def test_times_rise_without_a_gap_for_any_report(text: str, seconds: float, word
 def test_chunks_of_a_second_lose_nothing(
     text: str, seconds: float, words: list[tuple[int, float]], offset: float
 ) -> None:
-    said = speech_with_words(seconds, *words)
-    pieces = list(audio_chunks(text, said, offset))
+    speech = speech_with_words(seconds, *words)
+    pieces = list(audio_chunks(text, speech, offset))
 
-    assert b"".join(piece.data for piece in pieces) == said.samples
+    assert b"".join(piece.data for piece in pieces) == speech.samples
     assert "".join(piece.alignment.text for piece in pieces if piece.alignment) == text
     assert all(len(piece.data) == 2 * RATE for piece in pieces[:-1])
     starts = [start for piece in pieces if piece.alignment for start in piece.alignment.starts]
-    assert starts == [offset + start for start in character_times(text, said).starts]
+    assert starts == [offset + start for start in character_times(text, speech).starts]

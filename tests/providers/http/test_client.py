@@ -335,13 +335,13 @@ def test_closed_event_loop_is_forgotten() -> None:
 
 
 @asynccontextmanager
-async def plain_server(said: bytes) -> AsyncIterator[int]:
+async def plain_server(response: bytes) -> AsyncIterator[int]:
     """Serve these bytes to any client that sends a byte, then wait until it leaves."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.read(1)
-            writer.write(said)
+            writer.write(response)
             await reader.read()
         except ConnectionError:
             pass

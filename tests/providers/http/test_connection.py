@@ -104,7 +104,9 @@ async def test_unsolicited_bytes_close_the_connection(vendor: ScriptedVendor, cl
 
 async def test_chunked_gzip_is_decompressed_in_chunks(vendor: ScriptedVendor, client: HTTPClient) -> None:
     packed = gzip.compress(bytes(range(256)) * 50)
-    vendor.will(chunked_response(*(packed[at : at + 7] for at in range(0, len(packed), 7)), content_encoding="gzip"))
+    vendor.will(
+        chunked_response(*(packed[offset : offset + 7] for offset in range(0, len(packed), 7)), content_encoding="gzip")
+    )
 
     assert await read(client) == bytes(range(256)) * 50
 

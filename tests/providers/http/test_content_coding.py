@@ -45,7 +45,10 @@ PACKED = {
     "odd case and blanks": (" GZip ", gzip.compress(SPEECH)),
     "gzip behind identity": ("identity, gzip", gzip.compress(SPEECH)),
     "gzip of two members": ("gzip", gzip.compress(SPEECH[:1000]) + gzip.compress(SPEECH[1000:])),
-    "gzip of many members": ("gzip", b"".join(gzip.compress(SPEECH[at : at + 512]) for at in range(0, 102_400, 512))),
+    "gzip of many members": (
+        "gzip",
+        b"".join(gzip.compress(SPEECH[offset : offset + 512]) for offset in range(0, 102_400, 512)),
+    ),
     "gzip with an empty member": ("gzip", gzip.compress(SPEECH) + gzip.compress(b"")),
     "deflate": ("deflate", zlib.compress(SPEECH)),
     "deflate without its wrapping": ("deflate", raw_deflate(SPEECH)),
@@ -63,7 +66,7 @@ async def test_compressed_body_is_decompressed_to_its_end(
     coding, packed = PACKED[form]
     if size == 1:
         packed = PACKED[form][1]
-    pieces = [packed[at : at + size] for at in range(0, len(packed), size)]
+    pieces = [packed[offset : offset + size] for offset in range(0, len(packed), size)]
     vendor.will(chunked_response(*pieces, content_encoding=coding))
 
     assert await read(client) == SPEECH

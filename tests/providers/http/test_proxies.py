@@ -197,8 +197,8 @@ async def test_proxy_password_is_sent_to_the_proxy_only(
             monkeypatch.setenv("https_proxy", f"http://me:wrong-sesame@127.0.0.1:{proxy.port}")
             with pytest.raises(TTSConnectError, match="407") as refused:
                 await speak(kind, url)
-            told = "".join(traceback.format_exception(refused.value)) + repr(new_provider(kind, url))
-            assert "sesame" not in told
+            shown = "".join(traceback.format_exception(refused.value)) + repr(new_provider(kind, url))
+            assert "sesame" not in shown
 
 
 async def test_unreachable_proxy_is_a_connect_error(vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch) -> None:
