@@ -44,11 +44,11 @@ class Child:
         if hangs:
             os.kill(self.pid, signal.SIGKILL)
         with os.fdopen(self._reading, "rb") as pipe:
-            told = pipe.read()
+            output = pipe.read()
         _, status = os.waitpid(self.pid, 0)
         if hangs:
             return "hangs"
-        return json.loads(told) if status == 0 else f"status {status}"
+        return json.loads(output) if status == 0 else f"status {status}"
 
 
 def in_child(function: Callable[[], Any]) -> Any:

@@ -70,9 +70,9 @@ def test_vendor_voice_is_spoken_by_any_provider() -> None:
 async def test_the_service_takes_such_a_request_apart_and_loses_nothing(make_service: MakeService) -> None:
     pcm = AudioFormat.parse("pcm_8000")
     asked = replace(AT_ELEVENLABS, format=pcm, language="de", seed=5, previous_text="So.", next_text="Then.", speed=1.1)
-    wishes = options_from_request(asked)
-    validate_options(wishes)
-    assert SpeechRequest(asked.text, **wishes) == asked  # type: ignore[misc, arg-type]
+    options = options_from_request(asked)
+    validate_options(options)
+    assert SpeechRequest(asked.text, **options) == asked  # type: ignore[misc, arg-type]
 
     heard: list[SpeechRequest] = []
 
@@ -81,5 +81,5 @@ async def test_the_service_takes_such_a_request_apart_and_loses_nothing(make_ser
             heard.append(request)
             return super().offer(request)
 
-    await make_service(Listening()).synthesize(asked.text, **wishes)
+    await make_service(Listening()).synthesize(asked.text, **options)
     assert (heard[0].voice, heard[0].dialect, heard[0].options) == (BRIAN, "elevenlabs", {"brand": "new"})

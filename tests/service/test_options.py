@@ -32,7 +32,7 @@ class Particular(ScriptedProvider):
         return replace(super().offer(request), for_any_text=self.steady)
 
 
-async def said(provider: Particular, *texts: str) -> None:
+async def speak_all(provider: Particular, *texts: str) -> None:
     async with AsyncTTSService([provider]) as tts:
         style = ResolvedOptions.resolve({"format": "pcm_8000"})
         for text in texts:
@@ -41,12 +41,12 @@ async def said(provider: Particular, *texts: str) -> None:
 
 async def test_provider_that_depends_on_the_text_makes_an_offer_for_each() -> None:
     provider = Particular()
-    await said(provider, "one", "two")
+    await speak_all(provider, "one", "two")
     assert provider.read == ["one", "two"]
 
 
 async def test_provider_independent_of_the_text_makes_one_offer() -> None:
     provider = Particular()
     provider.steady = True
-    await said(provider, "one", "two")
+    await speak_all(provider, "one", "two")
     assert provider.read == ["one"]

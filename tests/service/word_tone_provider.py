@@ -110,9 +110,9 @@ class WordToneProvider:
                 case "stall":
                     await asyncio.Event().wait()
                 case "drip":
-                    for at in range(upto, len(data)):
+                    for offset in range(upto, len(data)):
                         await asyncio.sleep(1.0)
-                        yield AudioChunk(data[at : at + 1])
+                        yield AudioChunk(data[offset : offset + 1])
         except (GeneratorExit, asyncio.CancelledError):
             self.left += 1
             raise
@@ -124,26 +124,26 @@ class WordToneProvider:
         """Yield the answer in chunks, with the timestamps of each chunk, or as `times` tells."""
         seconds = alignment.ends[-1] if alignment else len(data) / 16000
         size = max(1, round(self.chunk / seconds * len(data))) | 1  # odd: samples come in halves
-        told = 0.0
-        for at in range(0, upto, size):
-            end = min(at + size, upto)
+        aligned_until = 0.0
+        for offset in range(0, upto, size):
+            end = min(offset + size, upto)
             now = end / len(data) * seconds
             until = {"before": seconds, "late": now - 0.5, "never": 0.0}.get(self.times, now)
-            said = _between(alignment, told, until) if alignment else None
-            if self.times == "nonsense" and said and at > len(data) * 0.4:
-                said = Alignment(tuple("x" * len(said.characters)), said.starts, said.ends)
-            if self.times == "zero" and said:
-                never = (0.0,) * len(said.characters)
-                said = Alignment(said.characters, never, never)
-            if self.times == "half" and said:
-                starts, ends = (tuple(time / 2 for time in times) for times in (said.starts, said.ends))
-                said = Alignment(said.characters, starts, ends)
-            told = max(told, until)
+            part = _between(alignment, aligned_until, until) if alignment else None
+            if self.times == "nonsense" and part and offset > len(data) * 0.4:
+                part = Alignment(tuple("x" * len(part.characters)), part.starts, part.ends)
+            if self.times == "zero" and part:
+                never = (0.0,) * len(part.characters)
+                part = Alignment(part.characters, never, never)
+            if self.times == "half" and part:
+                starts, ends = (tuple(time / 2 for time in times) for times in (part.starts, part.ends))
+                part = Alignment(part.characters, starts, ends)
+            aligned_until = max(aligned_until, until)
             if self.times == "after":
-                yield AudioChunk(data[at:end])
-                yield AudioChunk(b"", said)
+                yield AudioChunk(data[offset:end])
+                yield AudioChunk(b"", part)
             else:
-                yield AudioChunk(data[at:end], said)
+                yield AudioChunk(data[offset:end], part)
 
 
 @lru_cache(maxsize=1000)
@@ -155,8 +155,10 @@ def _spoken(text: str, format: AudioFormat, seed: int, pitch: float, level: floa
 
 def _performed(marked: MarkedText, format: AudioFormat, pitch: float) -> tuple[bytes, Alignment]:
     """Return the words, and the timestamps of all characters."""
-    data, said = _spoken(marked.words.text, format, 0, pitch, 1.0)
-    times = zip(range(1, len(said.characters) + 1), said.starts, said.ends, strict=True)
+    data, spoken_alignment = _spoken(marked.words.text, format, 0, pitch, 1.0)
+    times = zip(
+        range(1, len(spoken_alignment.characters) + 1), spoken_alignment.starts, spoken_alignment.ends, strict=True
+    )
     return data, Alignment.of_original(marked.words, times)
 
 

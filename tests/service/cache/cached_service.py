@@ -39,6 +39,6 @@ class TimedProvider(ScriptedProvider):
         return replace(super().offer(request), timed=request.timestamps)
 
 
-async def speak(tts: AsyncTTSService, text: str = TEXT, **wishes: Any) -> tuple[bytes, AsyncSpeechStream]:
-    stream = tts.stream(text, format="pcm_8000", **wishes)
+async def speak(tts: AsyncTTSService, text: str = TEXT, **options: Any) -> tuple[bytes, AsyncSpeechStream]:
+    stream = tts.stream(text, format="pcm_8000", **options)
     return b"".join([chunk async for chunk in stream]), stream

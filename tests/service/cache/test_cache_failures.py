@@ -47,9 +47,9 @@ async def test_failing_disk_is_logged_once_and_speech_continues(
             assert (await tts.synthesize(TEXT)).outcome == "spoken"
             await asyncio.sleep(120)
         assert tts.get_error_state()["cache"]["error"]
-    told = [record for record in caplog.records if record.name == "steadyvoice.cache"]
-    assert [record.levelno for record in told] == [logging.WARNING]
-    assert "synthesis continues without it" in told[0].getMessage()
+    records = [record for record in caplog.records if record.name == "steadyvoice.cache"]
+    assert [record.levelno for record in records] == [logging.WARNING]
+    assert "synthesis continues without it" in records[0].getMessage()
 
 
 @pytest.mark.looptime

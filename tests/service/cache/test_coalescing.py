@@ -87,8 +87,8 @@ async def test_every_consumer_gets_the_error_after_the_chunks_before_it() -> Non
         async for data in stream.subscribe():
             heard.extend([data])
 
-    told = await asyncio.gather(listen(), listen(), return_exceptions=True)
-    assert [str(error) for error in told] == ["broke"] * 2
+    results = await asyncio.gather(listen(), listen(), return_exceptions=True)
+    assert [str(error) for error in results] == ["broke"] * 2
     assert len(heard) == 6
 
 

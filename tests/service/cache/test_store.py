@@ -207,15 +207,15 @@ def test_smaller_limit_shrinks_the_file(tmp_path: Path) -> None:
     smaller.close()
 
 
-@given(at=st.floats(0, 1, exclude_max=True), bits=st.integers(1, 255), cut=st.booleans())
+@given(place=st.floats(0, 1, exclude_max=True), bits=st.integers(1, 255), cut=st.booleans())
 @settings(max_examples=60)
-def test_corrupted_entry_is_never_played(at: float, bits: int, cut: bool) -> None:
+def test_corrupted_entry_is_never_played(place: float, bits: int, cut: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = store_in(Path(folder), MOST)
         for number in range(5):
             store.put(entry(number, 20_000))
         store.close()
-        corrupt(store.path, at, bits, cut)
+        corrupt(store.path, place, bits, cut)
         for _ in range(3):  # found out, thrown away, begun anew
             try:
                 found = store.get([f"key-{number}" for number in range(5)])
@@ -225,9 +225,9 @@ def test_corrupted_entry_is_never_played(at: float, bits: int, cut: bool) -> Non
         store.close()
 
 
-def corrupt(path: Path, at: float, bits: int, cut: bool) -> None:
+def corrupt(path: Path, share: float, bits: int, cut: bool) -> None:
     data = bytearray(path.read_bytes())
-    place = int(at * len(data))
+    place = int(share * len(data))
     data[place] ^= bits
     path.write_bytes(data[:place] if cut else data)
 

@@ -282,12 +282,12 @@ async def test_service_without_providers_is_rejected(make_service: MakeService) 
         make_service()
 
 
-@pytest.mark.parametrize("wish", [{"speed": 9}, {"speed": float("nan")}, {"format": "mp4"}, {"deadline": 0}])
+@pytest.mark.parametrize("option", [{"speed": 9}, {"speed": float("nan")}, {"format": "mp4"}, {"deadline": 0}])
 async def test_invalid_options_are_rejected_before_any_request(
-    make_service: MakeService, wish: dict[str, object]
+    make_service: MakeService, option: dict[str, object]
 ) -> None:
     vendor = ScriptedProvider()
     with pytest.raises(TTSError) as refused:
-        make_service(vendor).stream("Hello", **wish)  # type: ignore[arg-type]
-    assert next(iter(wish)) in str(refused.value)
+        make_service(vendor).stream("Hello", **option)  # type: ignore[arg-type]
+    assert next(iter(option)) in str(refused.value)
     assert not vendor.requests

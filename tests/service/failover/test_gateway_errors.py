@@ -91,7 +91,7 @@ async def test_cloudflare_ray_id_is_in_the_error(vendor: ScriptedVendor) -> None
 
 @kinds
 @pytest.mark.parametrize(
-    "said",
+    "body",
     [
         error_response(401, {"error": {"message": "Incorrect key", "code": "invalid_api_key"}}, server="cloudflare"),
         error_response(403, {"detail": {"status": "missing_permissions", "message": "no"}}, cf_ray="8f0a"),
@@ -101,8 +101,8 @@ async def test_cloudflare_ray_id_is_in_the_error(vendor: ScriptedVendor) -> None
         http_response(401),
     ],
 )  # fmt: skip
-async def test_vendors_own_refusal_of_the_key_holds_it(vendor: ScriptedVendor, kind: str, said: bytes) -> None:
-    vendor.will(said)
+async def test_vendors_own_refusal_of_the_key_holds_it(vendor: ScriptedVendor, kind: str, body: bytes) -> None:
+    vendor.will(body)
     async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         assert (await tts.synthesize("Good morning")).outcome == "substituted"
         [hold] = tts.get_error_state()["holds"]
@@ -110,15 +110,15 @@ async def test_vendors_own_refusal_of_the_key_holds_it(vendor: ScriptedVendor, k
 
 
 @kinds
-@pytest.mark.parametrize("said", ["with JSON", "with a page", "with nothing"])
+@pytest.mark.parametrize("body", ["with JSON", "with a page", "with nothing"])
 @pytest.mark.parametrize("status", [409, 418, 423, 431, 451])
-async def test_unknown_status_fails_over(vendor: ScriptedVendor, kind: str, status: int, said: str) -> None:
+async def test_unknown_status_fails_over(vendor: ScriptedVendor, kind: str, status: int, body: str) -> None:
     for _ in range(9):
         vendor.will({
             "with JSON": error_response(status, {"error": {"message": "I'm a teapot"}}),
             "with a page": http_response(status, b"<html><title>teapot</title></html>", content_type="text/html"),
             "with nothing": http_response(status),
-        }[said])  # fmt: skip
+        }[body])  # fmt: skip
     async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         speech = await tts.synthesize("Good morning")
         assert (speech.outcome, speech.provider) == ("substituted", "tone")

@@ -49,15 +49,15 @@ def loudness(audio: bytes, form: AudioFormat = PCM) -> float:
 
 
 @pytest.mark.parametrize("form", ["pcm_8000", "mp3_44100_128", "wav_24000", "opus_48000_64"])
-@pytest.mark.parametrize("wishes", [{}, {"on_midstream": "restart"}, {"on_midstream": "error"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"on_midstream": "restart"}, {"on_midstream": "error"}], ids=str)
 async def test_substitute_resembles_the_voice_in_rate_and_loudness(
-    make_service: MakeService, form: str, wishes: dict[str, Any]
+    make_service: MakeService, form: str, options: dict[str, Any]
 ) -> None:
     other = OtherVendor(name="other", voices={"default": BERT, "anna": ANNA})
     tts = make_service(down(), other)
 
-    speech = await tts.synthesize(TEXT, voice="narrator", format=form, speed=1.2, **wishes)
-    async with tts.stream(TEXT, voice="narrator", format=form, speed=1.2, **wishes) as stream:
+    speech = await tts.synthesize(TEXT, voice="narrator", format=form, speed=1.2, **options)
+    async with tts.stream(TEXT, voice="narrator", format=form, speed=1.2, **options) as stream:
         streamed = b"".join([data async for data in stream])
 
     assert (speech.outcome, speech.provider, speech.voice, stream.voice) == ("substituted", "other", "a", "a")
@@ -75,13 +75,13 @@ async def test_voice_of_the_same_name_is_matched_as_well(make_service: MakeServi
     assert loudness(speech.audio) == pytest.approx(loudness(synthesize_tones(TEXT, sample_rate=8000)[0]), rel=0.02)
 
 
-@pytest.mark.parametrize("wishes", [{}, {"on_midstream": "error"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"on_midstream": "error"}], ids=str)
 @pytest.mark.parametrize("voice", [replace(ANNA, rate=None, loudness=None), replace(ANNA, rate=150, loudness=-18.0)])
 async def test_matching_or_undeclared_voice_is_passed_through(
-    make_service: MakeService, voice: Voice, wishes: dict[str, Any]
+    make_service: MakeService, voice: Voice, options: dict[str, Any]
 ) -> None:
     other = OtherVendor(name="other", voices={"anna": voice})
-    speech = await make_service(down(), other).synthesize(TEXT, voice="narrator", format="mp3_44100_128", **wishes)
+    speech = await make_service(down(), other).synthesize(TEXT, voice="narrator", format="mp3_44100_128", **options)
     assert speech.audio == convert(
         synthesize_tones(TEXT, sample_rate=44100)[0], AudioFormat(Codec.PCM, 44100), speech.format
     )

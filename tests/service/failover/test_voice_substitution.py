@@ -80,14 +80,14 @@ class ProviderSetup:
         hedging = HedgeConfig(minimum_samples=4, budget=1.0)
         self.tts: AsyncTTSService = make(*providers, cache=tmp_path, timeouts=timeouts, hedging=hedging)
 
-    async def synthesize(self, **wishes: Any) -> ReportedUtterance:
+    async def synthesize(self, **options: Any) -> ReportedUtterance:
         return await self.tts.synthesize(
-            TEXT, **{"voice": "narrator", "format": "pcm_8000", "voice_substitution": "never", **wishes}
+            TEXT, **{"voice": "narrator", "format": "pcm_8000", "voice_substitution": "never", **options}
         )
 
-    async def stream(self, **wishes: Any) -> ReportedUtterance:
-        wishes = {"voice": "narrator", "format": "pcm_8000", "voice_substitution": "never", **wishes}
-        stream = self.tts.stream(TEXT, **wishes)
+    async def stream(self, **options: Any) -> ReportedUtterance:
+        options = {"voice": "narrator", "format": "pcm_8000", "voice_substitution": "never", **options}
+        stream = self.tts.stream(TEXT, **options)
         try:
             async for _ in stream:
                 pass
@@ -194,9 +194,9 @@ async def test_no_other_voice_is_heard(make_service: MakeService, tmp_path: Path
         assert ("twin", "n") in heard, "the same voice, and nobody is asked to do without it"
 
 
-def first_voices(*providers: Provider, **wishes: Any) -> list[str]:
+def first_voices(*providers: Provider, **options: Any) -> list[str]:
     """Return the candidates' voices when no other voice than the first one's is allowed."""
-    request = SpeechRequest("Hello", AudioFormat.parse("pcm_8000"), **wishes)
+    request = SpeechRequest("Hello", AudioFormat.parse("pcm_8000"), **options)
     speakers = [GuardedProvider(provider, TTSErrorHandler(provider.name)) for provider in providers]
     return [part.voice for part in find_candidates(request, speakers, "never").candidates]
 

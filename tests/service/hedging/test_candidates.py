@@ -17,8 +17,8 @@ from .late_provider import DOWN, ONCE, READY, TEXT, USUAL, SlowFirstCall, hedge_
 pytestmark = pytest.mark.looptime
 
 
-async def assert_not_hedged(tts: AsyncTTSService, **wishes: Any) -> None:
-    speech = await tts.synthesize(TEXT, format="pcm_8000", **wishes)
+async def assert_not_hedged(tts: AsyncTTSService, **options: Any) -> None:
+    speech = await tts.synthesize(TEXT, format="pcm_8000", **options)
     assert not any(attempt.hedge for attempt in speech.attempts)
     assert tts.get_error_state()["hedging"]["no_candidate"] == 1
     assert hedge_counts(tts) == (0, 0, 0)

@@ -18,7 +18,7 @@ from steadyvoice.speech.failure_kinds import FAILURE_TABLE, FailureKind
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"percentile": 1.0}, "percentile: must be between 0 and 1, got 1.0"),
         ({"percentile": 95}, "percentile: must be between 0 and 1, got 95"),
@@ -33,8 +33,8 @@ from steadyvoice.speech.failure_kinds import FAILURE_TABLE, FailureKind
         ({"window_seconds": float("inf")}, "window_seconds: must be more than 0 seconds, got inf"),
     ],
 )
-def test_invalid_settings_are_rejected(wrong: dict[str, Any], told: str) -> None:
-    with pytest.raises(TTSConfigurationError, match=re.escape(told)):
+def test_invalid_settings_are_rejected(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(TTSConfigurationError, match=re.escape(message)):
         HedgeConfig(**wrong)
 
 
@@ -142,7 +142,7 @@ def test_budget_is_never_exceeded_in_any_window(
             asked.append((now, characters))
         elif budget.spend(characters, now):
             twice.append((now, characters))
-            lately = [sum(count for at, count in each if at > now - seconds) for each in (twice, asked)]
+            lately = [sum(count for time, count in each if time > now - seconds) for each in (twice, asked)]
             assert lately[0] <= share * lately[1]
     assert sum(count for _, count in twice) <= share * sum(count for _, count in asked)
 

@@ -120,12 +120,12 @@ async def test_accounting_agrees_with_both_vendors(seed: int) -> None:
         states = tts.get_error_state()["providers"]
         for name, sim in named_vendors(first, second):
             await sim.idle()
-            told = {entry.request_id: entry for entry in sim.ledger}
+            ledger = {entry.request_id: entry for entry in sim.ledger}
             attempts = [attempt for account in accounts for attempt in account.attempts if attempt.provider == name]
             for attempt in attempts:
                 if attempt.bill.charge is Charge.BILLED:
                     assert attempt.request_id
-                    assert told[attempt.request_id].charged == attempt.bill.characters
+                    assert ledger[attempt.request_id].charged == attempt.bill.characters
             bills = states[name]["bills"]
             billed = sum(attempt.bill.characters for attempt in attempts if attempt.bill.charge is Charge.BILLED)
             assert billed == bills["billed"] - (before if name == "first" else 0)

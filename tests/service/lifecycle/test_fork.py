@@ -31,8 +31,8 @@ from tests.service.scripted_provider import Hang, Say, ScriptedProvider
 
 logging.getLogger("steadyvoice").addHandler(logging.NullHandler())
 
-def say(tts, text="Good morning", **wishes):
-    speech = tts.synthesize(text, format="pcm_16000", **wishes)
+def say(tts, text="Good morning", **options):
+    speech = tts.synthesize(text, format="pcm_16000", **options)
     return [speech.outcome, speech.provider, len(speech.attempts), len(speech.audio) > 1000]
 
 def tell(*what):
@@ -50,7 +50,7 @@ async def run(script: str, *arguments: str, until: asyncio.Event | None = None) 
 
 async def test_children_of_a_parent_that_spoke_with_espeak_speak_and_close() -> None:
     require_tool(is_installed(), "espeakng-loader")
-    told = await run("""
+    result = await run("""
         espeak = Espeak()
         tts = TTSService([espeak])
         before, engine = say(tts), espeak.process_id
@@ -68,12 +68,12 @@ async def test_children_of_a_parent_that_spoke_with_espeak_speak_and_close() -> 
         engines = {engine, *(result[2] for result in results)}
         tell(before, [result[:2] for result in results], meanwhile, after, same, len(engines))
     """)
-    assert told == [ESPEAK, [[ESPEAK] * 2] * 3, [ESPEAK] * 5, ESPEAK, True, 4]
+    assert result == [ESPEAK, [[ESPEAK] * 2] * 3, [ESPEAK] * 5, ESPEAK, True, 4]
 
 
 async def test_fork_while_the_parent_speaks_with_espeak() -> None:
     require_tool(is_installed(), "espeakng-loader")
-    told = await run("""
+    result = await run("""
         tts = TTSService([Espeak()])
         say(tts)
         text = "The quick brown fox jumps over the lazy dog. " * 200
@@ -85,23 +85,23 @@ async def test_fork_while_the_parent_speaks_with_espeak() -> None:
         tts.close()
         tell(spoken, results)
     """)
-    assert told == [[ESPEAK] * 2, [ESPEAK] * 3]
+    assert result == [[ESPEAK] * 2, [ESPEAK] * 3]
 
 
 async def test_deadline_holds_in_a_child() -> None:
-    told = await run("""
+    result = await run("""
         tts = TTSService([ScriptedProvider([Say(), Hang()], name="vendor")], circuit=CircuitBreakerConfig())
         before = say(tts)
         results = [child.result() for child in [Child(lambda: say(tts, deadline=0.3)) for _ in range(2)]]
         tts.close()
         tell(before, results)
     """)
-    assert told == [["spoken", "vendor", 1, True], [["muted", None, 1, True]] * 2]
+    assert result == [["spoken", "vendor", 1, True], [["muted", None, 1, True]] * 2]
 
 
 async def test_close_returns_in_both_processes_in_any_order() -> None:
     require_tool(is_installed(), "espeakng-loader")
-    told = await run("""
+    result = await run("""
         def closed_first(by_child):
             tts = TTSService([Espeak(), Tone()])
             say(tts)
@@ -114,14 +114,14 @@ async def test_close_returns_in_both_processes_in_any_order() -> None:
 
         tell(closed_first(True), closed_first(False))
     """)
-    assert told == [[None, "spoken", None], None]
+    assert result == [[None, "spoken", None], None]
 
 
 async def test_parents_connections_stay_the_parents() -> None:
     async with scripted_vendor() as vendor:
         for _ in range(6):
             vendor.will(chunked_response(SOUND, content_type="audio/pcm"))
-        told = await run(
+        result = await run(
             """
             tts = TTSService([ElevenLabs("sk_test", base_url=sys.argv[1])])
             before = say(tts)
@@ -132,13 +132,13 @@ async def test_parents_connections_stay_the_parents() -> None:
             """,
             vendor.url,
         )
-        assert told == [VENDOR, [VENDOR] * 3, [VENDOR] * 2]
+        assert result == [VENDOR, [VENDOR] * 3, [VENDOR] * 2]
         assert vendor.connections == 4  # one of the parent, used three times, and one of each child
 
 
 async def test_children_speak_to_the_simulator_while_the_parent_streams() -> None:
     async with Simulator(voice="tones", real_time_factor=0.05) as sim:
-        told = await run(
+        result = await run(
             """
             tts = TTSService([ElevenLabs("sk_test", base_url=sys.argv[1]), Tone()])
             say(tts)
@@ -154,12 +154,12 @@ async def test_children_speak_to_the_simulator_while_the_parent_streams() -> Non
             """,
             sim.url,
         )
-        assert told == [[VENDOR] * 3, "spoken", 1, True]
+        assert result == [[VENDOR] * 3, "spoken", 1, True]
 
 
 async def test_stream_begun_before_the_fork_ends_with_an_error_in_the_child_only() -> None:
     async with Simulator(voice="tones", real_time_factor=0.05) as sim:
-        told = await run(
+        result = await run(
             """
             tts = TTSService([ElevenLabs("sk_test", base_url=sys.argv[1])], on_midstream="error")
             stream = tts.stream("It was a bright cold day in April. " * 4, format="pcm_16000")
@@ -181,7 +181,7 @@ async def test_stream_begun_before_the_fork_ends_with_an_error_in_the_child_only
             """,
             sim.url,
         )
-    results, outcome = told
+    results, outcome = result
     assert outcome == "spoken"
     for message, child_outcome, spoken, closed in results:
         assert "this process was forked" in message
@@ -191,7 +191,7 @@ async def test_stream_begun_before_the_fork_ends_with_an_error_in_the_child_only
 async def test_vendor_sees_the_parent_hang_up_while_a_child_lives() -> None:
     async with scripted_vendor() as vendor:
         vendor.will(chunked_response(SOUND, end=False, content_type="audio/pcm"), ConnectionAction.HANG)
-        told = await run(
+        result = await run(
             """
             tts = TTSService([ElevenLabs("sk_test", base_url=sys.argv[1])], on_midstream="error")
             stream = tts.stream("Good morning", format="pcm_16000")
@@ -203,12 +203,12 @@ async def test_vendor_sees_the_parent_hang_up_while_a_child_lives() -> None:
             vendor.url,
             until=vendor.client_left,
         )
-        assert told == [""]
+        assert result == [""]
 
 
 async def test_fork_of_a_fork_and_forks_by_multiprocessing_and_from_another_thread() -> None:
     require_tool(is_installed(), "espeakng-loader")
-    told = await run("""
+    result = await run("""
         tts = TTSService([Espeak()])
         say(tts)
 
@@ -230,14 +230,14 @@ async def test_fork_of_a_fork_and_forks_by_multiprocessing_and_from_another_thre
         process.join()
         tell(grandchild, of_thread, pooled, by_process, process.exitcode, spoken_and_closed())
     """)
-    assert told == [[ESPEAK] * 3, ESPEAK, [ESPEAK] * 2, ESPEAK, 0, ESPEAK]
+    assert result == [[ESPEAK] * 3, ESPEAK, [ESPEAK] * 2, ESPEAK, 0, ESPEAK]
 
 
 async def test_child_may_end_as_any_program_does(tmp_path: Path) -> None:
     """Run finalisers at the exit of a child, which must not use the parent's engine, connections or event loop."""
     require_tool(is_installed(), "espeakng-loader")
     async with Simulator(voice="tones", real_time_factor=0.05) as sim:
-        told = await run(
+        result = await run(
             """
             tts = TTSService([ElevenLabs("sk_test", base_url=sys.argv[1]), Espeak()], cache=sys.argv[2])
             espeak = TTSService([Espeak()])
@@ -257,13 +257,13 @@ async def test_child_may_end_as_any_program_does(tmp_path: Path) -> None:
             sim.url,
             str(tmp_path),
         )
-    assert told == ["spoken", 1, ESPEAK, None, None]
+    assert result == ["spoken", 1, ESPEAK, None, None]
 
 
 async def test_async_service_speaks_in_the_own_loop_of_a_child() -> None:
     require_tool(is_installed(), "espeakng-loader")
     async with Simulator(voice="tones", real_time_factor=0.05) as sim:
-        told = await run(
+        result = await run(
             """
             tts = AsyncTTSService([ElevenLabs("sk_test", base_url=sys.argv[1])])
             espeak = AsyncTTSService([Espeak()])
@@ -294,14 +294,14 @@ async def test_async_service_speaks_in_the_own_loop_of_a_child() -> None:
             sim.url,
         )
     both = [["spoken", "elevenlabs"], ["spoken", "espeak"]]
-    assert told == [[both, both, both, "spoken", both], both]
+    assert result == [[both, both, both, "spoken", both], both]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 async def test_child_holds_no_pipe_of_the_parents_engine() -> None:
     """An engine ends when its stdin does: when no process holds the other end."""
     require_tool(is_installed(), "espeakng-loader")
-    told = await run("""
+    result = await run("""
         def files_of(process):
             paths = [f"/proc/{process}/fd/{each}" for each in os.listdir(f"/proc/{process}/fd")]
             return {os.readlink(path) for path in paths if os.path.lexists(path)}
@@ -313,11 +313,11 @@ async def test_child_holds_no_pipe_of_the_parents_engine() -> None:
         inherited = in_child(lambda: len(pipes & files_of("self")))
         tell(len(pipes & files_of("self")), inherited, tts.close())
     """)
-    assert told == [2, 0, None]  # it has put its stderr away
+    assert result == [2, 0, None]  # it has put its stderr away
 
 
 async def test_child_encodes_though_the_parents_threads_did_not_come_along() -> None:
-    told = await run("""
+    result = await run("""
         tts = TTSService([Tone()])
         text = "The quick brown fox jumps over the lazy dog. " * 3
 
@@ -333,12 +333,12 @@ async def test_child_encodes_though_the_parents_threads_did_not_come_along() -> 
         tts.close()
         tell(spoken == {before}, [result == [before, None] for result in results])
     """)
-    assert told == [True, [True] * 2]
+    assert result == [True, [True] * 2]
 
 
 async def test_requests_that_run_in_the_parent_take_no_place_in_the_child() -> None:
     async with Simulator(voice="tones", concurrency=2, real_time_factor=0.05) as sim:
-        told = await run(
+        result = await run(
             """
             tts = TTSService([ElevenLabs("sk_test", base_url=sys.argv[1])])
             say(tts)
@@ -352,11 +352,11 @@ async def test_requests_that_run_in_the_parent_take_no_place_in_the_child() -> N
             """,
             sim.url,
         )
-    assert told == [2, 0]
+    assert result == [2, 0]
 
 
 async def test_question_for_the_credit_that_the_parent_puts_keeps_no_child_from_closing() -> None:
-    told = await run("""
+    result = await run("""
         class Vendor(ScriptedProvider):
             async def credit(self):
                 await asyncio.Event().wait()
@@ -366,11 +366,11 @@ async def test_question_for_the_credit_that_the_parent_puts_keeps_no_child_from_
         say(tts)
         tell(in_child(lambda: [say(tts)[0], tts.close()]), tts.close())
     """)
-    assert told == [["substituted", None], None]
+    assert result == [["substituted", None], None]
 
 
 async def test_children_back_off_for_different_times() -> None:
-    told = await run("""
+    result = await run("""
         async def fail():
             raise TTSServerError("HTTP 503")
 
@@ -390,5 +390,5 @@ async def test_children_back_off_for_different_times() -> None:
 
         tell(*[in_child(delay) for _ in range(3)])
     """)
-    assert len(set(told)) == 3
-    assert all(isinstance(delay, float) for delay in told)
+    assert len(set(result)) == 3
+    assert all(isinstance(delay, float) for delay in result)

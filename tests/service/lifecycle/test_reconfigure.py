@@ -197,7 +197,7 @@ async def test_a_new_cache_is_another_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"providers": []}, "at least one"),
         ({"providers": [ScriptedProvider(name="x"), ScriptedProvider(name="x")]}, "duplicate name"),
@@ -208,11 +208,11 @@ async def test_a_new_cache_is_another_one(tmp_path: Path) -> None:
         ({"mutted": True}, "muted"),
     ],
 )
-async def test_what_makes_no_sense_changes_nothing(changes: dict[str, Any], said: str) -> None:
+async def test_what_makes_no_sense_changes_nothing(changes: dict[str, Any], message: str) -> None:
     scripted = ScriptedProvider()
     async with AsyncTTSService([scripted], circuits={"scripted": CIRCUIT}) as tts:
         before = tts.settings
-        with pytest.raises((TTSConfigurationError, TypeError), match=said):
+        with pytest.raises((TTSConfigurationError, TypeError), match=message):
             await tts.reconfigure(**{"muted": False, **changes})
         assert tts.settings == before
         assert tts.providers == [scripted]

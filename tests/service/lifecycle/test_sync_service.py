@@ -68,8 +68,8 @@ def test_the_circuit_is_the_same_object_from_every_thread() -> None:
 
 def test_many_threads_speak_at_once(tts: TTSService) -> None:
     with ThreadPoolExecutor(16) as threads:
-        said = list(threads.map(lambda n: tts.synthesize("word " * n, format="pcm_8000").duration, range(1, 40)))
-    assert said == [pytest.approx(len(("word " * n).strip()) * 0.06, abs=0.001) for n in range(1, 40)]
+        durations = list(threads.map(lambda n: tts.synthesize("word " * n, format="pcm_8000").duration, range(1, 40)))
+    assert durations == [pytest.approx(len(("word " * n).strip()) * 0.06, abs=0.001) for n in range(1, 40)]
 
 
 def test_closing_ends_the_loop_and_the_providers(vendor: ScriptedProvider) -> None:

@@ -117,9 +117,9 @@ async def test_second_failover_resumes_where_the_first_broke_off(make_service: M
     await read_all(stream)
     spans = stream.report.spans
     assert [span.provider for span in spans] == ["first", "second", "third"]
-    said = [strip_markup(RESUMED[span.begin : span.end]).split() for span in spans]
-    assert [word for words in said for word in words] == strip_markup(RESUMED).split()
-    assert strip_markup(third.requests[0].text).split() == said[-1]
+    words = [strip_markup(RESUMED[span.begin : span.end]).split() for span in spans]
+    assert [word for words in words for word in words] == strip_markup(RESUMED).split()
+    assert strip_markup(third.requests[0].text).split() == words[-1]
     assert stream.alignment.text == RESUMED
 
 
@@ -148,10 +148,10 @@ async def test_sent_text_fits_the_limit_with_its_tags(make_service: MakeService,
     speech = await make_service(vendor).synthesize(text, format="pcm_8000")
     asked = [request.text for request in vendor.requests]
     assert all(0 < len(each) <= limit for each in asked)
-    said = "".join(strip_markup(each) if performed else each for each in asked)
+    spoken = "".join(strip_markup(each) if performed else each for each in asked)
     expected = strip_markup(text)
     if limit >= 60 or not performed:
-        assert "".join(said.split()) == "".join(expected.split())
+        assert "".join(spoken.split()) == "".join(expected.split())
     assert speech.report.spans[-1].end == len(text)
 
 

@@ -140,12 +140,12 @@ async def test_refusals_of_every_length_teach_no_limit(make_service: MakeService
 
 def test_late_refusal_does_not_raise_a_limit() -> None:
     limits = TextLimits(lambda: 0.0)
-    told, vague = TTSTextTooLongError("too long"), TTSTextTooLongError("too long")
-    told.limit = 5_000
-    assert limits.learn("m", 40_000, told)
-    assert limits.learn("m", 40_000, vague)
+    with_limit, without_limit = TTSTextTooLongError("too long"), TTSTextTooLongError("too long")
+    with_limit.limit = 5_000
+    assert limits.learn("m", 40_000, with_limit)
+    assert limits.learn("m", 40_000, without_limit)
     assert limits.max_characters("m", None) == 5_000
-    assert limits.learn("m", 5_000, told)
+    assert limits.learn("m", 5_000, with_limit)
     assert limits.max_characters("m", None) == 2_500
 
 

@@ -27,15 +27,15 @@ TALE = "One sentence. Another one! A third? " * 5
 async def test_text_over_the_limit_is_split_at_sentences_and_delivered_as_one(make_service: MakeService) -> None:
     vendor = ScriptedProvider(max_characters=40)
     speech = await make_service(vendor).synthesize(TALE, format="pcm_8000")
-    said = [request.text for request in vendor.requests]
-    assert "".join(said) == clean_text(TALE)
-    assert all(len(text) <= 40 and text.rstrip()[-1] in ".!?" for text in said)
+    texts = [request.text for request in vendor.requests]
+    assert "".join(texts) == clean_text(TALE)
+    assert all(len(text) <= 40 and text.rstrip()[-1] in ".!?" for text in texts)
     assert speech.outcome == "spoken"
     assert speech.audio == pcm(speech.duration)
     assert vendor.requests[1].previous_text is not None
-    assert vendor.requests[1].previous_text.endswith(said[0])
+    assert vendor.requests[1].previous_text.endswith(texts[0])
     assert vendor.requests[0].next_text is not None
-    assert vendor.requests[0].next_text.startswith(said[1])
+    assert vendor.requests[0].next_text.startswith(texts[1])
 
 
 async def test_callers_request_ids_stay_at_the_ends_of_a_split_text(make_service: MakeService) -> None:

@@ -66,7 +66,7 @@ class Prepaid(ScriptedProvider):
 LONG, SHORT = "This is longer than what is left of it.", "Short."
 
 
-async def said(tts: object, text: str) -> str | None:
+async def failure_kind(tts: object, text: str) -> str | None:
     speech = await tts.synthesize(text, format="pcm_8000")  # type: ignore[attr-defined]
     return speech.provider  # type: ignore[no-any-return]
 
@@ -78,20 +78,20 @@ async def test_what_fits_the_remainder_is_said_while_the_rest_is_held_until_the_
     account = Account(20, resets_at=NEW_YEAR + timedelta(hours=5))
     vendor = Prepaid(account)
     async with make_service(vendor, ScriptedProvider(name="other")) as tts:
-        assert await said(tts, LONG) == "other"
+        assert await failure_kind(tts, LONG) == "other"
         await asyncio.sleep(1.0)
         [hold] = tts.get_error_state()["holds"]
         assert (hold["kind"], hold["room"]) == ("quota_exceeded", 20)
         assert hold["until"].startswith("2026-01-01T05:00:0")
         asked = len(vendor.requests)
-        assert await said(tts, LONG) == "other"
+        assert await failure_kind(tts, LONG) == "other"
         assert len(vendor.requests) == asked, "it does not fit, so nobody is asked"
-        assert [await said(tts, SHORT) for _ in range(4)] == ["prepaid"] * 3 + ["other"]
+        assert [await failure_kind(tts, SHORT) for _ in range(4)] == ["prepaid"] * 3 + ["other"]
         assert tts.get_error_state()["holds"][0]["room"] == 2
         assert tts.get_error_state()["is_muted"] is False, "two characters would still fit"
         await asyncio.sleep(5 * HOUR)
         account.remaining = 1000
-        assert await said(tts, LONG) == "prepaid", "the reset has come"
+        assert await failure_kind(tts, LONG) == "prepaid", "the reset has come"
         assert tts.get_error_state()["totals"]["failures"] == 0
 
 
@@ -101,14 +101,14 @@ async def test_credit_is_checked_every_15_minutes_and_new_credit_lifts_the_hold(
 ) -> None:
     account = Account(10, resets_at=NEW_YEAR + timedelta(days=20))
     async with make_service(Prepaid(account), ScriptedProvider(name="other")) as tts:
-        assert await said(tts, LONG) == "other"
+        assert await failure_kind(tts, LONG) == "other"
         await asyncio.sleep(HOUR - 60)
         assert account.questions == 4, "at once, and after 15, 30 and 45 minutes"
         account.remaining = 1000
-        assert await said(tts, LONG) == "other"
+        assert await failure_kind(tts, LONG) == "other"
         await asyncio.sleep(120)
         assert tts.get_error_state()["holds"] == []
-        assert await said(tts, LONG) == "prepaid"
+        assert await failure_kind(tts, LONG) == "prepaid"
         asked = account.questions
         await asyncio.sleep(10 * HOUR)
         assert account.questions == asked, "nobody speaks, so nobody asks"
@@ -119,7 +119,7 @@ async def test_two_providers_of_one_account_are_held_together(make_service: Make
     account = Account(10)
     warm, cold = Prepaid(account, "warm"), Prepaid(account, "cold")
     async with make_service(warm, cold, ScriptedProvider(name="other")) as tts:
-        assert await said(tts, LONG) == "other"
+        assert await failure_kind(tts, LONG) == "other"
         assert (len(warm.requests), len(cold.requests)) == (1, 0)
         keys = [state["holds"][0]["key"] for state in list(tts.get_error_state()["providers"].values())[:2]]
         assert keys == ["warm/credential", "cold/credential"]
@@ -131,10 +131,10 @@ async def test_two_providers_of_one_account_are_held_together(make_service: Make
 async def test_refusal_of_a_text_that_should_fit_is_followed_by_a_credit_check(make_service: MakeService) -> None:
     account = Account(20, resets_at=NEW_YEAR + timedelta(days=20))
     async with make_service(Prepaid(account), ScriptedProvider(name="other")) as tts:
-        assert await said(tts, LONG) == "other"
+        assert await failure_kind(tts, LONG) == "other"
         await asyncio.sleep(120)
         account.remaining = 3  # somebody else has spent it
-        assert await said(tts, SHORT) == "other"
+        assert await failure_kind(tts, SHORT) == "other"
         await asyncio.sleep(1)
         assert account.questions == 2
         assert tts.get_error_state()["holds"][0]["room"] == 3
@@ -146,15 +146,15 @@ async def test_hold_without_credit_statement_ends_after_15_minutes(make_service:
     account.silent = TTSInvalidKeyError("HTTP 401 missing_permissions", status=401)
     vendor = Prepaid(account)
     async with make_service(vendor, ScriptedProvider(name="other")) as tts:
-        assert await said(tts, LONG) == "other"
+        assert await failure_kind(tts, LONG) == "other"
         await asyncio.sleep(14 * 60)
         account.remaining = 1000
-        assert await said(tts, LONG) == "other"
+        assert await failure_kind(tts, LONG) == "other"
         assert [hold["kind"] for hold in tts.get_error_state()["holds"]] == ["quota_exceeded"], (
             "the key is not to blame"
         )
         await asyncio.sleep(2 * 60)
-        assert await said(tts, LONG) == "prepaid"
+        assert await failure_kind(tts, LONG) == "prepaid"
 
 
 @pytest.mark.looptime
@@ -164,7 +164,7 @@ async def test_hold_stays_if_the_stated_credit_would_have_sufficed(make_service:
     vendor = Prepaid(account)
     async with make_service(vendor, ScriptedProvider(name="other")) as tts:
         for _ in range(10):
-            assert await said(tts, LONG) == "other"
+            assert await failure_kind(tts, LONG) == "other"
             await asyncio.sleep(60)
         assert len(vendor.requests) == 1
 
@@ -180,9 +180,9 @@ async def test_retry_after_holds_exactly_that_long_whatever_the_account_says_of_
             raise TTSQuotaExceededError("not enough", status=429, retry_after=100.0)
         await asyncio.sleep(99.5)
         account.remaining = 1000
-        assert await said(tts, LONG) == "other"
+        assert await failure_kind(tts, LONG) == "other"
         await asyncio.sleep(1)
-        assert await said(tts, LONG) == "prepaid"
+        assert await failure_kind(tts, LONG) == "prepaid"
 
 
 @pytest.mark.looptime
@@ -190,11 +190,11 @@ async def test_few_words_cause_no_credit_check(make_service: MakeService) -> Non
     account = Account(1000)
     async with make_service(Prepaid(account)) as tts:
         for _ in range(5):
-            await said(tts, SHORT)
+            await failure_kind(tts, SHORT)
         await asyncio.sleep(20 * 60)
         assert account.questions == 0
         assert tts.get_error_state()["credit"] is None
-        await said(tts, SHORT)
+        await failure_kind(tts, SHORT)
         await asyncio.sleep(1)
         assert account.questions == 1, "it has been in use for more than a quarter of an hour"
         assert tts.get_error_state()["credit"]["remaining"] == 1000 - 6 * len(SHORT)
@@ -209,11 +209,11 @@ async def test_when_the_credit_ends_is_forecast_and_said_in_time(
         assert await tts.check_credit() == {"prepaid": Credit(1200)}
         with caplog.at_level(logging.WARNING, "steadyvoice.credit"):
             ends = []
-            while await said(tts, SHORT) == "prepaid":  # 3 of the vendor's characters a minute
+            while await failure_kind(tts, SHORT) == "prepaid":  # 3 of the vendor's characters a minute
                 ends.append(tts.get_error_state()["credit"]["ends_in"])
                 await asyncio.sleep(59.9)
         lasted = [60.0 * left for left in range(len(ends), 0, -1)]
-        errors = [abs(told - truth) / truth for told, truth in zip(ends[60:-30], lasted[60:-30], strict=True)]
+        errors = [abs(predicted - truth) / truth for predicted, truth in zip(ends[60:-30], lasted[60:-30], strict=True)]
         assert max(errors) < 0.05
         said_so = [record for record in caplog.records if record.name == "steadyvoice.credit"]
         hours = [record.ends_in / HOUR for record in said_so]  # type: ignore[attr-defined]
@@ -230,7 +230,7 @@ async def test_the_end_is_a_time_of_day_and_there_is_none_when_new_credit_comes_
     async with make_service(Prepaid(account)) as tts:
         await tts.check_credit()
         assert tts.get_error_state()["credit"]["ends_at"] is None, "nothing is spent"
-        await said(tts, "x" * 100)
+        await failure_kind(tts, "x" * 100)
         credit = tts.get_error_state()["credit"]
         assert credit["ends_at"].startswith("2026-01-01T01:59:")
         account.resets_at = NEW_YEAR + timedelta(hours=1)
@@ -263,11 +263,11 @@ def test_spending_of_other_processes_counts_towards_the_rate() -> None:
 def test_an_end_that_wavers_is_told_once_and_one_that_comes_back_is_told_again() -> None:
     meter = CreditMeter()
     meter.add_spending(800, 800, None, 0.0)  # about one a second
-    told = []
+    predicted = []
     for remaining in (23 * 3600, 25 * 3600, 23 * 3600, 10_000_000, 9_000_000):
         meter.update(Credit(remaining), 0.0, NEW_YEAR)
-        told.append(bool(meter.warning(0.0)))
-    assert told == [True, False, False, False, True]
+        predicted.append(bool(meter.warning(0.0)))
+    assert predicted == [True, False, False, False, True]
 
 
 def test_a_text_costs_what_the_models_last_one_did() -> None:

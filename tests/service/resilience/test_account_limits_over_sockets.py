@@ -152,15 +152,15 @@ async def test_billing_agrees_with_the_vendor_under_faults_and_cancellations(see
                         group.create_task(listen())
             bills = tts.get_error_state()["bills"]
         await sim.idle()
-        told = {entry.request_id: entry for entry in sim.ledger}
+        ledger = {entry.request_id: entry for entry in sim.ledger}
         attempts = [attempt for account in accounts for attempt in account.attempts if attempt.provider == "elevenlabs"]
         for attempt in attempts:
             match attempt.bill.charge:
                 case Charge.BILLED:
                     assert attempt.request_id
-                    assert told[attempt.request_id].charged == attempt.bill.characters
+                    assert ledger[attempt.request_id].charged == attempt.bill.characters
                 case Charge.REFUSED if attempt.request_id:
-                    assert told[attempt.request_id].charged == 0
+                    assert ledger[attempt.request_id].charged == 0
         sums = {charge: sum(a.bill.characters for a in attempts if a.bill.charge is charge) for charge in Charge}
         assert (bills["billed"], bills["unknown"]) == (sums[Charge.BILLED], sums[Charge.UNKNOWN])
         assert bills["billed"] <= spoken_for(sim) <= bills["billed"] + bills["unknown"]

@@ -34,10 +34,10 @@ pytestmark = pytest.mark.looptime
 SLOW = Say(first_after=1.0)
 
 
-async def told(tts: AsyncTTSService, text: str = "Good morning", **wishes: Any) -> str:
+async def outcome_of(tts: AsyncTTSService, text: str = "Good morning", **options: Any) -> str:
     """Speak, and tell how that ended."""
     try:
-        return (await tts.synthesize(text, format="pcm_8000", **wishes)).outcome
+        return (await tts.synthesize(text, format="pcm_8000", **options)).outcome
     except TTSOverloadedError as error:
         return str(error.code)
 
@@ -53,7 +53,7 @@ def overload(tts: AsyncTTSService) -> dict[str, Any]:
 async def test_no_more_are_synthesised_at_once_than_may_be(make_service: MakeService) -> None:
     vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, max_active=3)
-    crowd = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(9)]
+    crowd = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(9)]
     await asyncio.sleep(0.5)
     assert (overload(tts)["active"], overload(tts)["queued"]) == (3, 6)
     assert overload(tts)["overloaded"]
@@ -65,7 +65,7 @@ async def test_no_more_are_synthesised_at_once_than_may_be(make_service: MakeSer
 async def test_beyond_the_queue_one_is_refused_at_once_and_nothing_is_spent(make_service: MakeService) -> None:
     vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, max_active=1, max_queued=1)
-    crowd = [asyncio.create_task(told(tts)) for _ in range(2)]
+    crowd = [asyncio.create_task(outcome_of(tts)) for _ in range(2)]
     await asyncio.sleep(0.5)
     before = loop_clock()
     with pytest.raises(TTSOverloadedError) as refused:
@@ -84,10 +84,10 @@ async def test_beyond_the_queue_one_is_refused_at_once_and_nothing_is_spent(make
 
 async def test_queue_ends_after_its_timeout(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Say(first_after=20.0)]), max_active=1, queue_timeout=2.0)
-    first = asyncio.create_task(told(tts))
+    first = asyncio.create_task(outcome_of(tts))
     await asyncio.sleep(0.1)
     before = loop_clock()
-    assert await told(tts) == "queue_timeout"
+    assert await outcome_of(tts) == "queue_timeout"
     assert loop_clock() - before == pytest.approx(2.0)
     assert await first == "spoken"
 
@@ -95,10 +95,10 @@ async def test_queue_ends_after_its_timeout(make_service: MakeService) -> None:
 async def test_callers_deadline_ends_the_wait_in_the_queue(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Say(first_after=20.0)])
     tts = make_service(vendor, max_active=1, queue_timeout=60.0)
-    first = asyncio.create_task(told(tts))
+    first = asyncio.create_task(outcome_of(tts))
     await asyncio.sleep(0.1)
     before = loop_clock()
-    assert await told(tts, deadline=3.0) == "deadline"
+    assert await outcome_of(tts, deadline=3.0) == "deadline"
     assert loop_clock() - before <= 3.0
     assert await first == "spoken"
     assert len(vendor.requests) == 1
@@ -124,7 +124,7 @@ async def test_time_in_the_queue_is_the_callers_and_not_the_providers(make_servi
 async def test_hangup_in_the_queue_leaves_at_once(make_service: MakeService) -> None:
     vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, max_active=1)
-    crowd = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(4)]
+    crowd = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4)]
     await asyncio.sleep(0.5)
     crowd[1].cancel()
     await asyncio.sleep(0)
@@ -138,7 +138,7 @@ async def test_hangup_in_the_queue_leaves_at_once(make_service: MakeService) -> 
 
 async def test_hangup_in_the_loop_turn_of_admission_gives_the_place_back(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([SLOW]), max_active=1)
-    first, second, third = (asyncio.create_task(told(tts)) for _ in range(3))
+    first, second, third = (asyncio.create_task(outcome_of(tts)) for _ in range(3))
     await asyncio.sleep(0.5)
     first.add_done_callback(lambda _: second.cancel())
     await asyncio.wait([first, second, third])
@@ -156,37 +156,37 @@ async def test_place_is_given_back_however_a_stream_ends(make_service: MakeServi
     await anext(stream)
     del stream  # and is never closed
     await asyncio.sleep(0.1)
-    stuck = asyncio.create_task(told(make := tts))
+    stuck = asyncio.create_task(outcome_of(make := tts))
     await asyncio.sleep(0.05)
     stuck.cancel()
     await asyncio.wait([stuck])
     assert overload(make)["active"] == 0
-    assert await told(tts) == "spoken"
+    assert await outcome_of(tts) == "spoken"
 
 
 async def test_failure_gives_the_place_back(make_service: MakeService) -> None:
     tts = make_service(
         ScriptedProvider([Hang()]), max_active=1, queue_timeout=0.0, timeouts=TimeoutConfig(total_timeout=2.0)
     )
-    assert await told(tts) == "muted"
-    assert await told(tts) == "muted"
+    assert await outcome_of(tts) == "muted"
+    assert await outcome_of(tts) == "muted"
     assert overload(tts)["active"] == 0
 
 
 async def test_unread_stream_takes_no_place(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([SLOW]), max_active=1, queue_timeout=0.0)
     streams = [tts.stream("Good morning", format="pcm_8000") for _ in range(10)]
-    assert await told(tts) == "spoken"
+    assert await outcome_of(tts) == "spoken"
     del streams
 
 
 async def test_kept_audio_is_never_refused(make_service: MakeService, tmp_path: Any) -> None:
     tts = make_service(ScriptedProvider([SLOW]), max_active=1, max_queued=0, cache=CacheConfig(tmp_path))
-    assert await told(tts, "Kept") == "spoken"
-    busy = asyncio.create_task(told(tts, "Another"))
+    assert await outcome_of(tts, "Kept") == "spoken"
+    busy = asyncio.create_task(outcome_of(tts, "Another"))
     await asyncio.sleep(0.5)
-    assert await told(tts, "Kept") == "cached"
-    assert await told(tts, "Not kept") == "queue_full"
+    assert await outcome_of(tts, "Kept") == "cached"
+    assert await outcome_of(tts, "Not kept") == "queue_full"
     assert await busy == "spoken"
     await tts.aclose()
 
@@ -195,41 +195,41 @@ async def test_stale_recording_is_played_instead_of_a_refusal(make_service: Make
     tts = make_service(
         ScriptedProvider([SLOW]), max_active=1, max_queued=0, cache=CacheConfig(tmp_path, max_age_days=1 / 8640)
     )
-    assert await told(tts, "Kept") == "spoken"
+    assert await outcome_of(tts, "Kept") == "spoken"
     await asyncio.sleep(60)
-    busy = asyncio.create_task(told(tts, "Another"))
+    busy = asyncio.create_task(outcome_of(tts, "Another"))
     await asyncio.sleep(0.5)
-    assert await told(tts, "Kept") == "cached"
+    assert await outcome_of(tts, "Kept") == "cached"
     assert await busy == "spoken"
     await tts.aclose()
 
 
 async def test_coalesced_requests_take_one_place(make_service: MakeService, tmp_path: Any) -> None:
     tts = make_service(ScriptedProvider([SLOW]), max_active=1, max_queued=0, cache=CacheConfig(tmp_path))
-    both = [asyncio.create_task(told(tts, "The same")) for _ in range(2)]
+    both = [asyncio.create_task(outcome_of(tts, "The same")) for _ in range(2)]
     assert sorted(await asyncio.gather(*both)) == ["cached", "spoken"]
     await tts.aclose()
 
 
 async def test_empty_text_needs_no_place(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([SLOW]), max_active=1, max_queued=0)
-    busy = asyncio.create_task(told(tts))
+    busy = asyncio.create_task(outcome_of(tts))
     await asyncio.sleep(0.5)
-    assert await told(tts, "") == "spoken"
+    assert await outcome_of(tts, "") == "spoken"
     await busy
 
 
 async def test_refusal_is_no_silence_and_touches_no_circuit(make_service: MakeService) -> None:
     vendor, local = ScriptedProvider([SLOW], name="vendor"), ScriptedProvider([SLOW], name="local", local=True)
     tts = make_service(vendor, local, max_active=2, max_queued=2, queue_timeout=0.5)
-    outcomes = await asyncio.gather(*(told(tts, f"Number {number}") for number in range(40)))
+    outcomes = await asyncio.gather(*(outcome_of(tts, f"Number {number}") for number in range(40)))
     assert set(outcomes) == {"spoken", "queue_full", "queue_timeout"}
     assert not local.requests, "no fail over"
     assert not tts.is_muted
     states = tts.get_error_state()["providers"].values()
     assert {state["circuit_state"] for state in states} == {"closed"}
     assert sum(state["totals"]["failures"] + state["totals"]["ignored"] for state in states) == 0
-    assert await told(tts) == "spoken", "it recovers"
+    assert await outcome_of(tts) == "spoken", "it recovers"
 
 
 # ---------------------------------------------------------------- lag
@@ -250,11 +250,11 @@ async def test_newcomers_queue_while_the_loop_is_late_and_work_in_progress_goes_
     clock = SkippingClock()
     vendor = ScriptedProvider([Say(first_after=3.0)])
     tts = lagged_service(clock, vendor, queue_timeout=60.0, timeouts=TimeoutConfig(total_timeout=600.0))
-    before = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(6)]
+    before = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(6)]
     await asyncio.sleep(0)
     await lagging(clock, 2.0, 0.5)
     assert overload(tts)["loop_lag"] > MAX_LAG
-    newcomer = asyncio.create_task(told(tts, "Newcomer"))
+    newcomer = asyncio.create_task(outcome_of(tts, "Newcomer"))
     await asyncio.sleep(0)
     assert overload(tts)["queued"] == 1
     assert len(vendor.requests) == 6
@@ -266,10 +266,10 @@ async def test_newcomers_queue_while_the_loop_is_late_and_work_in_progress_goes_
 async def test_utterance_is_refused_in_time_while_the_loop_is_late() -> None:
     clock = SkippingClock()
     tts = lagged_service(clock, ScriptedProvider([Say(first_after=20.0)]), timeouts=TimeoutConfig(total_timeout=600.0))
-    before = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(6)]
+    before = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(6)]
     await asyncio.sleep(0)
     await lagging(clock, 2.0, 0.5)
-    newcomer = asyncio.create_task(told(tts, "Newcomer"))
+    newcomer = asyncio.create_task(outcome_of(tts, "Newcomer"))
     await lagging(clock, 6.0, 0.5)
     assert await newcomer == "queue_timeout"
     assert set(await asyncio.gather(*before)) == {"spoken"}
@@ -279,9 +279,9 @@ async def test_wait_for_an_audio_worker_holds_newcomers_back_too(make_service: M
     tts = make_service(ScriptedProvider([Say(first_after=3.0)]))
     wait = 0.5
     tts.admission.waits["workers"] = lambda: wait
-    crowd = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(5)]
+    crowd = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(5)]
     await asyncio.sleep(0.2)
-    newcomer = asyncio.create_task(told(tts))
+    newcomer = asyncio.create_task(outcome_of(tts))
     await asyncio.sleep(0.2)
     assert overload(tts)["queued"] == 1
     wait = 0.0
@@ -294,10 +294,10 @@ async def test_requests_that_arrived_during_a_stall_do_not_start_all_at_once() -
     clock = SkippingClock()
     vendor = ScriptedProvider([Say(first_after=1.0)])
     tts = lagged_service(clock, vendor, timeouts=TimeoutConfig(total_timeout=600.0))
-    crowd = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(4)]
+    crowd = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4)]
     await asyncio.sleep(0.5)
     clock.skip(20.0)
-    crowd += [asyncio.create_task(told(tts, f"Number {number}")) for number in range(4, 44)]
+    crowd += [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4, 44)]
     await asyncio.sleep(0)
     assert overload(tts)["queued"] == 40
     assert set(await asyncio.gather(*crowd)) == {"spoken"}, "one stall that is over refuses nobody"
@@ -307,9 +307,9 @@ async def test_late_process_refuses_in_time_instead_of_trying_a_local_voice_too_
     clock = SkippingClock()
     local = ScriptedProvider([Say(first_after=1.0)], name="local", local=True)
     tts = lagged_service(clock, ScriptedProvider([Hang()]), local)
-    busy = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(5)]
+    busy = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(5)]
     await asyncio.sleep(0.1)
-    hurried = asyncio.create_task(told(tts, "Hurried", deadline=4.0))
+    hurried = asyncio.create_task(outcome_of(tts, "Hurried", deadline=4.0))
     await asyncio.sleep(0.1)
     await lagging(clock, 6.0, 1.0)
     assert await hurried == "starved"
@@ -323,7 +323,7 @@ async def test_late_process_refuses_in_time_instead_of_trying_a_local_voice_too_
 async def test_late_process_begins_no_stream_that_would_break_off_at_once(deadline: float, outcome: str) -> None:
     clock = SkippingClock()
     tts = lagged_service(clock, ScriptedProvider([Say(first_after=3.2, every=0.5)]), on_midstream="error")
-    busy = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(5)]
+    busy = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(5)]
     await asyncio.sleep(0.1)
 
     async def listen() -> str:
@@ -359,7 +359,7 @@ async def test_few_utterances_are_spoken_however_late_the_loop_is() -> None:
     tts = lagged_service(clock, ScriptedProvider([Say(first_after=1.0)]), timeouts=TimeoutConfig(total_timeout=600.0))
     outcomes = []
     for _ in range(3):
-        crowd = [asyncio.create_task(told(tts)) for _ in range(3)]
+        crowd = [asyncio.create_task(outcome_of(tts)) for _ in range(3)]
         await lagging(clock, 2.0, 1.0)
         outcomes += await asyncio.gather(*crowd)
     assert set(outcomes) == {"spoken"}
@@ -370,9 +370,9 @@ async def test_queue_is_admitted_in_small_steps_when_the_loop_has_caught_up(make
     tts = make_service(vendor, queue_timeout=60.0, timeouts=TimeoutConfig(total_timeout=600.0))
     wait = 0.5
     tts.admission.waits["workers"] = lambda: wait
-    crowd = [asyncio.create_task(told(tts, f"Number {number}")) for number in range(4)]
+    crowd = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4)]
     await asyncio.sleep(0.2)
-    crowd += [asyncio.create_task(told(tts, f"Number {number}")) for number in range(4, 104)]
+    crowd += [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4, 104)]
     await asyncio.sleep(0.2)
     assert len(vendor.requests) == 4
     wait, numbers = 0.0, []
@@ -390,7 +390,7 @@ async def test_queue_is_admitted_in_small_steps_when_the_loop_has_caught_up(make
 
 async def test_limits_can_be_changed_while_it_runs(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([SLOW]), max_active=1)
-    crowd = [asyncio.create_task(told(tts)) for _ in range(4)]
+    crowd = [asyncio.create_task(outcome_of(tts)) for _ in range(4)]
     await asyncio.sleep(0.5)
     assert overload(tts)["queued"] == 3
     await tts.reconfigure(max_active=3, max_queued=7, queue_timeout=1.0)

@@ -102,13 +102,13 @@ def test_no_request_starves_and_each_kind_is_served_in_order(kinds: list[bool], 
         assert [entry for entry in order if entry.is_continuation is kind] == [
             each for each in waiting if each.is_continuation is kind
         ]
-    for at, entry in enumerate(order):
-        before = order[max(0, at - MAX_OVERTAKING) : at]
+    for index, entry in enumerate(order):
+        before = order[max(0, index - MAX_OVERTAKING) : index]
         assert (
             entry.is_continuation is False
-            or at < MAX_OVERTAKING
+            or index < MAX_OVERTAKING
             or not all(each.is_continuation for each in before)
-            or not any(not each.is_continuation for each in order[at:])
+            or not any(not each.is_continuation for each in order[index:])
         ), "the fourth in a row, while a newcomer waits"
 
 

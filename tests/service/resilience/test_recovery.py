@@ -48,11 +48,11 @@ async def after_an_outage(
     return tts, vendor
 
 
-async def spoken(tts: AsyncTTSService, **wishes: float) -> tuple[str | None, Any]:
+async def spoken(tts: AsyncTTSService, **options: float) -> tuple[str | None, Any]:
     """Return the provider that spoke, and the seconds until the first chunk."""
     loop = asyncio.get_running_loop()
     before, first = loop.time(), 0.0
-    stream = tts.stream(TEXT, format="pcm_8000", **wishes)  # type: ignore[arg-type]
+    stream = tts.stream(TEXT, format="pcm_8000", **options)  # type: ignore[arg-type]
     audio = b""
     async for chunk in stream:
         first = first or loop.time() - before

@@ -60,8 +60,8 @@ async def test_pause_at_the_seam_is_a_pause_between_words(make_service: MakeServ
         await read_all(make_service(WordToneProvider()).stream(SHORT_TEXT, format="pcm_16000")), "pcm_16000"
     )
     assert [word.start for word in broken] == pytest.approx([word.start for word in whole], abs=0.006)
-    told = [word.start + 0.02 for word in stream.alignment.words()]  # a tone's own margin
-    assert told == pytest.approx([word.start for word in broken], abs=0.006)
+    starts = [word.start + 0.02 for word in stream.alignment.words()]  # a tone's own margin
+    assert starts == pytest.approx([word.start for word in broken], abs=0.006)
 
 
 def frame_bytes(mp3: bytes, count: int) -> bytes:

@@ -102,10 +102,10 @@ async def test_silence_covers_the_rest_of_the_text(text: str, only: WordToneProv
     tts = AsyncTTSService([only], clock=loop_clock, circuit=PATIENT, timeouts=TIMES)
     stream = tts.stream(text, format="pcm_8000", deadline=5)
     audio = await read_all(stream)
-    said = words_in(audio, stream.format)
-    assert said == strip_markup(text).split()[: len(said)]
+    words = words_in(audio, stream.format)
+    assert words == strip_markup(text).split()[: len(words)]
     spans = stream.report.spans
     assert (spans[0].begin, spans[-1].end) == (0, len(text))
-    assert strip_markup(text[: spans[-1].begin]).split()[: len(said)] == said or spans[-1].provider
+    assert strip_markup(text[: spans[-1].begin]).split()[: len(words)] == words or spans[-1].provider
     assert stream.alignment.text == text
     assert stream.duration == pytest.approx(len(audio) / 16000, abs=0.05)

@@ -91,8 +91,8 @@ async def test_rest_is_reported_silence_when_no_provider_can_resume(make_service
     first, second = WordToneProvider([Fault("cut", 0.5)], name="first"), ScriptedProvider([DOWN], name="second")
     stream = make_service(first, second, retry=RetryConfig(max_attempts=1)).stream(SHORT_TEXT, format="mp3_22050_32")
     audio = await read_all(stream)
-    said = stream.report.spans[0].end
-    assert words_in(audio, stream.format) == SHORT_TEXT[:said].split()
+    spoken_end = stream.report.spans[0].end
+    assert words_in(audio, stream.format) == SHORT_TEXT[:spoken_end].split()
     assert stream.outcome == "muted"
     assert stream.captions().count("says") == 1
 
@@ -114,8 +114,8 @@ async def test_no_provider_resumes_within_a_tag(make_service: MakeService) -> No
         second = WordToneProvider(name="second", markup=Markup.SSML)
         stream = make_service(first, second).stream(text, format="pcm_8000")
         assert_all_words_once(stream, await read_all(stream), text)
-        said = second.requests[0].previous_text or ""
-        assert said.count("<") == said.count(">")
+        previous_text = second.requests[0].previous_text or ""
+        assert previous_text.count("<") == previous_text.count(">")
 
 
 async def test_text_without_spaces_is_split_into_parts(make_service: MakeService) -> None:

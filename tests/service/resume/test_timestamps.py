@@ -90,8 +90,8 @@ async def test_sentence_is_held_back_without_timestamps(make_service: MakeServic
     first = await anext(stream)
     assert words_in(first, "pcm_8000") == vendor.requests[0].text.split()
     await read_all(stream)
-    said = stream.report.spans[0].stop
-    assert stream.attempts[0].held_back == pytest.approx(said, abs=0.2)
+    stop = stream.report.spans[0].stop
+    assert stream.attempts[0].held_back == pytest.approx(stop, abs=0.2)
 
 
 async def test_passthrough_requests_no_timestamps(make_service: MakeService) -> None:

@@ -115,8 +115,8 @@ async def test_first_audio_timeout_excludes_lost_time() -> None:
 async def test_stall_timeout_excludes_lost_time() -> None:
     clock = SkippingClock()
     tts = service(clock, ScriptedProvider([Say(every=2.0)]), timeouts=TimeoutConfig(stall_timeout=3.0))
-    for at in (1.0, 3.0, 5.0):
-        clock.skip_at(at, 4.0)
+    for moment in (1.0, 3.0, 5.0):
+        clock.skip_at(moment, 4.0)
     speech = await tts.synthesize("Good morning", format="pcm_8000")
     assert speech.outcome == "spoken"
     assert totals(tts) == (1, 0)
@@ -175,8 +175,8 @@ async def test_calls_in_flight_during_a_stall_are_not_hanging() -> None:
 async def test_deadline_missed_during_a_stall_is_an_overload_error() -> None:
     clock = SkippingClock()
     tts = service(clock, ScriptedProvider([Say(first_after=5.0)]))
-    for at in (0.5, 1.5, 2.5):
-        clock.skip_at(at, 2.0)
+    for moment in (0.5, 1.5, 2.5):
+        clock.skip_at(moment, 2.0)
     with pytest.raises(TTSOverloadedError) as failed:
         await tts.synthesize("Good morning", format="pcm_8000", deadline=8.0)
     assert failed.value.retry_after
@@ -191,16 +191,16 @@ async def test_starved_process_opens_no_circuit_and_mutes_nothing() -> None:
         ScriptedProvider([Say(first_after=5.0)]),
         ScriptedProvider([Say(first_after=1.0)], name="local", local=True),
     )
-    told = []
+    outcomes = []
     for _ in range(20):
-        for at in range(20):
-            clock.skip_at(at / 2, 3.0)
+        for second in range(20):
+            clock.skip_at(second / 2, 3.0)
         try:
-            told.append((await tts.synthesize("Good morning", format="pcm_8000", deadline=10.0)).outcome)
+            outcomes.append((await tts.synthesize("Good morning", format="pcm_8000", deadline=10.0)).outcome)
         except TTSOverloadedError:
-            told.append("failed")
+            outcomes.append("failed")
         await asyncio.sleep(20)
-    assert "muted" not in told
+    assert "muted" not in outcomes
     states = tts.get_error_state()["providers"]
     assert {state["circuit_state"] for state in states.values()} == {"closed"}
     assert sum(state["totals"]["failures"] for state in states.values()) == 0

@@ -36,10 +36,10 @@ PCM = "pcm_8000"
 NEVER_OPENS = CircuitBreakerConfig(consecutive_failures=1000, failure_threshold=None)
 
 
-async def first_heard(tts: AsyncTTSService, text: str = TEXT, **wishes: Any) -> tuple[str | None, float]:
+async def first_heard(tts: AsyncTTSService, text: str = TEXT, **options: Any) -> tuple[str | None, float]:
     """Return the provider that was first_heard, and after how many seconds."""
     before = loop_clock()
-    async with tts.stream(text, format=PCM, on_midstream="error", **wishes) as stream:
+    async with tts.stream(text, format=PCM, on_midstream="error", **options) as stream:
         await anext(stream)
         return stream.provider, round(loop_clock() - before, 3)
 
@@ -236,7 +236,7 @@ async def test_default_of_the_kind_yields_to_settings(make_service: MakeService)
 
 
 @pytest.mark.parametrize(
-    ("own", "told"),
+    ("own", "message"),
     [
         ({"nobody": {}}, "provider_timeouts.nobody: no provider has this name"),
         ({"scripted": 3}, "provider_timeouts.scripted: must be a mapping"),
@@ -246,8 +246,8 @@ async def test_default_of_the_kind_yields_to_settings(make_service: MakeService)
         ({"scripted": {"overdue_after": "3"}}, "provider_timeouts.scripted.overdue_after: must be a number"),
     ],
 )
-def test_invalid_provider_timeouts_are_rejected(own: Any, told: str) -> None:
-    with pytest.raises(TTSConfigurationError, match=told):
+def test_invalid_provider_timeouts_are_rejected(own: Any, message: str) -> None:
+    with pytest.raises(TTSConfigurationError, match=message):
         TTSService([ScriptedProvider()], provider_timeouts=own)
 
 
@@ -273,10 +273,10 @@ def config_of(folder: Path, general: str = "", own: str = "") -> Any:
 
 
 def test_file_has_a_preset_and_fields_over_it(tmp_path: Path) -> None:
-    told = config_of(tmp_path, 'preset = "conversation"\nstall_timeout = 4', "first_audio_timeout = 6.5")
-    assert told["timeouts"] == replace(TimeoutConfig.conversation(), stall_timeout=4)
-    assert told["provider_timeouts"] == {"second": {"first_audio_timeout": 6.5}}
-    tts = TTSService(**told)
+    config = config_of(tmp_path, 'preset = "conversation"\nstall_timeout = 4', "first_audio_timeout = 6.5")
+    assert config["timeouts"] == replace(TimeoutConfig.conversation(), stall_timeout=4)
+    assert config["provider_timeouts"] == {"second": {"first_audio_timeout": 6.5}}
+    tts = TTSService(**config)
     assert tts.get_error_state()["providers"]["second"]["timeouts"]["first_audio_timeout"] == 6.5
     assert tts.get_error_state()["providers"]["second"]["timeouts"]["stall_timeout"] == 4
 
@@ -295,7 +295,7 @@ def test_single_provider_may_have_a_preset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("general", "own", "told"),
+    ("general", "own", "message"),
     [
         ('preset = "conversations"', "", r"timeouts.preset: must be one of default, conversation, got 'conversations'"),
         ("preset = []", "", r"timeouts.preset: must be one of"),
@@ -307,9 +307,9 @@ def test_single_provider_may_have_a_preset(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_timeouts_in_a_file_are_rejected_with_their_path(
-    tmp_path: Path, general: str, own: str, told: str
+    tmp_path: Path, general: str, own: str, message: str
 ) -> None:
-    with pytest.raises(TTSConfigurationError, match=told):
+    with pytest.raises(TTSConfigurationError, match=message):
         config_of(tmp_path, general, own)
 
 

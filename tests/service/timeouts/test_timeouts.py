@@ -15,12 +15,12 @@ from ..scripted_provider import Drip, Hang, Say, ScriptedProvider, pcm
 pytestmark = pytest.mark.looptime
 
 
-async def time_to_failure(tts: AsyncTTSService, text: str = "Good morning", **wishes: float) -> tuple[float, TTSError]:
+async def time_to_failure(tts: AsyncTTSService, text: str = "Good morning", **options: float) -> tuple[float, TTSError]:
     """Synthesize, and return how long it took to fail and the error."""
     loop = asyncio.get_running_loop()
     before = loop.time()
     with pytest.raises(TTSError) as failed:
-        await tts.synthesize(text, format="pcm_8000", **wishes)  # type: ignore[arg-type]
+        await tts.synthesize(text, format="pcm_8000", **options)  # type: ignore[arg-type]
     return loop.time() - before, failed.value
 
 

@@ -48,7 +48,7 @@ def validator_for(text: str = TEXT, name: str = "pcm_8000") -> AudioValidator:
 async def validated_parts(audio: bytes, text: str = TEXT, name: str = "pcm_8000", *, size: int = 1000) -> list[bytes]:
     """Return all validated bytes, part by part; b"" where some were held."""
     validator = validator_for(text, name)
-    handed = [await validator.validate(audio[at : at + size]) for at in range(0, len(audio), size)]
+    handed = [await validator.validate(audio[offset : offset + size]) for offset in range(0, len(audio), size)]
     return [*handed, await validator.end()]
 
 
@@ -160,11 +160,11 @@ def test_rejected_audio_is_billed_and_counted(kind: FailureKind) -> None:
 def test_validated_bytes_do_not_depend_on_chunk_sizes(name: str, hush: float, cuts: list[int]) -> None:
     audio = encoded_tone(name, hush=hush)
     pieces: list[bytes] = []
-    at = 0
-    while at < len(audio):
+    offset = 0
+    while offset < len(audio):
         size = cuts[len(pieces) % len(cuts)]
-        pieces.append(audio[at : at + size])
-        at += size
+        pieces.append(audio[offset : offset + size])
+        offset += size
 
     async def run() -> bytes:
         validator = validator_for(name=name)

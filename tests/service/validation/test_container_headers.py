@@ -36,17 +36,17 @@ def tagged_mp3() -> bytes:
     with av.open(file, "w", format="mp3") as container:
         stream = container.add_stream("libmp3lame", rate=44_100, options={"b": "128000"})
         stream.layout = "mono"
-        for at in range(0, len(samples), 2304):
-            frame = pcm_frame(samples[at : at + 2304], 44_100)
-            frame.pts = at // 2
+        for offset in range(0, len(samples), 2304):
+            frame = pcm_frame(samples[offset : offset + 2304], 44_100)
+            frame.pts = offset // 2
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return file.getvalue()
 
 
 def with_frame_count(mp3: bytes, frames: int) -> bytes:
-    at = max(mp3.find(b"Xing"), mp3.find(b"Info"))
-    return mp3[: at + 8] + frames.to_bytes(4, "big") + mp3[at + 12 :]
+    offset = max(mp3.find(b"Xing"), mp3.find(b"Info"))
+    return mp3[: offset + 8] + frames.to_bytes(4, "big") + mp3[offset + 12 :]
 
 
 def with_sample_count(flac: bytes, samples: int) -> bytes:
@@ -55,8 +55,8 @@ def with_sample_count(flac: bytes, samples: int) -> bytes:
 
 
 def last_position(ogg: bytes, position: int) -> bytes:
-    at = ogg.rindex(b"OggS")
-    return ogg[: at + 6] + position.to_bytes(8, "little", signed=True) + ogg[at + 14 :]
+    offset = ogg.rindex(b"OggS")
+    return ogg[: offset + 6] + position.to_bytes(8, "little", signed=True) + ogg[offset + 14 :]
 
 
 ANSWERS: dict[str, tuple[str, int, Callable[[], bytes]]] = {

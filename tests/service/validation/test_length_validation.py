@@ -66,10 +66,10 @@ def natural_duration(request: SpeechRequest) -> float:
     return sum(rates)
 
 
-async def speak(tts: Any, text: str, how: str = "whole", **wishes: Any) -> Any:
+async def speak(tts: Any, text: str, how: str = "whole", **options: Any) -> Any:
     if how == "whole":
-        return await tts.synthesize(text, format="pcm_8000", **wishes)
-    stream = tts.stream(text, format="pcm_8000", on_midstream="error" if how == "passed on" else "resume", **wishes)
+        return await tts.synthesize(text, format="pcm_8000", **options)
+    stream = tts.stream(text, format="pcm_8000", on_midstream="error" if how == "passed on" else "resume", **options)
     async for _ in stream:
         pass
     return stream
@@ -138,9 +138,9 @@ async def test_requested_speed_may_be_ignored(
         return natural_duration(request) / (wished if obeys else 1.0)
 
     tts = make_service(Vendor(seconds))
-    wishes = {"options": {"voice_settings": {"speed": speed}}} if in_options else {"speed": speed}
+    options = {"options": {"voice_settings": {"speed": speed}}} if in_options else {"speed": speed}
     for text in (CHINESE, ENGLISH, NUMBERS, ENGLISH):
-        assert (await speak(tts, text, **wishes)).outcome == "spoken"
+        assert (await speak(tts, text, **options)).outcome == "spoken"
         assert (await speak(tts, text)).outcome == "spoken"
     assert is_healthy(tts), tts.get_error_state()["last_error"]
 

@@ -176,5 +176,5 @@ async def test_stream_too_large_for_the_cache_is_not_kept(make_service: MakeServ
 
 
 async def in_chunks(data: bytes, size: int) -> AsyncIterator[bytes]:
-    for at in range(0, len(data), size):
-        yield data[at : at + size]
+    for offset in range(0, len(data), size):
+        yield data[offset : offset + size]

@@ -23,6 +23,10 @@ FACT = chunk(b"fact", struct.pack("<I", len(PCM) // 2))
 LONG_SIZES = chunk(b"ds64", struct.pack("<QQQI", len(PCM) + 100, len(PCM), len(PCM) // 2, 0))
 
 
+def in_chunks(audio: bytes, size: int = 777) -> list[bytes]:
+    return [audio[offset : offset + size] for offset in range(0, len(audio), size)]
+
+
 def wav_of_size(data: int, riff: int | None = None) -> bytes:
     """Return a WAV whose header states these sizes."""
     return wav(fmt(), chunk(b"data", PCM, size=data), size=data + 36 if riff is None else riff)
@@ -46,7 +50,7 @@ WAVS = {
     "fact and junk": wav(chunk(b"JUNK", bytes(29)), fmt(), FACT, chunk(b"PAD ", bytes(4050)), DATA),
     "chunks nobody knows behind the samples": wav(fmt(), DATA, chunk(b"_PMX", b"<x:xmpmeta/>"), chunk(b"afsp", b"x")),
     "odd chunks without padding": wav(chunk(b"LIST", b"abc", pad=False), fmt(), DATA),
-    "several chunks of samples": wav(fmt(), *(chunk(b"data", PCM[at : at + 1000]) for at in range(0, len(PCM), 1000))),
+    "several chunks of samples": wav(fmt(), *(chunk(b"data", part) for part in in_chunks(PCM, 1000))),
     "64-bit sizes": wav(LONG_SIZES, fmt(), chunk(b"data", PCM, size=0xFFFFFFFF), TAGS, size=0xFFFFFFFF, mark=b"RF64"),
     "64-bit sizes of BW64": wav(LONG_SIZES, fmt(), chunk(b"data", PCM, size=0xFFFFFFFF), mark=b"BW64"),
     "extensible": wav(fmt(extensible=True), DATA),
@@ -63,7 +67,7 @@ WAVS = {
     "two files with tags behind each": wav(fmt(), chunk(b"data", PCM[:9000]), TAGS)
     + wav(fmt(), chunk(b"data", PCM[9000:]), TAGS),
     "a file for each sentence": b"".join(
-        wav(fmt(), chunk(b"data", PCM[at : at + 1000])) for at in range(0, len(PCM), 1000)
+        wav(fmt(), chunk(b"data", PCM[offset : offset + 1000])) for offset in range(0, len(PCM), 1000)
     ),
     "one header before the samples of all": wav(fmt(), chunk(b"data", PCM[:2000])) + PCM[2000:],
 }  # fmt: skip
@@ -80,10 +84,6 @@ async def tts(vendor: ScriptedVendor) -> AsyncIterator[AsyncTTSService]:
     openai = OpenAICompatible("sk-test", base_url=vendor.url)
     async with AsyncTTSService([openai], muted=False) as service:
         yield service
-
-
-def in_chunks(audio: bytes, size: int = 777) -> list[bytes]:
-    return [audio[at : at + size] for at in range(0, len(audio), size)]
 
 
 def script_answer(vendor: ScriptedVendor, audio: bytes) -> None:
@@ -167,8 +167,8 @@ async def test_audio_in_the_wrong_format_fails_over(vendor: ScriptedVendor, othe
 
 async def test_embedded_header_is_found_however_it_is_split(tts: AsyncTTSService, vendor: ScriptedVendor) -> None:
     audio = WAVS["two files of unknown size"]
-    at = audio.index(b"RIFF", 12)
-    for cut in range(at - 1, at + 50):
+    offset = audio.index(b"RIFF", 12)
+    for cut in range(offset - 1, offset + 50):
         vendor.will(chunked_response(audio[:cut], audio[cut:], content_type="audio/wav"))
         assert parse_strictly((await tts.synthesize(TEXT, format="wav_24000")).audio).data == PCM
 
