@@ -22,7 +22,7 @@ def test_first_text_is_taken_at_120_characters() -> None:
 def test_next_texts_follow_the_schedule() -> None:
     buffer = TextBuffer()
     spoken = [bool(buffer.take("ten chars ")) for _ in range(12 + 16 + 25 + 29 + 29)]
-    assert [at for at, text in enumerate(spoken, 1) if text] == [12, 28, 53, 82, 111]
+    assert [number for number, text in enumerate(spoken, 1) if text] == [12, 28, 53, 82, 111]
 
 
 def test_flush_does_not_wait() -> None:

@@ -174,7 +174,7 @@ async def test_simulator_stops_while_a_connection_is_delayed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flaw", "said"),
+    ("flaw", "message"),
     [
         ("handshake", "HANDSHAKE_FAILURE"),
         ("name", "IP address mismatch"),
@@ -182,12 +182,12 @@ async def test_simulator_stops_while_a_connection_is_delayed() -> None:
         ("expired", "certificate has expired"),
     ],
 )
-async def test_tls_fails_with_each_flaw(flaw: TlsFlaw, said: str) -> None:
+async def test_tls_fails_with_each_flaw(flaw: TlsFlaw, message: str) -> None:
     async with Simulator(voice="tones", tls=True) as sim:
         sim.faults.set(Fault(actions.TlsFailure(flaw), times=1))
         trusted = ssl.create_default_context(cafile=sim.ca_file)
         async with aiohttp.ClientSession(headers={"xi-api-key": "any"}) as session:
-            with pytest.raises(aiohttp.ClientConnectorError, match=said):
+            with pytest.raises(aiohttp.ClientConnectorError, match=message):
                 await session.get(f"{sim.url}/v1/voices", ssl=trusted)
             async with session.get(f"{sim.url}/v1/voices", ssl=trusted) as answer:
                 assert answer.status == 200

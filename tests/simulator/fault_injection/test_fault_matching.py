@@ -76,13 +76,13 @@ def test_peek_predicts_select_and_changes_nothing(seed: int, looks: list[int]) -
 
 
 def test_listener_is_called_for_every_change() -> None:
-    told = []
+    counts = []
     made = faults()
-    made.on_change(lambda: told.append(len(list(made))))
+    made.on_change(lambda: counts.append(len(list(made))))
     made.add(Hang())
     made.set(Stall(), Hang())
     made.clear()
-    assert told == [0, 1, 2, 0]
+    assert counts == [0, 1, 2, 0]
 
 
 def test_no_rules_select_no_fault() -> None:
@@ -213,10 +213,10 @@ IMPOSSIBLE: list[tuple[type, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "told", "key"), IMPOSSIBLE)
-def test_invalid_fields_are_reported_by_name(kind: type, told: dict[str, Any], key: str) -> None:
+@pytest.mark.parametrize(("kind", "fields", "key"), IMPOSSIBLE)
+def test_invalid_fields_are_reported_by_name(kind: type, fields: dict[str, Any], key: str) -> None:
     with pytest.raises(FaultError, match=f"^{key}: ") as refused:
-        kind(Hang(), **told) if kind is Fault else kind(**told)
+        kind(Hang(), **fields) if kind is Fault else kind(**fields)
     assert refused.value.key == key
 
 

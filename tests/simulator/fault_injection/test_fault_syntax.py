@@ -43,9 +43,9 @@ def test_written_fault_is_parsed_to_the_same_fault(name: str, conditions: dict[s
     kind = ACTIONS[name]
     assume(FaultTarget.HTTP in kind.targets or not {"voice", "longer_than"} & conditions.keys())
     fault = Fault(kind(), **conditions)
-    told = fault_to_table(fault)
-    assert fault_from_table(told) == fault
-    assert parse_fault(";".join([told.pop("fault"), *(f"{key}={value}" for key, value in told.items())])) == fault
+    table = fault_to_table(fault)
+    assert fault_from_table(table) == fault
+    assert parse_fault(";".join([table.pop("fault"), *(f"{key}={value}" for key, value in table.items())])) == fault
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_fault_in_the_form_of_the_header(written: str, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "message"),
     [
         ("", "unknown fault ''"),
         ("stal", "unknown fault 'stal': did you mean stall?"),
@@ -88,14 +88,14 @@ def test_fault_in_the_form_of_the_header(written: str, fault: Fault) -> None:
         ("stall;after=-1", "after: seconds, 0 or more, got -1.0"),
     ],
 )
-def test_invalid_fault_has_a_readable_message(written: str, said: str) -> None:
+def test_invalid_fault_has_a_readable_message(written: str, message: str) -> None:
     with pytest.raises(FaultError) as refused:
         parse_fault(written)
-    assert str(refused.value).startswith(said)
+    assert str(refused.value).startswith(message)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "table",
     [
         {},
         {"fault": 1},
@@ -104,6 +104,6 @@ def test_invalid_fault_has_a_readable_message(written: str, said: str) -> None:
         {"fault": "gzip", "told": 1},
     ],
 )
-def test_table_with_wrong_types_is_rejected(told: dict[str, Any]) -> None:
+def test_table_with_wrong_types_is_rejected(table: dict[str, Any]) -> None:
     with pytest.raises(FaultError):
-        fault_from_table(told)
+        fault_from_table(table)

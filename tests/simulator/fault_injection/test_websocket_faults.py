@@ -43,8 +43,8 @@ async def test_idle_timeout_is_reported_at_once(sim: Simulator) -> None:
 
 @pytest.mark.parametrize("multi", [False, True])
 async def test_final_without_audio(sim: Simulator, multi: bool) -> None:
-    said: Any = [{"text": "Hi ", "context_id": "a", "flush": True}, {"close_socket": True}] if multi else WHOLE_TEXT
-    received = await talk(sim, said, multi=multi, fault="final-without-audio")
+    messages: Any = [{"text": "Hi ", "context_id": "a", "flush": True}, {"close_socket": True}] if multi else WHOLE_TEXT
+    received = await talk(sim, messages, multi=multi, fault="final-without-audio")
     assert (received.sounds, received.error, received.code) == ([], None, 1000)
     assert [message["isFinal"] for message in received.messages] == [True]
     assert sim.ledger.charged == 0
@@ -62,8 +62,8 @@ async def test_restart_in_the_middle(sim: Simulator) -> None:
 @pytest.mark.parametrize(("name", "code"), [("cut", 1006), ("reset;after=0", None), ("cut-terminated", 1000)])
 @pytest.mark.parametrize("text", [TEXT, "I"])
 async def test_cuts_end_in_the_middle(sim: Simulator, name: str, code: int | None, text: str) -> None:
-    said: Any = [BEGIN, {"text": f"{text} "}, END]
-    whole, received = await talk(sim, said), await talk(sim, said, fault=name)
+    messages: Any = [BEGIN, {"text": f"{text} "}, END]
+    whole, received = await talk(sim, messages), await talk(sim, messages, fault=name)
     assert 0 < len(received.audio()) < len(whole.audio())
     assert whole.audio().startswith(received.audio())
     assert code is None or received.code == code
@@ -140,8 +140,8 @@ async def test_stall_keeps_the_connection_open(sim: Simulator) -> None:
 
 
 async def test_documented_spelling(sim: Simulator) -> None:
-    said: Any = [{"text": "Hi ", "context_id": "a", "flush": True}, {"close_socket": True}]
-    received = await talk(sim, said, multi=True, fault="other-spelling")
+    messages: Any = [{"text": "Hi ", "context_id": "a", "flush": True}, {"close_socket": True}]
+    received = await talk(sim, messages, multi=True, fault="other-spelling")
     assert received.words("a") == ["Hi"]
     assert all("contextId" not in message for message in received.messages)
     assert "charsDurationsMs" in received.sounds[0]["alignment"]
@@ -149,20 +149,20 @@ async def test_documented_spelling(sim: Simulator) -> None:
 
 
 async def test_mixed_spelling(sim: Simulator) -> None:
-    said: Any = [{"text": "Hi ", "context_id": "a", "flush": True}, {"close_socket": True}]
-    received = await talk(sim, said, multi=True, fault="other-spelling;style=mixed")
+    messages: Any = [{"text": "Hi ", "context_id": "a", "flush": True}, {"close_socket": True}]
+    received = await talk(sim, messages, multi=True, fault="other-spelling;style=mixed")
     assert received.words("a") == ["Hi"]
     assert received.messages[-1] == {"isFinal": True, "context_id": "a"}
 
 
 async def test_absolute_times_count_from_the_beginning_of_the_text(sim: Simulator) -> None:
-    said: Any = [BEGIN, {"text": "The first of them. ", "flush": True}, {"text": "The second. "}, END]
-    relative, absolute = await talk(sim, said), await talk(sim, said, fault="absolute-times")
+    messages: Any = [BEGIN, {"text": "The first of them. ", "flush": True}, {"text": "The second. "}, END]
+    relative, absolute = await talk(sim, messages), await talk(sim, messages, fault="absolute-times")
     assert absolute.audio() == relative.audio()
     base = 0.0
-    for own, told in zip(relative.sounds, absolute.sounds, strict=True):
+    for own, reported in zip(relative.sounds, absolute.sounds, strict=True):
         starts = [base + start for start in own["alignment"]["charStartTimesMs"]]
-        assert told["alignment"]["charStartTimesMs"] == pytest.approx(starts, abs=1)
+        assert reported["alignment"]["charStartTimesMs"] == pytest.approx(starts, abs=1)
         base += len(base64.b64decode(own["audio"])) / 16
 
 
@@ -257,15 +257,15 @@ async def test_nth_counts_websocket_connections(sim: Simulator) -> None:
 @pytest.mark.parametrize("name", AT_WEBSOCKETS)
 @pytest.mark.parametrize("multi", [False, True])
 async def test_next_connection_is_served_after_every_fault(sim: Simulator, name: str, multi: bool) -> None:
-    said: Any = [{"text": f"{TEXT} ", "context_id": "a", "flush": True}, {"close_socket": True}]
+    messages: Any = [{"text": f"{TEXT} ", "context_id": "a", "flush": True}, {"close_socket": True}]
     sim.faults.set(Fault(actions.ACTIONS[name](), times=1))
-    talking = asyncio.create_task(talk(sim, said if multi else WHOLE_TEXT, multi=multi))
+    talking = asyncio.create_task(talk(sim, messages if multi else WHOLE_TEXT, multi=multi))
     for _ in range(500):
         await asyncio.sleep(0)
     talking.cancel()
     await asyncio.gather(talking, return_exceptions=True)
     await sim.idle()
-    received = await talk(sim, said if multi else WHOLE_TEXT, multi=multi)
+    received = await talk(sim, messages if multi else WHOLE_TEXT, multi=multi)
     assert (received.words("a" if multi else None), received.code) == (WORDS, 1000)
     await sim.idle()
     befallen, served = sim.ledger[0], sim.ledger[-1]  # aiohttp's client tries a reset upgrade twice
