@@ -42,10 +42,10 @@ def test_empty_alignment_has_no_words() -> None:
 
 @given(st.lists(st.tuples(st.text(max_size=20), st.floats(0.1, 10)), max_size=5))
 def test_joined_pieces_are_one_text_with_increasing_times(pieces: list[tuple[str, float]]) -> None:
-    at, laid = 0.0, []
+    offset, laid = 0.0, []
     for text, duration in pieces:
-        laid.append((at, Alignment.spread(text, duration)))
-        at += duration
+        laid.append((offset, Alignment.spread(text, duration)))
+        offset += duration
     whole = Alignment.joined(laid)
     assert whole.text == "".join(text for text, _ in pieces)
     assert list(whole.starts) == sorted(whole.starts)
@@ -53,8 +53,8 @@ def test_joined_pieces_are_one_text_with_increasing_times(pieces: list[tuple[str
 
 
 def test_joined_piece_is_moved_to_its_offset() -> None:
-    said = Alignment(("a",), (0.25,), (0.5,))
-    whole = Alignment.joined([(0.0, said), (10.0, said)])
+    alignment = Alignment(("a",), (0.25,), (0.5,))
+    whole = Alignment.joined([(0.0, alignment), (10.0, alignment)])
     assert (whole.starts, whole.ends) == ((0.25, 10.25), (0.5, 10.5))
 
 

@@ -104,8 +104,8 @@ def test_billed_failure_is_not_retried_at_once_at_the_same_provider(kind: Failur
 
 @pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
 def test_error_says_what_happened_where_and_what_to_do_next(cls: type[TTSError]) -> None:
-    said = str(cls("it broke", provider="elevenlabs"))
-    assert said == f"elevenlabs: it broke; {meaning_of(cls.kind).advice}"
+    message = str(cls("it broke", provider="elevenlabs"))
+    assert message == f"elevenlabs: it broke; {meaning_of(cls.kind).advice}"
 
 
 @pytest.mark.parametrize("error", SUMMARIES, ids=lambda error: type(error).__name__)
@@ -146,11 +146,11 @@ def test_interruption_says_how_much_was_delivered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wait", "said"),
+    ("wait", "message"),
     [(0.2, "(try again in 1 s)"), (12.0, "(try again in 12 s)"), (12.1, "(try again in 13 s)")],
 )
-def test_retry_after_is_rounded_up_in_messages(wait: float, said: str) -> None:
-    assert said in str(TTSBusyError("429", retry_after=wait))
+def test_retry_after_is_rounded_up_in_messages(wait: float, message: str) -> None:
+    assert message in str(TTSBusyError("429", retry_after=wait))
 
 
 @pytest.mark.parametrize("wait", [None, 0.0, float("inf"), float("nan")])

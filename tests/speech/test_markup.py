@@ -166,11 +166,11 @@ def test_pieces_contain_all_words_once(text: str, data: st.DataObject, performed
     cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(words.text) - 1)), max_size=3)) - solid)
     places = [0, *(words.original(cut) for cut in cuts if cut < len(words.text)), len(text)]
     pieces = [marked.rendered(begin, end, performed) for begin, end in pairwise(places)]
-    said = "".join(strip_markup(piece.text) if Markup.SSML in performed else piece.text for piece in pieces)
-    said = said.replace("[sighs]", "")
-    assert _letters(said) == _letters(words.text)
+    spoken = "".join(strip_markup(piece.text) if Markup.SSML in performed else piece.text for piece in pieces)
+    spoken = spoken.replace("[sighs]", "")
+    assert _letters(spoken) == _letters(words.text)
     if not performed:
-        assert said == words.text
+        assert spoken == words.text
     if len(places) == 2 and marked.is_unchanged_for(performed):
         assert pieces[0].text == text
 
@@ -184,12 +184,12 @@ def test_times_of_the_words_give_every_character_of_the_text_its_time(text: str,
     marked = MarkedText(text)
     rendering = marked.rendered(0, len(text), performed)
     times = ((number + 1, number / 10, (number + 1) / 10) for number in range(len(rendering.text)))
-    told = list(rendering.spread(times))
+    spread = list(rendering.spread(times))
     if rendering.text:
-        assert "".join(character for character, _, _ in told) == text
-    starts = [start for _, start, _ in told]
+        assert "".join(character for character, _, _ in spread) == text
+    starts = [start for _, start, _ in spread]
     assert starts == sorted(starts)
-    assert all(start <= end for _, start, end in told)
+    assert all(start <= end for _, start, end in spread)
 
 
 def test_split_element_is_closed_and_opened_again() -> None:

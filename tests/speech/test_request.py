@@ -30,7 +30,7 @@ def test_other_speeds_are_refused(speed: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("text", None, "text: must be a string, got NoneType"),
         ("text", b"Hello", "text: must be a string, got bytes"),
@@ -49,8 +49,8 @@ def test_other_speeds_are_refused(speed: float) -> None:
         ("unknown_voice", "maybe", "unknown_voice: must be refuse, passthrough or default, got 'maybe'"),
     ],
 )
-def test_a_field_of_the_wrong_type_is_named(field: str, value: Any, said: str) -> None:
-    wishes: dict[str, Any] = {"text": "Hello", "format": MP3, field: value}
+def test_a_field_of_the_wrong_type_is_named(field: str, value: Any, message: str) -> None:
+    options: dict[str, Any] = {"text": "Hello", "format": MP3, field: value}
     with pytest.raises(TTSBadRequestError) as caught:
-        SpeechRequest(**wishes)
-    assert caught.value.message == said
+        SpeechRequest(**options)
+    assert caught.value.message == message

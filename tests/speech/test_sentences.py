@@ -118,7 +118,7 @@ def test_what_readers_see_as_one_character_is_not_split(whole: str, before: int)
     for piece in split_text(text, limit):
         begins.add(begin)
         begin += len(piece)
-    inside = {before + n * len(whole) + at for n in range(4) for at in range(1, len(whole))}
+    inside = {before + n * len(whole) + offset for n in range(4) for offset in range(1, len(whole))}
     assert not begins & inside
 
 
@@ -195,11 +195,11 @@ def test_language_is_the_given_one_or_detected(text: str, language: str | None, 
     ],
 )
 def test_number_or_address_that_fits_is_not_split(text: str, limit: int, whole: str) -> None:
-    at = text.index(whole)
+    offset = text.index(whole)
     begins = {0}
     for piece in split_text(text, limit):
         begins.add(max(begins) + len(piece))
-    assert not begins & set(range(at + 1, at + len(whole)))
+    assert not begins & set(range(offset + 1, offset + len(whole)))
 
 
 def test_text_of_one_repeated_letter_is_split() -> None:

@@ -143,10 +143,10 @@ def test_whole_lists_of_times_are_followed_as_single_characters_are(text: str, d
             timing.take(part(alignment, a, b))
         seconds = data.draw(st.floats(0, len(text) / 10))
         for tell in (
-            lambda timing, at=seconds: timing.last_boundary(at),
+            lambda timing, time=seconds: timing.last_boundary(time),
             lambda timing: (timing.trusted, timing.timed, timing.complete, timing.covers_text),
             lambda timing: timing.times(),
-            lambda timing, at=seconds: (timing.shortfall(at), timing.tolerated_shortfall),
+            lambda timing, time=seconds: (timing.shortfall(time), timing.tolerated_shortfall),
         ):
             assert tell(whole) == tell(stepped)
 
@@ -221,7 +221,7 @@ def test_timestamps_of_words_without_duration_are_not_trusted() -> None:
 
 def test_extrapolated_alignment_covers_the_whole_text() -> None:
     """Check that omitted blanks are inserted, and that the rest shares the remaining audio."""
-    some = [part(EVEN, at, at + 1) for at in range(10) if TEXT[at] != " "]
+    some = [part(EVEN, begin, begin + 1) for begin in range(10) if TEXT[begin] != " "]
     filled = word_timing_of(TEXT, *some).extrapolated(5.0)
     assert filled.text == TEXT
     assert not filled.exact
@@ -237,21 +237,25 @@ MARKED = (
 )
 
 
-def _timed_like(text: str, told: str) -> Alignment:
+def _timed_like(text: str, reported_text: str) -> Alignment:
     """Return timestamps with a tenth of a second for each character of the words, and none for the others."""
     marked = MarkedText(text)
-    inside = {place for token in marked.tokens for place in range(token.begin, token.end)} if told == text else set()
+    inside = (
+        {place for token in marked.tokens for place in range(token.begin, token.end)}
+        if reported_text == text
+        else set()
+    )
     now, starts, ends = 0.0, [], []
-    for place in range(len(told)):
+    for place in range(len(reported_text)):
         starts.append(now)
         now += 0.0 if place in inside else 0.1
         ends.append(now)
-    return Alignment(tuple(told), tuple(starts), tuple(ends))
+    return Alignment(tuple(reported_text), tuple(starts), tuple(ends))
 
 
-@pytest.mark.parametrize("told", [MARKED, strip_markup(MARKED)])
-def test_markup_may_have_timestamps_or_none(told: str) -> None:
-    alignment = _timed_like(MARKED, told)
+@pytest.mark.parametrize("reported_text", [MARKED, strip_markup(MARKED)])
+def test_markup_may_have_timestamps_or_none(reported_text: str) -> None:
+    alignment = _timed_like(MARKED, reported_text)
     timing = word_timing_of(MARKED, alignment)
     assert timing.trusted
     assert timing.complete
