@@ -74,25 +74,25 @@ def test_invalid_query_names_the_parameter(query: dict[str, str], name: str) -> 
 
 
 @pytest.mark.parametrize(
-    "told",
+    "document",
     [
         {"text": "Hi ", "context_id": "a", "flush": True, "try_trigger_generation": True, "xi_api_key": "k"},
         {"text": "Hi ", "contextId": "a", "flush": True, "tryTriggerGeneration": True, "xi-api-key": "k"},
     ],
 )
-def test_both_spellings_are_parsed(told: dict[str, Any]) -> None:
+def test_both_spellings_are_parsed(document: dict[str, Any]) -> None:
     expected = ClientMessage("Hi ", "a", flush=True, try_trigger_generation=True, api_key="k")
-    assert parse_message(json.dumps(told)) == expected
+    assert parse_message(json.dumps(document)) == expected
 
 
 def test_first_message_is_parsed() -> None:
-    told = {
+    document = {
         "text": " ",
         "voice_settings": {"speed": 1.1},
         "generation_config": {"chunk_length_schedule": [50, 500]},
         "pronunciation_dictionary_locators": [],
     }
-    assert parse_message(json.dumps(told)) == ClientMessage(
+    assert parse_message(json.dumps(document)) == ClientMessage(
         " ", voice_settings={"speed": 1.1}, chunk_length_schedule=(50, 500)
     )
 
@@ -155,9 +155,9 @@ def test_audio_message_is_encoded_as_the_server_does() -> None:
 
 
 def test_documented_spelling_differs() -> None:
-    told = json.loads(encode_message(AudioMessage(b"abc", TIMES, None, "a"), FieldSpelling.DOCUMENTED))
-    assert told["context_id"] == "a"
-    assert told["alignment"]["charsDurationsMs"] == [10, 90]
+    document = json.loads(encode_message(AudioMessage(b"abc", TIMES, None, "a"), FieldSpelling.DOCUMENTED))
+    assert document["context_id"] == "a"
+    assert document["alignment"]["charsDurationsMs"] == [10, 90]
     assert json.loads(encode_message(FinalMessage("a"), FieldSpelling.DOCUMENTED)) == {
         "is_final": True,
         "context_id": "a",
@@ -165,9 +165,9 @@ def test_documented_spelling_differs() -> None:
 
 
 def test_the_two_spellings_can_be_mixed() -> None:
-    told = json.loads(encode_message(AudioMessage(b"abc", TIMES, None, "a"), FieldSpelling.MIXED))
-    assert told["context_id"] == "a"
-    assert told["alignment"]["charDurationsMs"] == [10, 90]
+    document = json.loads(encode_message(AudioMessage(b"abc", TIMES, None, "a"), FieldSpelling.MIXED))
+    assert document["context_id"] == "a"
+    assert document["alignment"]["charDurationsMs"] == [10, 90]
     assert json.loads(encode_message(FinalMessage("a"), FieldSpelling.MIXED)) == {"isFinal": True, "context_id": "a"}
 
 
@@ -182,15 +182,15 @@ def test_final_message_is_encoded_as_the_server_does() -> None:
 
 
 def test_error_message_is_encoded_as_the_server_does() -> None:
-    told = json.loads(encode_message(ErrorMessage("invalid_api_key", "Invalid API key")))
-    assert told == {"message": "Invalid API key", "error": "invalid_api_key", "code": 1008}
+    document = json.loads(encode_message(ErrorMessage("invalid_api_key", "Invalid API key")))
+    assert document == {"message": "Invalid API key", "error": "invalid_api_key", "code": 1008}
 
 
 @given(st.lists(st.floats(0.0, 0.5), min_size=1, max_size=20))
 def test_rounded_times_leave_no_gap(lengths: list[float]) -> None:
     edges = [sum(lengths[:count]) for count in range(len(lengths) + 1)]
     times = Alignment(tuple("a" * len(lengths)), tuple(edges[:-1]), tuple(edges[1:]))
-    told = json.loads(encode_message(AudioMessage(b"", times)))["alignment"]
-    starts, lasts = told["charStartTimesMs"], told["charDurationsMs"]
+    alignment = json.loads(encode_message(AudioMessage(b"", times)))["alignment"]
+    starts, lasts = alignment["charStartTimesMs"], alignment["charDurationsMs"]
     assert [start + length for start, length in zip(starts, lasts, strict=True)][:-1] == starts[1:]
     assert all(abs(start - 1000 * edge) <= 0.5 for start, edge in zip(starts, edges, strict=False))

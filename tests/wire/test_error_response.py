@@ -45,9 +45,11 @@ complaints = st.fixed_dictionaries(
 bodies = st.one_of(
     st.binary(),
     documents.map(lambda document: json.dumps(document).encode()),
-    complaints.map(lambda told: json.dumps({"detail": told}).encode()),
-    complaints.map(lambda told: json.dumps({"error": told}, ensure_ascii=False).encode("utf-8", "surrogatepass")),
-    complaints.map(lambda told: json.dumps({"detail": [told]}).encode()),
+    complaints.map(lambda complaint: json.dumps({"detail": complaint}).encode()),
+    complaints.map(
+        lambda complaint: json.dumps({"error": complaint}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ),
+    complaints.map(lambda complaint: json.dumps({"detail": [complaint]}).encode()),
 )
 headers = st.dictionaries(
     st.sampled_from(["Retry-After", "retry-after-ms", "request-id", "x-request-id", "Location", "Content-Type"]),
@@ -66,9 +68,9 @@ def test_no_error_body_breaks_the_parser_or_reveals_the_key(
 ) -> None:
     error = parse(status, headers, body, now=NOON, api_key=KEY, provider="vendor")
 
-    told = f"{error} {error!r} {error.code} {error.request_id}"
-    told.encode()  # no lone surrogates
-    assert KEY not in told + (error.body or "")
+    shown = f"{error} {error!r} {error.code} {error.request_id}"
+    shown.encode()  # no lone surrogates
+    assert KEY not in shown + (error.body or "")
     assert "\n" not in str(error)
     assert error.body is not None
     assert len(error.body) <= MAX_BODY_EXCERPT
@@ -94,13 +96,13 @@ def test_anything_that_looks_like_a_key_is_redacted(text: str) -> None:
 
 
 def test_ordinary_message_is_not_changed() -> None:
-    told = "You have 5 characters left; ask-me-anything about task-oriented voices"
+    message = "You have 5 characters left; ask-me-anything about task-oriented voices"
 
-    assert redact(told, None) == redact(told, "") == redact(told, "a") == told
+    assert redact(message, None) == redact(message, "") == redact(message, "a") == message
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("headers", "seconds"),
     [
         ({"Retry-After": "7"}, 7.0),
         ({"retry-after": "0"}, 0.0),
@@ -118,9 +120,9 @@ def test_ordinary_message_is_not_changed() -> None:
     ],
 )
 def test_retry_after_is_parsed_in_seconds_milliseconds_or_as_a_date(
-    said: dict[str, str], seconds: float | None
+    headers: dict[str, str], seconds: float | None
 ) -> None:
-    assert parse_retry_after(said, NOON) == seconds
+    assert parse_retry_after(headers, NOON) == seconds
 
 
 @pytest.mark.parametrize(
@@ -137,10 +139,10 @@ def test_retry_after_is_parsed_in_seconds_milliseconds_or_as_a_date(
     ],
 )
 def test_every_form_of_error_body_is_parsed(document: Any, code: str | None, message: str, param: str | None) -> None:
-    told = parse_error_details(json.dumps(document).encode())
+    details = parse_error_details(json.dumps(document).encode())
 
-    assert (told.code, told.message, told.param) == (code, message, param)
-    assert told.recognized
+    assert (details.code, details.message, details.param) == (code, message, param)
+    assert details.recognized
 
 
 @pytest.mark.parametrize(
@@ -154,10 +156,10 @@ def test_every_form_of_error_body_is_parsed(document: Any, code: str | None, mes
     ],
 )
 def test_body_of_another_server_is_not_recognized(body: bytes, message: str) -> None:
-    told = parse_error_details(body)
+    details = parse_error_details(body)
 
-    assert told.message == message
-    assert not told.recognized
+    assert details.message == message
+    assert not details.recognized
 
 
 def test_header_is_found_in_any_case() -> None:
@@ -189,11 +191,11 @@ def test_invisible_characters_of_a_vendor_are_removed(what: str) -> None:
     readable = json.dumps({"detail": {"message": text}}, ensure_ascii=False).encode("utf-8", "surrogatepass")
     headers = {"request-id": f"r{hidden}1", "content-type": "application/json"}
     for parse in (elevenlabs_errors.parse_error, openai_errors.parse_error):
-        for told in (body, readable):
-            error = parse(400, headers, told, now=NOON, provider="vendor")
-            said = f"{error} {error.message} {error.code} {error.request_id} {error.body}"
-            assert not set(hidden) & set(said)
-            said.encode()
+        for source in (body, readable):
+            error = parse(400, headers, source, now=NOON, provider="vendor")
+            shown = f"{error} {error.message} {error.code} {error.request_id} {error.body}"
+            assert not set(hidden) & set(shown)
+            shown.encode()
 
 
 @pytest.mark.parametrize("what", HIDDEN)
@@ -204,8 +206,8 @@ def test_key_with_invisible_characters_is_redacted(what: str) -> None:
 
 
 def test_message_in_any_script_stays_as_it_is() -> None:
-    for said in ("配额已用完", "الحصة مستنفدة", "कोटा समाप्त", "квота исчерпана 👍", "Schlüssel ungültig: “x” — no"):
-        assert single_line(said) == said
+    for message in ("配额已用完", "الحصة مستنفدة", "कोटा समाप्त", "квота исчерпана 👍", "Schlüssel ungültig: “x” — no"):
+        assert single_line(message) == message
 
 
 @parsers
@@ -225,12 +227,12 @@ def by_date(moment: datetime) -> str:
 @pytest.mark.parametrize("named", ["as a date", "in Unix seconds", "in Unix milliseconds"])
 def test_date_is_read_by_the_vendors_clock(wrong: timedelta, named: str) -> None:
     until = NOON + timedelta(seconds=90)
-    said = {
+    sent_headers = {
         "as a date": by_date(until),
         "in Unix seconds": str(int(until.timestamp())),
         "in Unix milliseconds": str(int(until.timestamp()) * 1000),
     }[named]
-    headers = {"Date": by_date(NOON), "Retry-After": said}
+    headers = {"Date": by_date(NOON), "Retry-After": sent_headers}
     assert parse_retry_after(headers, NOON + wrong) == pytest.approx(90.0, abs=0.01)
 
 
@@ -241,10 +243,10 @@ def test_implausible_vendor_clock_is_ignored(date: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "headers",
     ["-1", "-1e9", "1" + "0" * 400, "1e400", "inf", "nan", "9" * 15,
      "Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "0x10", "1,5", "\u0661\u0662"],
 )  # fmt: skip
-def test_retry_after_is_bounded(said: str) -> None:
-    seconds = parse_retry_after({"date": by_date(NOON), "retry-after": said}, NOON)
+def test_retry_after_is_bounded(headers: str) -> None:
+    seconds = parse_retry_after({"date": by_date(NOON), "retry-after": headers}, NOON)
     assert seconds is None or 0.0 <= seconds <= MAX_RETRY_AFTER

@@ -176,10 +176,10 @@ def test_unknown_code_is_classified_by_field_and_then_by_status(
 
 @given(event=st.binary().map(AudioDelta) | st.builds(AudioDone, st.integers(0, 10**6), st.integers(0, 10**6)))
 def test_events_are_parsed_to_the_same(event: AudioDelta | AudioDone) -> None:
-    told = encode_event(event)
+    encoded = encode_event(event)
 
-    assert told.endswith(b"\n\n")
-    assert parse_event(told) == event
+    assert encoded.endswith(b"\n\n")
+    assert parse_event(encoded) == event
 
 
 @pytest.mark.parametrize("line", [b"", b": ping", b"event: x", b"data: [DONE]", b"data:", b'data: {"type": "news"}'])
