@@ -172,11 +172,11 @@ def _wrk(home: Path, subject: Gateway, duration: float) -> tuple[float, float]:
     ]
     pids = subject.pids
     before, begun = processes.cpu(pids), time.monotonic()
-    said = processes.run(command, OTHERS)
+    output = processes.run(command, OTHERS)
     used, took = processes.cpu(pids) - before, time.monotonic() - begun
-    if failed := re.search(r"Non-2xx.*", said):
+    if failed := re.search(r"Non-2xx.*", output):
         raise RuntimeError(f"{subject.name}: {failed[0]}")
-    found = re.search(r"(\d+) requests in", said)
+    found = re.search(r"(\d+) requests in", output)
     count = max(1, int(found[1]) if found else 0)
     return count / min(took, max(1, round(duration)) + 0.1), used / count
 

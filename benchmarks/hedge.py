@@ -120,7 +120,7 @@ class Result(NamedTuple):
     opened_after: float | None
 
     def percentile(self, share: float, begin: float = 0.0, end: float = inf) -> float:
-        waits = sorted(wait for at, wait in self.waits if begin <= at < end)
+        waits = sorted(wait for time, wait in self.waits if begin <= time < end)
         return waits[min(len(waits) - 1, int(share * len(waits)))]
 
     @property
@@ -161,7 +161,7 @@ async def _live(world: World, hedging: HedgeConfig | None) -> Result:
                 group.create_task(caller(text))
                 await asyncio.sleep(rng.expovariate(A_SECOND))
         state = tts.get_error_state()["hedging"]
-    hung = [at - world.hangs[0] for at in opened if at >= world.hangs[0]]
+    hung = [time - world.hangs[0] for time in opened if time >= world.hangs[0]]
     return Result(waits, sum(map(len, texts)), first.charged + second.charged, state, min(hung, default=None))
 
 
@@ -202,7 +202,7 @@ def _outage(results: dict[str, Result]) -> None:
     )
     print("|---|---|---|---|---|---|---|---|")
     for policy, result in results.items():
-        waits = [wait for at, wait in result.waits if begin <= at < end]
+        waits = [wait for time, wait in result.waits if begin <= time < end]
         meanwhile = [result.percentile(share, begin, end) for share in (0.5, 0.9)]
         hedges = result.hedges or {"started": 0, "budget_exhausted": 0}
         print(

@@ -128,9 +128,9 @@ async def calls(url: str, numbers: Iterator[int]) -> None:
 
 def size(pid: int) -> tuple[float, int]:
     """Resident memory in MB, and open files."""
-    said = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert said
-    return int(said[1]) / 1024, len(os.listdir(f"/proc/{pid}/fd"))
+    match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match
+    return int(match[1]) / 1024, len(os.listdir(f"/proc/{pid}/fd"))
 
 
 async def main(requests: int) -> int:

@@ -247,8 +247,8 @@ def _check_probes(watch: Watch, asked: list[float]) -> tuple[bool, str]:
         if before.to_state is CircuitState.OPEN and before.at > watch.died
     ]
     # Requests to a stopped process get their time in the ledger when it continues: all of them at once.
-    known = [at for at in asked if not watch.died < at < watch.returned + SLACK]
-    inside = sum(begin + 0.05 < at < end - 0.05 for at in known for begin, end in refusing)
+    known = [time for time in asked if not watch.died < time < watch.returned + SLACK]
+    inside = sum(begin + 0.05 < time < end - 0.05 for time in known for begin, end in refusing)
     return inside == 0, f"{inside} requests besides probes while the circuit was open"
 
 

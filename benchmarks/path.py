@@ -269,8 +269,10 @@ def main() -> int:
                 print(f"      {calls:8.2f}  {function}")
         print()
     if asked.json:
-        told = {title: [{**vars(each), "most": each.most[:50]} for each in lengths] for title, lengths in found.items()}
-        asked.json.write_text(json.dumps(told, indent=1))
+        document = {
+            title: [{**vars(each), "most": each.most[:50]} for each in lengths] for title, lengths in found.items()
+        }
+        asked.json.write_text(json.dumps(document, indent=1))
     return 0
 
 

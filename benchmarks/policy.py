@@ -37,7 +37,7 @@ class NoBreaker:
     openings = 0
 
     def admit(self, now: float) -> Settle | None:
-        return lambda at, works: None
+        return lambda now, works: None
 
 
 POLICIES: dict[str, Callable[[World], Policy]] = {

@@ -68,7 +68,7 @@ class Tally:
             return
         joints = [len(TEXT[: span.begin].split()) for span in report.spans[1:]]
         self.joints += len(joints)
-        self.gaps += [1000 * (_gap(words, at) - _gap(whole, at)) for at in joints]
+        self.gaps += [1000 * (_gap(words, offset) - _gap(whole, offset)) for offset in joints]
 
 
 def elevenlabs(url: str) -> Provider:
@@ -159,8 +159,8 @@ def _random_faults(rng: Random, *, timed: bool) -> list[actions.FaultAction]:
     return [rng.choice(faults)]
 
 
-def _gap(words: list[DetectedWord], at: int) -> float:
-    return words[at].start - words[at - 1].end
+def _gap(words: list[DetectedWord], offset: int) -> float:
+    return words[offset].start - words[offset - 1].end
 
 
 def _print(name: str, form: str, tally: Tally) -> None:

@@ -57,7 +57,7 @@ class Observed:
 
     def lag_between(self, begin: float = 0.0, end: float = float("inf")) -> list[float]:
         """Return the probes' round trips in this time."""
-        return [seconds for at, seconds in self.lag if begin <= at < end]
+        return [seconds for time, seconds in self.lag if begin <= time < end]
 
 
 @dataclass
@@ -235,10 +235,10 @@ async def _observe(bench: TestBed, gateway: Running, order: generator.LoadOption
         system_processes.end(load)
         probing.cancel()
         await asyncio.wait([probing])
-    said = log.read_text(errors="replace").strip()
+    output = log.read_text(errors="replace").strip()
     if load.returncode:
-        raise RuntimeError(f"the load generator failed: {said[-2000:]}")
-    seen.report = json.loads(said.splitlines()[-1])
+        raise RuntimeError(f"the load generator failed: {output[-2000:]}")
+    seen.report = json.loads(output.splitlines()[-1])
     return seen
 
 
@@ -247,13 +247,13 @@ async def _probe(url: str, seen: Observed, begun: float) -> None:
     waiting: set[asyncio.Task[None]] = set()
 
     async def once(client: aiohttp.ClientSession) -> None:
-        at = time.monotonic()
+        now = time.monotonic()
         try:
             async with client.get(f"{url}/healthz", timeout=aiohttp.ClientTimeout(60)) as answer:
                 await answer.read()
         except (aiohttp.ClientError, TimeoutError):
             pass  # the time it took is recorded as lag
-        seen.lag.append((at - begun, time.monotonic() - at))
+        seen.lag.append((now - begun, time.monotonic() - now))
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
         try:
@@ -297,8 +297,8 @@ def _by(metrics: Metrics, name: str, *labels: str) -> dict[str, int]:
     """Sum a counter by these labels, the largest first."""
     counted: Counter[str] = Counter()
     for found, value in metrics.get(name, {}).items():
-        said = dict(found)
-        counted[" ".join(said[label] for label in labels)] += int(value)
+        counts = dict(found)
+        counted[" ".join(counts[label] for label in labels)] += int(value)
     return {name: count for name, count in counted.most_common() if count}
 
 

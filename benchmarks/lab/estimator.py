@@ -48,9 +48,9 @@ class Estimator:
         sent = [now, 0.0]
         self._out.append(sent)
 
-        def settle(at: float, works: bool) -> None:
+        def settle(now: float, works: bool) -> None:
             if not sent[1]:
-                self._learn(at, works=works)
+                self._learn(now, works=works)
                 sent[1] = 1
 
         return settle

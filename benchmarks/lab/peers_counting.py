@@ -28,15 +28,15 @@ class PyBreaker:
         if self._state == "open":
             self._move("half open")
         era = self._era
-        return lambda at, works: self._record(at, works) if era == self._era else None
+        return lambda now, works: self._record(now, works) if era == self._era else None
 
-    def _record(self, at: float, works: bool) -> None:
+    def _record(self, now: float, works: bool) -> None:
         self._failures = 0 if works else self._failures + 1
         if works and self._state == "half open":
             self._move("closed")
         if not works and (self._state == "half open" or self._failures >= self._limit):
             self.openings += self._state == "closed"
-            self._open_until = at + self._rest
+            self._open_until = now + self._rest
             self._move("open")
 
     def _move(self, state: str) -> None:
@@ -67,16 +67,16 @@ class AioBreaker:
                 return None
             self._state = "half open"
         began = self._state
-        return lambda at, works: self._record(began, at, works)
+        return lambda now, works: self._record(began, now, works)
 
-    def _record(self, began: str, at: float, works: bool) -> None:
+    def _record(self, began: str, now: float, works: bool) -> None:
         self._failures = 0 if works else self._failures + 1
         if works and began == "half open":
             self._state = "closed"
         if not works and (began == "half open" or self._failures >= 5):
             self.openings += self._state == "closed"
             self._state = "open"
-            self._open_until = at + 60
+            self._open_until = now + 60
 
 
 class CircuitBreakerPackage:
@@ -92,14 +92,14 @@ class CircuitBreakerPackage:
             return None
         return self._record
 
-    def _record(self, at: float, works: bool) -> None:
+    def _record(self, now: float, works: bool) -> None:
         if works:
             self._failures, self._opened = 0, None
             return
         self._failures += 1
         if self._failures >= 5:
             self.openings += self._opened is None
-            self._opened = at
+            self._opened = now
 
 
 class Purgatory:
@@ -121,7 +121,7 @@ class Purgatory:
             self._successes = 0
         return self._record
 
-    def _record(self, at: float, works: bool) -> None:
+    def _record(self, now: float, works: bool) -> None:
         if self._state == "open":
             return
         self._failures = 0 if works else self._failures + 1
@@ -131,7 +131,7 @@ class Purgatory:
         elif not works and (self._state == "half open" or self._failures >= 5):
             self.openings += self._state == "closed"
             self._state, self._failures = "open", 0
-            self._open_until = at + 30
+            self._open_until = now + 30
 
 
 class Hyx(Purgatory):

@@ -32,9 +32,9 @@ class Resilience4j:
                 return None
             self._admitted += 1
         era = self._era
-        return lambda at, works: self._record(at, works) if era == self._era else None
+        return lambda now, works: self._record(now, works) if era == self._era else None
 
-    def _record(self, at: float, works: bool) -> None:
+    def _record(self, now: float, works: bool) -> None:
         self._results.append(works)
         self._failures += not works
         if len(self._results) > 100:
@@ -43,7 +43,7 @@ class Resilience4j:
             return
         if self._failures >= len(self._results) / 2:
             self.openings += self._state == "closed"
-            self._open_until = at + 60
+            self._open_until = now + 60
             self._move("open")
         elif self._state == "half open":
             self._move("closed")
@@ -78,18 +78,18 @@ class Polly:
             self._state = "half open"
         return self._record
 
-    def _record(self, at: float, works: bool) -> None:
+    def _record(self, now: float, works: bool) -> None:
         if works or self._state != "half open":
-            self._window.add(at, works)
+            self._window.add(now, works)
         if works:
             if self._state == "half open":
                 self._state, self._window = "closed", Rolling(30)
             return
-        total, failures = self._window.totals(at)
+        total, failures = self._window.totals(now)
         too_many = total >= 100 and failures >= total / 10
         if self._state == "half open" or (self._state == "closed" and too_many):
             self.openings += self._state == "closed"
-            self._state, self._blocked_until = "open", at + 5
+            self._state, self._blocked_until = "open", now + 5
 
 
 class Opossum:
@@ -109,20 +109,20 @@ class Opossum:
             self._state = "probing"
         return self._record
 
-    def _record(self, at: float, works: bool) -> None:
+    def _record(self, now: float, works: bool) -> None:
         if works:
-            if self._is_half_open(at):
+            if self._is_half_open(now):
                 self._state = "closed"
             return
-        self._window.failed(at)
-        fires, failures = self._window.totals(at)
-        if self._is_half_open(at) or (self._state == "closed" and failures > fires / 2):
+        self._window.failed(now)
+        fires, failures = self._window.totals(now)
+        if self._is_half_open(now) or (self._state == "closed" and failures > fires / 2):
             self.openings += self._state == "closed"
-            self._state, self._open_until = "open", at + 30
+            self._state, self._open_until = "open", now + 30
 
-    def _is_half_open(self, at: float) -> bool:
+    def _is_half_open(self, now: float) -> bool:
         """A timer makes it half-open, with or without a call."""
-        return self._state == "probing" or (self._state == "open" and at >= self._open_until)
+        return self._state == "probing" or (self._state == "open" and now >= self._open_until)
 
 
 class Rolling:

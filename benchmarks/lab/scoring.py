@@ -70,8 +70,8 @@ def score_policy(history: Iterable[Arrival], policy: Policy) -> Score:
 
 def _settle_until(out: list[tuple[float, int, Settle, bool]], now: float) -> None:
     while out and out[0][0] <= now:
-        at, _, settle, works = heapq.heappop(out)
-        settle(at, works)
+        time, _, settle, works = heapq.heappop(out)
+        settle(time, works)
 
 
 def total(scores: Iterable[Score]) -> Score:

@@ -33,8 +33,8 @@ class SteadyvoicePolicy:
         except CircuitOpenError:
             return None
 
-        def settle(at: float, works: bool) -> None:
-            self._now = at
+        def settle(now: float, works: bool) -> None:
+            self._now = now
             if works:
                 permit.success()
             else:

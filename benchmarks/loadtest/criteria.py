@@ -157,5 +157,5 @@ def no_circuit_opened_by_us(opened: Sequence[Opening], period: float) -> Criteri
 
 
 def _growth(usage: ResourceUsage, values: Sequence[float]) -> tuple[float, float]:
-    settled = [value for at, value in zip(usage.at, values, strict=True) if at >= SETTLES]
+    settled = [value for time, value in zip(usage.at, values, strict=True) if time >= SETTLES]
     return growth(settled), settled[0] if settled else 0.0

@@ -148,10 +148,10 @@ async def load(order: LoadOptions) -> Report:
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as usual,
         aiohttp.ClientSession(connector=slow, read_bufsize=_SLOW_READ) as slowly,
     ):
-        for at, call in zip(arrivals(order.rate, order.seconds, order.seed), calls(order.seed), strict=False):
-            await asyncio.sleep(begun + at - time.monotonic())
+        for arrival, call in zip(arrivals(order.rate, order.seconds, order.seed), calls(order.seed), strict=False):
+            await asyncio.sleep(begun + arrival - time.monotonic())
             session = slowly if call.ending is Ending.SLOW else usual
-            task = asyncio.create_task(_caller(session, order.url, CallResult(call, at), report))
+            task = asyncio.create_task(_caller(session, order.url, CallResult(call, arrival), report))
             running.add(task)
             task.add_done_callback(running.discard)
             report.offered += 1

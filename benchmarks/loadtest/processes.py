@@ -79,14 +79,14 @@ class Running:
         """Return the seconds of processor time used until now, living child processes included."""
         return sum(_cpu(pid) for pid in _family(self.pid))
 
-    def sample(self, at: float) -> Sample:
+    def sample(self, time: float) -> Sample:
         """Read memory, threads and descriptors. Raises RuntimeError when the process has ended."""
         if self.process.poll() is not None:
             raise RuntimeError(f"{self.log.name} ended with status {self.process.returncode}: {self.log_tail()}")
         children = _family(self.pid)[1:]
         size, threads = _usage_cells(self.pid)
         descriptors = len(os.listdir(f"/proc/{self.pid}/fd"))
-        return Sample(at, size, threads, descriptors, len(children), sum(_usage_cells(pid)[0] for pid in children))
+        return Sample(time, size, threads, descriptors, len(children), sum(_usage_cells(pid)[0] for pid in children))
 
     def log_tail(self) -> str:
         """Return the end of the log."""

@@ -24,9 +24,13 @@ def begin(
     command: Sequence[str], core: int, log: Path, *, env: dict[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     """Start a process on one processor."""
-    with log.open("wb") as said:
+    with log.open("wb") as log_file:
         return subprocess.Popen(
-            command, stdout=said, stderr=said, env={**os.environ, **(env or {})}, preexec_fn=lambda: _settle(core)
+            command,
+            stdout=log_file,
+            stderr=log_file,
+            env={**os.environ, **(env or {})},
+            preexec_fn=lambda: _settle(core),
         )
 
 

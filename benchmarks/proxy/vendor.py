@@ -42,7 +42,7 @@ def parts(name: str = USUAL) -> list[bytes]:
     wave = b"".join(int(8000 * ((n // 50) % 2 * 2 - 1)).to_bytes(2, "little", signed=True) for n in range(count))
     data = encoder.feed(wave) + encoder.finish()
     size = -(-len(data) // CHUNKS)
-    return [data[at : at + size] for at in range(0, len(data), size)]
+    return [data[offset : offset + size] for offset in range(0, len(data), size)]
 
 
 def _timed(name: str) -> list[bytes]:
