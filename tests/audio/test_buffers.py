@@ -50,12 +50,12 @@ def test_complete_frames_are_released_unmodified_up_to_the_limit(upto: float, si
 
 @given(st.lists(st.integers(0, 5000), max_size=8), st.floats(0, 2.5))
 def test_received_seconds_are_those_of_the_complete_frames(sizes: list[int], upto: float) -> None:
-    buffer, framer, samples, at = Mp3FrameBuffer(MP3), Mp3Framer(), 0, 0
+    buffer, framer, samples, offset = Mp3FrameBuffer(MP3), Mp3Framer(), 0, 0
     for size in sizes:
-        buffer.feed(ENCODED[at : at + size])
-        samples += sum(frame.samples for frame in framer.feed(ENCODED[at : at + size]))
+        buffer.feed(ENCODED[offset : offset + size])
+        samples += sum(frame.samples for frame in framer.feed(ENCODED[offset : offset + size]))
         buffer.release(upto)
-        at += size
+        offset += size
         assert buffer.received == samples / 44100
 
 
