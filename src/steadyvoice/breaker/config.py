@@ -1,4 +1,4 @@
-"""Configuration of a circuit breaker: fields, presets, and the validation that refuses settings that cannot work."""
+"""Configuration of a circuit breaker: settings, presets such as the adaptive policy, and their validation."""
 
 from __future__ import annotations
 

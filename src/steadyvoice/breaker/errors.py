@@ -1,4 +1,4 @@
-"""Errors of a circuit breaker.
+"""Errors of a circuit breaker, and their messages.
 
 CircuitOpenError       the call was refused before it began; nothing was sent
 CircuitConfigError     a setting cannot work; the field and the reason are named

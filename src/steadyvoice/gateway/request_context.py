@@ -1,4 +1,4 @@
-"""Request context: id, route class, timings and bytes of one request, and its admin user."""
+"""Request context: request id, route class, timings and bytes of one request, and its admin user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Speech endpoint: reads a request in a vendor's dialect and streams the audio.
+"""Speech endpoint: reads a request in a vendor's dialect, and sends response headers and audio.
 
 Audio is sent raw, in JSON with timestamps, or in server-sent events.
 """

@@ -1,4 +1,4 @@
-"""Speech orders: text, synthesis options and body format, whatever the dialect."""
+"""Speech orders of all dialects: text within its length limit, synthesis options and body format."""
 
 from __future__ import annotations
 

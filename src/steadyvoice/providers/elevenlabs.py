@@ -1,4 +1,4 @@
-"""ElevenLabs provider, over the vendor's streaming HTTP endpoint."""
+"""ElevenLabs provider, over the vendor's streaming HTTP endpoint: settings, default model and voice, credit."""
 
 from __future__ import annotations
 

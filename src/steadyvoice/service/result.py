@@ -1,4 +1,4 @@
-"""Result of an utterance: its audio, and the report of attempts, spans, times, outcome and costs."""
+"""Result of an utterance: its audio, the report of attempts, spans, outcome and costs, and recordings for the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asynchronous service: synthesis through a list of providers, each behind its own circuit breaker."""
+"""Asynchronous service: synthesis through providers behind circuit breakers, with settings that change at run time."""
 
 from __future__ import annotations
 

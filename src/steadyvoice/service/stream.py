@@ -1,4 +1,4 @@
-"""Audio stream of one utterance, and the set of the streams that are open."""
+"""Audio stream of one utterance (reading, closing, interruption), and the set of the streams that are open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alignment of a text with its audio: start and end of each character."""
+"""Alignment of a text with its audio: the times at which each character starts and ends."""
 
 from __future__ import annotations
 

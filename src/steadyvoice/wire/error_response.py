@@ -1,4 +1,4 @@
-"""Error responses of vendors, proxies and firewalls: parsing, redaction, Retry-After, classification.
+"""Error responses of vendors, proxies and firewalls: parsing, redaction, Retry-After, failure kind by HTTP status.
 
 ElevenLabs sends `{"detail": {...}}` in two generations, FastAPI `{"detail": [...]}` or `{"detail": "..."}`,
 OpenAI and its imitators `{"error": {...}}` or `{"error": "..."}`; proxies in between send HTML or nothing. No function

@@ -1,4 +1,4 @@
-"""JSON views of circuits and configuration, without secrets, and checked changes of settings."""
+"""JSON views of circuits and configuration, without secrets, and validated changes of circuit settings."""
 
 from __future__ import annotations
 

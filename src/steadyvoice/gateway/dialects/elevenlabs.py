@@ -1,4 +1,4 @@
-"""ElevenLabs dialect of `POST /v1/text-to-speech/{voice_id}` and its three variants."""
+"""ElevenLabs dialect of `POST /v1/text-to-speech/{voice_id}` and its three variants: orders, errors, request-id."""
 
 from __future__ import annotations
 

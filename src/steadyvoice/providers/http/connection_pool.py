@@ -1,4 +1,4 @@
-"""Connection pool of one host in one event loop: kept for the next request, opened when none is idle."""
+"""Connection pool of one host in one event loop: idle connections kept for the next request, and TLS settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splitting of a text into the pieces that one provider request carries, at sentence boundaries.
+"""Splitting of a text at sentence boundaries into the pieces of one request, and texts without words to pronounce.
 
 Sentence boundaries come from the library `sentencex`, in some 300 languages.
 """

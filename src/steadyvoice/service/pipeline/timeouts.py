@@ -1,4 +1,4 @@
-"""Timeout settings, the deadline of one utterance, and a timer for many short waits. All in seconds."""
+"""Timeout settings and presets, the deadline of one utterance, and a timer for many short waits. All in seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Error handler of one provider: circuit, holds, retries, limits, billing and error state."""
+"""Error handler of one provider: circuit, holds, retries (`execute_with_retry`), limits, billing and error state."""
 
 from __future__ import annotations
 

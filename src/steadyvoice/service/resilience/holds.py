@@ -1,4 +1,7 @@
-"""Holds: credentials, voices, models and providers set aside until a time, and their export for a restart."""
+"""Holds: credentials, voices, models and providers set aside until a time (after a refusal, or a vendor's Retry-After).
+
+Holds are exported and restored across a restart.
+"""
 
 from __future__ import annotations
 

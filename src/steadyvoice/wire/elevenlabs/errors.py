@@ -1,4 +1,4 @@
-"""ElevenLabs errors: classification of received ones, and bodies of those that a server in its place sends.
+"""ElevenLabs error responses: failure kinds of received ones, and bodies of those that a server in its place sends.
 
 Codes come from https://elevenlabs.io/docs/eleven-api/resources/errors, the vendor's SDKs and public reports. An unknown
 code is classified by its HTTP status.

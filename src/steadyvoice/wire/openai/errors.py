@@ -1,4 +1,4 @@
-"""OpenAI errors: classification of received ones, and bodies of those that a server in its place sends.
+"""OpenAI error responses: failure kinds of received ones, and bodies of those that a server in its place sends.
 
 https://platform.openai.com/docs/guides/error-codes. Compatible servers also send FastAPI's and LiteLLM's forms.
 """
