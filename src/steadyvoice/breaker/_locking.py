@@ -43,7 +43,7 @@ from steadyvoice.breaker.call_lifecycle import (
     suspend,
 )
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.errors import CircuitOpenError
+from steadyvoice.breaker.errors import CircuitOpenError, RefusalFields
 from steadyvoice.breaker.failure_classification import Failure, classify_error, classify_result, is_cancellation
 from steadyvoice.breaker.fork_safety import register_fork_aware
 from steadyvoice.breaker.in_flight_calls import (
@@ -136,24 +136,21 @@ class LockedStateMachine:
 
     # ---------------------------------------------------------------- a call
 
-    def _refuse_without_lock(self, refusal: OpenRefusal, silently: bool = False) -> bool:
-        """Refuse a call without the lock. Raises CircuitOpenError, unless the caller would be a probe by now.
+    def _refuse_without_lock(self, refusal: OpenRefusal) -> RefusalFields | None:
+        """Count a refusal without the lock and return what its error says; None if the caller would be a probe by now.
 
-        With `silently`, return whether it was refused instead of raising.
+        The caller raises the error: one Python function less between the two is a sixth of the price of a refusal.
         """
         if self._postponed or (now := self._clock()) >= refusal.until:
-            return False
+            return None
         era = self._era
         if era.open_refusal is not refusal:
-            return False
+            return None
         next(era.ticks)
         if era.open_refusal is None:  # a locked section began meanwhile: see `Era`
             self._collect_late_ticks(era)
-        if silently:
-            return True
-        remaining = refusal.until - now
-        retry_after = remaining if remaining < math.inf else None
-        raise CircuitOpenError.from_fields((refusal.name, era.state, refusal.reason, retry_after, refusal.last_error))
+        retry_after = refusal.until - now if refusal.until < math.inf else None
+        return refusal.name, era.state, refusal.reason, retry_after, refusal.last_error
 
     def _admit(self, call: InFlightCall, now: float | None = None) -> None:
         """Admit a call. Raises CircuitOpenError."""

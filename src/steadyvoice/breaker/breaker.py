@@ -28,6 +28,7 @@ from steadyvoice.breaker._locking import LockedStateMachine
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.context_manager import AsyncExitDescriptor, ExitDescriptor, push_permit
 from steadyvoice.breaker.decorators import guard, guard_async_stream, guard_stream
+from steadyvoice.breaker.errors import CircuitOpenError
 from steadyvoice.breaker.guarded_calls import (
     NOT_CALLED,
     UNFINISHED_TYPES,
@@ -106,6 +107,8 @@ class CircuitBreaker(LockedStateMachine):
         # The flag is read before `fn` and again after the tick: see `Era` for why each success is counted exactly once.
         era = self._era
         if not era.lock_free:
+            if (refusal := era.open_refusal) and (shown := self._refuse_without_lock(refusal)):
+                raise CircuitOpenError.from_fields(shown)
             return call_locked(self, fn, args, kwargs)
         try:
             result = fn(*args, **kwargs)
@@ -129,6 +132,8 @@ class CircuitBreaker(LockedStateMachine):
         """
         era = self._era
         if not era.lock_free:
+            if (refusal := era.open_refusal) and (shown := self._refuse_without_lock(refusal)):
+                raise CircuitOpenError.from_fields(shown)
             return await await_locked(self, fn, args, kwargs)
         awaitable = NOT_CALLED
         try:
@@ -193,8 +198,8 @@ class CircuitBreaker(LockedStateMachine):
                 if self._quiet is not quiet:
                     self._admit_again(call)
                 return permit
-        if refusal := self._era.open_refusal:
-            self._refuse_without_lock(refusal)
+        if (refusal := self._era.open_refusal) and (shown := self._refuse_without_lock(refusal)):
+            raise CircuitOpenError.from_fields(shown)
         # The permit exists before the call is admitted: an exception that a signal handler raises behind the admission
         # then meets an object whose finaliser gives the place back.
         permit = Permit.of(self, call := InFlightCall.new())
@@ -206,8 +211,7 @@ class CircuitBreaker(LockedStateMachine):
 
         `retry_after` is when to try again.
         """
-        refusal = self._era.open_refusal
-        if refusal and self._refuse_without_lock(refusal, silently=True):
+        if (refusal := self._era.open_refusal) and self._refuse_without_lock(refusal):
             return None
         permit = Permit.of(self, call := InFlightCall.new())
         if self._try_admit(call, now) is None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from steadyvoice.breaker._locking import LockedStateMachine
 from steadyvoice.breaker._validators import deferred_kind, is_kind
-from steadyvoice.breaker.errors import short_repr
+from steadyvoice.breaker.errors import CircuitOpenError, short_repr
 from steadyvoice.breaker.guarded_calls import (
     UNFINISHED_TYPES,
     await_locked,
@@ -107,6 +107,8 @@ def _guard_function(breaker: LockedStateMachine, fn: Callable[..., Any]) -> Any:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         era = breaker._era
         if not era.lock_free:
+            if (refusal := era.open_refusal) and (shown := breaker._refuse_without_lock(refusal)):
+                raise CircuitOpenError.from_fields(shown)
             return call_locked(breaker, fn, args, kwargs)
         try:
             result = fn(*args, **kwargs)
@@ -128,6 +130,8 @@ def _guard_coroutine(breaker: LockedStateMachine, fn: Callable[..., Any]) -> Any
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         era = breaker._era
         if not era.lock_free:
+            if (refusal := era.open_refusal) and (shown := breaker._refuse_without_lock(refusal)):
+                raise CircuitOpenError.from_fields(shown)
             return await await_locked(breaker, fn, args, kwargs)
         try:
             result = await fn(*args, **kwargs)

@@ -41,8 +41,6 @@ _FUTURE_TYPES = (
 
 def call_locked(breaker: LockedStateMachine, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
     """Call `fn` if the circuit admits it, and record the result. Raises CircuitOpenError, and what `fn` raises."""
-    if refusal := breaker._era.open_refusal:
-        breaker._refuse_without_lock(refusal)
     call = InFlightCall.new()
     try:
         breaker._admit(call)
@@ -66,8 +64,6 @@ async def await_locked(
     breaker: LockedStateMachine, fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> T:
     """Await `fn(...)` if the circuit admits it, and record the result. Raises as `call_locked` does."""
-    if refusal := breaker._era.open_refusal:
-        breaker._refuse_without_lock(refusal)
     call = InFlightCall.new()
     try:
         breaker._admit(call)
