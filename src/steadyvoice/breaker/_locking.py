@@ -24,7 +24,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from steadyvoice.breaker._arguments import check_reading
-from steadyvoice.breaker._notifications import EventDispatcher, TransitionHistory
+from steadyvoice.breaker._notifications import NO_HISTORY, EventDispatcher, TransitionHistory
 from steadyvoice.breaker.call_lifecycle import (
     CallRefusal,
     abandon,
@@ -110,8 +110,9 @@ class LockedStateMachine:
         self._era = self._machine.era
         self._quiet: QuietPeriod | None = None  # the first locked section begins one
         self._postponed: list[Postponed] = []
-        self._history = TransitionHistory()
-        self._dispatcher = EventDispatcher(tuple(listeners))
+        self._history = NO_HISTORY
+        listening = tuple(listeners)
+        self._dispatcher = EventDispatcher(listening) if listening else None  # made for the first event, too
         register_fork_aware(self)
 
     @property
@@ -132,7 +133,8 @@ class LockedStateMachine:
         self._quiet = None  # before the dictionary into which it admits calls is replaced
         if not self._in_section:
             self._machine.in_flight = InFlightCalls()
-        self._dispatcher.after_fork()
+        if self._dispatcher is not None:
+            self._dispatcher.after_fork()
 
     # ---------------------------------------------------------------- a call
 
@@ -325,10 +327,16 @@ class LockedStateMachine:
                 self._recover()
                 raise
         if pending := machine.notifications:
-            self._dispatcher.deliver(pending, self._lock)
+            self._own_dispatcher().deliver(pending, self._lock)
             if not pending and not machine.emits_call_events:
                 self._allow_lock_free_calls(now)
         return result
+
+    def _own_dispatcher(self) -> EventDispatcher:
+        """Return the dispatcher, made when it is first needed: under the lock."""
+        if self._dispatcher is None:
+            self._dispatcher = EventDispatcher(())
+        return self._dispatcher
 
     def _allow_lock_free_calls(self, now: float) -> None:
         """Let calls skip the lock again, where that is possible, after all notifications were delivered."""
@@ -412,6 +420,7 @@ class LockedStateMachine:
             self._quiet = machine.begin_quiet_period(now)
         if era.state in _REFUSING and not machine.emits_call_events:
             until = math.inf if machine.state_until is None else machine.state_until
+            era.begin_ticks()
             era.open_refusal = OpenRefusal(machine.name, until, machine.reason, machine.last_error)
 
     def _address_notifications(self, pending: deque[Notification], now: float) -> None:
@@ -423,5 +432,8 @@ class LockedStateMachine:
             fresh.append(notification)
         for notification in reversed(fresh):
             happened = wall_time - (now - notification.at)
-            self._history.record(notification, happened)
-            self._dispatcher.address(notification, happened)
+            if notification.to_state is not None:
+                if self._history is NO_HISTORY:
+                    self._history = TransitionHistory()
+                self._history.record(notification, happened)
+            self._own_dispatcher().address(notification, happened)

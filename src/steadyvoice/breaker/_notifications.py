@@ -214,6 +214,10 @@ class TransitionHistory:
                 self._opened = None
 
 
+NO_HISTORY = TransitionHistory()
+"""History of every circuit without a transition."""
+
+
 def to_datetime(wall_time: float) -> datetime:
     """Return seconds since 1970 as a time in UTC."""
     from datetime import UTC, datetime  # 3 ms of import, only needed by listeners and snapshots

@@ -12,10 +12,9 @@ from steadyvoice.breaker.config import CircuitBreakerConfig
 class Cooldown:
     """Level of the backoff: each opening raises it, time spent closed lowers it."""
 
-    __slots__ = ("_jitter", "_level", "_random", "_unjittered", "requested")
+    __slots__ = ("_jitter", "_level", "_unjittered", "requested")
 
-    def __init__(self, random: Callable[[], float]) -> None:
-        self._random = random
+    def __init__(self) -> None:
         self._level = -1  # openings remembered, less one
         self._jitter = 0.0
         self._unjittered = 1.0
@@ -23,7 +22,7 @@ class Cooldown:
 
     def copy(self) -> Cooldown:
         """Return a cooldown in the same state, to be put in place of this one when an opening is committed."""
-        copy = Cooldown(self._random)
+        copy = Cooldown()
         copy._level, copy._jitter, copy._unjittered = self._level, self._jitter, self._unjittered
         copy.requested = self.requested
         return copy
@@ -33,7 +32,9 @@ class Cooldown:
         """Number of times the backoff has been applied; -1 before the first opening."""
         return self._level
 
-    def start(self, config: CircuitBreakerConfig, requested: float | None, healthy: float) -> float:
+    def start(
+        self, config: CircuitBreakerConfig, requested: float | None, healthy: float, random: Callable[[], float]
+    ) -> float:
         """Return the seconds to refuse after an opening that follows `healthy` seconds closed.
 
         A `requested` number of seconds is kept exactly, and leaves the backoff as it is.
@@ -47,7 +48,7 @@ class Cooldown:
         if self._level < 0 or not _is_last(config, self._level):
             # Not beyond the cap: a night of failed probes would otherwise take a night of health to decay.
             self._level += 1
-        self._jitter = self._random() if config.cooldown_jitter else 0.0
+        self._jitter = random() if config.cooldown_jitter else 0.0
         return self.seconds(config)
 
     def seconds(self, config: CircuitBreakerConfig) -> float:
@@ -65,6 +66,10 @@ class Cooldown:
     def reset(self) -> None:
         """Return to the state before the first opening."""
         self._level, self.requested = -1, None
+
+
+NO_COOLDOWN = Cooldown()
+"""State of every circuit that has not opened yet. Each change is made to a copy."""
 
 
 def _is_last(config: CircuitBreakerConfig, level: int) -> bool:

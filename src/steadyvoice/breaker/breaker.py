@@ -340,13 +340,14 @@ class CircuitBreaker(LockedStateMachine):
         self._run_locked(StateMachine.force, state, reason, check_duration(duration))
 
     def _subscribe(self, machine: StateMachine, _now: float, listener: Listener, calls: bool) -> Callable[[], None]:
-        unsubscribe = self._dispatcher.subscribe(listener, calls)
-        machine.set_call_events(self._dispatcher.wants_call_events)
+        dispatcher = self._own_dispatcher()
+        unsubscribe = dispatcher.subscribe(listener, calls)
+        machine.set_call_events(dispatcher.wants_call_events)
         return unsubscribe
 
     def _unsubscribe(self, machine: StateMachine, _now: float, unsubscribe: Callable[[], None]) -> None:
         unsubscribe()
-        machine.set_call_events(self._dispatcher.wants_call_events)
+        machine.set_call_events(self._own_dispatcher().wants_call_events)
 
 
 def _default_random() -> float:

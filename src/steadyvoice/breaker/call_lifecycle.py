@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from steadyvoice.breaker.errors import RecordedFailure
 from steadyvoice.breaker.failure_classification import Failure, hung_failure
-from steadyvoice.breaker.in_flight_calls import Era, InFlightCall
+from steadyvoice.breaker.in_flight_calls import NO_LATENCIES, Era, InFlightCall
 from steadyvoice.breaker.rules import pluralize
 from steadyvoice.breaker.state_machine import ALWAYS, NEVER, StateMachine
 from steadyvoice.breaker.states import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, OPEN, CircuitState
@@ -109,7 +109,7 @@ def _restart_clocks(machine: StateMachine, now: float, call: InFlightCall, pause
         machine.in_flight.remove(call)
         call.last_progress_at, call.paused = now, paused
         if paused:
-            machine.in_flight.paused[call] = None
+            machine.in_flight.mark_paused(call)
             if machine.state is HALF_OPEN and call.first_output_at is not None:
                 proven_at = call.first_output_at + machine.config.stream_probe_success_after
                 machine.next_timer_at = min(machine.next_timer_at, proven_at)
@@ -119,7 +119,7 @@ def _restart_clocks(machine: StateMachine, now: float, call: InFlightCall, pause
 
 def _track(machine: StateMachine, call: InFlightCall) -> None:
     """Watch a running call from now on: for the probes' timeout, or for hanging."""
-    machine.in_flight.running[call] = call.last_progress_at
+    machine.in_flight.begin()[call] = call.last_progress_at
     if machine.state is HALF_OPEN:
         machine.next_timer_at = min(machine.next_timer_at, call.last_progress_at + machine.probe_timeout)
     elif machine.next_timer_at == NEVER and (threshold := machine.hang_threshold.seconds(machine.config)) is not None:
@@ -129,7 +129,11 @@ def _track(machine: StateMachine, call: InFlightCall) -> None:
 
 def _record_silence(machine: StateMachine, now: float, call: InFlightCall) -> None:
     """Learn from a call's first progress how long a working provider is silent, late results included."""
-    if call.first_output_at is None and not call.settled and machine.hang_threshold.record(now - call.last_progress_at):
+    if call.first_output_at is not None or call.settled:
+        return
+    if machine.hang_threshold is NO_LATENCIES:
+        machine.hang_threshold = NO_LATENCIES.copy()
+    if machine.hang_threshold.record(now - call.last_progress_at):
         machine.next_timer_at = ALWAYS  # calls may hang sooner now
 
 
@@ -247,7 +251,7 @@ def collect_lock_free_results(machine: StateMachine, now: float, era: Era) -> No
         machine.refused += new
         return
     try:
-        for minimum in machine.minimum_call_counts:
+        for minimum in machine.rules.minimum_call_counts:
             missing = minimum - machine.window.calls
             # The success that completed a minimum of calls may have opened the circuit: evaluate exactly there.
             if era is machine.era and 0 < missing < new:

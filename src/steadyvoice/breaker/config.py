@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import KW_ONLY, dataclass, fields
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,6 +17,7 @@ from steadyvoice.breaker.rules import (
     ConsecutiveFailures,
     FailureRate,
     Rule,
+    RuleSet,
     SlowCallRate,
     UnlikelyFailures,
     minimum_call_counts,
@@ -64,8 +65,16 @@ else:
         return value
 
 
+class _Derived:
+    """Slot for what is computed from a configuration once. It is no field: it is neither compared, shown nor copied."""
+
+    __slots__ = ("_rule_set",)
+
+    _rule_set: RuleSet
+
+
 @dataclass(frozen=True, slots=True)
-class CircuitBreakerConfig:
+class CircuitBreakerConfig(_Derived):
     """Settings of one circuit. Durations are seconds or timedeltas; rates are between 0 and 1.
 
     Opening. The circuit opens when any of the rules that are set is broken:
@@ -139,16 +148,19 @@ class CircuitBreakerConfig:
     cooldown_from_error: Callable[[Any], float | timedelta | None] | None = None
 
     @classmethod
+    @cache  # a configuration never changes, so the circuits of a process share it
     def production(cls) -> CircuitBreakerConfig:
         """Return settings for production: 0.6 of 20 calls, 120 s cooldown, 5 probes."""
         return cls(failure_threshold=0.6, window_size=20, cooldown_period=120, success_threshold=5)
 
     @classmethod
+    @cache
     def development(cls) -> CircuitBreakerConfig:
         """Return settings for development, which show the behaviour within seconds: 0.5 of 4 calls, 10 s, 2 probes."""
         return cls(failure_threshold=0.5, window_size=4, cooldown_period=10, success_threshold=2)
 
     @classmethod
+    @cache
     def adaptive(cls) -> CircuitBreakerConfig:
         """Return the recommended settings: learn the usual failure rate, notice hanging calls, probe soon.
 
@@ -193,7 +205,17 @@ class CircuitBreakerConfig:
     @property
     def rule(self) -> Rule:
         """Rule that opens the circuit: `opens_when`, or the rules of the fields combined with `|`."""
-        return self.opens_when or reduce(or_, _rules_of_fields(self))
+        return self.rule_set.rule
+
+    @property
+    def rule_set(self) -> RuleSet:
+        """The same with what follows from it. Computed when a circuit first needs it."""
+        try:
+            return self._rule_set
+        except AttributeError:
+            rule_set = RuleSet(self.opens_when or reduce(or_, _rules_of_fields(self)))
+            object.__setattr__(self, "_rule_set", rule_set)
+            return rule_set
 
     def __post_init__(self) -> None:
         _normalise(self)

@@ -52,8 +52,13 @@ class Era:
         self.lock_free = False
         self.open_refusal: OpenRefusal | None = None
         self.quiet_results: QuietResults | None = None  # made for its first quiet period
-        self.ticks = count()
+        self.ticks = _NO_TICKS  # replaced before the first flag is set: most circuits never need one
         self._collected = 0  # including the ticks that collecting makes itself
+
+    def begin_ticks(self) -> None:
+        """Prepare the counter for a flag that is about to be set."""
+        if self.ticks is _NO_TICKS:
+            self.ticks = count()
 
     def collect_ticks(self) -> int:
         """Return the ticks since the last collection. Requires the lock, and neither `lock_free` nor `open_refusal`."""
@@ -65,6 +70,9 @@ class Era:
     def return_ticks(self, ticks: int) -> None:
         """Leave so many ticks to the next collection."""
         self._collected -= ticks
+
+
+_NO_TICKS = count()
 
 
 class InFlightCall:
@@ -170,14 +178,20 @@ class InFlightCalls:
     __slots__ = ("hung", "hung_in_streak", "paused", "running", "unwatched")
 
     def __init__(self) -> None:
-        self.running: dict[InFlightCall, float] = {}  # with the `last_progress_at` by which each has its place
-        self.hung: dict[InFlightCall, None] = {}
-        self.hung_in_streak: dict[InFlightCall, None] = {}  # those of `hung` without a success after they hung
-        self.paused: dict[InFlightCall, None] = {}
-        self.unwatched: dict[InFlightCall, float] = {}  # of quiet periods of a circuit in which no call hangs
+        self.running = _NONE_RUNNING  # with the `last_progress_at` by which each has its place
+        self.hung = _NO_CALLS
+        self.hung_in_streak = _NO_CALLS  # those of `hung` without a success after they hung
+        self.paused = _NO_CALLS
+        self.unwatched: dict[InFlightCall, float] | None = None  # of quiet periods of a circuit in which no call hangs
 
     def __len__(self) -> int:
         return len(self.running) + len(self.hung) + len(self.paused)
+
+    def begin(self) -> dict[InFlightCall, float]:
+        """Return the dictionary of running calls, to add to."""
+        if self.running is _NONE_RUNNING:
+            self.running = {}
+        return self.running
 
     def oldest(self) -> InFlightCall | None:
         """Return the running call whose last progress is the longest ago."""
@@ -202,12 +216,23 @@ class InFlightCalls:
             self.hung.pop(call, None)
             self.hung_in_streak.pop(call, None)
             self.paused.pop(call, None)
-            self.unwatched.pop(call, None)
+            if self.unwatched:
+                self.unwatched.pop(call, None)
 
     def mark_hung(self, call: InFlightCall) -> None:
         """Count a running call as hanging."""
+        if self.hung is _NO_CALLS:
+            self.hung = {}
+        if self.hung_in_streak is _NO_CALLS:
+            self.hung_in_streak = {}
         del self.running[call]
         self.hung[call] = self.hung_in_streak[call] = None
+
+    def mark_paused(self, call: InFlightCall) -> None:
+        """Stop the clocks of a call that was removed."""
+        if self.paused is _NO_CALLS:
+            self.paused = {}
+        self.paused[call] = None
 
     def reclassify(self, now: float, threshold: float | None) -> None:
         """Decide anew which calls hang, by another threshold in seconds; None: no call does."""
@@ -238,7 +263,12 @@ class InFlightCalls:
         # In this order: an exception in between leaves a call in neither, which does no harm. In both, `remove` would
         # leave it in one for ever.
         self.running = _in_order(call for call in running if not call.paused)
-        self.paused |= paused
+        self.paused = self.paused | paused
+
+
+_NO_CALLS: dict[InFlightCall, None] = {}
+_NONE_RUNNING: dict[InFlightCall, float] = {}
+"""Both stand for dictionaries that are not needed yet, and stay empty: four of them would be a fifth of a circuit."""
 
 
 def _in_order(calls: Iterable[InFlightCall]) -> dict[InFlightCall, float]:
@@ -298,6 +328,10 @@ class HangThreshold:
         return max(config.hung_after, config.hung_factor * max(self._longest, self._longest_before))
 
 
+NO_LATENCIES = HangThreshold()
+"""Threshold of every circuit of which no latency is known. Each change is made to a copy."""
+
+
 class ProbeDecision(NamedTuple):
     """Decision of the probes: PROBES_SUCCEEDED closes the circuit, every other cause opens it again."""
 
@@ -345,3 +379,7 @@ class ProbeResults:
 
     def _after_several(self, last: ProbeDecision) -> ProbeDecision:
         return ProbeDecision(last.cause, f"{last.reason}, the last of {self.failed} that failed")
+
+
+NO_PROBES = ProbeResults()
+"""Results of every era that is not half-open. Nothing is added to them."""

@@ -62,21 +62,6 @@ def minimum_call_counts(rule: Rule) -> tuple[int, ...]:
     return tuple(sorted(counts)) or (1,)
 
 
-def failures_stay_harmless(rule: Rule, failures: float) -> bool:
-    """Return whether no number of successes, and no results that grow old, can break the rule with such failures.
-
-    `failures` are those of the window, by weight, and no call is slow. A rule compares at its minimum of calls at the
-    worst; a run of failures ends with the first success.
-    """
-    rates = [part for part in rule.parts() if isinstance(part, FailureRate)]
-    return all(failures / rate.minimum_calls < rate.threshold for rate in rates)
-
-
-def slow_call_threshold(rule: Rule) -> float | None:
-    """Return the smallest share of slow calls that a part of the rule compares with, None where none does."""
-    return min((part.threshold for part in rule.parts() if isinstance(part, SlowCallRate)), default=None)
-
-
 class Rule:
     """Condition that opens a circuit: `one & other` when both are broken, `one | other` when either is."""
 
@@ -260,6 +245,29 @@ class AnyOf(_Pair):
 SIMPLE_RULES = (FailureRate, SlowCallRate, ConsecutiveFailures, UnlikelyFailures)
 
 
+class RuleSet:
+    """Rule of a configuration and what follows from it, for all circuits that share the configuration."""
+
+    __slots__ = ("_rates", "minimum_call_counts", "rule", "slow_threshold", "uses_baseline")
+
+    def __init__(self, rule: Rule) -> None:
+        parts = rule.parts()
+        self.rule = rule
+        self.minimum_call_counts = minimum_call_counts(rule)
+        # The smallest share of slow calls that a part of the rule compares with, None where none does.
+        self.slow_threshold = min((part.threshold for part in parts if isinstance(part, SlowCallRate)), default=None)
+        self.uses_baseline = any(isinstance(part, UnlikelyFailures) for part in parts)
+        self._rates = tuple(part for part in parts if isinstance(part, FailureRate))
+
+    def is_unbreakable(self, failures: float) -> bool:
+        """Return whether no number of successes, and no results that grow old, can break the rule with such failures.
+
+        `failures` are those of the window, by weight, and no call is slow. A rate compares at its minimum of calls at
+        the worst; a run of failures ends with the first success.
+        """
+        return all(failures / rate.minimum_calls < rate.threshold for rate in self._rates)
+
+
 class FailureBaseline:
     """Usual failure rate of a provider, over its last calls without the present run of failures.
 
@@ -297,6 +305,10 @@ class FailureBaseline:
             assumed_failures = UNKNOWN_FAILURE_RATE * ASSUMED_CALLS
             return max(UNKNOWN_FAILURE_RATE, (self._failures + assumed_failures) / (self._calls + ASSUMED_CALLS))
         return (self._earlier_rate * BASELINE_CALLS + self._failures + 1) / (BASELINE_CALLS + self._calls + 2)
+
+
+NO_BASELINE = FailureBaseline()
+"""Baseline of every circuit of which no call is known. Each change is made to a copy."""
 
 
 def pluralize(number: float, noun: str) -> str:

@@ -179,8 +179,8 @@ class TimeWindow:
         self.slow = 0
         self._failed = 0
         self._width = seconds / BUCKETS
-        self._newest = _Bucket(-math.inf)
-        self._buckets: deque[_Bucket] = deque()
+        self._newest = _NO_BUCKET
+        self._buckets: list[_Bucket] = []  # of a hundred at most; a deque takes 760 bytes
 
     def add(self, now: float, weight: float, slow: bool) -> None:
         """Add a result; a success weighs 0."""
@@ -223,7 +223,7 @@ class TimeWindow:
         """Remove the buckets that are too old."""
         buckets = self._buckets
         while buckets and buckets[0].begin + self.seconds <= now:
-            bucket = buckets.popleft()
+            bucket = buckets.pop(0)
             self.calls -= bucket.calls
             self.failures -= bucket.failures
             self.slow -= bucket.slow
@@ -289,3 +289,7 @@ class _Bucket:
         copy = _Bucket(self.begin)
         copy.calls, copy.failed, copy.failures, copy.slow = self.calls, self.failed, self.failures, self.slow
         return copy
+
+
+_NO_BUCKET = _Bucket(-math.inf)
+"""Newest bucket of every window without results. Too old to be added to."""

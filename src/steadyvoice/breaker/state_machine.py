@@ -17,14 +17,15 @@ from typing import Any
 
 from steadyvoice.breaker import _notifications
 from steadyvoice.breaker._notifications import Notification
-from steadyvoice.breaker.backoff import Cooldown
+from steadyvoice.breaker.backoff import NO_COOLDOWN
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.errors import RecordedFailure
 from steadyvoice.breaker.failure_classification import Failure, hung_failure
 from steadyvoice.breaker.in_flight_calls import (
     MOST_QUIET_RESULTS,
+    NO_LATENCIES,
+    NO_PROBES,
     Era,
-    HangThreshold,
     InFlightCall,
     InFlightCalls,
     ProbeResults,
@@ -32,15 +33,11 @@ from steadyvoice.breaker.in_flight_calls import (
     QuietResults,
 )
 from steadyvoice.breaker.rules import (
+    NO_BASELINE,
     UNKNOWN_FAILURE_RATE,
-    FailureBaseline,
-    Rule,
     RuleBroken,
-    UnlikelyFailures,
+    RuleSet,
     WindowStats,
-    failures_stay_harmless,
-    minimum_call_counts,
-    slow_call_threshold,
 )
 from steadyvoice.breaker.sliding_window import SlidingWindow, window_for
 from steadyvoice.breaker.states import (
@@ -80,7 +77,6 @@ class StateMachine:
         "last_recovery_seconds",
         "late",
         "lock_free_allowed",
-        "minimum_call_counts",
         "name",
         "next_timer_at",
         "notifications",
@@ -90,21 +86,20 @@ class StateMachine:
         "probes",
         "quiet_allowed",
         "ramp_up_credit",
+        "random",
         "reason",
         "recent_failures",
         "recorded_quietly",
         "records_results",
         "recoveries",
         "refused",
-        "rule",
-        "slow_threshold",
+        "rules",
         "state",
         "state_until",
         "streak",
         "successes",
         "total_recovery_seconds",
         "tracks_calls",
-        "uses_baseline",
         "wall_clock",
         "warned",
         "window",
@@ -113,10 +108,7 @@ class StateMachine:
     # Set by `derive_settings`, whenever the configuration changes.
     lock_free_allowed: bool  # no setting needs a clock, and no listener wants an event of each call
     quiet_allowed: bool  # durations of calls are not compared, and no listener wants an event of each call
-    rule: Rule
-    minimum_call_counts: tuple[int, ...]  # at so many calls in the window, a success can break the rule
-    slow_threshold: float | None
-    uses_baseline: bool  # the rule compares with the usual failure rate
+    rules: RuleSet
     emits_call_events: bool  # a listener wants an event of each call
 
     # Set by `_new_era`, with each transition.
@@ -152,9 +144,10 @@ class StateMachine:
         self.outage_started_at: float | None = None
         self.closed_at = now
         self.state_until: float | None = None
-        self.cooldown = Cooldown(random)
-        self.hang_threshold = HangThreshold()
-        self.baseline = FailureBaseline()
+        self.random = random
+        self.cooldown = NO_COOLDOWN
+        self.hang_threshold = NO_LATENCIES
+        self.baseline = NO_BASELINE
         self.last_error: RecordedFailure | None = None
         self.successes = self.failures = self.ignored = self.late = self.refused = 0
         self.recoveries = 0
@@ -250,7 +243,7 @@ class StateMachine:
         """Refuse calls for the next cooldown, or for the one that was requested."""
         healthy = 0.0 if self.state is HALF_OPEN else at - self.closed_at
         cooldown = self.cooldown.copy()
-        until = at + cooldown.start(self.config, requested_cooldown, healthy)
+        until = at + cooldown.start(self.config, requested_cooldown, healthy, self.random)
         outage_started_at = at if self.outage_started_at is None else self.outage_started_at
         self.transition(
             OPEN, at, cause, reason, until, cooldown=cooldown, opened_at=at, outage_started_at=outage_started_at
@@ -283,7 +276,7 @@ class StateMachine:
             "state": state,
             "era": Era(state),
             "in_flight": InFlightCalls(),
-            "probes": ProbeResults(),
+            "probes": ProbeResults() if state is HALF_OPEN else NO_PROBES,
             "records_results": records_results,
             "tracks_calls": state is HALF_OPEN or (records_results and self.config.hung_after is not None),
             "next_timer_at": ALWAYS if state is HALF_OPEN else NEVER,
@@ -361,7 +354,7 @@ class StateMachine:
 
     def _evaluate_probes(self, now: float, requested_cooldown: float | None = None) -> None:
         """Close the circuit or open it again, once the probes have decided."""
-        decision = self.probes.evaluate(self.config, self.slow_threshold)
+        decision = self.probes.evaluate(self.config, self.rules.slow_threshold)
         if decision is None:
             return
         if decision.cause is Cause.PROBES_SUCCEEDED:
@@ -378,8 +371,8 @@ class StateMachine:
         if not window.failures and not hung and not slow:
             return None
         calls, failures = window.calls + hung, window.failures + hung
-        normal = self.baseline.rate if self.uses_baseline else UNKNOWN_FAILURE_RATE
-        broken = self.rule.evaluate(WindowStats(calls, failures, slow, self.consecutive_failures, normal))
+        normal = self.baseline.rate if self.rules.uses_baseline else UNKNOWN_FAILURE_RATE
+        broken = self.rules.rule.evaluate(WindowStats(calls, failures, slow, self.consecutive_failures, normal))
         if broken is None or not hung:
             return broken
         return RuleBroken(broken.cause, f"{broken.reason}, {hung} of them still in flight without progress")
@@ -436,7 +429,7 @@ class StateMachine:
         if ended:
             fields |= {"successes": self.successes + len(ended), "streak": 0}
             fields["window"] = self.window.with_successes(ended)
-            if self.uses_baseline:
+            if self.rules.uses_baseline:
                 fields["baseline"] = baseline = self.baseline.copy()
                 baseline.record(self.streak, len(ended))
         if silences and self.config.hung_factor is not None:
@@ -511,7 +504,9 @@ class StateMachine:
         return limit is not None and duration is not None and duration >= limit
 
     def _end_streak(self, successes: int) -> None:
-        if self.uses_baseline:
+        if self.rules.uses_baseline:
+            if self.baseline is NO_BASELINE:
+                self.baseline = NO_BASELINE.copy()
             self.baseline.record(self.streak, successes)
         self.streak = 0
         if self.in_flight.hung_in_streak:
@@ -638,8 +633,12 @@ class StateMachine:
         completes a minimum may open the circuit, so each must be evaluated, unless there is no failure to evaluate.
         """
         window = self.window
-        enough_calls = not window.failures or window.calls >= self.minimum_call_counts[-1]
-        self.era.lock_free = self.records_results and enough_calls and self.state_until is None
+        enough_calls = not window.failures or window.calls >= self.rules.minimum_call_counts[-1]
+        if self.records_results and enough_calls and self.state_until is None:
+            self.era.begin_ticks()
+            self.era.lock_free = True
+        else:
+            self.era.lock_free = False
 
     def begin_quiet_period(self, now: float) -> QuietPeriod | None:
         """Return the quiet period that begins now; None if a call could change something. See `QuietPeriod`."""
@@ -650,7 +649,7 @@ class StateMachine:
         in_flight, window = self.in_flight, self.window
         if in_flight.hung or window.slow:
             return None
-        if window.failures and not failures_stay_harmless(self.rule, window.failures):
+        if window.failures and not self.rules.is_unbreakable(window.failures):
             return None
         if self.tracks_calls and self.next_timer_at == NEVER:
             # No call is in flight. One that begins from now on does not hang before; a timer too early does no harm.
@@ -661,7 +660,9 @@ class StateMachine:
         if results is None:
             results = self.era.quiet_results = QuietResults()
         wanted = MOST_QUIET_RESULTS if self.config.hung_factor is None else self.hang_threshold.missing_calls
-        running = in_flight.running if self.tracks_calls else in_flight.unwatched
+        running = in_flight.begin()
+        if not self.tracks_calls:
+            running = in_flight.unwatched = {} if in_flight.unwatched is None else in_flight.unwatched
         return QuietPeriod(self.era, self.next_timer_at, running, results, wanted)
 
     def _refresh_hang_detection(self, now: float) -> None:
@@ -699,13 +700,9 @@ def derive_settings(config: CircuitBreakerConfig, emit_call_events: bool) -> dic
     needs_clock = not (
         config.hung_after is None and config.slow_call_duration is None and config.window_seconds is None
     )
-    rule = config.rule
     return {
         "emits_call_events": emit_call_events,
         "lock_free_allowed": not (needs_clock or config.failure_result is not None or emit_call_events),
         "quiet_allowed": config.slow_call_duration is None and not emit_call_events,
-        "rule": rule,
-        "minimum_call_counts": minimum_call_counts(rule),
-        "slow_threshold": slow_call_threshold(rule),
-        "uses_baseline": any(isinstance(part, UnlikelyFailures) for part in rule.parts()),
+        "rules": config.rule_set,
     }

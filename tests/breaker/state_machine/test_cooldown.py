@@ -187,7 +187,7 @@ def test_random_has_a_default(clock: VirtualClock) -> None:
 @pytest.mark.parametrize("backoff", [1e308, 2])
 def test_huge_cooldown_does_not_overflow(backoff: float) -> None:
     config = CircuitBreakerConfig(cooldown_period=1e300, cooldown_backoff=backoff)
-    cooldown = Cooldown(lambda: 0.0)
-    seconds = [cooldown.start(config, None, healthy=0.0) for _ in range(1100)]
+    cooldown = Cooldown()
+    seconds = [cooldown.start(config, None, healthy=0.0, random=float) for _ in range(1100)]
     assert seconds == sorted(seconds)
     assert math.isfinite(seconds[-1])
