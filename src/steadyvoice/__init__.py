@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from steadyvoice.providers.openai import OpenAICompatible
     from steadyvoice.providers.tone import Tone
     from steadyvoice.service.cache.keys import CacheConfig
+    from steadyvoice.service.conversation.conversation import AsyncConversation
+    from steadyvoice.service.conversation.events import Audio, Ended, Flushed, Heard, Switched, Words
+    from steadyvoice.service.conversation.sync_conversation import Conversation, Turn
+    from steadyvoice.service.conversation.turn import AsyncTurn
     from steadyvoice.service.error_state import TTSErrorState
     from steadyvoice.service.pipeline.timeouts import TimeoutConfig
     from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError
@@ -40,7 +44,7 @@ if TYPE_CHECKING:
     from steadyvoice.service.service import AsyncTTSService
     from steadyvoice.service.stream import AsyncSpeechStream
     from steadyvoice.service.sync_service import SpeechStream, TTSService
-    from steadyvoice.speech.alignment import Alignment
+    from steadyvoice.speech.alignment import Alignment, Word
     from steadyvoice.speech.errors import (
         TTSAbandonedInSilenceError,
         TTSAccountFlaggedError,
@@ -115,6 +119,10 @@ _HOMES = {
     "providers.base": ("Accepted", "AudioChunk", "Credential", "Credit", "SynthesisOffer", "Provider"),
     "providers.tone": ("Tone",),
     "service.cache.keys": ("CacheConfig",),
+    "service.conversation.conversation": ("AsyncConversation",),
+    "service.conversation.events": ("Audio", "Ended", "Flushed", "Heard", "Switched", "Words"),
+    "service.conversation.sync_conversation": ("Conversation", "Turn"),
+    "service.conversation.turn": ("AsyncTurn",),
     "service.error_state": ("TTSErrorState",),
     "service.resilience.error_handler": ("TTSErrorHandler",),
     "service.pipeline.timeouts": ("TimeoutConfig",),
@@ -125,7 +133,7 @@ _HOMES = {
     "service.stream": ("AsyncSpeechStream",),
     "service.result": ("Attempt", "Span", "Speech"),
     "service.sync_service": ("SpeechStream", "TTSService"),
-    "speech.alignment": ("Alignment",),
+    "speech.alignment": ("Alignment", "Word"),
     "speech.errors": (
         "TTSAbandonedInSilenceError",
         "TTSAccountFlaggedError",
@@ -190,9 +198,12 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Accepted",
     "Alignment",
+    "AsyncConversation",
     "AsyncSpeechStream",
     "AsyncTTSService",
+    "AsyncTurn",
     "Attempt",
+    "Audio",
     "AudioChunk",
     "AudioFormat",
     "CacheConfig",
@@ -202,10 +213,14 @@ __all__ = [
     "CircuitConfigError",
     "CircuitOpenError",
     "CircuitState",
+    "Conversation",
     "Credential",
     "Credit",
     "ElevenLabs",
+    "Ended",
     "Espeak",
+    "Flushed",
+    "Heard",
     "HedgeConfig",
     "Markup",
     "OpenAICompatible",
@@ -215,6 +230,7 @@ __all__ = [
     "Speech",
     "SpeechRequest",
     "SpeechStream",
+    "Switched",
     "SynthesisOffer",
     "TTSAbandonedInSilenceError",
     "TTSAccountFlaggedError",
@@ -274,7 +290,10 @@ __all__ = [
     "TTSWrongFormatError",
     "TimeoutConfig",
     "Tone",
+    "Turn",
     "Voice",
+    "Word",
+    "Words",
     "__version__",
 ]
 

@@ -27,7 +27,7 @@ def test_words_are_separated_by_blanks(text: str) -> None:
     alignment = Alignment.spread(text, 1.0)
     words = alignment.words()
     assert [word.text for word in words] == text.split()
-    assert all(text[word.begin : word.finish] == word.text for word in words)
+    assert all(text[word.begin : word.end] == word.text for word in words)
 
 
 def test_word_lasts_from_its_first_start_to_its_last_end() -> None:

@@ -33,7 +33,9 @@ class UtterancePolicy:
 
     `deadline` is the caller's own, in seconds. With `hold` no audio is delivered before its piece is complete, which
     costs nothing where the whole is wanted anyway. `announced`: the outcome was sent with the first byte and cannot
-    change, so that silence after speech would pass for the whole. At most `most_bytes` of audio are held.
+    change, so that silence after speech would pass for the whole. At most `most_bytes` of audio are held. `segment`:
+    the text is a segment of a turn, whose output goes on behind it; audio without timestamps is then delivered as it
+    comes, and a segment that breaks off is spoken again from its start.
     """
 
     timeouts: TimeoutConfig
@@ -45,6 +47,7 @@ class UtterancePolicy:
     hold: bool = False
     announced: bool = False
     most_bytes: int = MAX_AUDIO_BYTES
+    segment: bool = False
 
     @property
     def resumes(self) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 from typing import cast as typed
 
 from steadyvoice.audio.thread_pool import AudioThreadPool
@@ -31,10 +31,10 @@ from steadyvoice.service.options import (
     validate_settings,
 )
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, collect_audio, refuse_too_large
-from steadyvoice.service.pipeline.candidates import Candidate, Candidates, find_candidates
+from steadyvoice.service.pipeline.candidates import Candidate, Candidates, GuardedProvider, find_candidates
 from steadyvoice.service.pipeline.passthrough import prepare_passthrough
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
-from steadyvoice.service.pipeline.timeouts import TimeoutConfig
+from steadyvoice.service.pipeline.timeouts import TimeoutConfig, provider_timeouts
 from steadyvoice.service.pipeline.utterance import Utterance
 from steadyvoice.service.provider_set import CircuitSettings, Closable, ProviderSet, ReplacedProviders
 from steadyvoice.service.resilience.admission_control import (
@@ -54,6 +54,11 @@ from steadyvoice.speech.markup import parse_markup, strip_markup
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.text import clean_text
 
+if TYPE_CHECKING:
+    from steadyvoice.service.conversation.conversation import AsyncConversation, ConversationOptions
+    from steadyvoice.service.conversation.segment_speaker import SpeechResources
+    from steadyvoice.service.conversation.turn import AsyncTurn
+
 
 class AsyncTTSService:
     """Text-to-speech through a list of providers in order of preference, each behind its own circuit breaker.
@@ -71,6 +76,7 @@ class AsyncTTSService:
         self._workers = AudioThreadPool()
         self._is_muted = False
         self._open = OpenStreams[AsyncSpeechStream]()
+        self._open_turns: OpenStreams[AsyncTurn] = OpenStreams()
         self._replaced = ReplacedProviders()
         self.lag = LoopLag(self._clock)
         self.admission = AdmissionControl(self.lag, clock=self._clock)
@@ -89,7 +95,9 @@ class AsyncTTSService:
         """Leave the parent's streams and providers behind: its event loop does not exist in this process."""
         for stream in self._open.all():
             stream.leave_behind()
-        self._open = OpenStreams()
+        for turn in self._open_turns.all():
+            turn.leave_behind()
+        self._open, self._open_turns = OpenStreams(), OpenStreams()
         self.lag.after_fork()
         self.admission.after_fork()
         keep_until_exit(self._replaced)
@@ -131,12 +139,85 @@ class AsyncTTSService:
             audio = await collect_audio(stream, stream.format, most)
         return Speech(audio, stream.format, stream.report)
 
-    def stream(self, text: str, **options: Unpack[SynthesisOptions]) -> AsyncSpeechStream:
+    def stream(
+        self, text: str | Iterable[str] | AsyncIterable[str], **options: Unpack[SynthesisOptions]
+    ) -> AsyncSpeechStream:
         """Return an iterator over the audio of a text as it is made: one continuous stream of one format.
 
-        The request is checked here; nothing is sent before the first chunk is read. Raises TypeError and TTSError.
+        The text may be an iterable, or an asynchronous one, of pieces that are still being written; a plain one that is
+        no list or tuple runs in a thread. The request is checked here; nothing is sent before the first chunk is read.
+        Raises TypeError and TTSError.
         """
+        if isinstance(text, Iterable | AsyncIterable) and not isinstance(text, str | bytes):
+            return self._stream_pieces(text, options)
         return self.open_stream(text, ResolvedOptions.resolve(options), hold=False)
+
+    def conversation(self, **options: Unpack[ConversationOptions]) -> AsyncConversation:
+        """Return a conversation, whose turns are spoken while their text is still being written.
+
+        Its options apply to all of its turns: those of `synthesize()`, `timeouts`, `muted` (False unless it is given
+        here) and `max_text_characters`. The format is pcm_24000 unless another one is named. Raises TypeError and
+        TTSError.
+        """
+        return self._conversation(options, paced=True)
+
+    def _conversation(self, options: ConversationOptions, *, paced: bool) -> AsyncConversation:
+        # Imported here, so that services without conversations do not load them.
+        from steadyvoice.service.conversation.conversation import AsyncConversation, ConversationServices
+
+        services = ConversationServices(
+            self._speech_resources, self._turn_policy, self._open_turns.add, self._forget_turn
+        )
+        return AsyncConversation(services, self._clock, options, paced=paced)
+
+    def _stream_pieces(
+        self, pieces: Iterable[str] | AsyncIterable[str], options: SynthesisOptions
+    ) -> AsyncSpeechStream:
+        """Return a stream of text that is still being written: one turn, as fast as it can be had."""
+        from steadyvoice.service.conversation.turn_utterance import TurnUtterance
+
+        own = typed("ConversationOptions", {"format": "mp3_44100_128", **options, "muted": self.settings["muted"]})
+        stream = AsyncSpeechStream(TurnUtterance(self._conversation(own, paced=False), pieces), self._forget)
+        self._open.add(stream)
+        return stream
+
+    def _speech_resources(self, timeouts: TimeoutConfig | None) -> SpeechResources:
+        from steadyvoice.service.conversation.segment_speaker import SpeechResources
+
+        return SpeechResources(
+            providers=lambda: self._guarded_providers(timeouts),
+            rates=self._rates,
+            workers=self._workers,
+            clock=self._clock,
+            wall_clock=self._wall_clock,
+            lag=self.lag,
+            admission=self.admission,
+            on_muted=self._set_muted,
+            hedging=self._hedging,
+        )
+
+    def _guarded_providers(self, timeouts: TimeoutConfig | None) -> list[GuardedProvider]:
+        """Return the providers, with a conversation's own timeouts if it has any."""
+        guarded = list(self._providers.by_name.values())
+        if timeouts is None:
+            return guarded
+        own = self._settings.get("provider_timeouts") or {}
+        return [
+            replace(each, timeouts=provider_timeouts(each.provider, timeouts, own.get(each.provider.name, {})))
+            for each in guarded
+        ]
+
+    def _turn_policy(self, options: ResolvedOptions, timeouts: TimeoutConfig | None, muted: bool) -> UtterancePolicy:
+        return UtterancePolicy(
+            timeouts=timeouts or self._timeouts,
+            muted=muted,
+            on_midstream="resume",
+            voice_substitution=options.voice_substitution or self._settings.get("voice_substitution", "any"),
+            max_attempts=self._retry.max_attempts,
+            deadline=options.deadline,
+            most_bytes=self.max_audio_bytes,
+            segment=True,
+        )
 
     def open_stream(
         self, text: str, options: ResolvedOptions, *, hold: bool, announced: bool = False
@@ -259,7 +340,7 @@ class AsyncTTSService:
         former = self._apply(settings, providers, changed)
         if former and self._cache:
             self._cache.close_running()
-        self._replaced.add(former, self._open.all())
+        self._replaced.add(former, [*self._open.all(), *self._open_turns.all()])
         await self._replaced.settled()
 
     async def aclose(self) -> None:
@@ -270,6 +351,9 @@ class AsyncTTSService:
         """
         for stream in self._open.all():
             await stream.interrupt()
+        for turn in self._open_turns.all():
+            if turn.begun:
+                await turn.aclose()
         if self._hedging:
             await self._hedging.aclose()
         await self._replaced.aclose()
@@ -295,6 +379,11 @@ class AsyncTTSService:
         """Note that a stream has ended, which may have been the last to use a replaced provider."""
         if self._open.discard(stream):
             self._replaced.left(stream)
+
+    def _forget_turn(self, turn: AsyncTurn) -> None:
+        """Note that a turn has ended, which may have been the last to use a replaced provider."""
+        if self._open_turns.discard(turn):
+            self._replaced.left(turn)
 
     def _apply(
         self, settings: ServiceSettings, providers: Sequence[Provider], changed: Collection[str]

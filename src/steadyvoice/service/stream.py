@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
-from typing import Any, Generic, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 from weakref import ref
 
 from steadyvoice.breaker.fork_safety import keep_until_exit
@@ -21,6 +21,9 @@ from steadyvoice.speech.errors import (
     copy_without_traceback,
     drop_tracebacks,
 )
+
+if TYPE_CHECKING:
+    from steadyvoice.service.conversation.turn_utterance import TurnUtterance
 
 T = TypeVar("T")
 
@@ -60,11 +63,13 @@ class AsyncSpeechStream(ReportedUtterance):
     `on_end` is called when the stream has ended, in whatever way.
     """
 
-    def __init__(self, utterance: Utterance | CachedUtterance, on_end: Callable[[AsyncSpeechStream], None]) -> None:
+    def __init__(
+        self, utterance: Utterance | CachedUtterance | TurnUtterance, on_end: Callable[[AsyncSpeechStream], None]
+    ) -> None:
         self.report = utterance.report
         self.format = utterance.format
         self._on_end = on_end  # may be called more than once
-        self._utterance: Utterance | CachedUtterance | None = utterance  # None after the end
+        self._utterance: Utterance | CachedUtterance | TurnUtterance | None = utterance  # None after the end
         self._chunks: AsyncGenerator[bytes, None] | None = utterance.chunks()
         self._delivered = 0.0  # seconds of audio, set at the end
         self._reader: asyncio.Task[Any] | None = None  # task that waits for the next chunk

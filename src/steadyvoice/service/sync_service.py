@@ -6,12 +6,12 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 
 from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
@@ -20,6 +20,10 @@ from steadyvoice.service.options import ServiceSettings, SettingChanges, Synthes
 from steadyvoice.service.result import ReportedUtterance, Speech
 from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.service.stream import AsyncSpeechStream
+
+if TYPE_CHECKING:
+    from steadyvoice.service.conversation.conversation import ConversationOptions
+    from steadyvoice.service.conversation.sync_conversation import Conversation
 
 T = TypeVar("T")
 
@@ -224,9 +228,22 @@ class TTSService:
         """Synthesise a text and return the whole audio: see AsyncTTSService.synthesize."""
         return self._run(lambda: self._service.synthesize(text, **options))
 
-    def stream(self, text: str, **options: Unpack[SynthesisOptions]) -> SpeechStream:
-        """Return an iterator over the audio of a text as it is made: see AsyncTTSService.stream."""
+    def stream(self, text: str | Iterable[str], **options: Unpack[SynthesisOptions]) -> SpeechStream:
+        """Return an iterator over the audio of a text, or of pieces of text, as it is made: see AsyncTTSService.stream.
+
+        An iterable runs in a thread of its own.
+        """
         return SpeechStream(self, self._service.stream(text, **options))
+
+    def conversation(self, **options: Unpack[ConversationOptions]) -> Conversation:
+        """Return a conversation, whose turns are spoken while their text is still being written.
+
+        See AsyncTTSService.conversation.
+        """
+        # Imported here, so that services without conversations do not load them.
+        from steadyvoice.service.conversation.sync_conversation import Conversation
+
+        return Conversation(self._run, self._service.conversation(**options))
 
     def get_error_state(self) -> dict[str, Any]:
         """Return the error state as a JSON-ready dict: see AsyncTTSService.get_error_state."""

@@ -13,13 +13,17 @@ from steadyvoice.speech.text import count_letters_and_digits
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """Word, its place in the text (`begin`, `finish`: character offsets) and in the audio (`start`, `end`: seconds)."""
+    """Word, its place in the text (`begin`, `end`: character offsets) and in the audio (`start`, `stop`: seconds).
+
+    `exact` is False if the times are estimated.
+    """
 
     text: str
     begin: int
-    finish: int
+    end: int
     start: float
-    end: float
+    stop: float
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +122,10 @@ class Alignment:
         blanks.append(len(self.characters))
         return [self.word(before + 1, after) for before, after in pairwise(blanks) if after - before > 1]
 
-    def word(self, begin: int, finish: int) -> Word:
-        """Return the characters from `begin` up to `finish` (at least one) as a word."""
-        text = "".join(self.characters[begin:finish])
-        return Word(text, begin, finish, self.starts[begin], self.ends[finish - 1])
+    def word(self, begin: int, end: int) -> Word:
+        """Return the characters from `begin` up to `end` (at least one) as a word."""
+        text = "".join(self.characters[begin:end])
+        return Word(text, begin, end, self.starts[begin], self.ends[end - 1], self.exact)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def captions(alignment: Alignment, form: Literal["vtt", "srt"] = "vtt") -> str:
     begin = 0
     for number, cue in enumerate(_cues(_words_that_fit(alignment.without_markup())), start=1):
         begin = max(begin, _milliseconds(cue[0].start))
-        end = max(begin + 1, _milliseconds(cue[-1].end))
+        end = max(begin + 1, _milliseconds(cue[-1].stop))
         text = _vtt_text(cue, begin, end) if form == "vtt" else _srt_text(cue)
         blocks.append(f"{number}\n{_timestamp(begin, form)} --> {_timestamp(end, form)}\n{text}\n")
     return "\n".join(blocks)
@@ -41,7 +41,7 @@ _WIDTH = 42  # columns in a line of subtitles: broadcasters' habit
 def _words_that_fit(alignment: Alignment) -> Iterator[Word]:
     """Split words that are longer than a line. A whole Chinese sentence is one "word", for it has no blanks."""
     for word in alignment.words():
-        if _columns(word.text) <= _WIDTH or len(word.text) != word.finish - word.begin:
+        if _columns(word.text) <= _WIDTH or len(word.text) != word.end - word.begin:
             yield word
             continue
         begin = word.begin
@@ -95,7 +95,7 @@ def _srt_text(cue: list[Word]) -> str:
 
 def _gap(before: Word, word: Word) -> str:
     """Return the blank between two words: none if they are parts of one word that was split."""
-    return "" if word.begin == before.finish else " "
+    return "" if word.begin == before.end else " "
 
 
 def _escaped(text: str) -> str:

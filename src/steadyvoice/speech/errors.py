@@ -44,7 +44,7 @@ from dataclasses import replace
 from math import ceil, isfinite
 from typing import Any, ClassVar, TypeVar
 
-from steadyvoice.speech.failure_kinds import FailureKind, FailureMeaning, meaning_of
+from steadyvoice.speech.failure_kinds import Blame, FailureKind, FailureMeaning, RetryAdvice, meaning_of
 from steadyvoice.speech.text import escape_surrogates, strip_invisible
 
 E = TypeVar("E", bound=Exception)
@@ -66,6 +66,8 @@ class TTSError(Exception):
 
     The first of them counts as a failure of the provider, the others do not.
     """
+    delivered: float = 0.0
+    """Seconds of audio that were delivered before."""
 
     def __init__(
         self,
@@ -94,6 +96,11 @@ class TTSError(Exception):
     def meaning(self) -> FailureMeaning:
         """Row of the failure table for this kind: blame, retry, weight in the circuit, advice."""
         return meaning_of(self.kind)
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later. This library has retried already where that made sense."""
+        return self.meaning.retry is not RetryAdvice.NO or self.meaning.blame in (Blame.PROVIDER, Blame.NETWORK)
 
     def __str__(self) -> str:
         subject = f"{self.provider}: " if self.provider else ""

@@ -141,7 +141,7 @@ def test_configurations_compare_by_value() -> None:
 async def test_conversation_preset_fails_over_in_time(make_service: MakeService) -> None:
     preset = TimeoutConfig.conversation()
     tts = make_service(ScriptedProvider([Hang()], name="first"), ScriptedProvider(name="second"), timeouts=preset)
-    assert await first_heard(tts) == ("second", 2.6)
+    assert await first_heard(tts) == ("second", 2.1)
     stalled = make_service(
         ScriptedProvider([Say(pieces=2, every=9.0)], name="first"), ScriptedProvider(name="second"), timeouts=preset
     )
@@ -290,7 +290,7 @@ def test_file_without_read_timeout_leaves_the_default(tmp_path: Path) -> None:
 def test_single_provider_may_have_a_preset(tmp_path: Path) -> None:
     tts = TTSService(**config_of(tmp_path, "", 'preset = "conversation"\nconnection_timeout = 1'))
     first, second = (each["timeouts"] for each in tts.get_error_state()["providers"].values())
-    assert (first["first_audio_timeout"], second["first_audio_timeout"]) == (8.0, 2.5)
+    assert (first["first_audio_timeout"], second["first_audio_timeout"]) == (8.0, 2.0)
     assert (first["connection_timeout"], second["connection_timeout"]) == (10.0, 1)
 
 

@@ -306,7 +306,7 @@ class AttemptFactory:
             call,
             output,
             mode,
-            sole=text_piece.whole,
+            sole=text_piece.whole and not self._policy.segment,
             breakable=self._policy.on_midstream != "error" and mode is not DeliveryMode.WHOLE,
             voice=candidate.voice if self._policy.resumes else None,
             validator=LengthValidator(self._rates, candidate, call, self._rejected, place, deadline),
@@ -321,7 +321,12 @@ class AttemptFactory:
             return DeliveryMode.WHOLE
         if not self._policy.resumes:
             return DeliveryMode.IMMEDIATE if self._accounting.broken_starts < MAX_BROKEN_STARTS else DeliveryMode.WHOLE
-        return DeliveryMode.BY_WORD if candidate.timed and self._short_words else DeliveryMode.WHOLE
+        if candidate.timed and self._short_words:
+            return DeliveryMode.BY_WORD
+        # A listener in a conversation waits for nothing that may never be needed: a sentence without timestamps that
+        # breaks off is spoken again.
+        at_once = self._policy.segment and self._accounting.broken_starts < MAX_BROKEN_STARTS
+        return DeliveryMode.IMMEDIATE if at_once else DeliveryMode.WHOLE
 
     @cached_property
     def _short_words(self) -> bool:

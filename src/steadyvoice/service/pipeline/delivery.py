@@ -108,6 +108,7 @@ class Delivery:
         self._waiting: list[bytes] = []  # chunks that wait for a thread, as they arrived
         self._alignments_read = 0  # number of alignments that were read
         self._repeated_seconds = 0.0  # seconds that were delivered and have to be spoken again
+        self._complete = False  # whether the audio has ended and is whole
 
     @property
     def call(self) -> ProviderCall:
@@ -153,6 +154,7 @@ class Delivery:
         # One turn of a thread for all that is left, because the listener waits for nothing else any more.
         run = self._output.run_in_thread if self._waiting else self._output.run
         self.rest = self._pending + await run(self._end, self._with_waiting())
+        self._complete = True
         self._note_delivered(self.rest)
 
     async def break_off(self) -> bytes:
@@ -209,6 +211,11 @@ class Delivery:
     @property
     def times_so_far(self) -> tuple[float, Alignment]:
         """Shift of the piece, and an alignment of the characters that were delivered completely."""
+        if self._complete:  # before the last audio is handed out, so that no time comes later than its word
+            speech = self.completed
+            return speech.shift, speech.alignment.times if isinstance(
+                speech.alignment, EstimatedAlignment
+            ) else speech.alignment
         match self.mode:
             case DeliveryMode.WHOLE:
                 return 0.0, Alignment()

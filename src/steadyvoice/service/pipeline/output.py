@@ -73,6 +73,7 @@ class Output:
         """Whether a job was given up because of the deadline: output from then on would have a hole."""
         self.shift = 0.0
         """Seconds by which this piece's timestamps begin later than the piece; negative if its silence was cut."""
+        self._emitted = 0  # samples of all pieces that were emitted, or given to the encoder
         self._rate = target.sample_rate
         self._encoder: Encoder | None = None
         self._buffer: AudioBuffer | None = None
@@ -164,6 +165,15 @@ class Output:
         return self._buffer.received if self._buffer else 0.0
 
     @property
+    def _usual_bytes_per_second(self) -> float:
+        return self.target.bytes_per_second or 125 * (self.target.bitrate or 128)
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds emitted of all pieces, as far as their samples or frames were counted."""
+        return self._emitted / self._rate
+
+    @property
     def emitted_seconds(self) -> float:
         """Seconds emitted of a piece that may break off, and has not yet."""
         return self._buffer.released / self._rate if self._buffer else 0.0
@@ -182,10 +192,15 @@ class Output:
     def emit(self, seconds: float | None = None) -> bytes:
         """Return the piece up to so many seconds of its own time, or all that was received."""
         buffer = self._buffer
+        before = buffer.released if buffer else 0
         data = buffer.release(seconds) if buffer else b""
         if not data:
             return b""
         if buffer is None or buffer.unmodified:
+            if isinstance(buffer, ByteBuffer):  # which does not count
+                self._emitted += round(len(data) / self._usual_bytes_per_second * self._rate)
+            elif buffer:
+                self._emitted += buffer.released - before
             self._note_output(self.target, data)
             return data
         return self._level_and_join(array("h", data))
@@ -361,6 +376,7 @@ class Output:
     def _encode(self, samples: array[int]) -> bytes:
         if self._encoder is None:
             self._encoder = encoder_for(self.target)
+        self._emitted += len(samples)
         return self._encoder.feed(samples.tobytes())
 
     def _exclusively(self, work: Callable[[], T]) -> T:

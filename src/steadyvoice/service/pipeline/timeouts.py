@@ -63,18 +63,18 @@ class TimeoutConfig:
 
     @classmethod
     def conversation(cls) -> TimeoutConfig:
-        """Return timeouts for voice agents: failover after 2.5 seconds of silence.
+        """Return timeouts for voice agents: failover after 2 seconds of silence.
 
         Connecting may lose one packet, which TCP sends again after a second. Healthy first audio comes within a second
-        and a half, and a gap of two seconds in speech is taken for its end. Nothing is worth waiting for after 15
-        seconds.
+        and a half, and a vendor that sends nothing for a second in mid-answer has hung: audio comes faster than it is
+        played. Nothing is worth waiting for after 15 seconds.
         """
         return cls(
             connection_timeout=2.0,
             read_timeout=5.0,
             total_timeout=15.0,
-            first_audio_timeout=2.5,
-            stall_timeout=2.0,
+            first_audio_timeout=2.0,
+            stall_timeout=1.0,
             slow_timeout=2.0,
         )
 

@@ -59,7 +59,8 @@ class Utterance:
     """Synthesis of one request by the first candidate that can speak it, with failover to the next.
 
     `marked` is its text, if there is markup in it. All positions are positions in the caller's text. `on_muted` is
-    called with True when the utterance falls silent, and with False when audio is delivered.
+    called with True when the utterance falls silent, and with False when audio is delivered. The `output` of a turn is
+    given to each of its segments, and stays open behind them.
 
     Construction sends nothing. Raises TTSUnsupportedScriptError when no candidate can read the text.
     """
@@ -79,6 +80,7 @@ class Utterance:
         on_muted: Callable[[bool], None],
         hedging: Hedging | None = None,
         marked: MarkedText | None = None,
+        output: Output | None = None,
     ) -> None:
         self._request, self._policy, self._rates = request, policy, rates
         self._clock, self._admission, self._on_muted = clock, admission, on_muted
@@ -92,7 +94,7 @@ class Utterance:
         self.stopwatch.extends = policy.hold and not policy.own_deadline
         self._deadline = deadline = Deadline(policy.total, self.stopwatch)
         max_bytes = policy.most_bytes
-        self._output = Output(
+        self._output = output or Output(
             request.format, workers, remembers=request.timestamps, max_bytes=max_bytes, deadline=deadline
         )
         first = self._candidates[0]
@@ -129,6 +131,11 @@ class Utterance:
         """Candidates in order of preference, each with its offer."""
         return [(candidate.guarded.provider, candidate.offer) for candidate in self._candidates]
 
+    @property
+    def output(self) -> Output:
+        """Output that the audio has gone through: another one than was given if a hedge has won."""
+        return self._output
+
     def is_cacheable(self, name: str, seconds: float) -> bool:
         """Return whether so many seconds by this provider are certainly the whole text."""
         candidate = next(candidate for candidate in self._candidates if candidate.name == name)
@@ -151,7 +158,8 @@ class Utterance:
     def close(self) -> None:
         """Release everything, however the utterance has ended: its encoder, and what it kept for resuming."""
         self.report.current_speaker.times = None
-        self._output.close()
+        if not self._policy.segment:
+            self._output.close()
 
     def attach_sink(self, sink: AudioSink) -> None:
         """Let passthrough audio go to the sink from now on. All other audio is yielded as before, in order."""
@@ -160,7 +168,7 @@ class Utterance:
 
     def _takes_several_requests(self, first: Candidate) -> bool:
         """Return whether several requests are likely, so that the next can be made while the audio plays."""
-        if self._policy.hold:
+        if self._policy.hold or self._policy.segment:  # a turn has a buffer of its own
             return False
         return self._policy.resumes or len(self._request.text) > (first.max_characters or len(self._request.text))
 
@@ -221,7 +229,7 @@ class Utterance:
 
     async def _finish(self) -> bytes:
         """Return what the encoder still holds."""
-        if self._output.starved:
+        if self._output.starved or self._policy.segment:
             return b""
         try:
             return await self._output.run(self._output.finish)

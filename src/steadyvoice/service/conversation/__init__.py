@@ -1,0 +1,1 @@
+"""Conversations: speech from text that is still being written, turn by turn."""

@@ -1,0 +1,147 @@
+"""Conversation: a listener's session, whose turns share voice, options, connections and the memory of failures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self, Unpack, cast
+from uuid import uuid4
+
+from steadyvoice.service.conversation.failure_memory import ProviderMemory
+from steadyvoice.service.conversation.ledger import MAX_TEXT_CHARACTERS, TurnLedger
+from steadyvoice.service.conversation.segment_speaker import SegmentSpeaker, SpeechResources
+from steadyvoice.service.conversation.turn import AsyncTurn
+from steadyvoice.service.options import ResolvedOptions, SynthesisOptions, UtterancePolicy
+from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE
+from steadyvoice.service.pipeline.timeouts import TimeoutConfig
+from steadyvoice.service.result import UtteranceReport
+from steadyvoice.speech.errors import TTSConfigurationError
+
+DEFAULT_FORMAT = "pcm_24000"
+"""Format of a conversation's audio unless another one is named: what voice agents play."""
+
+
+class ConversationOptions(SynthesisOptions, total=False):
+    """Keyword arguments of `conversation()`: those of `synthesize()`, and some of its own."""
+
+    timeouts: TimeoutConfig | None  # for this conversation; the service's if None
+    muted: bool  # True: silence when no provider can speak; False, the default: an error, whatever the service does
+    max_text_characters: int  # of one turn; 100,000 if absent
+
+
+class ConversationServices:
+    """Functions of a service that its conversations need. `policy` takes the options and timeouts of a conversation."""
+
+    __slots__ = ("on_turn_end", "on_turn_start", "policy", "resources")
+
+    def __init__(
+        self,
+        resources: Callable[[TimeoutConfig | None], SpeechResources],
+        policy: Callable[[ResolvedOptions, TimeoutConfig | None, bool], UtterancePolicy],
+        on_turn_start: Callable[[AsyncTurn], None],
+        on_turn_end: Callable[[AsyncTurn], None],
+    ) -> None:
+        self.resources, self.policy = resources, policy
+        self.on_turn_start, self.on_turn_end = on_turn_start, on_turn_end
+
+
+class AsyncConversation:
+    """Session of one listener: opens turns, and closes them with `aclose()`. All of it belongs to one event loop.
+
+    Keyword arguments: see `ConversationOptions`. Raises TypeError, TTSConfigurationError and TTSError for bad ones.
+    """
+
+    def __init__(
+        self, services: ConversationServices, clock: Callable[[], float], options: ConversationOptions, *, paced: bool
+    ) -> None:
+        self._services, self._paced = services, paced
+        self._memory = ProviderMemory(clock)
+        self._turns: dict[AsyncTurn, None] = {}
+        self._closed = False
+        self._options: ConversationOptions = {}
+        self._apply(options)
+
+    def turn(self, id: str | None = None) -> AsyncTurn:
+        """Open a turn; nothing is sent before text is pushed to it. Several may be open. Raises RuntimeError when the
+        conversation is closed.
+        """
+        if self._closed:
+            raise RuntimeError("turn(): the conversation is closed")
+        options, services = self._resolved, self._services
+        policy = services.policy(options, self._timeouts, self._muted)
+        request = options.request
+        ledger = TurnLedger(self._max_characters)
+        speaker = SegmentSpeaker(
+            ledger,
+            request,
+            policy,
+            self._memory,
+            services.resources(self._timeouts),
+            UtteranceReport(None),
+            hedging=options.hedging,
+        )
+        turn = AsyncTurn(
+            id or uuid4().hex,
+            ledger,
+            speaker,
+            request.format,
+            paced=self._paced,
+            max_segment=MAX_SENTENCE,
+            on_end=self._forget,
+        )
+        self._turns[turn] = None
+        services.on_turn_start(turn)
+        return turn
+
+    @property
+    def turns(self) -> list[AsyncTurn]:
+        """Turns that have not ended."""
+        return list(self._turns)
+
+    async def prewarm(self) -> None:
+        """Open the connection to the first provider before there is text, where it keeps one. Raises nothing."""
+
+    def update(self, **options: Unpack[ConversationOptions]) -> None:
+        """Change options from the next turn on; others stay. Raises TypeError, TTSConfigurationError and TTSError."""
+        self._apply(cast(ConversationOptions, {**self._options, **options}))
+
+    async def aclose(self) -> None:
+        """End the turns that are open, with the outcome `interrupted`."""
+        self._closed = True
+        if turns := list(self._turns):
+            await asyncio.gather(*(turn.aclose() for turn in turns))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _apply(self, options: ConversationOptions) -> None:
+        """Check options and put them into force: all or none."""
+        given: dict[str, Any] = dict(options)
+        timeouts, muted, most = (given.pop(name, None) for name in ("timeouts", "muted", "max_text_characters"))
+        _check_own_options(timeouts, muted, most, given)
+        resolved = ResolvedOptions.resolve(cast(SynthesisOptions, {"format": DEFAULT_FORMAT, **given}))
+        self._options, self._resolved = options, resolved
+        self._timeouts, self._muted, self._max_characters = timeouts, bool(muted), most or MAX_TEXT_CHARACTERS
+
+    def _forget(self, turn: AsyncTurn) -> None:
+        self._turns.pop(turn, None)
+        self._services.on_turn_end(turn)
+
+
+def _check_own_options(timeouts: object, muted: object, most: object, others: Mapping[str, Any]) -> None:
+    if timeouts is not None and not isinstance(timeouts, TimeoutConfig):
+        raise TTSConfigurationError(f"timeouts: must be a TimeoutConfig, got {timeouts!r}")
+    if muted is not None and not isinstance(muted, bool):
+        raise TTSConfigurationError(f"muted: must be True or False, got {muted!r}")
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+        raise TTSConfigurationError(f"max_text_characters: must be a whole number above 0, got {most!r}")
+    if others.get("on_midstream", "resume") != "resume":
+        raise TTSConfigurationError("on_midstream: a turn is always resumed; leave it out, or set it to 'resume'")
+    if others.get("cache"):
+        raise TTSConfigurationError("cache: turns are not cached; leave it out")

@@ -1,0 +1,296 @@
+"""Speaker of a turn's segments: each is one utterance of the pipeline, all of them go through one output."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from steadyvoice.audio.thread_pool import AudioThreadPool
+from steadyvoice.service.conversation.events import Audio, Flushed, Switched, TurnEvent, Words
+from steadyvoice.service.conversation.failure_memory import ProviderMemory, TurnAttemptHistory, TurnFailures
+from steadyvoice.service.conversation.ledger import Passage, TurnLedger, WordCursor
+from steadyvoice.service.options import UtterancePolicy
+from steadyvoice.service.pipeline.candidates import Candidate, Candidates, GuardedProvider, find_candidates
+from steadyvoice.service.pipeline.output import Output
+from steadyvoice.service.pipeline.speech_rate import SpeechRates, style_of
+from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE
+from steadyvoice.service.pipeline.utterance import Utterance
+from steadyvoice.service.resilience.admission_control import AdmissionControl
+from steadyvoice.service.resilience.event_loop_lag import LoopLag
+from steadyvoice.service.resilience.hedging import Hedging
+from steadyvoice.service.result import Span, UtteranceReport
+from steadyvoice.speech.alignment import Alignment, EstimatedAlignment
+from steadyvoice.speech.duration_estimate import is_pronounceable
+from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.markup import parse_markup
+from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.text import clean_text
+
+_CONTEXT_CHARACTERS = 500  # of the text before a segment, which are sent along for the prosody
+
+
+@dataclass(frozen=True)
+class SpeechResources:
+    """Parts of a service that its turns share with its utterances. `providers` returns those in force, in order."""
+
+    providers: Callable[[], list[GuardedProvider]]
+    rates: SpeechRates
+    workers: AudioThreadPool
+    clock: Callable[[], float]
+    wall_clock: Callable[[], float]
+    lag: LoopLag
+    admission: AdmissionControl
+    on_muted: Callable[[bool], None]
+    hedging: Hedging | None
+
+
+class SegmentSpeaker:
+    """Speaker of one turn: speaks segments one after another, and yields the events of each.
+
+    `request` has no text; its format is that of the whole turn. Everything that was opened is released by `close()`.
+    """
+
+    def __init__(
+        self,
+        ledger: TurnLedger,
+        request: SpeechRequest,
+        policy: UtterancePolicy,
+        memory: ProviderMemory,
+        resources: SpeechResources,
+        report: UtteranceReport,
+        *,
+        hedging: bool = True,
+    ) -> None:
+        self._ledger, self._policy, self._memory, self._resources = ledger, policy, memory, resources
+        self.report, self._hedges = report, hedging
+        target = request.format
+        # Segments are put together as samples where the format cannot be concatenated.
+        form = target if target.is_concatenable else AudioFormat(Codec.PCM, target.sample_rate)
+        self._request = replace(request, format=form, timestamps=True)
+        self._output = Output(target, resources.workers, max_bytes=policy.most_bytes)
+        self._failures = TurnFailures(memory)
+        self._voices: dict[str, Candidate] = {}  # as they spoke first, so that no voice changes within the turn
+        self._heard_provider: str | None = None
+        self._has_begun = False
+
+    @property
+    def language(self) -> str | None:
+        """Language of the text, if the caller named it."""
+        return self._request.language
+
+    async def speak(self, begin: int, end: int) -> AsyncGenerator[TurnEvent, None]:
+        """Speak the text from `begin` to `end`, and yield events in playing order. Raises TTSError."""
+        text = self._ledger.clean[begin:end]
+        spoken = clean_text(text)
+        if spoken and is_pronounceable(spoken):
+            lead = len(text) - len(text.lstrip())
+            utterance = self._utterance(spoken, begin)
+            observer = _SegmentObserver(self, utterance, begin + lead, begin + lead + len(spoken))
+            try:
+                async with aclosing(utterance.chunks()) as chunks:
+                    async for data in chunks:
+                        for event in observer.events_before(data):
+                            yield event
+                    for event in observer.last_events():
+                        yield event
+            finally:
+                observer.record()
+                self._output = utterance.output
+        for event in self.marks_reached(end):
+            yield event
+
+    def marks_reached(self, end: int) -> list[TurnEvent]:
+        """Note that the text up to `end` was delivered, and return the events of the flushes before it."""
+        return [Flushed(mark) for mark in self._ledger.delivered_to(end)]
+
+    async def finish(self) -> AsyncGenerator[TurnEvent, None]:
+        """Yield what the encoder still holds, at the end of the turn."""
+        if self._output.has_output and (data := await self._output.run(self._output.finish)):
+            yield self.audio(data)
+
+    def close(self) -> None:
+        """Release the encoder and what is kept for resuming."""
+        self._output.close()
+
+    def audio(self, data: bytes, output: Output | None = None) -> Audio:
+        """Return the event of audio that was just emitted."""
+        at, total = self._ledger.seconds, (output or self._output).total_seconds
+        self._ledger.seconds = max(at, total)
+        return Audio(data, at, self._ledger.seconds - at)
+
+    def switch_to(self, provider: str | None, begin: int, report: UtteranceReport, *, repeats: bool) -> Switched | None:
+        """Return the event of a change to this provider, if it is one that a listener notices."""
+        before, had_begun = self._heard_provider, self._has_begun
+        self._heard_provider, self._has_begun = provider, True
+        if not had_begun or (provider == before and not repeats):
+            return None
+        return Switched(self._ledger.seconds, before, provider, self._reason(before, report), begin, repeats)
+
+    def _reason(self, before: str | None, report: UtteranceReport) -> str:
+        for attempt in reversed(report.attempts):
+            if attempt.error and attempt.provider == before:
+                return attempt.error.kind.value
+        known = self._failures.by_provider.get(before or "")
+        return known.kind.value if known else "recovered" if before is None else "unavailable"
+
+    # ---------------------------------------------------------------- candidates
+
+    def _utterance(self, text: str, begin: int) -> Utterance:
+        resources = self._resources
+        previous = self._ledger.clean[max(0, begin - _CONTEXT_CHARACTERS) : begin].strip()
+        request = self._request.with_text(text)
+        if previous:
+            request = replace(request, previous_text=previous)
+        marked = parse_markup(request.text)
+        candidates = self._find_candidates(request.with_text(marked.words.text) if marked else request)
+        return Utterance(
+            request,
+            candidates,
+            self._policy,
+            rates=resources.rates,
+            workers=resources.workers,
+            clock=resources.clock,
+            wall_clock=resources.wall_clock,
+            lag=resources.lag,
+            admission=resources.admission,
+            on_muted=resources.on_muted,
+            hedging=resources.hedging if self._hedges else None,
+            marked=marked,
+            output=self._output,
+        )
+
+    def _find_candidates(self, request: SpeechRequest) -> Candidates:
+        """Return the candidates: first the voice that spoke last, then the others in order of preference."""
+        found = find_candidates(request, self._resources.providers(), self._policy.voice_substitution)
+        candidates = list(found.candidates)
+        if self.report.first_choice is None:
+            self.report.first_choice = candidates[0].name
+        probed = None
+        if (speaker := self._heard_provider) is not None:
+            candidates.sort(key=lambda candidate: candidate.name != speaker)
+        elif not self._has_begun:
+            candidates.sort(key=lambda candidate: self._memory.avoids(candidate.guarded.handler))
+            probed = candidates[0].name if self._memory.probes(candidates[0].guarded.handler) else None
+        for candidate in candidates:
+            candidate.history = TurnAttemptHistory(
+                candidate.guarded.handler,
+                self._failures,
+                local=candidate.guarded.provider.local,
+                probes=candidate.name == probed,
+            )
+            voice = self._voices.setdefault(candidate.name, candidate).offer
+            candidate.offer = replace(
+                candidate.offer, voice=voice.voice, speed=voice.speed, gain=voice.gain, timbre=voice.timbre
+            )
+        return Candidates(candidates, found.refusals, found.read_latin)
+
+    def usual_seconds(self, provider: str, text: str) -> float:
+        """Return how long a provider usually speaks for a text."""
+        return self._resources.rates.usual(style_of(provider, self._voices[provider].offer, self._request), text)
+
+    def is_timed(self, provider: str, text: str) -> bool:
+        """Return whether a provider's timestamps are expected with its audio."""
+        return self._voices[provider].timed and len(max(text.split(), key=len, default="")) <= MAX_SENTENCE
+
+
+class _SegmentObserver:
+    """Observer of one segment's utterance: makes events of its audio and its report."""
+
+    def __init__(self, speaker: SegmentSpeaker, utterance: Utterance, begin: int, end: int) -> None:
+        self._speaker, self._utterance, self._ledger = speaker, utterance, speaker._ledger
+        self._begin, self._end, self._start = begin, end, self._ledger.seconds
+        self._spans = 0
+        self._passage: Passage | None = None
+        self._cursor: WordCursor | None = None
+
+    @property
+    def _report(self) -> UtteranceReport:
+        return self._utterance.report
+
+    def events_before(self, data: bytes) -> list[TurnEvent]:
+        """Return the events of audio, the audio itself last."""
+        events = self._finished_spans()
+        report = self._report
+        provider = None if report.current_speaker.silent else report.current_speaker.provider
+        begin = self._begin + (report.spans[-1].end if report.spans else 0)
+        if self._passage is None:
+            events += self._begin_passage(provider, begin)
+        events += self._new_words(report.current)
+        events.append(self._speaker.audio(data, self._utterance.output))
+        return events
+
+    def last_events(self) -> list[TurnEvent]:
+        """Return the events that are known at the end of the segment only."""
+        return self._finished_spans()
+
+    def record(self) -> None:
+        """Add the segment's report to that of the turn, however the segment has ended."""
+        self._finished_spans()
+        if self._passage:
+            self._ledger.finish_passage(self._passage, self._passage.end, self._ledger.seconds, complete=False)
+        _merge_report(self._speaker.report, self._report, self._begin)
+
+    def _begin_passage(self, provider: str | None, begin: int) -> list[TurnEvent]:
+        speaker, ledger = self._speaker, self._ledger
+        latest = ledger.passages[-1] if ledger.passages else None
+        repeats = latest is not None and not latest.complete and latest.stop > latest.start and latest.end > begin
+        switched = speaker.switch_to(provider, begin, self._report, repeats=repeats)
+        events: list[TurnEvent] = [switched] if switched else []
+        passage = self._passage = ledger.begin_passage(provider, begin, self._end, ledger.seconds)
+        self._cursor = WordCursor(ledger.clean, begin, self._end)
+        text = ledger.clean[begin : self._end]
+        if provider and not speaker.is_timed(provider, text):
+            events.append(Words(ledger.estimate(passage, speaker.usual_seconds(provider, text))))
+        return events
+
+    def _new_words(self, current: tuple[float, Alignment] | None) -> list[TurnEvent]:
+        passage, cursor = self._passage, self._cursor
+        if not (passage and cursor and current) or not passage.exact or passage.provider is None:
+            return []
+        offset, times = current
+        words = cursor.take(times, self._start + offset)
+        passage.words += words
+        return [Words(words)] if words else []
+
+    def _finished_spans(self) -> list[TurnEvent]:
+        """Close the passages whose spans were recorded, and return words that only became known with them."""
+        events: list[TurnEvent] = []
+        report = self._report
+        while self._spans < len(report.spans):
+            span, (offset, times) = report.spans[self._spans], report.times[self._spans]
+            self._spans += 1
+            passage = self._passage
+            if passage is None:
+                continue
+            if passage.exact:
+                alignment = times.times if isinstance(times, EstimatedAlignment) else times
+                events += self._new_words((offset, alignment))
+            self._close_passage(passage, span)
+        return events
+
+    def _close_passage(self, passage: Passage, span: Span) -> None:
+        ledger = self._ledger
+        end, is_whole = self._begin + span.end, span.end > span.begin
+        ledger.finish_passage(
+            passage, end if is_whole else passage.end, max(passage.start, ledger.seconds), complete=is_whole
+        )
+        if is_whole:
+            ledger.delivered = max(ledger.delivered, end)
+        self._passage = self._cursor = None
+
+
+def _merge_report(turn: UtteranceReport, segment: UtteranceReport, begin: int) -> None:
+    """Add the report of a segment, which begins at this character of the turn."""
+    turn.attempts += [replace(each, begin=each.begin + begin, end=each.end + begin) for each in segment.attempts]
+    start = turn.duration
+    for span, (offset, times) in zip(segment.spans, segment.times, strict=True):
+        turn.times.append((start + offset, times))
+        turn.spans.append(
+            replace(
+                span, begin=span.begin + begin, end=span.end + begin, start=span.start + start, stop=span.stop + start
+            )
+        )
+    current = turn.current_speaker
+    current.provider = segment.current_speaker.provider or current.provider
+    current.silent |= segment.current_speaker.silent
