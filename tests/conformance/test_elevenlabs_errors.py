@@ -143,7 +143,9 @@ def test_client_without_retries_asks_once(sim: BackgroundSimulator, eleven: Elev
 # Faults: what a user of this client lives with
 
 
-@pytest.mark.parametrize("act", [actions.Json(told=True), actions.Json(told=False), actions.Html(told=False)])
+@pytest.mark.parametrize(
+    "act", [actions.Json(declared=True), actions.Json(declared=False), actions.Html(declared=False)]
+)
 def test_official_client_returns_another_body_as_audio(
     sim: BackgroundSimulator, eleven: ElevenLabs, act: actions.FaultAction
 ) -> None:

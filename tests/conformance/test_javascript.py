@@ -112,7 +112,7 @@ def test_javascript_client_requests_audio_three_times(results: Told, status: int
 
 
 @pytest.mark.parametrize("prefix", ["", "openai "])
-@pytest.mark.parametrize("fault", ["json", "json;told=false", "html;told=false", "empty"])
+@pytest.mark.parametrize("fault", ["json", "json;declared=false", "html;declared=false", "empty"])
 def test_official_clients_return_another_body_as_audio(results: Told, prefix: str, fault: str) -> None:
     answer = results[prefix + fault]
     assert audio(answer)[:1] == {"j": b"{", "h": b"<", "e": b""}[fault[0]]

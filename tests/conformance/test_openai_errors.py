@@ -167,7 +167,7 @@ def test_refused_connection_is_a_connection_error(sim: BackgroundSimulator, open
 
 
 @pytest.mark.parametrize(
-    "act", [actions.Json(told=True), actions.Json(told=False), actions.Html(told=False), actions.Empty()]
+    "act", [actions.Json(declared=True), actions.Json(declared=False), actions.Html(declared=False), actions.Empty()]
 )
 def test_official_client_returns_another_body_as_audio(
     sim: BackgroundSimulator, openai_client: openai.OpenAI, act: actions.FaultAction

@@ -127,10 +127,10 @@ def test_list_of_profiles() -> None:
         "brownout",
         "flapping",
         "hang",
+        "high-latency",
         "out-of-credit",
         "outage",
         "rate-limited",
-        "slow-morning",
     ]
 
 
@@ -152,6 +152,11 @@ def test_outage_profile_starts_and_ends() -> None:
     (fault,) = load_profile("outage").faults
     assert (fault.start, fault.end, fault.period) == (30, 90, None)
     assert fault.end < math.inf
+
+
+def test_renamed_profile_is_named_in_the_error() -> None:
+    with pytest.raises(ScriptError, match="unknown profile 'slow-morning': it is now called high-latency"):
+        load_profile("slow-morning")
 
 
 def test_unknown_profile_lists_all_profiles() -> None:

@@ -181,7 +181,7 @@ def sim(
     from the header x-sim-fault for one request. Ctrl-C stops it.
 
       steadyvoice sim --profile outage
-      steadyvoice sim --script monday.toml --tls
+      steadyvoice sim --script script.toml --tls
       curl -X POST localhost:8041/sim/faults -d '{"fault": "hang"}'
       curl localhost:8041/sim/ledger
 

@@ -193,6 +193,7 @@ def _about(source: str) -> str:
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
+_RENAMED_PROFILES = {"slow-morning": "high-latency"}
 _PROFILES = files("steadyvoice.simulator") / "profiles"
 
 
@@ -203,6 +204,8 @@ def profile_names() -> list[str]:
 
 def load_profile(name: str) -> Script:
     """Load a profile by its name. Raises ScriptError, which lists all profiles, for an unknown one."""
+    if (renamed := _RENAMED_PROFILES.get(name)) is not None:
+        raise ScriptError(f"unknown profile {name!r}: it is now called {renamed}")
     if name not in profile_names():
         raise ScriptError(f"unknown profile {name!r}: there are {', '.join(profile_names())}")
     return read_script((_PROFILES / f"{name}.toml").read_text("utf-8"), f"profile {name}")

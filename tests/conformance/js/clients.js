@@ -16,15 +16,15 @@ const { OpenAI } = require("openai");
 const eleven = new ElevenLabsClient({ apiKey: "any-key", baseUrl: url });
 const openai = new OpenAI({ apiKey: "any-key", baseURL: `${url}/v1` });
 const CUTS = ["cut;after=0.5", "cut-close;after=0.5", "cut-terminated;after=0.5"];
-const FAULTS = ["json", "json;told=false", "html;told=false", "empty", ...CUTS];
-const told = {};
+const FAULTS = ["json", "json;declared=false", "html;declared=false", "empty", ...CUTS];
+const results = {};
 
 await speakElevenLabs();
 await readElevenLabs();
 if (simulator === url) await failElevenLabs();
 await speakOpenAI();
 if (simulator === url) await failOpenAI();
-console.log(JSON.stringify(told));
+console.log(JSON.stringify(results));
 
 async function speakElevenLabs() {
   const speech = eleven.textToSpeech;
@@ -118,7 +118,7 @@ async function tell(name, act) {
   const before = await totals();
   const outcome = await act().then((value) => ({ value }), (error) => ({ error: said(error) }));
   const after = await totals();
-  told[name] = {
+  results[name] = {
     ...outcome,
     requests: after.requests - before.requests,
     charged: after.charged - before.charged,

@@ -168,14 +168,14 @@ async def test_empty_chunked_answer(client: Client) -> None:
 
 @pytest.mark.parametrize("declared", ["true", "false"])
 async def test_json_instead_of_audio(client: Client, declared: str) -> None:
-    seen = await client.speak(fault=f"json;told={declared}")
+    seen = await client.speak(fault=f"json;declared={declared}")
     assert (seen.status, seen.json) == (200, {"status": "ok"})
     assert seen.headers["content-type"] == ("application/json" if declared == "true" else "audio/pcm")
 
 
 @pytest.mark.parametrize("declared", ["true", "false"])
 async def test_web_page_instead_of_audio(client: Client, declared: str) -> None:
-    seen = await client.speak(fault=f"html;told={declared}")
+    seen = await client.speak(fault=f"html;declared={declared}")
     assert (seen.status, seen.terminated) == (200, True)
     assert b"<title>502 Bad Gateway</title>" in seen.body
     assert seen.headers["content-type"] == ("text/html" if declared == "true" else "audio/pcm")
@@ -257,7 +257,7 @@ async def test_odd_splits_split_samples_and_lose_none(client: Client) -> None:
 
 @pytest.mark.parametrize("declared", ["true", "false"])
 async def test_body_is_compressed_without_being_requested(client: Client, declared: str) -> None:
-    seen = await client.speak(fault=f"gzip;told={declared}")
+    seen = await client.speak(fault=f"gzip;declared={declared}")
     assert (seen.headers.get("content-encoding") == "gzip") is (declared == "true")
     assert gzip.decompress(seen.body) == (await healthy(client)).body
 

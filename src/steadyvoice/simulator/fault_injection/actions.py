@@ -208,18 +208,18 @@ class Empty:
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """Answer 200 with JSON instead of audio; with `told = false`, labelled as audio."""
+    """Answer 200 with JSON instead of audio; with `declared = false`, labelled as audio."""
 
     targets: ClassVar[FaultTargets] = HTTP_ONLY
-    told: bool = True
+    declared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """Answer 200 with a proxy's web page; with `told = false`, labelled as audio."""
+    """Answer 200 with a proxy's web page; with `declared = false`, labelled as audio."""
 
     targets: ClassVar[FaultTargets] = HTTP_ONLY
-    told: bool = True
+    declared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,10 +300,10 @@ class OddSplits:
 
 @dataclass(frozen=True, slots=True)
 class Gzip:
-    """Compress the answer without being asked, in some `members`; with `told = false`, without Content-Encoding."""
+    """Compress the answer without being asked, in some `members`; with `declared = false`, without Content-Encoding."""
 
     targets: ClassVar[FaultTargets] = HTTP_ONLY
-    told: bool = True
+    declared: bool = True
     members: int = 1
 
     def __post_init__(self) -> None:

@@ -17,6 +17,9 @@ from steadyvoice.simulator.fault_injection.matching import Fault, FaultCall
 
 CONDITIONS = tuple(field.name for field in fields(Fault) if field.name != "action")
 
+_RENAMED_FIELDS = {"told": "declared"}
+"""Names of fields in scripts of former versions, each with its present name."""
+
 
 def parse_fault(written: str) -> Fault:
     """Parse the form of a header: `name;field=value;field=value`. Raises FaultError."""
@@ -45,6 +48,8 @@ def fault_from_table(table: Mapping[str, Any]) -> Fault:
         elif key in CONDITIONS:
             conditions[key] = parse_value(Fault, key, value)
         elif key != "fault":
+            if (renamed := _RENAMED_FIELDS.get(key)) in own:
+                raise FaultError(f"unknown field of {name} {key!r}: it is now called {renamed}", key)
             raise FaultError(_unknown_name(f"field of {name}", key, (*sorted(own), *CONDITIONS)), key)
     return Fault(kind(**parameters), **conditions)
 

@@ -86,14 +86,16 @@ def apply_body_action(response: SimulatedResponse, action: FaultAction | None) -
             return SimulatedResponse(
                 body_from_parts([]), response.status, response.headers, length=None if chunked else 0
             )
-        case actions.Json(told):
-            return bytes_response(b'{"status":"ok"}', "application/json" if told else label, headers=response.headers)
-        case actions.Html(told):
-            return bytes_response(ERROR_PAGE, "text/html" if told else label, headers=response.headers)
+        case actions.Json(declared):
+            return bytes_response(
+                b'{"status":"ok"}', "application/json" if declared else label, headers=response.headers
+            )
+        case actions.Html(declared):
+            return bytes_response(ERROR_PAGE, "text/html" if declared else label, headers=response.headers)
         case actions.OddSplits(count):
             return replace(response, body=_resplit(response.body, count))
-        case actions.Gzip(told, members):
-            headers = {**response.headers, **({"content-encoding": "gzip"} if told else {})}
+        case actions.Gzip(declared, members):
+            headers = {**response.headers, **({"content-encoding": "gzip"} if declared else {})}
             return SimulatedResponse(_compress(response.body, members), response.status, headers)
         case actions.GzipBomb(megabytes):
             return SimulatedResponse(
