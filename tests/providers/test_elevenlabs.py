@@ -426,6 +426,35 @@ async def test_unknown_voice_is_not_a_missing_timestamps_endpoint(vendor: Script
     assert len(vendor.seen) == 1
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["instead of audio", "behind audio"])
+async def test_not_found_in_an_accepted_answer_is_no_missing_timestamps_endpoint(
+    vendor: ScriptedVendor, timed: ElevenLabs, begun: bool
+) -> None:
+    """An accepted request may have been billed: only an error from sending it leads to another one."""
+    audio = json.dumps(timed_audio_body(TimedAudio(b"one"))).encode() + b"\n" if begun else b""
+    vendor.will(http_response(200, audio + b'{"detail": "Not Found"}\n', content_type="application/json"))
+    result = CollectedEvents()
+
+    with pytest.raises(speech.TTSError):
+        await collect_events(timed, speech_request(), into=result)
+
+    assert len(vendor.seen) == 1
+    assert len(result.accepted) == 1
+    assert result.data == (b"one" if begun else b"")
+    assert timed.offer(speech_request()).timed
+
+
+async def test_server_that_knows_neither_endpoint_is_asked_twice(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
+    for _ in range(2):
+        vendor.will(error_response(404, {"detail": "Not Found"}))
+
+    with pytest.raises(speech.TTSError) as missing:
+        await collect_events(timed, speech_request())
+
+    assert missing.value.status == 404
+    assert len(vendor.seen) == 2
+
+
 async def test_plain_audio_from_the_timestamps_endpoint_is_accepted(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
     vendor.will(chunked_response(b"one", b"two"))
     assert (await collect_events(timed, speech_request())).data == b"onetwo"

@@ -6,8 +6,11 @@ import asyncio
 import gzip
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from steadyvoice.providers.base import Accepted, ByteSink
 from steadyvoice.providers.http.client import HTTPClient
@@ -196,6 +199,80 @@ async def test_truncation_counts_the_bytes_of_the_sink(vendor: ScriptedVendor, c
             await reply.read(lambda _: True)
 
 
+@pytest.mark.parametrize("way", ["read", "sink", "without waiting"])
+@pytest.mark.parametrize("apart", [False, True], ids=["in one packet", "in a packet of its own"])
+async def test_malformed_rest_of_a_body_cuts_it_behind_its_audio(
+    vendor: ScriptedVendor, client: HTTPClient, way: str, apart: bool
+) -> None:
+    """To a reader, bytes that are no HTTP are a broken connection: what came before them counts, and is billed."""
+    going_on, got = asyncio.Event(), list[bytes]()
+    begin, rest = chunked_response(b"one", end=False), b"3\r\ntwo\r\nno chunk\r\n"
+    vendor.will(*([begin, going_on, rest] if apart else [begin + rest]), ConnectionAction.HANG)
+
+    def sink(data: bytes) -> bool:
+        got.append(data)
+        return True
+
+    with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
+        with pytest.raises(speech.TTSCutError, match="cut off after 6 bytes") as cut:
+            while True:
+                data = await reply.read(sink if way == "sink" else None)
+                got.append(data)
+                going_on.set()
+                while way == "without waiting" and (more := reply.read_nowait()) is not None:
+                    got.append(more)
+        assert cut.value.status == 200
+        with pytest.raises(speech.TTSCutError):  # the error stays
+            reply.read_nowait()
+    assert b"".join(got) == b"onetwo"
+
+
+ENDINGS = [b"0\r\n\r\n", b"no chunk\r\n", b"3\r\non", b""]
+
+
+@given(
+    chunks=st.lists(st.binary(min_size=1, max_size=6), max_size=5),
+    ending=st.sampled_from(ENDINGS),
+    cuts=st.lists(st.integers(0, 60), max_size=6),
+)
+def test_every_way_of_reading_gives_the_same_bytes_and_error(
+    chunks: list[bytes], ending: bytes, cuts: list[int]
+) -> None:
+    body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + ending
+    places = sorted({0, *(min(cut, len(body)) for cut in cuts), len(body)})
+    packets = [body[begin:end] for begin, end in pairwise(places)]
+
+    async def result(way: str) -> tuple[bytes, str]:
+        got = list[bytes]()
+
+        def sink(data: bytes) -> bool:
+            got.append(data)
+            return True
+
+        connection, waiting = await waiting_connection(sink if way == "sink" else None)
+        try:
+            for packet in packets:
+                receive(connection, packet)
+                if way == "apart":
+                    for _ in range(3):
+                        await asyncio.sleep(0)
+            connection.connection_lost(None)
+            while data := await waiting:
+                got.append(data)
+                if way == "without waiting":
+                    while more := connection.read_nowait():
+                        got.append(more)
+                    return b"".join(got), "end"
+                waiting = asyncio.ensure_future(connection.read(sink if way == "sink" else None))
+            return b"".join(got), "end"
+        except OSError as error:
+            return b"".join(got), type(error).__name__
+
+    results = {way: asyncio.run(result(way)) for way in ("apart", "at once", "sink", "without waiting")}
+
+    assert len(set(results.values())) == 1, results
+
+
 async def test_compressed_bytes_do_not_go_to_the_sink(vendor: ScriptedVendor, client: HTTPClient) -> None:
     packed = gzip.compress(b"speech" * 100)
     going_on = asyncio.Event()
@@ -242,7 +319,7 @@ def receive(connection: HTTPConnection, data: bytes) -> None:
     connection.buffer_updated(len(data))
 
 
-async def waiting_connection(sink: ByteSink) -> tuple[HTTPConnection, asyncio.Task[bytes]]:
+async def waiting_connection(sink: ByteSink | None) -> tuple[HTTPConnection, asyncio.Task[bytes]]:
     """Return a connection that has got its response head, and a task that reads from it."""
     connection = HTTPConnection(asyncio.get_running_loop(), lambda _: None)
     connection.connection_made(FakeTransport())
