@@ -6,7 +6,7 @@ import itertools
 import json
 from collections import deque
 from contextlib import suppress
-from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -36,6 +36,41 @@ def test_timed_audio_is_parsed_to_the_same(audio: bytes, text: str | None, norma
     assert parse_timed_audio(json.dumps(timed_audio_body(timed)).encode()) == timed
 
 
+TIMES = st.lists(st.tuples(st.text(max_size=3), *[st.floats(allow_nan=False, allow_infinity=False)] * 2), max_size=4)
+
+
+def alignment_of(times: list[tuple[str, float, float]] | None) -> Alignment | None:
+    return Alignment(*(tuple(each[at] for each in times) for at in range(3))) if times else None  # type: ignore[arg-type]
+
+
+@given(
+    audio=st.none() | st.binary(),
+    sent=st.none() | TIMES,
+    spoken=st.none() | TIMES,
+    same=st.booleans(),
+    indent=st.none() | st.just(1),
+)
+def test_unusual_spelling_of_a_line_is_parsed_to_the_same(
+    audio: bytes | None, sent: list[Any] | None, spoken: list[Any] | None, same: bool, indent: int | None
+) -> None:
+    """Servers that imitate the vendor write a byte order mark, numbers in quotes, and other fields, in any order."""
+    timed = TimedAudio(audio or b"", alignment_of(sent), alignment_of(sent if same else spoken))
+    document = timed_audio_body(timed)
+    unusual = {"request": {"id": 1}, **dict(reversed(document.items()))}
+    for name, value in unusual.items():
+        if isinstance(value, dict) and "characters" in value:
+            unusual[name] = {key: list(map(str, numbers)) for key, numbers in value.items()}
+
+    assert parse_timed_audio(json.dumps(document, indent=indent).encode()) == timed
+    assert parse_timed_audio(json.dumps(unusual, indent=indent).encode()) == timed
+    assert parse_timed_audio(b"\xef\xbb\xbf" + json.dumps(document).encode()) == timed
+
+
+def test_halves_of_an_emoji_are_characters() -> None:
+    halves = lasting("\ud83d\ude00", 0.0, 1.0)
+    assert parse_timed_audio(json.dumps(timed_audio_body(TimedAudio(b"one", halves))).encode()).alignment == halves
+
+
 @given(line=st.binary() | st.text().map(lambda text: json.dumps({"audio_base64": text}).encode()))
 def test_any_line_is_parsed_or_a_tts_error(line: bytes) -> None:
     with suppress(TTSError):
@@ -52,6 +87,10 @@ def test_any_line_is_parsed_or_a_tts_error(line: bytes) -> None:
         b'{"audio_base64": 5}',
         b'{"audio_base64": "", "alignment": {"characters": ["a"]}}',
         b'{"audio_base64": "", "alignment": {"characters": ["a"], "character_start_times_seconds": [NaN],'
+        b' "character_end_times_seconds": [1]}}',
+        b'{"audio_base64": "", "normalized_alignment": {"characters": ["a"], "character_start_times_seconds": [1e999],'
+        b' "character_end_times_seconds": [1]}}',
+        b'{"audio_base64": "", "alignment": {"characters": ["a"], "character_start_times_seconds": [1, 2],'
         b' "character_end_times_seconds": [1]}}',
     ],
 )
@@ -133,7 +172,8 @@ def gathered_audio(stream: bytes, cuts: list[int], long: int) -> list[TimedAudio
     for line in found:
         if isinstance(line, StreamedLine):
             assert all(len(piece) <= long + max(cuts) for piece in line.audio)
-            timed.append(replace(parse_timed_audio(line.skeleton), audio=b"".join(line.audio)))
+            without = parse_timed_audio(line.skeleton)
+            timed.append(TimedAudio(b"".join(line.audio), without.alignment, without.normalized))
         else:
             timed.append(parse_timed_audio(line))
     return timed

@@ -26,7 +26,7 @@ class Word:
     exact: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Alignment:
     """Start and end of each character of a text, in seconds from the first sample of the audio.
 
@@ -39,14 +39,26 @@ class Alignment:
     ends: tuple[float, ...] = ()
     exact: bool = True
 
-    def __post_init__(self) -> None:
-        if not len(self.characters) == len(self.starts) == len(self.ends):
+    def __init__(
+        self,
+        characters: tuple[str, ...] = (),
+        starts: tuple[float, ...] = (),
+        ends: tuple[float, ...] = (),
+        exact: bool = True,
+    ) -> None:
+        if not len(characters) == len(starts) == len(ends):
             raise ValueError(
                 f"an alignment has one start and one end per character, got "
-                f"{len(self.characters)} characters, {len(self.starts)} starts and {len(self.ends)} ends"
+                f"{len(characters)} characters, {len(starts)} starts and {len(ends)} ends"
             )
-        if not (all(map(isfinite, self.starts)) and all(map(isfinite, self.ends))):
+        if not (all(map(isfinite, starts)) and all(map(isfinite, ends))):
             raise ValueError("an alignment has finite times in seconds, got nan or infinity")
+        # One is made for each line of a stream: the generated constructor would be a second call.
+        store = object.__setattr__
+        store(self, "characters", characters)
+        store(self, "starts", starts)
+        store(self, "ends", ends)
+        store(self, "exact", exact)
 
     @classmethod
     def spread(cls, text: str, duration: float, *, exact: bool = False) -> Alignment:

