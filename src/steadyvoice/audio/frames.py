@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+# Samples up to the level of silence in both signs (ITU-T G.711).
+_QUIET_SAMPLES = {
+    "pcm_mulaw": bytes([*range(0xFB, 0x100), *range(0x7B, 0x80)]),
+    "pcm_alaw": bytes([0xD5, 0xD4, 0x55, 0x54]),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Coding:
@@ -17,8 +23,13 @@ class Coding:
     is_plain_pcm: bool = field(init=False, repr=False, compare=False)
     """Whether the bytes are 16-bit mono samples already. No property: it is read for each frame."""
 
+    quiet: bytes = field(init=False, repr=False, compare=False)
+    """Bytes of silence, where each sample stands for itself; empty in other codings."""
+
     def __post_init__(self) -> None:
-        object.__setattr__(self, "is_plain_pcm", self.codec == "pcm_s16le" and self.channels == 1)
+        plain = self.codec == "pcm_s16le" and self.channels == 1
+        object.__setattr__(self, "is_plain_pcm", plain)
+        object.__setattr__(self, "quiet", b"\0" if plain else _QUIET_SAMPLES.get(self.codec, b""))
 
 
 class Frame(NamedTuple):
@@ -32,6 +43,16 @@ class Frame(NamedTuple):
     samples: int
     coding: Coding
     skip: int = 0
+
+
+MAX_DISTINCT_BYTES_OF_SILENCE = 24
+"""Number of distinct bytes in a codec's frame up to which it may be silence.
+
+Measured: silence has 3 (Opus) to 21 (MP3, most of it padding); the faintest noise that an encoder keeps has 39 or more.
+"""
+
+SOUND_BYTES = 64
+"""Bytes at the end of a codec's frame that are looked at first: if they are no silence, the frame is none."""
 
 
 class Framer(Protocol):
@@ -93,6 +114,20 @@ class SampleFramer:
         whole = count * self._width
         self._rest = data[whole:]
         return [Frame(data[:whole], count, self._coding)] if count else []
+
+    def skim(self, data: bytes, coding: Coding, *, to_sound: bool) -> tuple[int, int] | None:
+        """Add the next bytes and return the number of samples, and of frames: one, as `feed` would return.
+
+        None, without a change, where `feed` has to be used: with `to_sound`, if the bytes do not end in a sound.
+        """
+        if coding is not self._coding:
+            return None
+        count, left = divmod(len(self._rest) + len(data), self._width)
+        end = len(data) - left  # of the last whole sample
+        if to_sound and (end <= 0 or data[end - 1] in self._coding.quiet):
+            return None
+        self._rest = data[end:] if end > 0 else self._rest + data
+        return count, 1 if count else 0
 
     def finish(self) -> list[Frame]:
         """Drop an incomplete sample."""

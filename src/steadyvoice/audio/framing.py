@@ -46,14 +46,18 @@ class AudioMeter:
         self.frames: list[Frame] = []
         self._coding: Coding | None = None
         self._matching: Coding | None = None  # the last coding that was found to match the format
-        self._framer = framer_for(format)
+        self._framer = framer = framer_for(format)
+        self._skim = framer.skim if isinstance(framer, Mp3Framer | SampleFramer) else None
         self._samples: dict[int, int] = {}  # by sample rate, which may change where streams were joined
         self._frames = 0
-        self._counted = 0.0  # seconds in whole frames
+        self.seconds = 0.0
+        """Seconds of audio in the whole frames seen so far, and in one whose end is known only when the next begins."""
+        self.skimmed = False
+        """Whether the last bytes were only counted: they are of the expected format, and no frame was cut."""
 
     def feed(self, data: bytes) -> float:
         """Add the next bytes and return the seconds of audio seen so far."""
-        self.frames = self._framer.feed(data)
+        self.skimmed, self.frames = False, self._framer.feed(data)
         for frame in self.frames:
             self._coding = frame.coding
             rate = frame.coding.rate
@@ -62,28 +66,27 @@ class AudioMeter:
         self._count()
         return self.seconds
 
-    def skim(self, data: bytes) -> float:
-        """Add the next bytes without cutting MP3 into `frames`, and return the seconds of audio seen so far.
+    def skim(self, data: bytes, *, to_sound: bool = False) -> float:
+        """Add the next bytes without cutting them into `frames`, if possible, and return the seconds of audio so far.
 
-        Frames are only counted then, at a hundredth of the cost; `frames` stays empty.
+        Samples are only counted then, at a hundredth of the cost, and `skimmed` is True. With `to_sound` they are cut
+        unless the last of them are clearly a sound.
         """
-        counted = self._framer.count(data) if isinstance(self._framer, Mp3Framer) else None
+        counted = None
+        if self._skim and self._matching:
+            counted = self._skim(data, self._matching, to_sound=to_sound)
         if counted is None:
             return self.feed(data)
-        self.frames = []
-        for header, count in counted:
-            self._coding = header.coding
-            rate = header.coding.rate
-            self._samples[rate] = self._samples.get(rate, 0) + header.samples * count
-            self._frames += count
-        if counted:
-            self._count()
+        self.skimmed, self.frames = True, []
+        if counted and self._matching:
+            rate = self._matching.rate
+            samples = self._samples[rate] = self._samples.get(rate, 0) + counted[0]
+            self._frames += counted[1]
+            if len(self._samples) == 1:  # as in nearly all streams
+                self.seconds = samples / rate
+            else:
+                self._count()
         return self.seconds
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of audio in the whole frames seen so far."""
-        return self._counted + self._framer.pending_seconds
 
     @property
     def has_audio(self) -> bool:
@@ -124,9 +127,5 @@ class AudioMeter:
         return wrong or framer.misreports_length or (framer.declares_length and not sole)
 
     def _count(self) -> None:
-        # Nearly all streams have a single rate, and this runs for every chunk.
-        if len(self._samples) == 1:
-            [(rate, count)] = self._samples.items()
-            self._counted = count / rate
-        else:
-            self._counted = sum(count / rate for rate, count in self._samples.items())
+        counted = sum(count / rate for rate, count in self._samples.items())
+        self.seconds = counted + self._framer.pending_seconds

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
-from steadyvoice.audio.frames import Coding, Frame
+from steadyvoice.audio.frames import MAX_DISTINCT_BYTES_OF_SILENCE, SOUND_BYTES, Coding, Frame
 
 
 class FrameHeader(NamedTuple):
@@ -29,100 +29,6 @@ class FrameRun(NamedTuple):
     header: FrameHeader
     pattern: re.Pattern[bytes]
     shortest: int  # bytes in a frame; the padded ones have one more
-
-    def end(self, data: bytes, at: int) -> int:
-        """Return the end of the run, or of as much of it as still gives the number of frames by its length.
-
-        Each padded frame adds a byte: after `shortest` of them, the number of frames would be ambiguous.
-        """
-        found = self.pattern.match(data, at, at + self.shortest * (self.shortest - 1))
-        return found.end() if found else at
-
-
-class Mp3Framer:
-    """Framer of MPEG layer III. An encoder's tag is not audio, but gives the number of samples to skip."""
-
-    pending_seconds = 0.0
-
-    def __init__(self) -> None:
-        self._scanner = _Scanner(4, _mp3_header, _MP3_CANDIDATE)
-        self._skip = 0
-        self._has_audio = False
-        self.declared_frames: int | None = None  # by the encoder's tag
-        self.misreports_length = False
-        self.declares_length = False
-
-    @property
-    def stray_bytes(self) -> int:
-        return self._scanner.stray_bytes
-
-    @property
-    def truncated(self) -> bool:
-        return self._scanner.truncated
-
-    def feed(self, data: bytes) -> list[Frame]:
-        """Add the next bytes and return the frames that they complete."""
-        return self._audio_frames(self._scanner.scan(data))
-
-    def finish(self) -> list[Frame]:
-        """Return the frames that were held back at the end of the stream."""
-        return self._audio_frames(self._scanner.scan(b"", last=True))
-
-    def count(self, data: bytes) -> list[tuple[FrameHeader, int]] | None:
-        """Add the next bytes and count their frames by header, at a hundredth of the cost of cutting them.
-
-        Returns None, and adds nothing, where each frame has to be inspected: before a tag, or out of step.
-        """
-        counted = None if self._skip else self._scanner.stride(data, _mp3_run)
-        if counted:
-            self._has_audio = True
-        return counted
-
-    def _audio_frames(self, found: Iterable[tuple[bytes, FrameHeader]]) -> list[Frame]:
-        frames = []
-        for data, header in found:
-            if (
-                data[header.tag_at : header.tag_at + 4] in (b"Xing", b"Info")
-                or data[_VBRI_AT : _VBRI_AT + 4] == b"VBRI"
-            ):
-                self._skip = _encoder_delay(data, header.tag_at)
-                # A tag behind audio begins another file: several were concatenated, and the first tag counts one only.
-                self.misreports_length |= self._has_audio
-                self.declares_length = True
-                self.declared_frames = _declared_frames(data, header.tag_at)
-                continue
-            self._has_audio = True
-            skip = min(self._skip, header.samples) if self._skip else 0
-            self._skip -= skip
-            frames.append(Frame(data, header.samples - skip, header.coding, skip))
-        return frames
-
-
-class AacFramer:
-    """Framer of AAC in ADTS."""
-
-    pending_seconds = 0.0
-    misreports_length = declares_length = False  # ADTS has no header for the whole stream
-    declared_frames = None
-
-    def __init__(self) -> None:
-        self._scanner = _Scanner(7, _adts_header, _ADTS_CANDIDATE)
-
-    @property
-    def stray_bytes(self) -> int:
-        return self._scanner.stray_bytes
-
-    @property
-    def truncated(self) -> bool:
-        return self._scanner.truncated
-
-    def feed(self, data: bytes) -> list[Frame]:
-        """Add the next bytes and return the frames that they complete."""
-        return [Frame(frame, head.samples, head.coding) for frame, head in self._scanner.scan(data)]
-
-    def finish(self) -> list[Frame]:
-        """Return the frames that were held back at the end of the stream."""
-        return [Frame(frame, head.samples, head.coding) for frame, head in self._scanner.scan(b"", last=True)]
 
 
 def _candidate(second: Callable[[int], bool], third: Callable[[int], bool]) -> re.Pattern[bytes]:
@@ -165,7 +71,7 @@ class _Scanner:
         head = bytes(self._buffer[: self._size])
         return self._in_step and len(head) == self._size and self._read(head) is not None
 
-    def scan(self, data: bytes, *, last: bool = False) -> list[tuple[bytes, FrameHeader]]:
+    def _scan(self, data: bytes, *, last: bool = False) -> list[tuple[bytes, FrameHeader]]:
         """Add the next bytes and return the frames that are complete; with `last`, no more bytes will come."""
         found: list[tuple[bytes, FrameHeader]] = []
         # The rest of a tag is dropped before it gets into the buffer. A tag that claimed 256 MB once kept a gateway
@@ -216,37 +122,6 @@ class _Scanner:
         self._needed = needed
         return found
 
-    def stride(self, data: bytes, run_of: Callable[[bytes], FrameRun | None]) -> list[tuple[FrameHeader, int]] | None:
-        """Count frames that follow each other without a gap; None if they do not, or hold an encoder's tag."""
-        if self._skip or not self._in_step:
-            return None
-        if len(self._buffer) + len(data) < self._needed:
-            self._buffer += data
-            return []
-        whole = bytes(self._buffer) + data if self._buffer else data
-        counted: list[tuple[FrameHeader, int]] = []
-        at, size, end_of_data, needed = 0, self._size, len(whole), 0
-        while at + size <= end_of_data:
-            run = run_of(whole[at : at + size])
-            if run is None or (counted and run.header.coding != counted[0][0].coding):
-                return None
-            if at + run.shortest > end_of_data:
-                needed = run.shortest
-                break
-            end = run.end(whole, at)
-            if end == at:
-                if at + run.header.length <= end_of_data:  # the frame is complete, and differs from the others
-                    return None
-                needed = run.header.length
-                break
-            counted.append((run.header, (end - at) // run.shortest))
-            at = end
-        self._buffer[:] = whole[at:]
-        self._needed = needed
-        if counted:
-            self.stray_bytes = 0
-        return counted
-
     def _confirmed(self, follows: int, last: bool) -> bool | None:
         """Return whether another header follows where this one says; None while those bytes have not come.
 
@@ -261,6 +136,108 @@ class _Scanner:
         self._in_step = False
         found = self._candidate.search(self._buffer, start)
         return found.start() if found else len(self._buffer)
+
+
+class Mp3Framer(_Scanner):
+    """Framer of MPEG layer III. An encoder's tag is not audio, but gives the number of samples to skip."""
+
+    pending_seconds = 0.0
+
+    def __init__(self) -> None:
+        super().__init__(4, _mp3_header, _MP3_CANDIDATE)
+        self._delay = 0  # samples still to skip
+        self._has_audio = False
+        self.declared_frames: int | None = None  # by the encoder's tag
+        self.misreports_length = False
+        self.declares_length = False
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Add the next bytes and return the frames that they complete."""
+        return self._audio_frames(self._scan(data))
+
+    def finish(self) -> list[Frame]:
+        """Return the frames that were held back at the end of the stream."""
+        return self._audio_frames(self._scan(b"", last=True))
+
+    def skim(self, data: bytes, coding: Coding, *, to_sound: bool) -> tuple[int, int] | None:
+        """Add the next bytes and count their samples and frames, at a hundredth of the cost of cutting frames.
+
+        Returns None, and adds nothing, where each frame has to be inspected: before a tag, out of step, of another
+        coding, or, with `to_sound`, where the last frame does not show at once that it is no silence.
+        """
+        if self._delay or self._skip or not self._in_step:
+            return None
+        buffer = self._buffer
+        if len(buffer) + len(data) < self._needed:
+            buffer += data
+            return 0, 0
+        whole = bytes(buffer) + data if buffer else data
+        at, end_of_data, needed, frames, samples, tail = 0, len(whole), 0, 0, 0, 0
+        while at + 4 <= end_of_data:
+            run = _mp3_run(whole[at : at + 4])
+            if run is None or run.header.coding is not coding:
+                return None
+            shortest = run.shortest
+            if at + shortest > end_of_data:
+                needed = shortest
+                break
+            # Each padded frame adds a byte: after `shortest` of them, the number of frames would be ambiguous.
+            found = run.pattern.match(whole, at, at + shortest * (shortest - 1))
+            end = found.end() if found else at
+            if end == at:
+                if at + run.header.length <= end_of_data:  # the frame is complete, and differs from the others
+                    return None
+                needed = run.header.length
+                break
+            frames += (count := (end - at) // shortest)
+            samples += count * run.header.samples
+            at, tail = end, min(shortest, SOUND_BYTES)
+        if to_sound and frames and len(set(whole[at - tail : at])) <= MAX_DISTINCT_BYTES_OF_SILENCE:
+            return None
+        buffer[:] = whole[at:]
+        self._needed = needed
+        if not frames:
+            return 0, 0
+        self.stray_bytes, self._has_audio = 0, True
+        return samples, frames
+
+    def _audio_frames(self, found: Iterable[tuple[bytes, FrameHeader]]) -> list[Frame]:
+        frames = []
+        for data, header in found:
+            if (
+                data[header.tag_at : header.tag_at + 4] in (b"Xing", b"Info")
+                or data[_VBRI_AT : _VBRI_AT + 4] == b"VBRI"
+            ):
+                self._delay = _encoder_delay(data, header.tag_at)
+                # A tag behind audio begins another file: several were concatenated, and the first tag counts one only.
+                self.misreports_length |= self._has_audio
+                self.declares_length = True
+                self.declared_frames = _declared_frames(data, header.tag_at)
+                continue
+            self._has_audio = True
+            skip = min(self._delay, header.samples) if self._delay else 0
+            self._delay -= skip
+            frames.append(Frame(data, header.samples - skip, header.coding, skip))
+        return frames
+
+
+class AacFramer(_Scanner):
+    """Framer of AAC in ADTS."""
+
+    pending_seconds = 0.0
+    misreports_length = declares_length = False  # ADTS has no header for the whole stream
+    declared_frames = None
+
+    def __init__(self) -> None:
+        super().__init__(7, _adts_header, _ADTS_CANDIDATE)
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Add the next bytes and return the frames that they complete."""
+        return [Frame(frame, head.samples, head.coding) for frame, head in self._scan(data)]
+
+    def finish(self) -> list[Frame]:
+        """Return the frames that were held back at the end of the stream."""
+        return [Frame(frame, head.samples, head.coding) for frame, head in self._scan(b"", last=True)]
 
 
 class _TagKind(NamedTuple):
@@ -303,6 +280,9 @@ _MP3_KBPS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MP3_KBPS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 
 
+_coding = cache(Coding)  # one object for each, so that they are compared by identity
+
+
 @lru_cache(maxsize=256)  # a stream has a handful of different headers
 def _mp3_header(head: bytes) -> FrameHeader | None:
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
@@ -318,7 +298,7 @@ def _mp3_header(head: bytes) -> FrameHeader | None:
     length = samples * 125 * kbps // rate + (head[2] >> 1 & 1)
     mono = head[3] >> 6 == 3
     side_info = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}[mpeg1, mono]
-    return FrameHeader(length, samples, Coding("mp3float", rate, 1 if mono else 2), 4 + side_info)
+    return FrameHeader(length, samples, _coding("mp3float", rate, 1 if mono else 2), 4 + side_info)
 
 
 @lru_cache(maxsize=256)
@@ -375,4 +355,4 @@ def _adts_header(head: bytes) -> FrameHeader | None:
         return None
     blocks = (head[6] & 3) + 1
     channels = (head[2] & 1) << 2 | head[3] >> 6  # 0: the channels are described in the frame itself
-    return FrameHeader(length, 1024 * blocks, Coding("aac", _AAC_RATES[rate_index], channels or 1))
+    return FrameHeader(length, 1024 * blocks, _coding("aac", _AAC_RATES[rate_index], channels or 1))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from steadyvoice.audio.conversion import Converter, convert
-from steadyvoice.audio.frames import Frame
+from steadyvoice.audio.frames import MAX_DISTINCT_BYTES_OF_SILENCE, Frame
 from steadyvoice.audio.framing import framer_for
 from steadyvoice.speech.duration_estimate import SHORT_SECONDS, estimate_duration, requested_pause
 from steadyvoice.speech.format import AudioFormat, Codec
@@ -233,10 +233,9 @@ def trailing_silence(frames: Sequence[Frame]) -> float | None:
 
 def _share_before_silence(frame: Frame) -> float:
     """Return the share of a frame up to its last sound. A codec's frame counts as a whole: 0 or 1."""
-    quiet = b"\0" if frame.coding.is_plain_pcm else _QUIET_BYTES.get(frame.coding.codec)
-    if not quiet:
+    if not frame.coding.quiet:
         return float(_frame_audible(frame))
-    return len(frame.data.rstrip(quiet)) / max(1, len(frame.data))
+    return len(frame.data.rstrip(frame.coding.quiet)) / max(1, len(frame.data))
 
 
 def peak_level(audio: bytes, format: AudioFormat) -> int:
@@ -268,24 +267,11 @@ _DECODE_STEP = 1024
 def _frame_audible(frame: Frame) -> bool:
     if frame.coding.is_plain_pcm:
         return _peak(frame.data) > SILENCE_PEAK
-    if quiet := _QUIET_BYTES.get(frame.coding.codec):
-        return bool(frame.data.translate(None, quiet))
-    return len(set(frame.data)) > _MAX_DISTINCT_BYTES_OF_SILENCE
+    if frame.coding.quiet:
+        return bool(frame.data.translate(None, frame.coding.quiet))
+    return len(set(frame.data)) > MAX_DISTINCT_BYTES_OF_SILENCE
 
 
 def _peak(samples: bytes) -> int:
     numbers = array("h", samples[: len(samples) // 2 * 2])
     return max(max(numbers, default=0), -min(numbers, default=0))
-
-
-# Samples up to QUIET in both signs (ITU-T G.711).
-_QUIET_BYTES = {
-    "pcm_mulaw": bytes([*range(0xFB, 0x100), *range(0x7B, 0x80)]),
-    "pcm_alaw": bytes([0xD5, 0xD4, 0x55, 0x54]),
-}
-
-_MAX_DISTINCT_BYTES_OF_SILENCE = 24
-"""Number of distinct bytes in a codec's frame up to which it may be silence.
-
-Measured: silence has 3 (Opus) to 21 (MP3, most of it padding); the faintest noise that an encoder keeps has 39 or more.
-"""

@@ -87,7 +87,24 @@ class AudioValidator:
 
     def take(self, data: bytes) -> bytes | None:
         """Take bytes and return them without waiting; None if the audio so far has to be evaluated first."""
-        self._measure(data)
+        meter, before, rest = self._meter, self.seconds, data
+        if not self._audible:
+            rest = self._measure_until_sound(data)
+        if rest:
+            # Once a sound was heard, samples are only counted, and the last bytes looked at: cutting frames was half of
+            # what reading a stream cost.
+            seconds = meter.skim(rest, to_sound=self._tracks_last_sound)
+            if meter.skimmed:
+                if seconds > self.seconds:
+                    self.last_sound = seconds
+                self.seconds = seconds
+            else:
+                self._note_frames()
+        seconds = self.seconds
+        self._bytes_without_audio = 0 if seconds > before else self._bytes_without_audio + len(data)
+        self._tail = data[-_TAIL_BYTES:] if len(data) >= _TAIL_BYTES else (self._tail + data)[-_TAIL_BYTES:]
+        if self._bytes_without_audio > MAX_UNVALIDATED_BYTES or seconds > self._max_duration:
+            self._raise_if_endless()
         if self._head is None:
             return data
         # The first chunk is nearly always enough, so it is not copied.
@@ -131,49 +148,39 @@ class AudioValidator:
             raise self._make_error(TTSCutError, f"ended in the middle of a frame, after {self.seconds:.1f} s of audio")
         return bytes(held)
 
-    def _measure(self, data: bytes) -> None:
-        if self._tracks_last_sound:
-            seconds = self._measure_all(data)
-        else:
-            # Once a sound was heard, frames are only counted, not decoded. With one timer for all waits, that
-            # halved the cost of reading a stream.
-            seconds = self._meter.skim(data if self._audible else self._measure_until_sound(data))
-        self._bytes_without_audio = 0 if seconds > self.seconds else self._bytes_without_audio + len(data)
-        self.seconds = seconds
-        self._tail = data[-_TAIL_BYTES:] if len(data) >= _TAIL_BYTES else (self._tail + data)[-_TAIL_BYTES:]
-        if broken := self._meter.format_mismatch:
-            raise self._make_error(TTSWrongFormatError, f"answered with {broken}")
-        if self._bytes_without_audio > MAX_UNVALIDATED_BYTES:
-            limit = f"(limit: {MAX_UNVALIDATED_BYTES})"
-            message = f"{self._bytes_without_audio} bytes in a row without audio, after {seconds:.1f} s of it {limit}"
-            raise self._make_error(TTSNotAudioError, message)
-        if seconds > self._max_duration and seconds > self._max_seconds():
-            message = f"{self.seconds:.0f} s of audio for {len(self._text)} characters, without an end"
-            raise self._make_error(TTSTooLongError, message)
-
-    def _max_seconds(self) -> float:
-        """Return the seconds that this text may take from a slow voice that ignores its speed and spells it."""
-        self._max_duration = max(
-            self._max_duration, MAX_LEADING_SILENCE + _SPELLING_FACTOR * estimate_duration(self._text).most
-        )
-        return self._max_duration
-
-    def _measure_all(self, data: bytes) -> float:
-        """Measure all bytes, and record where the last sound is."""
-        seconds = self._meter.feed(data)
-        self._audible = self._audible or surely_audible(self._meter.frames)
-        if (silence := trailing_silence(self._meter.frames)) is not None:
-            self.last_sound = seconds - silence
-        return seconds
-
     def _measure_until_sound(self, data: bytes) -> bytes:
         """Measure bytes until there is a sound, and return the rest."""
         at = 0
         while at < len(data) and not self._audible:
             self._meter.feed(data[at : at + _LISTENING_BLOCK])
             self._audible = surely_audible(self._meter.frames)
+            self._note_frames()
             at += _LISTENING_BLOCK
         return data[at:]
+
+    def _note_frames(self) -> None:
+        """Record where the frames that were just cut have their last sound. Raises TTSWrongFormatError."""
+        meter = self._meter
+        self.seconds = meter.seconds
+        if self._tracks_last_sound and (silence := trailing_silence(meter.frames)) is not None:
+            self.last_sound = meter.seconds - silence
+        if broken := meter.format_mismatch:
+            raise self._make_error(TTSWrongFormatError, f"answered with {broken}")
+
+    def _raise_if_endless(self) -> None:
+        """Raise the error of audio that cannot end well: too many bytes without any, or too much for the text."""
+        if self._bytes_without_audio > MAX_UNVALIDATED_BYTES:
+            limit = f"(limit: {MAX_UNVALIDATED_BYTES})"
+            message = (
+                f"{self._bytes_without_audio} bytes in a row without audio, after {self.seconds:.1f} s of it {limit}"
+            )
+            raise self._make_error(TTSNotAudioError, message)
+        self._max_duration = max(
+            self._max_duration, MAX_LEADING_SILENCE + _SPELLING_FACTOR * estimate_duration(self._text).most
+        )  # which a slow voice may take that ignores its speed and spells the text
+        if self.seconds > self._max_duration:
+            message = f"{self.seconds:.0f} s of audio for {len(self._text)} characters, without an end"
+            raise self._make_error(TTSTooLongError, message)
 
     def _is_audio(self) -> bool:
         match self._first_look.verdict:
