@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice.providers.base import Accepted, ByteSink
-from steadyvoice.providers.http.client import HTTPClient
+from steadyvoice.providers.http.client import HTTPAudioResponse, HTTPClient
 from steadyvoice.providers.http.connection import READ_BUFFER, HTTPConnection
 from steadyvoice.providers.http.transport import DirectTransport
 from steadyvoice.speech import errors as speech
@@ -213,14 +213,17 @@ async def test_malformed_rest_of_a_body_cuts_it_behind_its_audio(
         got.append(data)
         return True
 
+    async def read_on(reply: HTTPAudioResponse) -> None:
+        while True:
+            data = await reply.read(sink if way == "sink" else None)
+            got.append(data)
+            going_on.set()
+            while way == "without waiting" and (more := reply.read_nowait()) is not None:
+                got.append(more)
+
     with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
         with pytest.raises(speech.TTSCutError, match="cut off after 6 bytes") as cut:
-            while True:
-                data = await reply.read(sink if way == "sink" else None)
-                got.append(data)
-                going_on.set()
-                while way == "without waiting" and (more := reply.read_nowait()) is not None:
-                    got.append(more)
+            await read_on(reply)
         assert cut.value.status == 200
         with pytest.raises(speech.TTSCutError):  # the error stays
             reply.read_nowait()
