@@ -57,9 +57,9 @@ async def test_word_times_are_in_order_and_within_the_audio(espeak: Espeak) -> N
     assert [word.text for word in words] == SENTENCE.split()
     assert [word.start for word in words] == sorted({word.start for word in words})
     assert words[0].start == 0.0
-    assert words[-1].end == pytest.approx(heard.seconds)
+    assert words[-1].stop == pytest.approx(heard.seconds)
     # A long word in the middle: neither the times nor the letters are just spread over the whole.
-    assert words[2].end - words[0].start < heard.seconds * 0.45
+    assert words[2].stop - words[0].start < heard.seconds * 0.45
 
 
 async def test_pause_between_sentences_belongs_to_no_word(espeak: Espeak) -> None:

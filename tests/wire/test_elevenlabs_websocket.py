@@ -93,7 +93,7 @@ def test_first_message_is_parsed() -> None:
         "pronunciation_dictionary_locators": [],
     }
     assert parse_message(json.dumps(document)) == ClientMessage(
-        " ", voice_settings={"speed": 1.1}, chunk_length_schedule=(50, 500)
+        " ", voice_settings={"speed": 1.1}, chunk_length_schedule=(50, 500), pronunciation_dictionary_locators=[]
     )
 
 

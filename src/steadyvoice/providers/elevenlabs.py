@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from steadyvoice.providers.base import Accepted, AudioChunk, Credit, SynthesisOffer
+from steadyvoice.providers.base import (
+    Accepted,
+    AudioChunk,
+    Credit,
+    SynthesisOffer,
+    TextStream,
+    TextStreamingUnsupportedError,
+)
 from steadyvoice.providers.credentials import require_api_key
+from steadyvoice.providers.elevenlabs_websocket import select_context_protocol
 from steadyvoice.providers.http.client import MAX_ERROR_BODY, HTTPAudioResponse, PreparedHTTPRequest
 from steadyvoice.providers.vendor import QUERY_CONNECT_TIMEOUT, VendorProvider, utc_now
 from steadyvoice.providers.voices import VoiceMap, choose_voice
@@ -36,6 +44,10 @@ from steadyvoice.wire.elevenlabs.speech import (
 from steadyvoice.wire.elevenlabs.timestamps import Timeline, parse_timed_audio
 from steadyvoice.wire.error_response import get_header, seconds_until
 from steadyvoice.wire.json_lines import JSONLineReader, StreamedLine
+
+if TYPE_CHECKING:
+    from steadyvoice.providers.elevenlabs_websocket import ElevenLabsContext
+    from steadyvoice.providers.websocket.pool import SocketPools
 
 MIN_CONCURRENCY = 2
 """Requests that even the smallest plan allows at once: https://elevenlabs.io/docs/overview/models#concurrency-and-priority"""
@@ -97,6 +109,7 @@ class ElevenLabs(VendorProvider):
             proxy=proxy,
             trust_env=trust_env,
         )
+        self._sockets: SocketPools | None = None
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
         """Return the offer: in the requested format where the vendor has it, else in samples of its rate."""
@@ -206,6 +219,46 @@ class ElevenLabs(VendorProvider):
             return response, not (get_header(response.headers, "content-type") or "").startswith("audio/")
         plain = self._prepare(SpeechEndpoint.STREAM, request, offer)
         return await plain.send(request.text, connection_timeout=connection_timeout), False
+
+    def open_text_stream(
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> TextStream | None:
+        """Return a stream over a pooled websocket, whose connections are shared by streams of the same settings.
+
+        None if the model, the format or an option has no websocket, or the server has none. Raises TTSBadRequestError.
+        """
+        protocol = self._context_protocol(request, offer)
+        if protocol is None:
+            return None
+        pool = self._socket_pools().pool()
+        return pool.open_stream(protocol, offer.format, connection_timeout=connection_timeout)
+
+    async def prewarm(self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float) -> None:
+        """Open the websocket for such a request, unless an open one has room. Raises TTSError."""
+        protocol = self._context_protocol(request, offer)
+        if protocol is not None:
+            with suppress(TextStreamingUnsupportedError):
+                await self._socket_pools().pool().prewarm(protocol.route, connection_timeout=connection_timeout)
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop. The provider can be used again afterwards."""
+        if self._sockets:
+            await self._sockets.aclose()
+        await super().aclose()
+
+    def _context_protocol(self, request: SpeechRequest, offer: SynthesisOffer) -> ElevenLabsContext | None:
+        missing = self._socket_pools().missing
+        model = offer.model or self.model
+        return select_context_protocol(
+            request, offer, model=model, missing=missing, provider=self.name, api_key=self._key
+        )
+
+    def _socket_pools(self) -> SocketPools:
+        if self._sockets is None:
+            from steadyvoice.providers.websocket.pool import SocketPools  # imports aiohttp, which nothing else needs
+
+            self._sockets = SocketPools(self.name, self.base_url, self._error_of, self._account_headers, self._proxy)
+        return self._sockets
 
     async def credit(self) -> Credit:
         """Query the account's credit, free of charge. Raises TTSError, also for a key without that permission."""

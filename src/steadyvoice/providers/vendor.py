@@ -90,8 +90,9 @@ class VendorProvider(ABC):
         self.credential = credential_for(
             key, host, initial_concurrency=limit or initial_concurrency, max_concurrency=limit
         )
-        proxy = select_proxy(self.base_url, given=proxy, trust_env=trust_env, provider=self.name)
-        self._http = HTTPClient(self.name, self.base_url, self._error_of, headers=headers, proxy=proxy)
+        self._account_headers = headers
+        self._proxy = select_proxy(self.base_url, given=proxy, trust_env=trust_env, provider=self.name)
+        self._http = HTTPClient(self.name, self.base_url, self._error_of, headers=headers, proxy=self._proxy)
 
     @abstractmethod
     def offer(self, request: SpeechRequest) -> SynthesisOffer:

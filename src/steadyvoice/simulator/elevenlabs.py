@@ -64,7 +64,7 @@ class SimulatedElevenLabs:
             call = elevenlabs_speech.parse_request(query, body, form)
         except RequestValidationError as error:
             raise RequestRejectedError(Rejection(status=422, issues=error.issues)) from error
-        self._check_voice(voice)
+        self.check_voice(voice)
         self._check_model(call)
         _validate_audio_effects(call)
         speed = validate_voice_settings(call.settings.get("voice_settings") or {})
@@ -85,7 +85,7 @@ class SimulatedElevenLabs:
             message = f"A dialogue has at most {elevenlabs_dialogue.MAX_VOICES} voices, got {len(voices)}."
             raise RequestRejectedError(Rejection("invalid_parameters", message, status=400, param="inputs"))
         for voice in voices:
-            self._check_voice(voice)
+            self.check_voice(voice)
         hints = {name: value for name, value in call.settings.items() if name != "language_code"}
         self._check_model(ElevenLabsSpeechRequest(text, call.model_id, call.output_format, hints))
         if elevenlabs_catalog.get_model_info(call.model_id).takes_context:  # as all have that are not expressive
@@ -109,13 +109,27 @@ class SimulatedElevenLabs:
             call = elevenlabs_websocket.parse_query(query)
         except RequestValidationError as error:
             raise RequestRejectedError(Rejection("invalid_parameters", str(error))) from error
-        self._check_voice(voice)
+        self.check_voice(voice)
         self._check_known(call.model_id)
         # Documented with the websocket: https://elevenlabs.io/docs/api-reference/text-to-speech.
         if call.model_id == "eleven_v3":
             raise RequestRejectedError(
                 Rejection("unsupported_model", f"The model {call.model_id} is not available here.", status=400)
             )
+        return call
+
+    def parse_dialogue_socket_query(self, query: Mapping[str, str]) -> SocketParameters:
+        """Parse the query of a dialogue's websocket. Raises RequestRejectedError for what the vendor would refuse."""
+        try:
+            call = elevenlabs_websocket.parse_query(
+                {"model_id": elevenlabs_dialogue.DEFAULT_MODEL, **query}, elevenlabs_dialogue.FORMATS
+            )
+        except RequestValidationError as error:
+            raise RequestRejectedError(Rejection("invalid_parameters", str(error))) from error
+        self._check_known(call.model_id)
+        if elevenlabs_catalog.get_model_info(call.model_id).takes_context:
+            message = f"The model {call.model_id} does not support dialogues."
+            raise RequestRejectedError(Rejection("unsupported_model", message, status=400, param="model_id"))
         return call
 
     def headers(self, request_id: str, cost: int, current: int, maximum: int) -> dict[str, str]:
@@ -148,7 +162,8 @@ class SimulatedElevenLabs:
         _, document = self._error_document(Rejection(code, status=None if code in CODES else 500), "")
         return json.dumps(document).encode() + b"\n"
 
-    def _check_voice(self, voice: str) -> None:
+    def check_voice(self, voice: str) -> None:
+        """Check a voice id. Raises RequestRejectedError."""
         if voice not in self._voices:
             raise RequestRejectedError(unknown_voice(voice))
 

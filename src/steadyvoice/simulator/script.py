@@ -27,6 +27,7 @@ from steadyvoice.simulator.fault_injection.syntax import fault_from_table, parse
 from steadyvoice.wire.text_file import UnreadableFileError, parse_toml, read_text_file
 
 VoiceEngine = Literal["auto", "tones", "speech"]
+SocketTimes = Literal["message", "context"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class SimulatorSettings:
     voices: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     errors: ErrorForm = "current"
+    socket_times: SocketTimes = "message"  # beginning from which websockets count times; servers of both kinds exist
     concurrency: int = 10  # ElevenLabs requests at once; its Pro plan's
     queue_seconds: float = 0.05  # seconds that a request beyond the limit waits for a slot
     character_count: int = 0  # of ElevenLabs' subscription: used
@@ -51,7 +53,8 @@ class SimulatorSettings:
     character_reset: int = 0  # Unix seconds of its reset, as reported; 0: not reported
 
     def __post_init__(self) -> None:
-        for name, choices in (("voice", get_args(VoiceEngine)), ("errors", get_args(ErrorForm))):
+        fixed = {"voice": VoiceEngine, "errors": ErrorForm, "socket_times": SocketTimes}
+        for name, choices in ((name, get_args(choice)) for name, choice in fixed.items()):
             if getattr(self, name) not in choices:
                 raise FaultError(f"{name}: one of {', '.join(choices)}, got {getattr(self, name)!r}", name)
         for name in ("real_time_factor", "queue_seconds"):

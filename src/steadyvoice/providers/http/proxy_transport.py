@@ -27,20 +27,15 @@ class ProxyTransport:
     """Transport to one host through one proxy, in one event loop."""
 
     def __init__(self, provider: str, base_url: str, proxy: str, headers: Mapping[str, str]) -> None:
-        parts = urlsplit(proxy)
-        # aiohttp's errors show the proxy's URL, so the password is kept apart from it.
-        self._proxy = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         self._provider, self._base_url = provider, base_url
+        self._proxy, credentials = split_proxy(proxy)
         # Headers go with each request, not with the session: aiohttp 3.14 sends a session's headers to the proxy, too,
         # the API key among them, in clear text.
         self._headers = {"Accept-Encoding": "identity", **headers}
         self._proxy_headers: dict[str, str] = {}
-        if parts.username is not None:
-            user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            # With TLS, only the proxy sees the CONNECT request; without, it reads each request itself.
-            fields = self._proxy_headers if base_url.startswith("https:") else self._headers
-            fields["Proxy-Authorization"] = f"Basic {b64encode(user).decode()}"
-        secure = "https" in (parts.scheme.lower(), urlsplit(base_url).scheme.lower())
+        # With TLS, only the proxy sees the CONNECT request; without, it reads each request itself.
+        (self._proxy_headers if base_url.startswith("https:") else self._headers).update(credentials)
+        secure = "https" in (urlsplit(proxy).scheme.lower(), urlsplit(base_url).scheme.lower())
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0, keepalive_timeout=KEEP_ALIVE, ssl=tls_context() if secure else True
@@ -67,7 +62,7 @@ class ProxyTransport:
                 allow_redirects=False,
             )
         except (aiohttp.ClientError, OSError) as error:
-            raise self._connection_error(error, connection_timeout) from error
+            raise connection_error(error, connection_timeout, self._provider) from error
         return ProxyResponse(response)
 
     async def aclose(self) -> None:
@@ -77,28 +72,6 @@ class ProxyTransport:
     def after_fork(self) -> None:
         """Drop the connections in a forked child: aiohttp's finalizer would act on the parent's epoll set."""
         keep_until_exit(self._session)
-
-    def _connection_error(self, error: Exception, connection_timeout: float) -> TTSError:
-        """Return the TTSError for a request without a response. Once connected, it may have been billed."""
-        provider = self._provider
-        match error:
-            case aiohttp.ConnectionTimeoutError():
-                return TTSConnectTimeoutError(f"no connection within {connection_timeout:g} s", provider=provider)
-            case aiohttp.ClientHttpProxyError():
-                problem = "proxy authentication failed" if error.status == 407 else "proxy refused the connection"
-                return TTSConnectError(f"{problem}: HTTP {error.status}", provider=provider)
-            case aiohttp.ClientProxyConnectionError():
-                message = f"no connection to the proxy {error.host}:{error.port}: {_system_reason(error)}"
-                return TTSConnectError(message, provider=provider)
-            case aiohttp.ClientConnectorError():
-                message = f"no connection to {error.host}:{error.port}: {_system_reason(error)}"
-                return TTSConnectError(message, provider=provider)
-            case aiohttp.ClientResponseError():
-                return TTSNotAudioError(f"malformed HTTP response: {_error_reason(error)}", provider=provider)
-            case _:
-                return TTSNoAnswerError(
-                    f"connection closed without a response: {_error_reason(error)}", provider=provider
-                )
 
 
 class ProxyResponse:
@@ -128,6 +101,39 @@ class ProxyResponse:
     def close(self) -> None:
         """Abandon the rest of the response."""
         self._response.close()  # closes the connection, too, unless the body was read to its end
+
+
+def split_proxy(proxy: str) -> tuple[str, dict[str, str]]:
+    """Return a proxy's URL without user and password, and the header with them, if there are any.
+
+    aiohttp's errors show the proxy's URL, so the password is kept apart from it.
+    """
+    parts = urlsplit(proxy)
+    url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    if parts.username is None:
+        return url, {}
+    user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+    return url, {"Proxy-Authorization": f"Basic {b64encode(user).decode()}"}
+
+
+def connection_error(error: Exception, connection_timeout: float, provider: str) -> TTSError:
+    """Return the TTSError for a request of aiohttp's without a response. Once connected, it may have been billed."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return TTSConnectTimeoutError(f"no connection within {connection_timeout:g} s", provider=provider)
+        case aiohttp.ClientHttpProxyError():
+            problem = "proxy authentication failed" if error.status == 407 else "proxy refused the connection"
+            return TTSConnectError(f"{problem}: HTTP {error.status}", provider=provider)
+        case aiohttp.ClientProxyConnectionError():
+            message = f"no connection to the proxy {error.host}:{error.port}: {_system_reason(error)}"
+            return TTSConnectError(message, provider=provider)
+        case aiohttp.ClientConnectorError():
+            message = f"no connection to {error.host}:{error.port}: {_system_reason(error)}"
+            return TTSConnectError(message, provider=provider)
+        case aiohttp.ClientResponseError():
+            return TTSNotAudioError(f"malformed HTTP response: {_error_reason(error)}", provider=provider)
+        case _:
+            return TTSNoAnswerError(f"connection closed without a response: {_error_reason(error)}", provider=provider)
 
 
 def _error_reason(error: Exception) -> str:

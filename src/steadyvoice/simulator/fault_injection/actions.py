@@ -130,9 +130,12 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class Drip:
-    """Send a few bytes at a time, so slowly that no timeout of a single read expires."""
+    """Send a few bytes at a time, so slowly that no timeout of a single read expires.
 
-    targets: ClassVar[FaultTargets] = HTTP_ONLY
+    At a websocket these are bytes of audio, each time in a message of its own.
+    """
+
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
     bytes: int = 1
     every: float = 0.5
 
@@ -208,17 +211,17 @@ class Empty:
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """Answer 200 with JSON instead of audio; with `declared = false`, labelled as audio."""
+    """Answer 200 with JSON in place of audio or an upgrade; with `declared = false`, labelled as audio."""
 
-    targets: ClassVar[FaultTargets] = HTTP_ONLY
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
     declared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """Answer 200 with a proxy's web page; with `declared = false`, labelled as audio."""
+    """Answer 200 with a proxy's web page, also to a websocket's upgrade; with `declared = false`, labelled as audio."""
 
-    targets: ClassVar[FaultTargets] = HTTP_ONLY
+    targets: ClassVar[FaultTargets] = HTTP_AND_WEBSOCKET
     declared: bool = True
 
 
@@ -353,6 +356,22 @@ def _is_known_code(code: str) -> bool:
     return code in ELEVENLABS_CODES or code in OPENAI_CODES
 
 
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the websocket in the middle, with a close frame of this `code` and `reason`."""
+
+    targets: ClassVar[FaultTargets] = WEBSOCKET_ONLY
+    code: int = 1011
+    after: float = 0.0
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        validate_seconds(self, "after")
+        # RFC 6455, 7.4: other codes stand for a missing close frame, or are not assigned.
+        if not ((1000 <= self.code <= 1014 and self.code not in (1004, 1005, 1006)) or 3000 <= self.code <= 4999):
+            raise FaultError(f"code: from 1000 to 1014 or from 3000 to 4999, got {self.code}", "code")
+
+
 SpellingStyle = Literal["documented", "mixed"]
 """Spelling of field names: all in snake_case, as in the documentation's examples, or only `context_id`."""
 
@@ -477,7 +496,7 @@ FaultAction = (
     | Stall | Drip | Cut | CutTerminated | CutClose | WrongLength | HalfLine | ErrorLine | OddSplits
     | Gzip | GzipBomb | UnknownCoding | EndlessTag | EndlessHeader
     | RefuseConnection | SlowAccept | TlsFailure
-    | HalfOpen | IdleTimeout | FinalWithoutAudio | Restart | OtherSpelling | AbsoluteTimes | BigFrame
+    | HalfOpen | IdleTimeout | FinalWithoutAudio | Restart | Close | OtherSpelling | AbsoluteTimes | BigFrame
 )  # fmt: skip
 
 

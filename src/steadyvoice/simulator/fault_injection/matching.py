@@ -21,7 +21,7 @@ from steadyvoice.wire.elevenlabs.websocket import SocketEndpoint
 
 ENDPOINTS = (
     *(f"text-to-speech{form.value}" for form in (*SpeechEndpoint, *SocketEndpoint)),
-    *(f"text-to-dialogue{form.value}" for form in SpeechEndpoint),
+    *(f"text-to-dialogue{form.value}" for form in (*SpeechEndpoint, *SocketEndpoint)),
     "audio/speech",
     "voices",
     "voices/settings",

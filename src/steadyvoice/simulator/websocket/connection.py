@@ -46,6 +46,7 @@ class WebSocketConnection:
         action: FaultAction | None,
         entry: LedgerEntry,
         ledger: RequestLedger,
+        spelling: FieldSpelling = FieldSpelling.USUAL,
     ) -> None:
         self._request = request
         self._socket = socket
@@ -54,9 +55,7 @@ class WebSocketConnection:
         self._ledger = ledger
         self._audio_end = 0.0
         self._started = False
-        self._spelling = (
-            FieldSpelling(action.style) if isinstance(action, actions.OtherSpelling) else FieldSpelling.USUAL
-        )
+        self._spelling = FieldSpelling(action.style) if isinstance(action, actions.OtherSpelling) else spelling
 
     async def sound(self, sound: AudioMessage, seconds: float) -> None:
         """Send audio that lasts `seconds`. Raises SessionEnded when the fault ends the session here."""
@@ -69,6 +68,8 @@ class WebSocketConnection:
         self._audio_end += seconds
         for part in self._split(sound):
             await self._write(part)
+            if isinstance(self._action, actions.Drip):
+                await sleep_or_hang(self._action.every)
 
     async def final(self, final: FinalMessage) -> None:
         """Send the end of a text. Raises SessionEnded when the fault ends the session before it."""
@@ -103,7 +104,7 @@ class WebSocketConnection:
         match self._action:
             case (
                 actions.Stall(after) | actions.Cut(after) | actions.CutTerminated(after) | actions.Restart(after)
-                | actions.HalfLine(after) | actions.ErrorLine(after=after)
+                | actions.HalfLine(after) | actions.ErrorLine(after=after) | actions.Close(after=after)
             ):  # fmt: skip
                 return audio_end > after
             case actions.Reset(after):
@@ -125,6 +126,8 @@ class WebSocketConnection:
                 await self.close(Ending.CUT)
             case actions.Restart():
                 await self.close(Ending.CUT, WSCloseCode.SERVICE_RESTART, "service restart")
+            case actions.Close(code, _, reason):
+                await self.close(Ending.CUT, code, reason)
             case actions.HalfLine():
                 text = encode_message(message, self._spelling)
                 await self._send(text[: len(text) // 2])
@@ -139,7 +142,7 @@ class WebSocketConnection:
         raise SessionEnded(Ending.CUT)
 
     def _split(self, sound: AudioMessage) -> Iterator[AudioMessage]:
-        if not isinstance(self._action, actions.OddSplits):
+        if not isinstance(self._action, actions.OddSplits | actions.Drip):
             yield sound
             return
         size = self._action.bytes

@@ -12,17 +12,20 @@ from steadyvoice.simulator.fault_injection.actions import (
     FaultTarget,
     HalfOpen,
     Hang,
+    Html,
+    Json,
     Refuse,
     Reset,
 )
 from steadyvoice.simulator.fault_injection.matching import FaultCall
 from steadyvoice.simulator.fault_injection.syntax import FAULT_HEADER, fault_from_header
-from steadyvoice.simulator.http.fault_responses import send_response
+from steadyvoice.simulator.http.fault_responses import apply_body_action, send_response
 from steadyvoice.simulator.http.response import (
     Rejection,
     RequestRejectedError,
     ResponseWriter,
     SimulatedResponse,
+    bytes_response,
     json_response,
     sleep_or_hang,
 )
@@ -31,33 +34,37 @@ from steadyvoice.simulator.vendor import SimulatedVendor
 from steadyvoice.simulator.websocket.connection import WebSocketConnection
 from steadyvoice.simulator.websocket.session import WebSocketSession
 from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
-from steadyvoice.wire.elevenlabs.websocket import SocketEndpoint, SocketParameters
+from steadyvoice.wire.elevenlabs.dialogue import DIALOGUE_PATH
+from steadyvoice.wire.elevenlabs.websocket import FieldSpelling, SocketEndpoint, SocketParameters
 from steadyvoice.wire.error_response import get_header
 
 _CLOSE_TIMEOUT = 2.0  # seconds that a client has to answer a close frame
 
 
 class WebSocketRoutes:
-    """Routes of ElevenLabs' `stream-input` and `multi-stream-input`."""
+    """Routes of ElevenLabs' `stream-input` and `multi-stream-input`, of text-to-speech and of text-to-dialogue."""
 
     def __init__(self, vendor: SimulatedVendor) -> None:
         self._vendor = vendor
 
     def routes(self) -> list[web.RouteDef]:
         """Return all routes."""
-        path = f"{elevenlabs_speech.SPEECH_PATH}/{{voice}}"
-        return [web.get(f"{path}{form.value}", partial(self._serve, form), allow_head=False) for form in SocketEndpoint]
+        return [
+            web.get(f"{path}{form.value}", partial(self._serve, form), allow_head=False)
+            for path in (f"{elevenlabs_speech.SPEECH_PATH}/{{voice}}", DIALOGUE_PATH)
+            for form in SocketEndpoint
+        ]
 
     async def _serve(self, form: SocketEndpoint, request: web.Request) -> web.StreamResponse:
         ledger = self._vendor.ledger
-        entry = ledger.open(endpoint(form))
+        entry = ledger.open(endpoint(form, dialogue="voice" not in request.match_info))
         entry.request_id = self._vendor.new_request_id()
         with ledger.track(entry):
             return await self._upgrade(form, request, entry)
         return web.Response()  # never sent: the client has left
 
     async def _upgrade(self, form: SocketEndpoint, request: web.Request, entry: LedgerEntry) -> web.StreamResponse:
-        entry.voice = request.match_info["voice"]
+        entry.voice = request.match_info.get("voice")
         # The session closes the websocket itself, after the ledger has its ending. Without compression a large frame
         # stays large on the wire.
         socket = web.WebSocketResponse(compress=False, autoclose=False, timeout=_CLOSE_TIMEOUT)
@@ -79,6 +86,9 @@ class WebSocketRoutes:
                 return web.Response()
             case Refuse(None):
                 response = self._vendor.elevenlabs.error_response(Rejection.from_action(act), entry.request_id or "")
+                return await self._reject(request, entry, response)
+            case Html() | Json():
+                response = apply_body_action(bytes_response(b"", "audio/mpeg"), act)
                 return await self._reject(request, entry, response)
         await socket.prepare(request)
         entry.status = 101
@@ -105,13 +115,15 @@ class WebSocketRoutes:
         action: FaultAction | None,
     ) -> Ending:
         """Run the session, and close it with 1008 where the vendor would."""
-        connection = WebSocketConnection(request, socket, action, entry, self._vendor.ledger)
+        spelling = FieldSpelling.SNAKE if entry.voice is None else FieldSpelling.USUAL
+        connection = WebSocketConnection(request, socket, action, entry, self._vendor.ledger, spelling)
         try:
             if isinstance(action, Refuse):
                 raise RequestRejectedError(Rejection.from_action(action))
             call, authenticated = self._parse(request, entry)
             conversation = WebSocketSession(self._vendor, socket, connection, entry, action)
-            ending = await conversation.run(form, request.match_info["voice"], call, authenticated=authenticated)
+            voice = request.match_info.get("voice")
+            ending = await conversation.run(form, voice, call, authenticated=authenticated)
             await connection.close(ending)
             return ending
         except RequestRejectedError as error:
@@ -121,7 +133,11 @@ class WebSocketRoutes:
     def _parse(self, request: web.Request, entry: LedgerEntry) -> tuple[SocketParameters, bool]:
         """Parse the query, and return whether a key was given. Raises RequestRejectedError."""
         dialect = self._vendor.elevenlabs
-        call = dialect.parse_socket_query(request.match_info["voice"], request.query)
+        voice = request.match_info.get("voice")
+        if voice is None:
+            call = dialect.parse_dialogue_socket_query(request.query)
+        else:
+            call = dialect.parse_socket_query(voice, request.query)
         entry.model = call.model_id
         key = (
             get_header(request.headers, elevenlabs_speech.KEY_HEADER)
@@ -142,6 +158,6 @@ class WebSocketRoutes:
         return writer.response
 
 
-def endpoint(form: SocketEndpoint) -> str:
+def endpoint(form: SocketEndpoint, *, dialogue: bool) -> str:
     """Return the name of a websocket endpoint in faults and the ledger."""
-    return f"text-to-speech{form.value}"
+    return f"{'text-to-dialogue' if dialogue else 'text-to-speech'}{form.value}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -23,6 +23,7 @@ from steadyvoice.simulator.vendor import SimulatedVendor
 from steadyvoice.simulator.websocket.connection import SessionEnded, WebSocketConnection
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import AudioFormat
+from steadyvoice.wire.elevenlabs.dialogue import MAX_VOICES, DialogueMessage, parse_dialogue_message
 from steadyvoice.wire.elevenlabs.websocket import (
     DEFAULT_SCHEDULE,
     MAX_CONTEXTS,
@@ -88,9 +89,11 @@ class SessionContext:
 
     name: str | None
     buffer: TextBuffer
+    voice: str
+    voices: tuple[str, ...] = ()  # that a dialogue may use
     speed: float = 1.0
     audio_end: float = 0.0  # seconds
-    texts: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)  # None ends the context
+    texts: asyncio.Queue[tuple[str, str] | None] = field(default_factory=asyncio.Queue)  # text, voice; None is the end
 
 
 class WebSocketSession:
@@ -110,6 +113,7 @@ class WebSocketSession:
         self._entry = entry
         self._action = action
         self._contexts: dict[str | None, SessionContext] = {}
+        self._draining = 0  # contexts that were closed, and have audio to send
         # The event loop keeps only weak references to tasks.
         self._work: set[asyncio.Task[None]] = set()
         self._speakers: list[asyncio.Task[None]] = []
@@ -118,30 +122,35 @@ class WebSocketSession:
         self._pending = 0
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
-    async def run(self, form: SocketEndpoint, voice: str, call: SocketParameters, *, authenticated: bool) -> Ending:
+    async def run(
+        self, form: SocketEndpoint, voice: str | None, call: SocketParameters, *, authenticated: bool
+    ) -> Ending:
         """Run until everything is sent or the client leaves. The caller closes the websocket.
 
-        `authenticated` is whether the client has given its key already. Raises RequestRejectedError for what the vendor
-        would close with 1008.
+        `voice` is None for a dialogue, whose contexts name their voices. `authenticated` is whether the client has
+        given its key already. Raises RequestRejectedError for what the vendor would close with 1008.
         """
         if isinstance(self._action, IdleTimeout):
             raise _inactivity_error(call)
         self._voice, self._call, self._authenticated = voice, call, authenticated
-        handle = self._handle_single if form is SocketEndpoint.SINGLE else self._handle_multi
+        handle: Callable[[str], bool]
+        if voice is None:
+            handle = partial(self._handle_dialogue, form)
+        else:
+            handle = self._handle_single if form is SocketEndpoint.SINGLE else self._handle_multi
         self._start(partial(self._receive, handle))
         try:
-            return await self._over
+            # An open dialogue occupies a concurrent request, the other websockets only what they generate.
+            async with self._vendor.request_limit.slot() if voice is None else nullcontext():
+                return await self._over
         finally:
             await self._stop()
 
-    async def _receive(self, handle: Callable[[ClientMessage], bool]) -> None:
+    async def _receive(self, handle: Callable[[str], bool]) -> None:
         """Handle the client's messages. After its last one only its leaving counts."""
         finished = False
-        async for message in self._messages():
-            if not self._authenticated:
-                self._vendor.elevenlabs.check_socket_key(message.api_key)
-                self._authenticated = True
-            if not finished and handle(message):
+        async for frame in self._frames():
+            if not finished and handle(frame):
                 finished = True
                 self._start(self._finish)
         self._end(Ending.CLIENT_LEFT if self._pending else Ending.COMPLETED)
@@ -151,8 +160,8 @@ class WebSocketSession:
         await asyncio.gather(*self._speakers)
         self._end(Ending.COMPLETED)
 
-    async def _messages(self) -> AsyncIterator[ClientMessage]:
-        """Yield the client's messages until it leaves. Raises RequestRejectedError for silence and invalid messages."""
+    async def _frames(self) -> AsyncIterator[str]:
+        """Yield the client's messages until it leaves. Raises RequestRejectedError for silence and binary messages."""
         while True:
             try:
                 frame = await self._socket.receive(self._call.inactivity_timeout)
@@ -162,14 +171,21 @@ class WebSocketSession:
                 raise _inactivity_error(self._call) from None
             match frame.type:
                 case WSMsgType.TEXT:
-                    yield _parse_message(frame.data)
+                    yield frame.data
                 case WSMsgType.BINARY:
                     raise _invalid_message()
                 case _:
                     return
 
-    def _handle_single(self, message: ClientMessage) -> bool:
+    def _authenticate(self, key: str | None) -> None:
+        if not self._authenticated:
+            self._vendor.elevenlabs.check_socket_key(key)
+            self._authenticated = True
+
+    def _handle_single(self, frame: str) -> bool:
         """Handle a message, and return whether it was the last one."""
+        message = _parse_message(frame)
+        self._authenticate(message.api_key)
         if message.text is None:
             raise _invalid_message("text: Field required")
         context = self._contexts.get(None)
@@ -181,7 +197,9 @@ class WebSocketSession:
         self._close(context)
         return True
 
-    def _handle_multi(self, message: ClientMessage) -> bool:
+    def _handle_multi(self, frame: str) -> bool:
+        message = _parse_message(frame)
+        self._authenticate(message.api_key)
         if message.close_socket:
             for each in list(self._contexts.values()):
                 self._close(each)
@@ -204,13 +222,64 @@ class WebSocketSession:
         self._buffer_text(context, message, flush=message.flush)
         return False
 
-    def _new_context(self, name: str | None, message: ClientMessage) -> SessionContext:
-        if len(self._contexts) >= MAX_CONTEXTS:
+    def _handle_dialogue(self, form: SocketEndpoint, frame: str) -> bool:
+        try:
+            message = parse_dialogue_message(frame)
+        except RequestValidationError as error:
+            raise _invalid_message(str(error)) from error
+        self._authenticate(message.api_key)
+        if message.close_socket:
+            for each in list(self._contexts.values()):
+                self._close_dialogue(each)
+            return True
+        if form is SocketEndpoint.MULTI and message.context_id is None:
+            raise _invalid_message("context_id: Field required")
+        name = message.context_id if form is SocketEndpoint.MULTI else None
+        context = self._contexts.get(name)
+        if context is None:
+            if message.close_context or message.keep_alive:
+                return False
+            context = self._new_dialogue(name, message)
+        elif message.voices or message.voice_settings is not None:
+            raise _invalid_message("voices and voice_settings: only in the first message of a context")
+        self._take_lines(context, message)
+        if message.close_context:
+            self._close_dialogue(context)
+        return False
+
+    def _new_dialogue(self, name: str | None, message: DialogueMessage) -> SessionContext:
+        voices = tuple(map(str, message.voices or ()))
+        if not 1 <= len(voices) <= MAX_VOICES:
+            raise _invalid_message(f"voices: 1 to {MAX_VOICES} in the first message of a context")
+        for voice in voices:
+            self._vendor.elevenlabs.check_voice(voice)
+        self._entry.voice = voices[0]
+        return self._new_context(name, ClientMessage(voice_settings=message.voice_settings), voices)
+
+    def _take_lines(self, context: SessionContext, message: DialogueMessage) -> None:
+        for text, voice in message.inputs:
+            if voice not in context.voices:
+                raise _invalid_message(f"voice_id: {voice} is not among the voices of the context")
+            if voice != context.voice:
+                self._buffer_text(context, ClientMessage(""), flush=True)
+                context.voice = voice
+            self._buffer_text(context, ClientMessage(text), flush=False)
+        if message.flush:
+            self._buffer_text(context, ClientMessage(""), flush=True)
+
+    def _close_dialogue(self, context: SessionContext) -> None:
+        """End a context of a dialogue, which speaks the rest of its text first."""
+        self._buffer_text(context, ClientMessage(""), flush=True)
+        self._close(context)
+
+    def _new_context(self, name: str | None, message: ClientMessage, voices: tuple[str, ...] = ()) -> SessionContext:
+        if len(self._contexts) + self._draining >= MAX_CONTEXTS:
             text = f"Maximum simultaneous contexts exceeded ({MAX_CONTEXTS})"
             raise RequestRejectedError(Rejection("max_contexts_exceeded", text, status=400))
         schedule = message.chunk_length_schedule or DEFAULT_SCHEDULE
         speed = validate_voice_settings(message.voice_settings or {})
-        context = SessionContext(name, TextBuffer(schedule, auto_mode=self._call.auto_mode), speed)
+        buffer = TextBuffer(schedule, auto_mode=self._call.auto_mode)
+        context = SessionContext(name, buffer, self._voice or voices[0], voices, speed)
         self._contexts[name] = context
         self._speakers.append(self._start(partial(self._speak_context, context)))
         return context
@@ -218,15 +287,19 @@ class WebSocketSession:
     def _buffer_text(self, context: SessionContext, message: ClientMessage, *, flush: bool) -> None:
         text = context.buffer.take(message.text or "", trigger=message.try_trigger_generation, flush=flush)
         if text:
-            self._enqueue(context, text)
+            self._enqueue(context, (text, context.voice))
 
     def _close(self, context: SessionContext) -> None:
-        """Finish a context with the text that was flushed. Its name can be used again at once."""
+        """Finish a context with the text that was flushed. Its name can be used again at once.
+
+        Until its audio is sent, it counts as a context: https://github.com/livekit/agents-js/issues/1985.
+        """
         if self._contexts.get(context.name) is context:
             del self._contexts[context.name]
+            self._draining += 1
             self._enqueue(context, None)
 
-    def _enqueue(self, context: SessionContext, text: str | None) -> None:
+    def _enqueue(self, context: SessionContext, text: tuple[str, str] | None) -> None:
         self._pending += 1
         context.texts.put_nowait(text)
 
@@ -234,8 +307,10 @@ class WebSocketSession:
         """Send the audio of a context's texts in order, then its end."""
         spoken = True
         while spoken and (text := await context.texts.get()) is not None:
-            spoken = await self._speak(context, text)
+            spoken = await self._speak(context, *text)
             self._pending -= 1
+        if self._contexts.get(context.name) is not context:
+            self._draining -= 1
         await self._connection.final(FinalMessage(context.name))
         if spoken:
             self._pending -= 1
@@ -244,16 +319,17 @@ class WebSocketSession:
 
     def _abort(self, context: SessionContext) -> None:
         """End a context early: its queued texts are dropped, and a session with a single context ends."""
-        self._contexts.pop(context.name, None)
+        if self._contexts.get(context.name) is context:
+            del self._contexts[context.name]
         self._pending -= context.texts.qsize()
         if context.name is None:
             self._end(Ending.COMPLETED)
 
-    async def _speak(self, context: SessionContext, text: str) -> bool:
+    async def _speak(self, context: SessionContext, text: str, voice: str) -> bool:
         """Send the audio of a text. Returns False if the context has to end instead."""
         if isinstance(self._action, FinalWithoutAudio):
             return False
-        async with self._vendor.request_limit.slot():
+        async with nullcontext() if self._voice is None else self._vendor.request_limit.slot():
             try:
                 self._vendor.credit.charge(len(text))
             # Without credit the single websocket reports the error, and the multi-context one only ends the context.
@@ -263,7 +339,7 @@ class WebSocketSession:
                 return False
             self._entry.characters += len(text)
             self._vendor.ledger.charge(self._entry, len(text))
-            async with aclosing(self._vendor.voice.speak(self._order(context, text), self._action)) as pieces:
+            async with aclosing(self._vendor.voice.speak(self._order(context, text, voice), self._action)) as pieces:
                 await self._send(context, pieces)
         return True
 
@@ -282,15 +358,16 @@ class WebSocketSession:
     def _times(self, alignment: Alignment | None, offset: float, before: float) -> Alignment | None:
         if alignment is None:
             return None
-        shift = offset if isinstance(self._action, AbsoluteTimes) else -before
+        absolute = isinstance(self._action, AbsoluteTimes) or self._vendor.settings.socket_times == "context"
+        shift = offset if absolute else -before
         return Alignment.joined([(shift, alignment)])
 
-    def _order(self, context: SessionContext, text: str) -> SynthesisOrder:
+    def _order(self, context: SessionContext, text: str, voice: str) -> SynthesisOrder:
         call = self._call
         format = AudioFormat.parse(call.output_format)
         shape = ResponseShape.TIMED_STREAM
         return SynthesisOrder(
-            self._entry.endpoint, text, self._voice, call.model_id, format, shape, call.seed or 0, context.speed
+            self._entry.endpoint, text, voice, call.model_id, format, shape, call.seed or 0, context.speed
         )
 
     def _start(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:

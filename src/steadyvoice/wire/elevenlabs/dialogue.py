@@ -1,10 +1,12 @@
 """ElevenLabs text-to-dialogue: several voices in one audio.
 
-https://elevenlabs.io/docs/api-reference/text-to-dialogue/convert
+https://elevenlabs.io/docs/api-reference/text-to-dialogue/convert. The messages of the websockets' clients are those of
+the vendor's SDK 2.78 (`TextToDialogueWebsocketClientMessageMulti`); servers send those of `websocket.py` in snake_case.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -52,6 +54,86 @@ def parse_dialogue(query: Mapping[str, str], body: bytes, form: SpeechEndpoint) 
         raise RequestValidationError(issues)
     lines = tuple(DialogueLine(each["text"], each["voice_id"]) for each in inputs)
     return DialogueRequest(lines, document.pop("model_id", None) or DEFAULT_MODEL, output_format, document)
+
+
+FORMATS = SpeechEndpoint.STREAM.formats
+"""Values of `output_format` of the websockets: all but WAV."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialogueMessage:
+    """Message of a client of a dialogue websocket. Absent fields are None, empty or False.
+
+    `voices` and `voice_settings` are for the first message of a context only.
+    """
+
+    context_id: str | None = None
+    inputs: Sequence[DialogueLine] = ()
+    voices: Sequence[str] | None = None
+    voice_settings: Mapping[str, Any] | None = None
+    flush: bool = False
+    keep_alive: bool = False
+    close_context: bool = False
+    close_socket: bool = False
+    api_key: str | None = None
+    pronunciation_dictionary_locators: Sequence[Any] | None = None
+
+
+def encode_dialogue_message(message: DialogueMessage) -> str:
+    """Encode a client's message, without its absent fields. Raises ValueError for values that JSON does not have."""
+    fields = {
+        "context_id": message.context_id,
+        "voices": None if message.voices is None else list(message.voices),
+        "voice_settings": message.voice_settings,
+        "pronunciation_dictionary_locators": message.pronunciation_dictionary_locators,
+        "inputs": [line._asdict() for line in message.inputs] or None,
+        "flush": message.flush or None,
+        "keep_alive": message.keep_alive or None,
+        "close_context": message.close_context or None,
+        "close_socket": message.close_socket or None,
+        "xi_api_key": message.api_key,
+    }
+    return json.dumps({name: value for name, value in fields.items() if value is not None}, allow_nan=False)
+
+
+def parse_dialogue_message(frame: str) -> DialogueMessage:
+    """Parse a client's message; null counts as absent. Raises RequestValidationError."""
+    document = parse_document(frame.encode("utf-8", "surrogatepass"))
+    given = {name: value for name, value in document.items() if value is not None}
+    issues = [
+        ValidationIssue("type_error", ("body", name), f"Input should be {expected}", given[name])
+        for name, (kind, expected) in _MESSAGE_FIELDS.items()
+        if not isinstance(given.get(name, kind()), kind)
+    ]
+    if not issues and "inputs" in given:
+        issues += [
+            issue
+            for number, line in enumerate(given["inputs"])
+            for issue in _line_issues(("body", "inputs", number), line)
+            if issue.type != "string_too_short"  # white space between tokens is text, too
+        ]
+    if issues:
+        raise RequestValidationError(issues)
+    return DialogueMessage(
+        given.get("context_id"),
+        tuple(DialogueLine(line["text"], line["voice_id"]) for line in given.get("inputs", ())),
+        given.get("voices"),
+        given.get("voice_settings"),
+        given.get("flush", False),
+        given.get("keep_alive", False),
+        given.get("close_context", False),
+        given.get("close_socket", False),
+        given.get("xi_api_key") or given.get("authorization"),
+        given.get("pronunciation_dictionary_locators"),
+    )
+
+
+_MESSAGE_FIELDS: Mapping[str, tuple[type, str]] = {
+    **dict.fromkeys(("context_id", "xi_api_key", "authorization"), (str, "a valid string")),
+    **dict.fromkeys(("inputs", "voices", "pronunciation_dictionary_locators"), (list, "a valid list")),
+    "voice_settings": (dict, "an object"),
+    **dict.fromkeys(("flush", "keep_alive", "close_context", "close_socket"), (bool, "true or false")),
+}
 
 
 def _inputs_issues(inputs: Any) -> Iterator[ValidationIssue]:

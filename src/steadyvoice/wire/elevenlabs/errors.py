@@ -1,11 +1,13 @@
-"""ElevenLabs error responses: failure kinds of received ones, and bodies of those that a server in its place sends.
+"""ElevenLabs errors, over HTTP and websockets: failure kinds of received ones, and bodies of those sent by a server.
 
 Codes come from https://elevenlabs.io/docs/eleven-api/resources/errors, the vendor's SDKs and public reports. An unknown
-code is classified by its HTTP status.
+code is classified by its HTTP status. Errors of websockets were reported in livekit/agents#218, livekit/agents-js#1218
+and #1985, and pipecat-ai/pipecat#563, #1027 and #1467; standard close codes are those of RFC 6455, 7.4.1, and of IANA.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +16,7 @@ from typing import Any
 
 from steadyvoice.speech import errors as speech
 from steadyvoice.speech.errors import TTSError
+from steadyvoice.wire.elevenlabs.websocket import POLICY_VIOLATION, ErrorMessage
 from steadyvoice.wire.error_response import (
     ErrorDetails,
     ErrorResponse,
@@ -24,6 +27,8 @@ from steadyvoice.wire.error_response import (
     is_text_too_long,
     parse_error_details,
     parse_length_limit,
+    redact,
+    single_line,
 )
 from steadyvoice.wire.request_validation import ValidationIssue
 
@@ -166,3 +171,118 @@ def validation_body(issues: Sequence[ValidationIssue]) -> dict[str, Any]:
             for issue in issues
         ]
     }
+
+
+MESSAGE_TOO_BIG = 1009
+"""Close code for a message beyond the receiver's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class SocketClose:
+    """End of a websocket, as one of its streams saw it.
+
+    - `code` and `reason` are those of the close frame; None and "" for a connection that broke without one.
+    - `delivered`: whether audio had come for the stream.
+    - `received`: whether anything had come on the connection.
+    """
+
+    code: int | None
+    reason: str = ""
+    delivered: bool = False
+    received: bool = False
+
+
+# Codes of error messages that only websockets send, besides those of HTTP.
+_SOCKET_CODES: Mapping[str, type[TTSError]] = {
+    "input_timeout_exceeded": speech.TTSSocketIdleError,
+    "max_contexts_exceeded": speech.TTSConcurrencyError,
+    "maximum_simultaneous_contexts": speech.TTSConcurrencyError,
+    "unsupported_model": speech.TTSModelUnknownError,
+    "authentication_required": speech.TTSInvalidKeyError,
+    "unauthorized": speech.TTSInvalidKeyError,
+    "invalid_input_message": speech.TTSBadRequestError,
+}
+
+# A close frame has no code but a sentence of at most 123 bytes.
+_REASONS: tuple[tuple[re.Pattern[str], type[TTSError]], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), kind)
+    for pattern, kind in (
+        (r"simultaneous contexts|max\w* contexts|too many contexts", speech.TTSConcurrencyError),
+        (r"concurren", speech.TTSConcurrencyError),
+        (r"quota|credits?\b", speech.TTSQuotaExceededError),
+        (r"unusual.activity", speech.TTSAccountFlaggedError),
+        (r"new text input within|input.timeout|inactiv", speech.TTSSocketIdleError),
+        (r"api.?key|authoriz|authenticat", speech.TTSInvalidKeyError),
+        (r"voice settings", speech.TTSBadRequestError),
+        (r"\bvoice\b.*(not|does ?n.t|unknown)", speech.TTSVoiceUnknownError),
+        (r"\bmodel\b.*(not|does ?n.t|unknown|unavailable)", speech.TTSModelUnknownError),
+        (r"subscription|upgrade|\bplan\b|creator", speech.TTSPlanRequiredError),
+        (r"busy|rate.limit|overload", speech.TTSBusyError),
+    )
+)
+
+_CLOSE_CODES: Mapping[int, type[TTSError]] = {
+    1001: speech.TTSSocketRestartedError,
+    MESSAGE_TOO_BIG: speech.TTSTextTooLongError,
+    1011: speech.TTSServerError,
+    1012: speech.TTSSocketRestartedError,
+    1013: speech.TTSBusyError,
+    1014: speech.TTSServerError,
+}
+
+
+def message_error(message: ErrorMessage, *, api_key: str | None = None, provider: str | None = None) -> TTSError:
+    """Return the TTSError that an error message means: by its code, its wording, then the close code it announces."""
+    kind = _socket_error_class(message.error) or _error_class_by_reason(message.message)
+    if kind is None:
+        kind = _CLOSE_CODES.get(message.code, speech.TTSRefusedError)
+    code = single_line(redact(message.error, api_key), 64) or None
+    text = f"error message {code or message.code} on the websocket: {message.message}"
+    return _socket_error(kind, text, code, api_key, provider)
+
+
+def close_error(close: SocketClose, *, api_key: str | None = None, provider: str | None = None) -> TTSError:
+    """Return the TTSError that the end of a websocket means for a stream whose audio is not complete."""
+    if close.code is None:
+        text = "websocket lost without a close frame"
+    else:
+        text = f"websocket closed with {close.code}{f': {close.reason}' if close.reason else ''}"
+    code = None if close.code is None else str(close.code)
+    return _socket_error(_error_class_by_close(close), text, code, api_key, provider)
+
+
+def _error_class_by_close(close: SocketClose) -> type[TTSError]:
+    code, reason = close.code, close.reason
+    if code is None:
+        return speech.TTSSocketDroppedError
+    if code in _CLOSE_CODES:
+        return _CLOSE_CODES[code]
+    known = _error_class_by_reason(reason)
+    if code == POLICY_VIOLATION:
+        # Without a word and before anything else, it is how a bad key is refused.
+        return known or (speech.TTSRefusedError if reason or close.received else speech.TTSInvalidKeyError)
+    if 4000 <= code < 5000:
+        # Private codes often repeat an HTTP status: 4401 is 401.
+        private = error_class_by_status(code - 4000) if 4400 <= code < 4600 else speech.TTSRefusedError
+        return known or private
+    if code in (1002, 1003, 1007, 1010):  # the vendor did not understand what it was sent
+        return speech.TTSRefusedError
+    return speech.TTSCutError if close.delivered else speech.TTSNoAnswerError
+
+
+def _socket_error_class(code: str) -> type[TTSError] | None:
+    if code in _SOCKET_CODES:
+        return _SOCKET_CODES[code]
+    if code in CODES:
+        return CODES[code].error
+    return speech.TTSPlanRequiredError if code.startswith("only_for_") else None
+
+
+def _error_class_by_reason(reason: str) -> type[TTSError] | None:
+    return next((kind for pattern, kind in _REASONS if pattern.search(reason)), None)
+
+
+def _socket_error(
+    kind: type[TTSError], text: str, code: str | None, api_key: str | None, provider: str | None
+) -> TTSError:
+    return kind(single_line(redact(text, api_key)), provider=provider, code=code)

@@ -1,22 +1,25 @@
-"""ElevenLabs websockets: query, client messages and server messages.
+"""ElevenLabs websockets: query, client messages and server messages, for both sides.
 
 https://elevenlabs.io/docs/api-reference/text-to-speech/v-1-text-to-speech-voice-id-stream-input, and
-multi-stream-input. Every message is JSON in a text frame; audio is base64 inside.
+multi-stream-input. Every message is JSON in a text frame; audio is base64 inside. The sockets of text-to-dialogue,
+which send snake_case and take other client messages, are in `dialogue.py`.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from operator import add
 from typing import Any
+from urllib.parse import quote
 
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES
 from steadyvoice.wire.elevenlabs.catalog import DEFAULT_MODEL
-from steadyvoice.wire.elevenlabs.speech import DEFAULT_FORMAT
+from steadyvoice.wire.elevenlabs.speech import DEFAULT_FORMAT, SPEECH_PATH
 from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue, parse_document
 
 FORMATS = tuple(
@@ -69,14 +72,38 @@ class ClientMessage:
     voice_settings: Mapping[str, Any] | None = None
     chunk_length_schedule: tuple[float, ...] | None = None
     api_key: str | None = None
+    pronunciation_dictionary_locators: Sequence[Any] | None = None
 
 
-def parse_query(query: Mapping[str, str]) -> SocketParameters:
-    """Parse a connection's query. Raises RequestValidationError."""
+def socket_path(voice_id: str, form: SocketEndpoint) -> str:
+    """Return the path of a websocket. The voice id is quoted, so that it stays one segment."""
+    return f"{SPEECH_PATH}/{quote(voice_id, safe='')}{form.value}"
+
+
+def encode_client_message(message: ClientMessage) -> str:
+    """Encode a client's message, without its absent fields. Raises ValueError for values that JSON does not have."""
+    schedule = message.chunk_length_schedule
+    fields = {
+        "text": message.text,
+        "context_id": message.context_id,
+        "voice_settings": message.voice_settings,
+        "pronunciation_dictionary_locators": message.pronunciation_dictionary_locators,
+        "generation_config": {"chunk_length_schedule": schedule} if schedule else None,
+        "try_trigger_generation": message.try_trigger_generation or None,
+        "flush": message.flush or None,
+        "close_context": message.close_context or None,
+        "close_socket": message.close_socket or None,
+        "xi_api_key": message.api_key,
+    }
+    return json.dumps({name: value for name, value in fields.items() if value is not None}, allow_nan=False)
+
+
+def parse_query(query: Mapping[str, str], formats: Sequence[str] = FORMATS) -> SocketParameters:
+    """Parse a connection's query; `formats` are the values of `output_format`. Raises RequestValidationError."""
     issues: list[ValidationIssue] = []
     output_format = query.get("output_format") or DEFAULT_FORMAT
-    if output_format not in FORMATS:
-        expected = f"Input should be one of {', '.join(FORMATS)}"
+    if output_format not in formats:
+        expected = f"Input should be one of {', '.join(formats)}"
         issues.append(ValidationIssue("enum", ("query", "output_format"), expected, output_format))
     timeout = _number_in(query, "inactivity_timeout", LONGEST_INACTIVITY, issues)
     seed = _number_in(query, "seed", 2**32 - 1, issues)
@@ -114,6 +141,7 @@ def parse_message(frame: str) -> ClientMessage:
         _field(dict, document, issues, "voice_settings", "voiceSettings"),
         _schedule(_field(dict, document, issues, "generation_config", "generationConfig", "generator_config"), issues),
         _field(str, document, issues, "xi_api_key", "xi-api-key", "xiApiKey", "authorization"),
+        _field(list, document, issues, "pronunciation_dictionary_locators", "pronunciationDictionaryLocators"),
     )
     if issues:
         raise RequestValidationError(issues)
@@ -126,6 +154,7 @@ class FieldSpelling(Enum):
     USUAL = "usual"  # contextId, isFinal, charDurationsMs: as the SDK has it
     DOCUMENTED = "documented"  # context_id, is_final, charsDurationsMs: as the documentation's examples do
     MIXED = "mixed"  # context_id with isFinal, as LiveKit received it: https://github.com/livekit/agents/pull/5813
+    SNAKE = "snake"  # context_id, is_final, char_durations_ms: the sockets of text-to-dialogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,35 +176,111 @@ class FinalMessage:
 
 @dataclass(frozen=True, slots=True)
 class ErrorMessage:
-    """Error message, after which the connection is closed with `code`."""
+    """Error message; unless it is about one context, the connection is closed with `code` after it."""
 
     error: str
     message: str
     code: int = POLICY_VIOLATION
+    context_id: str | None = None
 
 
-def encode_message(
-    message: AudioMessage | FinalMessage | ErrorMessage, spelling: FieldSpelling = FieldSpelling.USUAL
-) -> str:
+ServerMessage = AudioMessage | FinalMessage | ErrorMessage
+
+
+def encode_message(message: ServerMessage, spelling: FieldSpelling = FieldSpelling.USUAL) -> str:
     """Encode a server's message. Times are rounded to milliseconds, so that adjacent characters still meet."""
     match message:
-        case ErrorMessage(error, text, code):
-            return json.dumps({"message": text, "error": error, "code": code})
+        case ErrorMessage(error, text, code, context_id):
+            named = {} if context_id is None else {_CONTEXT_FIELD[spelling]: context_id}
+            return json.dumps({"message": text, "error": error, "code": code, **named})
         case AudioMessage(audio, alignment, normalized, context_id):
             document: dict[str, Any] = {
                 "audio": base64.b64encode(audio).decode("ascii"),
                 "alignment": _encode_alignment(alignment, spelling),
-                "normalizedAlignment": _encode_alignment(normalized, spelling),
+                _normalized_field(spelling): _encode_alignment(normalized, spelling),
             }
             final = None
         case FinalMessage(context_id):
-            document = {} if context_id is not None else {"audio": None, "alignment": None, "normalizedAlignment": None}
+            empty = {"audio": None, "alignment": None, _normalized_field(spelling): None}
+            document = {} if context_id is not None else empty
             final = True
     if final or context_id is None:
-        document["is_final" if spelling is FieldSpelling.DOCUMENTED else "isFinal"] = final
+        snake = spelling in (FieldSpelling.DOCUMENTED, FieldSpelling.SNAKE)
+        document["is_final" if snake else "isFinal"] = final
     if context_id is not None:
-        document["contextId" if spelling is FieldSpelling.USUAL else "context_id"] = context_id
+        document[_CONTEXT_FIELD[spelling]] = context_id
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+_CONTEXT_FIELD = {
+    FieldSpelling.USUAL: "contextId",
+    FieldSpelling.DOCUMENTED: "context_id",
+    FieldSpelling.MIXED: "context_id",
+    FieldSpelling.SNAKE: "context_id",
+}
+
+
+def _normalized_field(spelling: FieldSpelling) -> str:
+    return "normalized_alignment" if spelling is FieldSpelling.SNAKE else "normalizedAlignment"
+
+
+def parse_server_message(frame: str) -> tuple[ServerMessage, ...]:
+    """Parse a server's message, in any spelling: audio, final and error messages, in this order.
+
+    One frame may be several of them, or none: servers add messages that clients need not know. Times are in seconds, as
+    they were counted by the server. Raises ValueError for anything else: malformed JSON or base64, impossible times.
+    """
+    try:
+        document = json.loads(frame)
+        if not isinstance(document, dict):
+            raise ValueError("not an object")
+        return tuple(_server_messages(document))
+    except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"malformed message: {error}") from error
+
+
+def _server_messages(document: Mapping[str, Any]) -> Iterator[ServerMessage]:
+    context_id = _string_of(document, "contextId", "context_id")
+    audio = document.get("audio")
+    alignment = _parse_alignment(document.get("alignment"))
+    normalized = _parse_alignment(_first_of(document, "normalizedAlignment", "normalized_alignment"))
+    if audio or alignment or normalized:
+        data = base64.b64decode(audio, validate=True) if audio else b""
+        yield AudioMessage(data, alignment, normalized, context_id)
+    if _first_of(document, "isFinal", "is_final") is True:
+        yield FinalMessage(context_id)
+    if document.get("error") is not None:
+        error, code = document["error"], document.get("code")
+        text = document.get("message")
+        yield ErrorMessage(
+            error if isinstance(error, str) else "",
+            text if isinstance(text, str) else "",
+            code if isinstance(code, int) else POLICY_VIOLATION,
+            context_id,
+        )
+
+
+def _parse_alignment(document: Mapping[str, Any] | None) -> Alignment | None:
+    """Parse an alignment; None for none, and for one without characters."""
+    if not document or not (characters := _first_of(document, "chars", "characters")):
+        return None
+    starts = _first_of(document, "charStartTimesMs", "char_start_times_ms")
+    durations = _first_of(document, "charDurationsMs", "charsDurationsMs", "char_durations_ms")
+    seconds = tuple(start / 1000.0 for start in map(float, starts))
+    ends = tuple(map(add, seconds, (duration / 1000.0 for duration in map(float, durations))))
+    if len(durations) != len(seconds):
+        raise ValueError("an alignment has one duration per character")
+    return Alignment(tuple(map(str, characters)), seconds, ends)  # refuses times that are not finite
+
+
+def _first_of(document: Mapping[str, Any], *names: str) -> Any:
+    """Return the first of these fields that is present and not null."""
+    return next((document[name] for name in names if document.get(name) is not None), None)
+
+
+def _string_of(document: Mapping[str, Any], *names: str) -> str | None:
+    value = _first_of(document, *names)
+    return value if isinstance(value, str) else None
 
 
 def _encode_alignment(alignment: Alignment | None, spelling: FieldSpelling) -> dict[str, Any] | None:
@@ -183,13 +288,17 @@ def _encode_alignment(alignment: Alignment | None, spelling: FieldSpelling) -> d
         return None
     starts = [round(start * 1000) for start in alignment.starts]
     ends = [round(end * 1000) for end in alignment.ends]
-    return {
-        "chars": list(alignment.characters),
-        "charStartTimesMs": starts,
-        "charsDurationsMs" if spelling is FieldSpelling.DOCUMENTED else "charDurationsMs": [
-            end - start for start, end in zip(starts, ends, strict=True)
-        ],
-    }
+    durations = [end - start for start, end in zip(starts, ends, strict=True)]
+    names = _ALIGNMENT_FIELDS[spelling]
+    return dict(zip(names, (list(alignment.characters), starts, durations), strict=True))
+
+
+_ALIGNMENT_FIELDS = {
+    FieldSpelling.USUAL: ("chars", "charStartTimesMs", "charDurationsMs"),
+    FieldSpelling.DOCUMENTED: ("chars", "charStartTimesMs", "charsDurationsMs"),
+    FieldSpelling.MIXED: ("chars", "charStartTimesMs", "charDurationsMs"),
+    FieldSpelling.SNAKE: ("chars", "char_start_times_ms", "char_durations_ms"),
+}
 
 
 def _field(kind: type, document: Mapping[str, Any], issues: list[ValidationIssue], *names: str) -> Any:
@@ -202,7 +311,7 @@ def _field(kind: type, document: Mapping[str, Any], issues: list[ValidationIssue
     return value
 
 
-_KINDS = {str: "a valid string", bool: "true or false", dict: "an object"}
+_KINDS = {str: "a valid string", bool: "true or false", dict: "an object", list: "a valid list"}
 
 
 def _schedule(config: Mapping[str, Any] | None, issues: list[ValidationIssue]) -> tuple[float, ...] | None:

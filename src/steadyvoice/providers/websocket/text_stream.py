@@ -1,0 +1,427 @@
+"""Text stream over a context of a pooled websocket: text and flushes in, audio with times out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, Self
+
+from steadyvoice.providers.base import CHUNK_SIZE, Accepted, AudioChunk, WorkBudget
+from steadyvoice.providers.websocket.context_protocol import ContextEvent, ContextProtocol
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.errors import TTSCutError, TTSError, TTSOverloadedError
+from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.text import count_letters_and_digits
+
+MAX_BUFFERED = 4 * 1024 * 1024
+"""Bytes of audio that may wait for the reader of one stream."""
+
+BUFFERED_SECONDS = 30.0
+"""Seconds of audio that may wait for the reader. Above it, no more text is sent."""
+
+ENOUGH_TEXT = 300
+"""Characters after which the vendor speaks without a flush, whatever its schedule: the longest has 290."""
+
+_OVERLAP = 0.05  # seconds by which successive messages may overlap and still have one common origin
+_MISSING_LETTERS = 3  # letters of what was flushed that an alignment may lack: emoji, or a tag in part
+_TAIL = 12  # letters at the end by which a text is recognised as spoken
+
+
+class AlignmentTimeline:
+    """Common timeline for the alignments of one stream's messages, in seconds from the beginning of its audio.
+
+    Vendors count from the beginning of each message, of each flush, or of the context, and have changed that: a message
+    that begins before the one before has ended counts from an origin of its own.
+    """
+
+    __slots__ = ("_end", "_offset")
+
+    def __init__(self) -> None:
+        self._offset = self._end = 0.0
+
+    def placed(self, alignment: Alignment | None, audio_begin: float | None = None) -> Alignment | None:
+        """Return a message's alignment on the timeline, None for none.
+
+        `audio_begin` is the second at which the message's audio begins, if it is known.
+        """
+        if alignment is None or not alignment.characters:
+            return None
+        if self._offset + alignment.starts[0] < self._end - _OVERLAP:
+            known = audio_begin is not None and audio_begin > self._end - _OVERLAP
+            self._offset = audio_begin if known and audio_begin is not None else self._end
+        placed = Alignment.joined([(self._offset, alignment)])
+        self._end = max(self._end, placed.ends[-1])
+        return placed
+
+
+class StreamCarrier(Protocol):
+    """Connection that carries a stream's context."""
+
+    def notify(self, stream: SocketTextStream) -> None:
+        """Have the messages that the stream has ready sent."""
+        ...
+
+    def abandon(self, stream: SocketTextStream, *, owed: bool) -> None:
+        """End the stream's context early. It releases the stream when the vendor has ended it.
+
+        `owed` is whether the vendor may still be generating audio.
+        """
+        ...
+
+
+class SocketTextStream:
+    """TextStream over a context of a websocket.
+
+    `attach` finds a connection and returns it, or None after it has failed the stream; it is called with the first
+    text, and again after a connection that was lost without harm. `True` asks for one that was not used before.
+    """
+
+    __slots__ = (
+        "_accepted", "_attach", "_buffer_limit", "_buffered", "_bytes_per_second", "_carrier", "_context_audio",
+        "_delivered", "_due", "_ended", "_error", "_events", "_finished", "_heard", "_normalized_timeline", "_pending",
+        "_protocol", "_provider", "_queued", "_reattached", "_room", "_script", "_sent_letters", "_spoken",
+        "_tail_due", "_tail_spoken", "_timeline", "_undue", "_unflushed", "_untimed", "_waiter", "_work",
+        "characters_sent", "context_id", "last_sent", "opened", "released", "shut",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        protocol: ContextProtocol,
+        attach: Callable[[SocketTextStream, bool], StreamCarrier | None],
+        format: AudioFormat,
+        provider: str,
+    ) -> None:
+        self._protocol, self._attach, self._provider = protocol, attach, provider
+        self.released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.context_id = ""
+        """Id of the context on the present connection; each connection gets its own."""
+        self.opened = False
+        """Whether the vendor has been sent anything of the present context."""
+        self.shut = False
+        """Whether the vendor has been told that the context ends."""
+        self.last_sent = 0.0
+        """Time of the loop at which the context's last message was sent."""
+        self.characters_sent = 0
+        self._carrier: StreamCarrier | None = None
+        # Text that is to be sent, and text that was sent and would have to be sent again if the connection were lost.
+        self._pending: deque[tuple[str, bool]] = deque()
+        self._script: list[tuple[str, bool]] = []
+        self._accepted = self._finished = self._ended = self._reattached = False
+        self._error: Exception | None = None
+        self._events: deque[Accepted | AudioChunk] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._buffered = 0
+        exact = format.bytes_per_second
+        self._bytes_per_second = exact
+        rate = exact or (format.bitrate or 128) * 125.0
+        self._buffer_limit = min(MAX_BUFFERED, int(BUFFERED_SECONDS * rate))
+        self._delivered = 0  # bytes of audio, of the stream
+        self._context_audio = False  # whether the present context has sent audio
+        self._sent_letters = False  # whether the present context was sent letters or digits
+        # Letters of the text: all, those that the vendor owes audio for, and those with audio.
+        self._queued = self._due = self._spoken = 0
+        self._heard = False  # whether audio has come since more became due
+        self._undue = 0  # characters since more became due
+        self._untimed = False  # whether audio comes without times
+        self._unflushed = False  # whether there was text since the last flush
+        self._tail_due = self._tail_spoken = ""
+        self._timeline, self._normalized_timeline = AlignmentTimeline(), AlignmentTimeline()
+        self._work = WorkBudget()
+
+    # The side of the service
+
+    @property
+    def expects_audio(self) -> bool:
+        """Whether the vendor owes audio: see `TextStream`."""
+        if self._ended or self._error:
+            return False
+        if self._finished:
+            return True
+        tolerated = _MISSING_LETTERS if self._heard else 0
+        return self._due - self._spoken > tolerated and not (self._heard and self._tail_spoken == self._tail_due)
+
+    def send(self, text: str) -> None:
+        """Send the next text."""
+        if not text or self._finished or self._ended:
+            return
+        self._pending.append((text, False))
+        letters = count_letters_and_digits(text)
+        self._queued += letters
+        self._undue += len(text)
+        self._unflushed = True
+        if letters:
+            self._tail_due = (self._tail_due + _letters(text))[-_TAIL:]
+        if self._undue >= ENOUGH_TEXT:
+            self._make_due()
+        self._forward()
+
+    def flush(self) -> None:
+        """Have all text so far spoken."""
+        if self._finished or self._ended or not self._unflushed:
+            return
+        self._unflushed = False
+        self._make_due()
+        self._pending.append(("", True))
+        self._forward()
+
+    def finish(self) -> None:
+        """Have all text spoken, and end the iteration behind it."""
+        if self._finished or self._ended:
+            return
+        self._finished = True
+        if self._unflushed:
+            self._pending.append(("", True))
+        if self._carrier is None and not self._pending:
+            self._end()
+        else:
+            self._forward()
+
+    def close(self) -> None:
+        """Abandon the rest."""
+        self._events.clear()
+        self._buffered = 0
+        self._error = None
+        if self._ended:
+            return
+        owed = self.expects_audio
+        carrier, self._carrier = self._carrier, None
+        self._ended = True
+        self._wake()
+        self._make_room()
+        if carrier:
+            carrier.abandon(self, owed=owed)
+        else:
+            self.release()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Accepted | AudioChunk:
+        if self._work.exhausted:
+            await self._work.yield_to_loop()
+        while not self._events:
+            if self._error:
+                error, self._error = self._error, None
+                try:
+                    raise error
+                finally:
+                    del error  # its traceback holds this frame
+            if self._ended:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        event = self._events.popleft()
+        if isinstance(event, AudioChunk):
+            self._work.spend(len(event.data))
+            was_full = self.full
+            self._buffered -= len(event.data)
+            if was_full and not self.full:
+                self._make_room()
+                self._forward()
+        return event
+
+    # The side of the connection
+
+    @property
+    def protocol(self) -> ContextProtocol:
+        """Encoder of the stream's messages."""
+        return self._protocol
+
+    @property
+    def full(self) -> bool:
+        """Whether as much audio waits for the reader as may wait."""
+        return self._buffered >= self._buffer_limit
+
+    @property
+    def overfull(self) -> bool:
+        """Whether more audio waits for the reader than may be kept."""
+        return self._buffered >= MAX_BUFFERED
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the present context has sent audio."""
+        return self._context_audio
+
+    def take_messages(self) -> list[str]:
+        """Return the messages to be sent now, in order; none while the reader is behind."""
+        if self._ended or self.shut or self.full:
+            return []
+        messages: list[str] = []
+        protocol, context_id = self._protocol, self.context_id
+        while self._pending:
+            text, flush = self._next_text()
+            if not self.opened:
+                self.opened = True
+                if opening := protocol.open(context_id):
+                    messages.append(opening)
+            messages.append(protocol.text(context_id, text, flush=flush))
+            self.characters_sent += len(text)
+            self._sent_letters = self._sent_letters or count_letters_and_digits(text) > 0
+            self._script.append((text, flush))
+        if self._finished and self.opened:
+            self.shut = True
+            messages.append(protocol.close(context_id))
+        return messages
+
+    def accept(self, request_id: str | None) -> None:
+        """Record that the first text has gone out."""
+        if not self._accepted:
+            self._accepted = True
+            self._put(Accepted(request_id))
+
+    def receive(self, event: ContextEvent) -> None:
+        """Take audio of the context."""
+        if event.audio:
+            self._context_audio, self._heard, self._reattached = True, True, False
+        begin = self._delivered / self._bytes_per_second if self._bytes_per_second else None
+        # The vendor leaves either alignment out of some messages. Most texts are spoken as they are written, so one can
+        # stand for the other.
+        alignment = self._timeline.placed(event.alignment or event.normalized, begin)
+        if event.normalized in (None, event.alignment):
+            normalized = None if event.normalized is None else alignment
+        else:
+            normalized = self._normalized_timeline.placed(event.normalized, begin)
+        self._record_spoken(alignment)
+        if not event.audio and alignment is None:
+            return
+        data = event.audio
+        self._delivered += len(data)
+        self._buffered += len(data)
+        self._put(AudioChunk(data[:CHUNK_SIZE], alignment, normalized))
+        for at in range(CHUNK_SIZE, len(data), CHUNK_SIZE):
+            self._put(AudioChunk(data[at : at + CHUNK_SIZE]))
+
+    def finish_context(self) -> None:
+        """Take the vendor's end of the context."""
+        self._carrier = None
+        if self._sent_letters and not self._context_audio:
+            self.fail(self._protocol.final_without_audio())
+        elif self.shut or (self._finished and not self._pending):
+            self._end()
+        elif self.expects_audio and not self._finished:
+            self.fail(TTSCutError("the vendor ended the context before all text was spoken", provider=self._provider))
+        else:
+            self._begin_again()
+
+    def lose(self, error: TTSError, *, retry: bool) -> None:
+        """Take the loss of the connection: with another one where no audio was lost with it, else as a failure.
+
+        `retry` is whether the connection may have been lost before this stream began.
+        """
+        self._carrier = None
+        if self._ended:
+            self.release()
+        elif self._context_audio:
+            # Without times nothing shows whether all text that was flushed has been spoken.
+            complete = not self.expects_audio and not self._untimed
+            self._begin_again() if complete else self.fail(error)
+        elif self._reattached or (self.expects_audio and not retry):
+            self.fail(error)
+        else:
+            self._begin_again()
+
+    def fail(self, error: Exception) -> None:
+        """End with an error, behind the audio that has come."""
+        self._carrier = None
+        if not self._ended:
+            self._error = error
+            self._end()
+        self.release()
+
+    def overflow(self) -> None:
+        """End because the reader does not read, and others share the connection. The carrier releases the stream."""
+        kept = self._buffered // 1024
+        message = f"{kept} KiB of audio wait for a reader that has stopped reading"
+        error = TTSOverloadedError(message, provider=self._provider)
+        carrier, self._carrier = self._carrier, None
+        self._ended, self._error = True, error
+        self._wake()
+        if carrier:
+            carrier.abandon(self, owed=True)
+
+    def release(self) -> None:
+        """Record that the vendor has ended the generation."""
+        if not self.released.done():
+            self.released.set_result(None)
+
+    async def room(self) -> None:
+        """Wait until some of the buffered audio was read."""
+        if self.full:
+            self._room = asyncio.get_running_loop().create_future()
+            try:
+                await self._room
+            finally:
+                self._room = None
+
+    def _next_text(self) -> tuple[str, bool]:
+        """Return the text up to the next flush, and whether it is flushed."""
+        texts: list[str] = []
+        while self._pending:
+            text, flush = self._pending.popleft()
+            texts.append(text)
+            if flush:
+                return "".join(texts), True
+        return "".join(texts), self._finished
+
+    def _forward(self, *, fresh: bool = False) -> None:
+        if self._carrier is None and self._pending:
+            self._carrier = self._attach(self, fresh)
+        if self._carrier:
+            self._carrier.notify(self)
+
+    def _make_due(self) -> None:
+        self._due, self._undue, self._heard = self._queued, 0, False
+
+    def _record_spoken(self, alignment: Alignment | None) -> None:
+        """Record the text of the audio that has come, and forget what need not be sent again."""
+        if alignment:
+            text = alignment.text
+            self._spoken += count_letters_and_digits(text)
+            self._tail_spoken = (self._tail_spoken + _letters(text))[-_TAIL:]
+        elif self._heard and not self._spoken:
+            self._due, self._untimed = 0, True  # any audio counts for all that was flushed
+        if self._script and not self.expects_audio:
+            flushed = max((number for number, (_, flush) in enumerate(self._script, start=1) if flush), default=0)
+            del self._script[:flushed]
+
+    def _begin_again(self) -> None:
+        """Forget the context. Text that was sent in vain, and more that comes, goes into another one."""
+        self._pending.extendleft(reversed(self._script))
+        self._reattached = bool(self._script)
+        self._script = []
+        self.context_id, self.opened, self.shut = "", False, False
+        self._context_audio = self._sent_letters = False
+        if self._finished and not self._pending:
+            self._end()
+        else:
+            self._forward(fresh=True)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._pending.clear()
+        self._script = []
+        self.release()
+        self._wake()
+        self._make_room()
+
+    def _put(self, event: Accepted | AudioChunk) -> None:
+        self._events.append(event)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _make_room(self) -> None:
+        if self._room and not self._room.done():
+            self._room.set_result(None)
+
+
+def _letters(text: str) -> str:
+    """Return the letters and digits at the end of a text, without case."""
+    return "".join([each for each in text if each.isalnum()])[-_TAIL:].casefold()
