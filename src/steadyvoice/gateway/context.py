@@ -59,6 +59,8 @@ class GatewayContext:
     traffic: Callable[[], OpenCounts] = OpenCounts
     # Called for requests that are refused before they reach the middleware.
     connection_rejected: Callable[[RejectedConnection], None] = lambda rejected: None
+    # Called before what observers have recorded is read: requests of the fast lane are recorded some time later.
+    record_finished: Callable[[], None] = lambda: None
     closing: bool = False  # shutting down
     event_log: EventLog = field(init=False)
     access_rules: AccessRules = field(init=False)

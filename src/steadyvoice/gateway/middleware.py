@@ -30,7 +30,7 @@ class GatewayMiddleware:
     """ASGI application of the gateway: wraps the routes with request context, access control and CORS."""
 
     def __init__(self, context: GatewayContext, routes: RouteTable) -> None:
-        self._context, self._routes = context, routes
+        self._context, self.routes = context, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
@@ -42,18 +42,24 @@ class GatewayMiddleware:
                 await _lifespan(receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = RequestContext(scope, send, clock=self._context.clock)
-        scope.setdefault("state", {})["request_context"] = request
+        self._context.record_finished()
+        state = scope.setdefault("state", {})
+        request = state.get("request_context")
+        if request is None:
+            request = state["request_context"] = RequestContext(scope, send, clock=self._context.clock)
         current_request_id.set(request.request_id)
         try:
-            await self._dispatch(scope, receive, request)
+            if request.continued:  # access control has admitted it
+                await request.continued.endpoint(scope, receive, request.send)
+            else:
+                await self._dispatch(scope, receive, request)
         finally:
             # Also after a cancellation, when the client has left: its request appears in the log and in the metrics.
             for observer in self._context.observers:
                 observer.request_finished(request)
 
     async def _dispatch(self, scope: Scope, receive: Receive, request: RequestContext) -> None:
-        route, scope["path_params"] = self._routes.find(scope["path"], scope.get("raw_path") or b"")
+        route, scope["path_params"] = self.routes.find(scope["path"], scope.get("raw_path") or b"")
         request.route_class = route.route_class
         if route.suggestion:
             request.suggested_path = route.suggestion.path

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from random import getrandbits
-from typing import Any
+from typing import Any, NamedTuple
 
 from steadyvoice.gateway.access_control import RouteClass
-from steadyvoice.gateway.http import OUTLET_FACTORY, Message, Scope, Send
+from steadyvoice.gateway.http import OUTLET_FACTORY, Message, Receive, Scope, Send
+from steadyvoice.gateway.speech_request import SpeechOrder
 from steadyvoice.service.pipeline.provider_call import AudioSink
 from steadyvoice.service.result import Outcome, ReportedUtterance
+from steadyvoice.service.stream import AsyncSpeechStream
 
 current_request_id: ContextVar[str | None] = ContextVar("steadyvoice_request", default=None)
 """Id of the request that is answered in this context, for log lines."""
 
 _PRINTABLE_ID = re.compile(rb"[\x21-\x7e]{1,100}")
+
+
+ASGIEndpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PARSED_ORDER = "parsed_order"
+"""Key of the scope's state: speech order of a request whose body was parsed before it reached the application."""
+
+
+class ContinuedSpeech(NamedTuple):
+    """Speech that the fast lane has begun, and that its endpoint has to continue."""
+
+    endpoint: ASGIEndpoint
+    order: SpeechOrder
+    stream: AsyncSpeechStream
 
 
 class RequestContext:
@@ -28,8 +44,8 @@ class RequestContext:
     """
 
     __slots__ = (
-        "_clock", "_extra", "_send", "bytes_sent", "complete", "headers", "log_fields", "received_at", "request_id",
-        "response_started_at", "route_class", "scope", "status", "suggested_path",
+        "_clock", "_extra", "_send", "bytes_sent", "complete", "continued", "finished_at", "headers", "log_fields",
+        "received_at", "request_id", "response_started_at", "route_class", "scope", "status", "suggested_path",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, send: Send, *, clock: Callable[[], float]) -> None:
@@ -43,6 +59,8 @@ class RequestContext:
         self.bytes_sent = 0
         self.complete = False  # whether the response was sent to its end
         self.log_fields: dict[str, Any] = {}  # further fields of the access log
+        self.finished_at: float | None = None  # set if observers get the request only some time later
+        self.continued: ContinuedSpeech | None = None
         self._send = send
         self._extra: list[tuple[bytes, bytes]] = [(b"x-request-id", self.request_id.encode())]
 
@@ -50,6 +68,10 @@ class RequestContext:
     def has_bearer_token(self) -> bool:
         """Whether the request has a Bearer token, as OpenAI clients send it."""
         return self.headers.get(b"authorization", b"").lower().startswith(b"bearer ")
+
+    def seconds_at(self, now: float) -> float:
+        """Return the seconds from the request to its end, which is `now` unless it was some time ago."""
+        return (now if self.finished_at is None else self.finished_at) - self.received_at
 
     def add_headers(self, headers: Mapping[str, str]) -> None:
         """Add headers to the response, whichever endpoint sends it."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from steadyvoice.gateway.app import build_application
 from steadyvoice.gateway.context import GatewayContext
+from steadyvoice.gateway.fast_lane.lane import FastLane
 from steadyvoice.gateway.http_server.listener import HTTPListener, bind_sockets
 from steadyvoice.gateway.http_server.shutdown import ShutdownSignals, notify_systemd
 from steadyvoice.gateway.reload import ConfigSource, Reloader
@@ -43,9 +44,9 @@ class Gateway:
     ) -> None:
         self.context = GatewayContext(service, server or ServerConfig(), clock, wall_clock)
         self.reloader = Reloader(self.context, source, loaded)
-        self._listener = HTTPListener(
-            build_application(self.context, self.reloader), self.server, self.context.connection_rejected
-        )
+        application = build_application(self.context, self.reloader)
+        lane = FastLane(self.context, application.routes)
+        self._listener = HTTPListener(application, self.server, self.context.connection_rejected, lane)
         self.context.traffic = lambda: self._listener.traffic
         self.context.on_settings.append(self._listener.apply_settings)
         if self.server.state_file:

@@ -29,7 +29,7 @@ from steadyvoice.gateway.http import (
     raw_headers,
     read_body,
 )
-from steadyvoice.gateway.request_context import RequestContext, request_context
+from steadyvoice.gateway.request_context import PARSED_ORDER, RequestContext, request_context
 from steadyvoice.gateway.speech_request import BodyFormat, RawRequest, SpeechOrder
 from steadyvoice.service.pipeline.audio_limits import collect_audio, fits
 from steadyvoice.service.result import ReportedUtterance
@@ -49,13 +49,14 @@ class SpeechHandler:
     """
 
     def __init__(self, context: GatewayContext, dialect: Dialect) -> None:
-        self._context, self._dialect = context, dialect
+        self._context, self.dialect = context, dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_context(scope)
-        order: SpeechOrder | None = None
+        continued = request.continued
+        order: SpeechOrder | None = continued.order if continued else None
         try:
-            order = await self._read_order(scope, receive, request)
+            order = order or await self._read_order(scope, receive, request)
             await self._speak(order, request, scope, receive)
         except ClientDisconnectedError:
             pass
@@ -79,7 +80,8 @@ class SpeechHandler:
             arrived=BODY_ARRIVED in scope and scope[BODY_ARRIVED](),
         )
         voice: str = scope["path_params"].get("voice_id", "")
-        order = self._dialect.parse(RawRequest(voice, scope["query_string"], request.headers, body))
+        order: SpeechOrder | None = scope["state"].pop(PARSED_ORDER, None)
+        order = order or self.dialect.parse(RawRequest(voice, scope["query_string"], request.headers, body))
         if len(order.text) > limits.max_text_characters:
             raise BodyTooLargeError
         return order
@@ -90,7 +92,10 @@ class SpeechHandler:
         # A response that could exceed the memory limit is streamed instead of buffered; its status and headers go out
         # before its end is known.
         buffer = order.buffered and fits(order.text, synthesis.format, synthesis.speed, max_bytes)
-        stream = service.open_stream(order.text, order.style, hold=buffer, announced=not buffer)
+        if request.continued:
+            stream = request.continued.stream
+        else:
+            stream = service.open_stream(order.text, order.style, hold=buffer, announced=not buffer)
         try:
             async with CancelOnDisconnect(scope, receive), stream:
                 if buffer:
@@ -109,10 +114,12 @@ class SpeechHandler:
             await request.send({"type": "http.response.body", "body": last})
         finally:
             # Observers get every utterance, also those of clients that have left: vendors bill them as well.
-            self._context.speech_finished(request, self._dialect.name, order, stream)
+            self._context.speech_finished(request, self.dialect.name, order, stream)
 
     async def _stream(self, order: SpeechOrder, stream: AsyncSpeechStream, request: RequestContext) -> None:
         chunks = body_chunks(stream, order)
+        if request.status is not None and (outlet := request.outlet()):  # the fast lane has begun the response
+            stream.attach_sink(outlet)
         try:
             async for data in chunks:
                 if not data:
@@ -138,15 +145,15 @@ class SpeechHandler:
         headers = {
             "content-type": order.content_type,
             **outcome_headers(account),
-            **self._dialect.audio_headers(order, account, request.request_id),
+            **self.dialect.audio_headers(order, account, request.request_id),
             **({} if length is None else {"content-length": str(length)}),
         }
         await request.send({"type": "http.response.start", "status": 200, "headers": raw_headers(headers)})
 
     def _error_response(self, error: Exception, request: RequestContext, order: SpeechOrder | None) -> Response:
         if isinstance(error, RequestValidationError) and b"content-encoding" not in request.headers:
-            return self._dialect.validation_error(error.issues, request.request_id)
-        return self._dialect.error_response(self._http_error(error, request, order), request.request_id)
+            return self.dialect.validation_error(error.issues, request.request_id)
+        return self.dialect.error_response(self._http_error(error, request, order), request.request_id)
 
     def _http_error(self, error: Exception, request: RequestContext, order: SpeechOrder | None) -> HTTPError:
         limits = self._context.server

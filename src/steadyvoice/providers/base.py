@@ -35,6 +35,7 @@ class SynthesisOffer:
     speed: float | None = None  # that makes it as fast as `request.like`; None: the request's own
     gain: float = 1.0  # factor that makes it as loud as `request.like`
     for_any_text: bool = False  # the offer does not depend on the text, and may be reused for another one
+    for_latin_text: bool = False  # it is the same for all texts in ASCII that have letters
     streams: bool = True  # False: all audio is generated before any is sent, which takes time for each character
     timbre: str = ""  # distinguishes voices of equal id at providers of the same class
     markup: Markup = Markup.NONE  # kinds of markup that it performs; other markup is removed from the text
@@ -160,6 +161,18 @@ class AudioResponse(Protocol):
 
     def close(self) -> None:
         """Abandon the rest of the response."""
+        ...
+
+
+class StartedRequest(Protocol):
+    """Request that was sent without waiting for its response."""
+
+    async def response(self) -> AudioResponse:
+        """Wait until the vendor has accepted it. Raises TTSError."""
+        ...
+
+    def close(self) -> None:
+        """Abandon the response."""
         ...
 
 

@@ -102,6 +102,7 @@ class Espeak:
             scripts=readable_scripts(voice.id),
             # Voices that are not named depend on the letters of the text.
             for_any_text=request.voice in self.voices and request.voice != DEFAULT_VOICE,
+            for_latin_text=True,
         )
 
     async def speak(

@@ -25,6 +25,7 @@ from steadyvoice.service.resilience.retry import RetryConfig
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import OnMidstream, SpeechRequest, UnknownVoice, VoiceSubstitution
+from steadyvoice.speech.writing_systems import is_latin
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,13 +249,21 @@ def _validate_policies(given: Mapping[str, Any]) -> None:
 class UtteranceTemplate:
     """Options resolved against the settings of one service: the policy, and what does not depend on the text.
 
-    `candidates` is filled if they are the same for every text, `prepared` by name of the provider.
+    `candidates` is filled if they are the same for every text, `latin_candidates` if they are the same for every text
+    in ASCII that has letters, `prepared` by name of the provider, `relay_plan` with
+    the plan of the fast lane.
     """
 
     request: SpeechRequest  # without a text
     policy: UtterancePolicy
     candidates: Candidates | None = None
+    latin_candidates: Candidates | None = None
     prepared: dict[str, tuple[SynthesisOffer, PreparedRequest | None]] = field(default_factory=dict)
+    relay_plan: object = None
+
+    def candidates_for(self, text: str) -> Candidates | None:
+        """Return the candidates for a text, if they are known."""
+        return self.candidates or (self.latin_candidates if self.latin_candidates and is_latin(text) else None)
 
 
 @dataclass(slots=True, eq=False)

@@ -19,6 +19,8 @@ from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
 from steadyvoice.providers.base import Credit, HasQueue, PreparedRequest, Provider
 from steadyvoice.service.cache.keys import parse_cache_config
 from steadyvoice.service.cache.lookup import CachedUtterance, SpeechCache
+from steadyvoice.service.fast_lane.plan import RelayPlan
+from steadyvoice.service.fast_lane.relay import Relay, RelayClient, RelayServices, start_relay
 from steadyvoice.service.options import (
     ResolvedOptions,
     ServicePolicies,
@@ -32,7 +34,7 @@ from steadyvoice.service.options import (
 )
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, collect_audio, refuse_too_large
 from steadyvoice.service.pipeline.candidates import Candidate, Candidates, GuardedProvider, find_candidates
-from steadyvoice.service.pipeline.passthrough import prepare_passthrough
+from steadyvoice.service.pipeline.passthrough import InFlightRequest, prepare_passthrough
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig, provider_timeouts
 from steadyvoice.service.pipeline.utterance import Utterance
@@ -51,8 +53,9 @@ from steadyvoice.service.resilience.retry import RetryConfig
 from steadyvoice.service.result import Speech
 from steadyvoice.service.stream import AsyncSpeechStream, OpenStreams
 from steadyvoice.speech.markup import parse_markup, strip_markup
-from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.request import OnMidstream, SpeechRequest
 from steadyvoice.speech.text import clean_text
+from steadyvoice.speech.writing_systems import is_latin
 
 if TYPE_CHECKING:
     from steadyvoice.service.conversation.conversation import AsyncConversation, ConversationOptions
@@ -83,6 +86,9 @@ class AsyncTTSService:
         # The system's random numbers: a generator with a state would give every forked child the same ones, in step.
         rng = settings.get("rng") or SystemRandom()
         self._providers = ProviderSet(clock=self._clock, wall_clock=self._wall_clock, rng=rng, lag=self.lag)
+        self._relay_services = RelayServices(
+            self._clock, self._wall_clock, self.lag, self.admission, self._rates, self._set_muted, set()
+        )
         self._hedging: Hedging | None = None
         self._cache: SpeechCache | None = None
         self._settings: ServiceSettings = {}
@@ -220,14 +226,22 @@ class AsyncTTSService:
         )
 
     def open_stream(
-        self, text: str, options: ResolvedOptions, *, hold: bool, announced: bool = False
+        self,
+        text: str,
+        options: ResolvedOptions,
+        *,
+        hold: bool,
+        announced: bool = False,
+        in_flight: InFlightRequest | None = None,
     ) -> AsyncSpeechStream:
         """Return a stream for options that were resolved before: see `stream()`.
 
         With `hold` no audio is delivered before it is complete. `announced`: the caller sends the outcome with the
-        first byte and cannot change it, so that an error is raised instead of silence after speech.
+        first byte and cannot change it, so that an error is raised instead of silence after speech. `in_flight`: a
+        candidate was sent exactly this already, under admission.
         """
-        stream = AsyncSpeechStream(self._utterance(text, options, hold=hold, announced=announced), self._forget)
+        utterance = self._utterance(text, options, hold=hold, announced=announced, in_flight=in_flight)
+        stream = AsyncSpeechStream(utterance, self._forget)
         self._open.add(stream)
         return stream
 
@@ -326,6 +340,39 @@ class AsyncTTSService:
         """
         return self._providers.subscribe(listener)
 
+    def relay(self, text: str, options: ResolvedOptions, client: RelayClient) -> Relay | None:
+        """Send a usual request whose audio is passed through; None, and nothing has happened, for any other.
+
+        `text` is clean. What becomes unusual later is handed over to the client, to be continued by `open_stream`.
+        """
+        template = self._template(options, hold=False, announced=True)
+        plan = template.relay_plan
+        if not isinstance(plan, RelayPlan):
+            if (self._cache and options.cache) or (self._hedging and options.hedging):
+                return None
+            plan = template.relay_plan = RelayPlan.of(template)
+        return start_relay(plan, text, self._relay_services, client) if plan else None
+
+    @property
+    def relays(self) -> Collection[Relay]:
+        """Relays in progress."""
+        return self._relay_services.running
+
+    def due_relays(self) -> list[Relay]:
+        """Return the relays that may be near a timeout."""
+        now = self._clock()
+        return [relay for relay in self._relay_services.running if relay.due <= now]
+
+    @property
+    def on_midstream(self) -> OnMidstream:
+        """Setting of what happens when a stream breaks off."""
+        return self._settings.get("on_midstream", "resume")
+
+    def _end_relays(self) -> None:
+        """Hand all relays over to the pipeline, so that each has a stream."""
+        for relay in list(self._relay_services.running):
+            relay.hand_over()
+
     async def reconfigure(self, **changes: Unpack[SettingChanges]) -> None:
         """Change settings or providers at run time: either all that are named, or nothing. Others stay.
 
@@ -335,6 +382,7 @@ class AsyncTTSService:
         """
         providers = changes.get("providers", self.providers)
         settings = merge_settings(self._settings, providers, changes)
+        self._end_relays()
         changed = {name for name in changes if changes.get(name) != self._settings.get(name)}
         changed |= _circuit_settings_in(changes)
         former = self._apply(settings, providers, changed)
@@ -349,6 +397,9 @@ class AsyncTTSService:
         Streams in progress end with TTSStreamInterruptedError. As when a caller leaves, that counts against a provider
         only if it was overdue.
         """
+        if self._relay_services.running:
+            self._end_relays()
+            await asyncio.sleep(0)  # their streams begin
         for stream in self._open.all():
             await stream.interrupt()
         for turn in self._open_turns.all():
@@ -419,7 +470,13 @@ class AsyncTTSService:
         return lambda name: None if name in known and not are_given else own.get(name, usual)
 
     def _utterance(
-        self, text: str, options: ResolvedOptions, *, hold: bool, announced: bool
+        self,
+        text: str,
+        options: ResolvedOptions,
+        *,
+        hold: bool,
+        announced: bool,
+        in_flight: InFlightRequest | None = None,
     ) -> Utterance | CachedUtterance:
         template = self._template(options, hold=hold, announced=announced)
         request = template.request.with_text(clean_text(text) if isinstance(text, str) else text)
@@ -427,7 +484,7 @@ class AsyncTTSService:
         words = request.with_text(marked.words.text) if marked else request  # voices are chosen by its letters
         utterance = Utterance(
             request,
-            template.candidates or self._find_candidates(words, template),
+            template.candidates_for(words.text) or self._find_candidates(words, template),
             template.policy,
             rates=self._rates,
             workers=self._workers,
@@ -438,6 +495,7 @@ class AsyncTTSService:
             on_muted=self._set_muted,
             hedging=self._hedging if options.hedging else None,
             marked=marked,
+            in_flight=in_flight,
         )
         if self._cache and request.text and options.cache:
             return CachedUtterance(utterance, request, template.policy, self._cache)
@@ -477,6 +535,8 @@ class AsyncTTSService:
                 candidate.prepared = self._prepare(request, template, candidate)
         if found.for_any_text:
             template.candidates = found
+        elif found.for_latin_text and is_latin(request.text):
+            template.latin_candidates = found
         return found
 
     def _prepare(

@@ -32,6 +32,11 @@ def count_scripts(text: str) -> Counter[str]:
     return found
 
 
+def is_latin(text: str) -> bool:
+    """Return whether a text is in ASCII and has letters."""
+    return text.isascii() and text.lower() != text.upper()
+
+
 def unsupported_script(found: Counter[str], scripts: frozenset[str] | None) -> str | None:
     """Return the most frequent unsupported script of a text if more than a third of its letters are in such, else None.
 

@@ -62,6 +62,7 @@ class SayDialect(GatewayDialect):
     """Dialect of the test synthesis: a JSON body, and errors in the gateway's own format."""
 
     name = "say"
+    streams_audio = False
 
     def parse(self, request: RawRequest) -> SpeechOrder:
         """Parse a request. Raises RequestValidationError and TTSError."""

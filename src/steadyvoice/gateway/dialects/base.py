@@ -31,6 +31,11 @@ class Dialect(ErrorDialect, Protocol):
         """Function that parses a request. It raises RequestValidationError and TTSError."""
         ...
 
+    @property
+    def streams_audio(self) -> bool:
+        """Whether responses may be bare audio that is sent as it arrives."""
+        ...
+
     def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
         """Return the response headers besides the content type, as far as they are known before the audio."""
         ...

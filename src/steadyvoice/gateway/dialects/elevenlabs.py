@@ -31,6 +31,7 @@ class ElevenLabsDialect:
 
     def __init__(self, form: SpeechEndpoint = SpeechEndpoint.WHOLE) -> None:
         self._form = form
+        self.streams_audio = form.streams and not form.timed
         self.parse = SpeechOrderParser("text", self._order).parse
 
     def _order(self, request: RawRequest, document: dict[str, Any]) -> SpeechOrder:

@@ -26,6 +26,7 @@ class OpenAIDialect:
     """OpenAI's request bodies and errors."""
 
     name = openai_speech.DIALECT
+    streams_audio = True
 
     def __init__(self) -> None:
         self.parse = SpeechOrderParser("input", _order).parse

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence, Sized
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
@@ -164,6 +164,49 @@ class ManagedConnection(Protocol):
         ...
 
 
+class FastExchange(Protocol):
+    """Request in the fast lane."""
+
+    @property
+    def scope(self) -> MutableMapping[str, Any]:
+        """ASGI scope of the request."""
+        ...
+
+    @property
+    def status(self) -> int | None:
+        """Status of the response; None before it begins."""
+        ...
+
+    def hand_over_now(self) -> None:
+        """Have the application go on with the request, from where it is."""
+        ...
+
+    def use_sender(self, send: Callable[[Any], Awaitable[None]]) -> None:
+        """Send the rest of the response in ASGI's messages."""
+        ...
+
+
+class RequestShortcut(Protocol):
+    """Shortcut around the application for usual requests."""
+
+    @property
+    def running(self) -> Sized:
+        """Requests in progress."""
+        ...
+
+    def recognize(self, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Any | None:
+        """Return the target of a POST whose head is usual; None for any other."""
+        ...
+
+    def await_body(self, connection: Any) -> None:
+        """Call `body_is_late` of a connection soon, unless the rest of its request's body comes before."""
+        ...
+
+    def start(self, connection: Any, target: Any, scope: MutableMapping[str, Any], body: bytes) -> FastExchange | None:
+        """Begin a usual request; None, and nothing has happened, for any other."""
+        ...
+
+
 class RejectedConnection(NamedTuple):
     """Request that was refused before it reached the application, for the access log."""
 
@@ -184,6 +227,7 @@ class ConnectionSet:
     limits: ConnectionLimits
     state: ServerState = field(default_factory=ServerState)
     idle: dict[ManagedConnection, None] = field(default_factory=dict)
+    fast_lane: RequestShortcut | None = None
     closing: bool = False
     closed_one: asyncio.Event = field(default_factory=asyncio.Event)  # set whenever a connection is closed
     connection_rejected: Callable[[RejectedConnection], None] = lambda rejected: None

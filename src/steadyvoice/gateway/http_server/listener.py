@@ -13,7 +13,12 @@ from typing import Any
 import uvicorn
 
 from steadyvoice.gateway.context import OpenCounts
-from steadyvoice.gateway.http_server.connections import ConnectionLimits, ConnectionSet, RejectedConnection
+from steadyvoice.gateway.http_server.connections import (
+    ConnectionLimits,
+    ConnectionSet,
+    RejectedConnection,
+    RequestShortcut,
+)
 from steadyvoice.gateway.http_server.protocol import ClientConnection
 from steadyvoice.gateway.http_server.shutdown import GracefulShutdown
 from steadyvoice.service.config_file import ServerConfig
@@ -32,9 +37,12 @@ class HTTPListener:
         app: Callable[..., Any],
         server: ServerConfig,
         connection_rejected: Callable[[RejectedConnection], None] = lambda rejected: None,
+        fast_lane: RequestShortcut | None = None,
     ) -> None:
         self.port = server.port
-        self._connections = ConnectionSet(ConnectionLimits.of(server), connection_rejected=connection_rejected)
+        self._connections = ConnectionSet(
+            ConnectionLimits.of(server), connection_rejected=connection_rejected, fast_lane=fast_lane
+        )
         self._config = uvicorn.Config(
             app,
             loop="none",  # it runs in the caller's event loop
@@ -55,7 +63,9 @@ class HTTPListener:
     @property
     def traffic(self) -> OpenCounts:
         """Connections and requests that are open now."""
-        return OpenCounts(len(self._connections.state.connections), len(self._connections.state.tasks))
+        connections = self._connections
+        fast = len(connections.fast_lane.running) if connections.fast_lane else 0
+        return OpenCounts(len(connections.state.connections), len(connections.state.tasks) + fast)
 
     def apply_settings(self, server: ServerConfig) -> None:
         """Use the limits of these settings for new connections."""

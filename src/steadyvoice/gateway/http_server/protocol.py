@@ -15,17 +15,18 @@ import socket
 import struct
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import httptools
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from steadyvoice.gateway.http import BODY_ARRIVED, ON_DISCONNECT, OUTLET_FACTORY
 from steadyvoice.gateway.http_server.connections import (
     ConnectionPhase,
     ConnectionRefusal,
     ConnectionSet,
+    FastExchange,
     RejectedConnection,
     WriteProgress,
     check_head,
@@ -41,6 +42,8 @@ log = logging.getLogger("steadyvoice.gateway")
 
 # SO_LINGER: on close, unsent data is discarded and the client gets a reset instead of an orderly end.
 _LINGER_RESET = struct.pack("ii", 1, 0)
+
+_FAST_BODY_BYTES = 64 * 1024  # of a body that comes in several reads; larger ones are left to the application
 
 _ABSOLUTE_URL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]+)([^#]*)")
 
@@ -80,6 +83,9 @@ class ClientConnection(HttpToolsProtocol):
         self._output: Any = None
         self._on_disconnect: Callable[[], None] | None = None
         self._half_closed: HalfCloseProbe | None = None  # once the client has ended its own side
+        self._fast_target: Any = None  # of a request that may take the fast lane, until its body has come
+        self._fast_body: list[bytes] = []
+        self._exchange: FastExchange | None = None  # request in the fast lane
 
     # Callbacks of the transport.
 
@@ -99,10 +105,14 @@ class ClientConnection(HttpToolsProtocol):
         """Parse received bytes, within the limits."""
         if self._is_leaving:
             return
+        if self._exchange:  # whatever comes during a response is unusual
+            self._exchange.hand_over_now()
         if self._phase is ConnectionPhase.IDLE:
             self._enter(ConnectionPhase.HEAD)
         self._bytes += len(data)
         self._parse(data)
+        if self._fast_target is not None:
+            self._await_fast_body()
         # Refused above. 40,000 letters in one read were once refused as malformed, and then again for the size of their
         # head, which was written behind the end of the connection.
         if self._is_leaving:
@@ -132,6 +142,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection open while a completely received request is answered; close it otherwise."""
+        self.use_application()
         running = self._running
         if self._is_leaving or running is None or running.more_body or running.response_complete:
             self._output.flush()  # or the last bytes of a finished response would be lost
@@ -144,6 +155,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release everything that belongs to the connection, and cancel its request."""
+        self.use_application()
         if self._half_closed:
             self._half_closed.stop()
         self._connections.idle.pop(self, None)
@@ -172,6 +184,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        self.use_application()
         super().on_message_begin()
         self._in_head = True
 
@@ -190,11 +203,31 @@ class ClientConnection(HttpToolsProtocol):
             raise ValueError(refusal.message)  # stops the parser
         if self.url[:1] != b"/" and (target := parse_absolute_target(self.url)):
             self.url, self.headers[:] = target.path, target.headers(self.headers)
+        if self._may_be_fast():
+            self._fast_target = self._connections.fast_lane.recognize(self.url, self.headers)  # type: ignore[union-attr]
+        if self._fast_target is None:
+            self._begin_cycle()
+        else:
+            self._enter(ConnectionPhase.RESPONSE)
+
+    def _may_be_fast(self) -> bool:
+        """Return whether nothing about the connection keeps its request from the fast lane."""
+        if self._connections.fast_lane is None or self._phase is ConnectionPhase.RESPONSE or self._half_closed:
+            return False
+        parser = self.parser
+        usual = parser.get_method() == b"POST" and parser.get_http_version() == "1.1" and parser.should_keep_alive()
+        return usual and (self.cycle is None or self.cycle.response_complete)
+
+    def _begin_cycle(self) -> None:
+        """Start the application for a request whose head is complete."""
         super().on_headers_complete()
+        self._prepare_cycle()
+
+    def _prepare_cycle(self) -> None:
         self.cycle.transport = self._output
         # The scope is the only way from here to the endpoint. Its functions refer back to this connection, and are
         # removed when the request ends.
-        scope: Any = self.scope
+        scope: Any = self.cycle.scope
         scope[ON_DISCONNECT] = self._set_on_disconnect
         cycle = self.cycle
         scope[BODY_ARRIVED] = lambda: not cycle.more_body
@@ -217,10 +250,104 @@ class ClientConnection(HttpToolsProtocol):
         """End a request that is completely received."""
         if self._in_head:
             return
+        if self._fast_target is not None and self._starts_exchange():
+            self._bytes = 0
+            return
         super().on_message_complete()
         self._bytes = 0
         if self._phase is ConnectionPhase.DRAIN:
             self._enter(ConnectionPhase.IDLE)
+
+    def on_body(self, body: bytes) -> None:
+        """Add bytes of a request's body."""
+        if self._fast_target is None:
+            super().on_body(body)
+        else:
+            self._fast_body.append(body)
+
+    # The fast lane.
+
+    def _starts_exchange(self) -> bool:
+        """Begin a request in the fast lane, or leave it to the application; return which."""
+        lane, target, scope = self._connections.fast_lane, self._fast_target, self.scope
+        assert lane is not None  # noqa: S101 - it has recognized the target
+        exchange = lane.start(self, target, cast(Any, scope), b"".join(self._fast_body))
+        if exchange is None:
+            self._leave_fast_lane()
+            return False
+        self._fast_target, self._fast_body, self._exchange = None, [], exchange
+        return True
+
+    def _await_fast_body(self) -> None:
+        """Wait a moment for the rest of a body: many clients send it in a packet of its own."""
+        lane = self._connections.fast_lane
+        if lane is None or sum(map(len, self._fast_body)) > _FAST_BODY_BYTES:
+            self._leave_fast_lane()
+        else:
+            lane.await_body(self)
+
+    def body_is_late(self) -> None:
+        """Leave a request to the application unless its body has come."""
+        if self._fast_target is not None:
+            self._leave_fast_lane()
+
+    def use_application(self) -> None:
+        """Leave the request in the fast lane to the application, if there is one."""
+        if self._exchange:
+            self._exchange.hand_over_now()
+        elif self._fast_target is not None:
+            self._leave_fast_lane()
+
+    def _leave_fast_lane(self) -> None:
+        """Leave a request to the application, with as much of its body as has come."""
+        parts, self._fast_target, self._fast_body = self._fast_body, None, []
+        self._begin_cycle()
+        for part in parts:
+            super().on_body(part)
+
+    def is_ready(self) -> bool:
+        """Return whether the client is connected and keeps up with reading."""
+        return not (self.flow.write_paused or self.transport.is_closing())
+
+    def response_head(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Return the head of a 200 in chunked encoding."""
+        lines = [b"%s: %s\r\n" % header for header in [*self.server_state.default_headers, *headers]]
+        return b"".join([STATUS_LINE[200], *lines, b"transfer-encoding: chunked\r\n\r\n"])
+
+    def send_now(self, parts: list[bytes]) -> None:
+        """Send these parts at once."""
+        self._output.write_at_once(parts)
+
+    def exchange_completed(self) -> None:
+        """Go on with the next request after a complete response of the fast lane."""
+        self._exchange = None
+        self.server_state.total_requests += 1
+        if not (self._is_leaving or self.transport.is_closing()):
+            self._enter(ConnectionPhase.IDLE)
+
+    def continue_exchange(self, exchange: FastExchange) -> None:
+        """Have the application go on with a request of the fast lane."""
+        self._exchange = None
+        self.cycle = cycle = RequestResponseCycle(
+            scope=cast(Any, exchange.scope),
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=True,
+            on_response=self.on_response_complete,
+        )
+        cycle.more_body = False
+        if exchange.status is not None:
+            cycle.response_started = cycle.chunked_encoding = True
+        exchange.use_sender(cycle.send)
+        cycle.scope["state"]["request_context"] = exchange
+        self._prepare_cycle()
+        self._start_asgi_task(cycle, self.app)
 
     # Callbacks of responses.
 
@@ -307,6 +434,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close the connection at once when it is idle, else after its response."""
+        self.use_application()
         if self._phase is ConnectionPhase.RESPONSE:
             self.cycle.keep_alive = False
         elif self._phase is not ConnectionPhase.CLOSING:
@@ -332,6 +460,7 @@ class ClientConnection(HttpToolsProtocol):
         Beside another response, this one would be taken for that one, or for a part of it.
         """
         request_id = None
+        self.use_application()
         if self._phase is ConnectionPhase.RESPONSE:
             if self.pipeline or self.cycle.response_started or not self.cycle.more_body:
                 return self.reset()

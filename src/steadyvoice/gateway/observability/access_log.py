@@ -83,7 +83,7 @@ class AccessLog:
             "path": request.scope["path"][:_MAX_PATH],
             "status": request.status,
             "bytes": request.bytes_sent,
-            "seconds": round(now - request.received_at, 4),
+            "seconds": round(request.seconds_at(now), 4),
             "first_byte": None if started is None else round(started - request.received_at, 4),
             "complete": request.complete,
         }

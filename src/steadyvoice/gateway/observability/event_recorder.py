@@ -97,6 +97,7 @@ class EventRecorder:
         """Ignore requests without speech."""
 
     def _circuit_event(self, event: Event) -> None:
+        self._context.record_finished()  # the log is in the order of what happened
         add = self._context.event_log.add
         match event:
             case StateChanged():

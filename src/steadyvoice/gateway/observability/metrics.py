@@ -124,7 +124,7 @@ class Metrics:
         """Count a finished utterance."""
         report = account.report
         self._requests.add((api, report.provider or _NONE, client_outcome(request, account)))
-        self._duration.add((api,), self._context.clock() - request.received_at)
+        self._duration.add((api,), request.seconds_at(self._context.clock()))
         if (seconds := first_audio(request)) is not None:
             self._first_audio.add((api,), seconds)
         self._count(report)
@@ -136,6 +136,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics, for prometheus-client."""
+        self._context.record_finished()
         for counter in (self._requests, self._http, self._characters, self._audio, self._attempts):
             yield counter.collected()
         for counter in (self._transitions, self._would_open):
@@ -284,5 +285,5 @@ def _gateway_metrics(context: GatewayContext) -> Iterator[Metric]:
     traffic = context.traffic()
     yield filled_metric(metric_definitions.CONNECTIONS, {(): traffic.connections})
     yield filled_metric(metric_definitions.IN_FLIGHT, {(): traffic.requests})
-    yield filled_metric(metric_definitions.STREAMS, {(): len(context.service.streams)})
+    yield filled_metric(metric_definitions.STREAMS, {(): len(context.service.streams) + len(context.service.relays)})
     yield filled_metric(metric_definitions.BUILD, {(__version__, platform.python_version()): 1})

@@ -102,7 +102,7 @@ class RecentCalls:
     ) -> RecentCall:
         """Add a call that has just finished. `now` is the gateway's clock, `wall_time` the time of day, in seconds."""
         self._number += 1
-        report, synthesis, seconds = account.report, order.style.request, now - request.received_at
+        report, synthesis, seconds = account.report, order.style.request, request.seconds_at(now)
         too_many = max(0, len(report.attempts) - _MAX_PARTS) + max(0, len(report.spans) - _MAX_PARTS)
         call = RecentCall(
             number=self._number,

@@ -17,7 +17,7 @@ from steadyvoice._version import __version__
 from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
 from steadyvoice.providers.base import STEP_COST, Accepted, ByteSink, WorkBudget
 from steadyvoice.providers.http.content_coding import DecompressedResponse, UnsupportedCodingError, decompressor_for
-from steadyvoice.providers.http.transport import DirectTransport, HTTPResponse, Transport, error_summary
+from steadyvoice.providers.http.transport import DirectTransport, HTTPResponse, SentRequest, Transport, error_summary
 from steadyvoice.speech.errors import TTSBadRequestError, TTSCutError, TTSEmptyAudioError, TTSError, TTSNotAudioError
 from steadyvoice.wire.error_response import single_line
 
@@ -121,7 +121,20 @@ class HTTPClient:
 
         `connection_timeout`, in seconds, bounds DNS, TCP and TLS together.
         """
-        response = await self._send("POST", target, body, connection_timeout)
+        return await self._accepted(await self._send("POST", target, body, connection_timeout), json_expected)
+
+    def reserve(self) -> tuple[DirectTransport, SentRequest] | None:
+        """Return a request over an idle connection, to be started or closed; None if there is none, or a proxy."""
+        transport = self._transport()
+        if not isinstance(transport, DirectTransport) or not (sent := transport.reserve()):
+            return None
+        return transport, sent
+
+    async def finish(self, sent: SentRequest, *, json_expected: bool) -> HTTPResponse:
+        """Wait until the vendor has accepted a request that was started. Raises TTSError."""
+        return await self._accepted(self._decompressed(await sent.response()), json_expected)
+
+    async def _accepted(self, response: HTTPResponse, json_expected: bool) -> HTTPResponse:
         if _may_be_audio(response, json_expected):
             return response
         try:
@@ -131,7 +144,9 @@ class HTTPClient:
 
     async def _send(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> HTTPResponse:
         """Send a request and wait for the head of its response, whose body is decompressed. Raises TTSError."""
-        response = await self._transport().send(method, target, body, connection_timeout)
+        return self._decompressed(await self._transport().send(method, target, body, connection_timeout))
+
+    def _decompressed(self, response: HTTPResponse) -> HTTPResponse:
         headers = response.headers
         # The usual response has neither header. This check keeps it free of any further work.
         if "content-encoding" not in headers and "transfer-encoding" not in headers:
@@ -205,12 +220,69 @@ class PreparedHTTPRequest:
 
     async def send(self, text: str, *, connection_timeout: float) -> HTTPAudioResponse:
         """Send the request and return once the vendor has accepted it. Raises TTSError."""
-        body = self._before + json.dumps(text).encode() + self._after
-        client = self._client
-        response = await client.post(
-            self._target, body, connection_timeout=connection_timeout, json_expected=self._json_expected
+        response = await self._client.post(
+            self._target, self._body(text), connection_timeout=connection_timeout, json_expected=self._json_expected
         )
-        return HTTPAudioResponse(client.provider, response, self._accepted(response.headers))
+        return self._audio_response(response)
+
+    def reserve(self) -> StartedHTTPRequest | None:
+        """Return the request over an idle connection, to be started or closed; None if there is none."""
+        reserved = self._client.reserve()
+        return StartedHTTPRequest(self, *reserved) if reserved else None
+
+    def encode(self, transport: DirectTransport, text: str) -> bytes:
+        """Return the request for a text."""
+        return transport.encode("POST", self._target, self._body(text))
+
+    async def finish(self, sent: SentRequest) -> HTTPAudioResponse:
+        """Wait until the vendor has accepted a request that was started. Raises TTSError."""
+        return self._audio_response(await self._client.finish(sent, json_expected=self._json_expected))
+
+    def resumed(self, sent: SentRequest, accepted: Accepted, received: int) -> HTTPAudioResponse:
+        """Return the rest of a plain response, of which so many bytes were read already."""
+        return HTTPAudioResponse(self._client.provider, sent.rest(), accepted, received)
+
+    def accepted(self, status: int, headers: Mapping[str, str]) -> Accepted | None:
+        """Return what an accepted request's headers say; None unless they announce a plain body that may be audio."""
+        is_plain = "content-encoding" not in headers and headers.get("transfer-encoding", "chunked") == "chunked"
+        is_text = _TEXT_CONTENT_TYPES.match(headers.get("content-type", ""))
+        return self._accepted(headers) if status == 200 and is_plain and not is_text else None
+
+    def _body(self, text: str) -> bytes:
+        return self._before + json.dumps(text).encode() + self._after
+
+    def _audio_response(self, response: HTTPResponse) -> HTTPAudioResponse:
+        return HTTPAudioResponse(self._client.provider, response, self._accepted(response.headers))
+
+
+class StartedHTTPRequest:
+    """Prepared request over an idle connection: `start` it, then wait for its `response` or observe the connection."""
+
+    __slots__ = ("_prepared", "_sent", "_transport", "connection")
+
+    def __init__(self, prepared: PreparedHTTPRequest, transport: DirectTransport, sent: SentRequest) -> None:
+        self._prepared, self._transport, self._sent = prepared, transport, sent
+        self.connection = sent.connection
+
+    def start(self, text: str) -> None:
+        """Send the request, and do not wait."""
+        self._sent.start(self._prepared.encode(self._transport, text))
+
+    async def response(self) -> HTTPAudioResponse:
+        """Wait until the vendor has accepted it. Raises TTSError."""
+        return await self._prepared.finish(self._sent)
+
+    def accepted(self) -> Accepted | None:
+        """Return what the head of the response says; None unless it announces a plain body that may be audio."""
+        return self._prepared.accepted(self.connection.status, self.connection.headers)
+
+    def rest(self, accepted: Accepted, received: int) -> HTTPAudioResponse:
+        """Return the rest of an accepted response, of which so many bytes were read already."""
+        return self._prepared.resumed(self._sent, accepted, received)
+
+    def close(self) -> None:
+        """Abandon the response. Unless it is complete, the connection is closed."""
+        self._sent.close()
 
 
 class HTTPAudioResponse:
@@ -218,11 +290,11 @@ class HTTPAudioResponse:
 
     __slots__ = ("_budget", "_provider", "_received", "_response", "accepted", "headers", "status")
 
-    def __init__(self, provider: str, response: HTTPResponse, accepted: Accepted) -> None:
+    def __init__(self, provider: str, response: HTTPResponse, accepted: Accepted, received: int = 0) -> None:
         self.accepted = accepted
         self.status, self.headers = response.status, response.headers
         self._provider, self._response = provider, response
-        self._received = 0
+        self._received = received
         self._budget = WorkBudget()
 
     async def read(self, sink: ByteSink | None = None) -> bytes:

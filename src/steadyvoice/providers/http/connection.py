@@ -11,7 +11,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from copy import copy
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 
@@ -38,12 +38,21 @@ class MalformedResponseError(ConnectionError):
     """Raised when a server does not send valid HTTP/1.1. To a reader of the body it is a broken connection."""
 
 
+class ResponseObserver(Protocol):
+    """Observer of a response, called where otherwise a waiting task would be woken."""
+
+    def response_changed(self) -> None:
+        """Handle what came: a head, bytes of the body, the end, or an error. Must not raise."""
+        ...
+
+
 class HTTPConnection(asyncio.BufferedProtocol):
     """Client side of one connection: `request`, then `read` until `complete`, then perhaps the next request.
 
-    Both methods raise OSError, MalformedResponseError among them. Nothing is sent twice. `on_closed` is called when the
-    connection is gone. `buffer` is where the socket's bytes are read to, for an instant: connections of one event loop
-    may share it where reads do not overlap.
+    With an `observer`, `start` a request and call `read_nowait` whenever the observer is called. The methods raise
+    OSError, MalformedResponseError among them. Nothing is sent twice. `on_closed` is called when the connection is
+    gone. `buffer` is where the socket's bytes are read to, for an instant: connections of one event loop may share it
+    where reads do not overlap.
     """
 
     def __init__(
@@ -57,6 +66,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self.complete = True  # no request is pending, or the response has come to its end
         self.received = 0  # bytes of the response
         self.idle_since = 0.0
+        self.head_received = False
+        self.observer: ResponseObserver | None = None
         self.sock: socket.socket
         self._loop, self._on_closed = loop, on_closed
         self._buffer = memoryview(buffer or bytearray(READ_BUFFER))
@@ -65,7 +76,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._size = 0  # of these parts, in bytes
         self._head = 0  # bytes of the head so far
         self._non_body = 0  # bytes since the last ones of the body
-        self._head_received = self._interim = self._paused = self._disconnected = False
+        self._interim = self._paused = self._disconnected = False
         self._keep_alive = True
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -80,13 +91,21 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     async def request(self, request: bytes) -> None:
         """Send a request and wait for the head of its response."""
+        self.start(request)
+        await self.wait_for_head()
+
+    def start(self, request: bytes) -> None:
+        """Send a request, and do not wait."""
         self._begin()
         self._transport.write(request)
-        while not self._head_received and self._error is None:
+
+    async def wait_for_head(self) -> None:
+        """Wait for the head of the response to the request that was sent."""
+        while not self.head_received and self._error is None:
             await self._wait()
         # Bytes of the body that came before an error are delivered first.
         begun = self.complete or self._parts or not isinstance(self._error, MalformedResponseError)
-        if self._error and not (self._head_received and begun):
+        if self._error and not (self.head_received and begun):
             raise copy(self._error)
 
     async def read(self, sink: ByteSink | None = None) -> bytes:
@@ -146,8 +165,10 @@ class HTTPConnection(asyncio.BufferedProtocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             cause = error.__context__ or error  # set when one of the callbacks below raised
             self._fail(MalformedResponseError(str(cause) or "another protocol"))
+        if self.observer is not None:
+            self.observer.response_changed()
         # The sink gets the bytes within the read callback: no task is woken for each chunk of a stream.
-        if self._sink is None or not self._deliver(self._sink):
+        elif self._sink is None or not self._deliver(self._sink):
             self._wake()
         # libuv goes on reading in the same iteration of the loop for as long as reads fill the buffer. A pause after a
         # full one lets other connections have their turn.
@@ -159,7 +180,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._disconnected = True
         if not self.complete:
-            if self._head_received and error is None and self._ends_with_connection:
+            if self.head_received and error is None and self._ends_with_connection:
                 self.complete = True
             else:
                 self._error = self._error or error or ConnectionError("the server closed the connection")
@@ -174,7 +195,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
             raise MalformedResponseError("a second response to one request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head_received:
+        if self.head_received:
             return  # a trailer, which comes too late to be used
         key, text = name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")
         if key in _LIST_HEADERS and key in self.headers:
@@ -187,7 +208,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         if self._interim:
             self.headers = {}
         else:
-            self._head_received = True
+            self.head_received = True
 
     def on_body(self, data: bytes) -> None:
         self._parts.append(data)
@@ -208,11 +229,11 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     def _feed(self, data: memoryview) -> None:
         """Feed the parser, and refuse a head, chunk extensions or trailers that exceed the limit."""
-        while data and not self._head_received:
+        while data and not self.head_received:
             piece = data[: _MAX_HEAD - self._head]
             self._head += len(piece)
             self._parser.feed_data(piece)
-            if self._head >= _MAX_HEAD and not self._head_received:
+            if self._head >= _MAX_HEAD and not self.head_received:
                 raise MalformedResponseError("endless headers")
             data = data[len(piece) :]
         if data:
@@ -224,7 +245,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def _begin(self) -> None:
         self.status, self.headers, self.received = 0, {}, 0
         self._head = self._non_body = 0
-        self.complete = self._head_received = False
+        self.complete = self.head_received = False
         self._sink_error = None
         self._parts.clear()
         self._size = 0
@@ -257,8 +278,15 @@ class HTTPConnection(asyncio.BufferedProtocol):
             self._sink_error = error
         return not (self.complete or self._sink_error)
 
+    @property
+    def failed(self) -> bool:
+        """Whether the response broke off. What came before can still be read."""
+        return self._error is not None
+
     def _wake(self) -> None:
-        if self._waiter and not self._waiter.done():
+        if self.observer is not None:
+            self.observer.response_changed()
+        elif self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _fail(self, error: Exception) -> None:

@@ -87,28 +87,22 @@ class DirectTransport:
 
     async def send(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> DirectResponse:
         """Send a request and wait for the head of its response. Raises TTSError."""
+        sent = self.reserve() or self._sent_over(await self._connect(connection_timeout), stale_within=None)
+        sent.start(self.encode(method, target, body))
+        return await sent.response()
+
+    def reserve(self) -> SentRequest | None:
+        """Return a request over an idle connection, to be started or closed; None if there is none."""
+        connection = self._pool.acquire_idle()
+        return self._sent_over(connection, self._stale_within) if connection else None
+
+    def _sent_over(self, connection: HTTPConnection, stale_within: float | None) -> SentRequest:
+        return SentRequest(connection, self._pool, self._provider, self._loop, stale_within=stale_within)
+
+    def encode(self, method: str, target: str, body: bytes | None) -> bytes:
         length = "" if body is None else f"Content-Length: {len(body)}\r\n"
         head = f"{method} {self._path}{target} HTTP/1.1\r\n{self._head}{length}\r\n".encode("latin-1")
-        connection = self._pool.acquire_idle()
-        reused, begun = connection is not None, self._loop.time()
-        if connection is None:
-            connection = await self._connect(connection_timeout)
-        try:
-            await connection.request(head + body if body else head)
-        except MalformedResponseError as error:
-            message = f"malformed HTTP response: {error_summary(error)}"
-            raise TTSNotAudioError(message, provider=self._provider) from error
-        except OSError as error:
-            if reused and not connection.received and self._loop.time() - begun <= self._stale_within:
-                message = f"idle connection was closed without a response: {error_summary(error)}"
-                raise TTSStaleConnectionError(message, provider=self._provider) from error
-            raise TTSNoAnswerError(
-                f"connection closed without a response: {error_summary(error)}", provider=self._provider
-            ) from error
-        except BaseException:
-            connection.close()
-            raise
-        return DirectResponse(connection, self._pool)
+        return head + body if body else head
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -128,6 +122,68 @@ class DirectTransport:
         except OSError as error:
             message = f"no connection to {self._host}: {single_line(str(error)) or type(error).__name__}"
             raise TTSConnectError(message, provider=self._provider) from error
+
+
+class SentRequest:
+    """Request over a connection of a pool: `start()` it, then wait for its `response()` or observe the connection.
+
+    `stale_within` is None for a new connection.
+    """
+
+    __slots__ = ("_loop", "_pool", "_provider", "_sent_at", "_stale_within", "connection")
+
+    def __init__(
+        self,
+        connection: HTTPConnection,
+        pool: ConnectionPool,
+        provider: str,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        stale_within: float | None,
+    ) -> None:
+        self.connection, self._pool = connection, pool
+        self._provider, self._loop, self._stale_within = provider, loop, stale_within
+        self._sent_at = 0.0  # reading of the event loop's clock
+
+    def start(self, request: bytes) -> None:
+        """Send the request, and do not wait."""
+        self._sent_at = self._loop.time()
+        self.connection.start(request)
+
+    async def response(self) -> DirectResponse:
+        """Wait for the head of the response. Raises TTSError."""
+        connection = self.connection
+        try:
+            await connection.wait_for_head()
+        except MalformedResponseError as error:
+            message = f"malformed HTTP response: {error_summary(error)}"
+            raise TTSNotAudioError(message, provider=self._provider) from error
+        except OSError as error:
+            if self._is_stale:
+                message = f"idle connection was closed without a response: {error_summary(error)}"
+                raise TTSStaleConnectionError(message, provider=self._provider) from error
+            raise TTSNoAnswerError(
+                f"connection closed without a response: {error_summary(error)}", provider=self._provider
+            ) from error
+        except BaseException:
+            connection.close()
+            raise
+        return DirectResponse(connection, self._pool)
+
+    def rest(self) -> DirectResponse:
+        """Return the response whose head has come, at the point up to which its body was read."""
+        return DirectResponse(self.connection, self._pool)
+
+    def close(self) -> None:
+        """Abandon the response. Unless it is complete, the connection is closed."""
+        self._pool.release(self.connection)
+
+    @property
+    def _is_stale(self) -> bool:
+        """Whether the server had probably closed the connection while it was idle."""
+        if self._stale_within is None or self.connection.received:
+            return False
+        return self._loop.time() - self._sent_at <= self._stale_within
 
 
 class DirectResponse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from types import TracebackType
 from typing import Self
@@ -19,7 +19,12 @@ from steadyvoice.service.pipeline.candidates import Candidate
 from steadyvoice.service.pipeline.delivery import Delivery, DeliveryMode
 from steadyvoice.service.pipeline.length_validation import LengthValidator, RejectedLengths
 from steadyvoice.service.pipeline.output import Output
-from steadyvoice.service.pipeline.passthrough import PassthroughCall, PassthroughDelivery, PassthroughSink
+from steadyvoice.service.pipeline.passthrough import (
+    InFlightRequest,
+    PassthroughCall,
+    PassthroughDelivery,
+    PassthroughSink,
+)
 from steadyvoice.service.pipeline.provider_call import AudioSink, ProviderCall
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
 from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE, TextPiece, next_piece
@@ -69,6 +74,13 @@ class ProviderAttempt:
         self.abandonment: TTSError | None = None  # error that counts against the provider then, if it was overdue
         self.selected = False  # this attempt is heard: its output is the utterance's
         self._first: bytes | None = None
+
+    def adopt(self, request: InFlightRequest) -> None:
+        """Go on with a request that was sent already, under its permit; its queue slot is this attempt's."""
+        assert isinstance(self.call, PassthroughCall)  # noqa: S101 - no other is in flight before its utterance
+        self._permit, self.at = request.permit, datetime.fromtimestamp(request.at, UTC)
+        self.call.adopt(request)
+        self.delivery.has_delivered = request.first_sound is not None
 
     async def open(self) -> None:
         """Send the request and wait for the first audio, even if that is held back. Raises TTSError."""
@@ -210,13 +222,20 @@ class AttemptFactory:
         self._rates, self._clock, self._lag = rates, clock, lag
 
     def create(
-        self, candidate: Candidate, step: TryProvider, output: Output, deadline: Deadline, *, hedge: bool = False
+        self,
+        candidate: Candidate,
+        step: TryProvider,
+        output: Output,
+        deadline: Deadline,
+        *,
+        hedge: bool = False,
+        slot: QueueSlot | None = None,
     ) -> ProviderAttempt:
         """Return an attempt at the next piece by this candidate; a `hedge` does not wait in the queue.
 
-        `deadline` is the utterance's.
+        `deadline` is the utterance's; `slot` is given if it was acquired already.
         """
-        call, slot, piece = self._call(candidate, step, deadline, queues=not hedge)
+        call, slot, piece = self._call(candidate, step, deadline, queues=not hedge, acquired=slot)
         return ProviderAttempt(
             candidate,
             call,
@@ -230,7 +249,7 @@ class AttemptFactory:
         )
 
     def _call(
-        self, candidate: Candidate, step: TryProvider, deadline: Deadline, *, queues: bool
+        self, candidate: Candidate, step: TryProvider, deadline: Deadline, *, queues: bool, acquired: QueueSlot | None
     ) -> tuple[ProviderCall, QueueSlot, TextPiece]:
         by_sentence = self._mode(candidate) is DeliveryMode.WHOLE and not self._policy.hold
         ids = self._accounting.stitching_ids(candidate.name)
@@ -259,7 +278,7 @@ class AttemptFactory:
         # A listener in the middle of an utterance should not hear a wait.
         is_continuation = self._accounting.begin > 0 and not self._policy.hold
         limit = queue if queues else 0.0
-        slot = handler.queue_slot(limit, waits_anyway=last and queues, is_continuation=is_continuation)
+        slot = acquired or handler.queue_slot(limit, waits_anyway=last and queues, is_continuation=is_continuation)
         min_rate = self._min_rate(candidate, step)
         attempt_timeouts = AttemptTimeouts(
             timeouts,

@@ -131,6 +131,22 @@ class AudioValidator:
             raise self._make_error(TTSNotAudioError, message)
         return b""
 
+    def evaluate_nowait(self) -> bytes:
+        """Return the bytes so far if they are surely valid; none if more are needed, or if they must be decoded first.
+
+        Raises TTSError.
+        """
+        self.has_audio = self.has_audio or self._is_audio()
+        if not (self.has_audio and self._audible):
+            return b""
+        head, self._head = self._head or b"", None
+        return bytes(head)
+
+    @property
+    def ends_well(self) -> bool:
+        """Whether an answer that ends here is valid to its last byte, without a need to decode anything."""
+        return self._head is None and not (self._meter.truncated or ends_with_message(self._tail))
+
     async def end(self) -> bytes:
         """Validate the whole answer and return what was still held. Raises TTSError."""
         held = self._head or b""

@@ -121,6 +121,19 @@ class Candidates:
         """Whether the candidates are the same for every text."""
         return not self.refusals and all(candidate.offer.for_any_text for candidate in self.candidates)
 
+    @property
+    def for_latin_text(self) -> bool:
+        """Whether they are the same for every text in ASCII that has letters, if they were found for such a text."""
+        offers = [candidate.offer for candidate in self.candidates]
+        return not self.refusals and all(offer.for_any_text or offer.for_latin_text for offer in offers)
+
+    def all_read(self, text: str) -> bool:
+        """Return whether every candidate reads this text."""
+        if self.read_latin and text.isascii():
+            return True
+        found = count_scripts(text)
+        return not any(unsupported_script(found, each.offer.scripts) for each in self.candidates if each.offer.scripts)
+
     def for_text(self, text: str) -> tuple[list[Candidate], list[TTSError]]:
         """Return the candidates that read this text, without attempts, and the refusals of all others.
 

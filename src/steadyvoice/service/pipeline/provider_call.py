@@ -136,7 +136,7 @@ class ProviderCall:
     @property
     def timing_unreliable(self) -> bool:
         """Whether so much time was lost in this process that the measured latency is not worth learning from."""
-        return self.lost > _NOTICEABLE_LAG * max(1.0, self._timeouts.waited)
+        return is_unreliable(self.lost, self._timeouts.waited)
 
     @property
     def first_audio(self) -> float | None:
@@ -376,6 +376,11 @@ class ProviderCall:
         if slow := self._timeouts.slow_error(self.provider.name, self.seconds):
             slow.request_id = self.accepted.request_id
             raise slow
+
+
+def is_unreliable(lost: float, waited: float) -> bool:
+    """Return whether so many seconds were lost in this process that a wait is not worth learning from."""
+    return lost > _NOTICEABLE_LAG * max(1.0, waited)
 
 
 class CallErrors:

@@ -188,11 +188,11 @@ class Deadline:
 
     __slots__ = ("_began", "_stopwatch", "delivered", "seconds")
 
-    def __init__(self, seconds: float, stopwatch: Stopwatch) -> None:
+    def __init__(self, seconds: float, stopwatch: Stopwatch, began: float | None = None) -> None:
         self.seconds = seconds
         self.delivered = 0.0
         self._stopwatch = stopwatch
-        self._began = stopwatch.now
+        self._began = stopwatch.now if began is None else began
 
     @property
     def elapsed(self) -> float:

@@ -17,6 +17,7 @@ from steadyvoice.service.pipeline.fallback_audio import choose_recording, play_r
 from steadyvoice.service.pipeline.hedge_race import HedgePlan, HedgeRace, HedgeScheduler, cancelled_by_caller
 from steadyvoice.service.pipeline.length_validation import LengthValidator, RejectedLengths
 from steadyvoice.service.pipeline.output import Output
+from steadyvoice.service.pipeline.passthrough import InFlightRequest
 from steadyvoice.service.pipeline.prefetch import PrefetchBuffer
 from steadyvoice.service.pipeline.provider_call import AudioSink, ProviderCall
 from steadyvoice.service.pipeline.speech_rate import SpeechRates, style_of
@@ -81,18 +82,23 @@ class Utterance:
         hedging: Hedging | None = None,
         marked: MarkedText | None = None,
         output: Output | None = None,
+        in_flight: InFlightRequest | None = None,
     ) -> None:
         self._request, self._policy, self._rates = request, policy, rates
         self._clock, self._admission, self._on_muted = clock, admission, on_muted
-        self._marked = marked
+        self._marked, self._in_flight = marked, in_flight
         self._spoken_text = marked.words.text if marked else request.text
         self._candidates, self._refusals = candidates.for_text(self._spoken_text)
-        self.stopwatch = Stopwatch(clock)
+        self.stopwatch = in_flight.stopwatch if in_flight else Stopwatch(clock)
         """Runs while the consumer waits for audio."""
-        # A complete answer that arrives faster than it is played is healthy, however long; a caller's own deadline is
-        # absolute.
-        self.stopwatch.extends = policy.hold and not policy.own_deadline
-        self._deadline = deadline = Deadline(policy.total, self.stopwatch)
+        if in_flight:
+            deadline = in_flight.deadline
+        else:
+            # A complete answer that arrives faster than it is played is healthy, however long; a caller's own deadline
+            # is absolute.
+            self.stopwatch.extends = policy.hold and not policy.own_deadline
+            deadline = Deadline(policy.total, self.stopwatch)
+        self._deadline = deadline
         max_bytes = policy.most_bytes
         self._output = output or Output(
             request.format, workers, remembers=request.timestamps, max_bytes=max_bytes, deadline=deadline
@@ -174,9 +180,14 @@ class Utterance:
 
     async def _speak(self) -> AsyncGenerator[bytes, None]:
         self.stopwatch.start()
-        admitted = False
+        in_flight, self._in_flight = self._in_flight, None
+        admitted = in_flight is not None
         steps = RetryLoop(self._next_step)
         try:
+            if in_flight:
+                async with aclosing(self._continue(in_flight)) as chunks:
+                    async for data in chunks:
+                        yield data
             while self._accounting.remaining_text:
                 step = await steps.next()
                 if not self._accounting.begin and (
@@ -226,6 +237,19 @@ class Utterance:
             if self._rejected.pending:
                 self._rejected.learn()
             self.close()
+
+    def _continue(self, request: InFlightRequest) -> AsyncGenerator[bytes, None]:
+        """Yield the rest of the answer to a request that was sent already."""
+        for candidate, refusal in zip(self._candidates, request.refusals, strict=False):
+            candidate.history.failed(refusal)
+            self._accounting.record_refusal(candidate, refusal)
+        candidate = self._candidates[request.step.index]
+        attempt = self._factory.create(candidate, request.step, self._output, self._deadline, slot=request.slot)
+        attempt.adopt(request)
+        if request.first_sound is not None:
+            self._record_delivery(candidate, attempt.call, attempt.delivery)
+            self._output.note_passthrough(b"-" if request.odd_bytes else b"")
+        return self._deliver(attempt)
 
     async def _finish(self) -> bytes:
         """Return what the encoder still holds."""
@@ -316,7 +340,7 @@ class Utterance:
             self._hedges.record_selected(attempt)
         candidate, call, delivery = attempt.candidate, attempt.call, attempt.delivery
         self.report.current_speaker.times = lambda: delivery.times_so_far
-        delivering = False
+        delivering = delivery.has_delivered
         too_late: TTSError | None = None
         try:
             try:

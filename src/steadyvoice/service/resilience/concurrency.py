@@ -274,6 +274,14 @@ class QueueSlot:
     ) -> None:
         self.release(error)
 
+    def try_acquire(self) -> bool:
+        """Take the slot if it is free and no request waits for one; return whether it was."""
+        limiter = self._queue.limiter
+        if not limiter.available:
+            return False
+        self._entry = limiter.acquire(self._queue.clock())
+        return True
+
     def release(self, error: BaseException | None = None) -> None:
         """Release the slot after the request ended, by this error if any. Releasing twice changes nothing."""
         if self._entry and isinstance(error, TTSConcurrencyError):

@@ -1,0 +1,156 @@
+"""Exchange: one request in the fast lane, from its body to the last byte of its response."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from steadyvoice.gateway.access_control import RouteClass
+from steadyvoice.gateway.dialects.base import Dialect
+from steadyvoice.gateway.http import Message, Scope, raw_headers
+from steadyvoice.gateway.request_context import ContinuedSpeech, RequestContext, current_request_id
+from steadyvoice.gateway.speech_endpoint import SpeechHandler, outcome_headers
+from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.service.fast_lane.relay import Relay
+from steadyvoice.service.log_messages import log_utterance
+from steadyvoice.service.pipeline.passthrough import InFlightRequest
+from steadyvoice.service.result import ReportedUtterance, UtteranceReport
+
+
+class ExchangeConnection(Protocol):
+    """Client connection of an exchange."""
+
+    def is_ready(self) -> bool:
+        """Return whether the client is connected and keeps up with reading."""
+        ...
+
+    def response_head(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Return the head of a 200 in chunked encoding."""
+        ...
+
+    def send_now(self, parts: list[bytes]) -> None:
+        """Send these parts at once."""
+        ...
+
+    def body_is_late(self) -> None:
+        """Leave a request to the application unless its body has come."""
+        ...
+
+    def exchange_completed(self) -> None:
+        """Go on with the next request."""
+        ...
+
+    def continue_exchange(self, exchange: Any) -> None:
+        """Have the application go on with the request."""
+        ...
+
+
+class FinishedSpeech(ReportedUtterance):
+    """Report of a completed exchange."""
+
+    def __init__(self, report: UtteranceReport) -> None:
+        self.report = report
+
+
+class ExchangeOwner(Protocol):
+    """Fast lane, as its exchanges see it."""
+
+    def completed(self, exchange: Exchange, account: FinishedSpeech) -> None:
+        """Note that a response was sent to its end."""
+        ...
+
+    def handed_over(self, exchange: Exchange, request: InFlightRequest) -> ContinuedSpeech:
+        """Note that the application goes on with a request; return what it needs for that."""
+        ...
+
+
+class Exchange(RequestContext):
+    """Request in the fast lane, and client of its relay. Once handed over, it is an ordinary request context."""
+
+    __slots__ = ("_connection", "_lane", "_parts", "handler", "order", "relay")
+
+    def __init__(
+        self,
+        lane: ExchangeOwner,
+        connection: ExchangeConnection,
+        handler: SpeechHandler,
+        scope: Scope,
+        order: SpeechOrder,
+        *,
+        clock: Any,
+    ) -> None:
+        super().__init__(scope, _send_nothing, clock=clock)
+        self.route_class = RouteClass.SPEECH
+        self._lane: ExchangeOwner | None = lane
+        self._connection: ExchangeConnection | None = connection
+        self.handler, self.order = handler, order
+        self.relay: Relay | None = None
+        self._parts: list[bytes] = []  # of the response, to be sent together
+
+    @property
+    def dialect(self) -> Dialect:
+        """Dialect of the endpoint."""
+        return self.handler.dialect
+
+    def hand_over_now(self) -> None:
+        """Have the pipeline go on with the request, from where it is."""
+        if self.relay:
+            self.relay.hand_over()
+
+    def use_sender(self, send: Any) -> None:
+        """Send the rest of the response in ASGI's messages."""
+        self._send = send
+
+    # ---------------------------------------------------------------- client of the relay
+
+    def begin(self, report: UtteranceReport) -> None:
+        """Write the head of the response."""
+        account = FinishedSpeech(report)
+        headers = {
+            "content-type": self.order.content_type,
+            **outcome_headers(account),
+            **self.dialect.audio_headers(self.order, account, self.request_id),
+        }
+        self.status, self.response_started_at = 200, self._clock()
+        connection = self._connection
+        assert connection is not None  # noqa: S101 - the relay runs
+        self._parts.append(connection.response_head([*raw_headers(headers), *self._extra]))
+
+    def write(self, data: bytes) -> None:
+        """Write valid audio as one chunk."""
+        self.bytes_sent += len(data)
+        self._parts += (b"%x\r\n" % len(data), data, b"\r\n")
+
+    def flush(self) -> None:
+        """Send what was written."""
+        if self._parts and self._connection:
+            parts, self._parts = self._parts, []
+            self._connection.send_now(parts)
+
+    def is_ready(self) -> bool:
+        """Return whether the client is connected and keeps up with reading."""
+        return self._connection is not None and self._connection.is_ready()
+
+    def end(self, report: UtteranceReport) -> None:
+        """Send the end of a complete response."""
+        connection, lane = self._connection, self._lane
+        assert connection and lane  # noqa: S101, PT018 - the relay has just ended
+        self._parts.append(b"0\r\n\r\n")
+        self.complete = True
+        self.flush()
+        self._connection = self._lane = self.relay = None
+        token = current_request_id.set(self.request_id)
+        log_utterance(report)
+        current_request_id.reset(token)
+        lane.completed(self, FinishedSpeech(report))
+        connection.exchange_completed()
+
+    def hand_over(self, request: InFlightRequest) -> None:
+        """Have the pipeline go on with the request."""
+        connection, lane = self._connection, self._lane
+        assert connection and lane  # noqa: S101, PT018 - the relay has just ended
+        self._connection = self._lane = self.relay = None
+        self.continued = lane.handed_over(self, request)
+        connection.continue_exchange(self)
+
+
+async def _send_nothing(message: Message) -> None: ...

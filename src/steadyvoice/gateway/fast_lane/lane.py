@@ -1,0 +1,201 @@
+"""Fast lane of one gateway: recognises usual requests by their head, starts them, and passes on their records later.
+
+A request is usual if its audio is passed through, and nothing about its head, its body or the state of the providers
+asks for more than a relay does (service/fast_lane). All others go to the ASGI application, as does a request in the
+fast lane that becomes unusual.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import httptools
+
+from steadyvoice.gateway.access_control import RequestHead, RouteClass, check_access
+from steadyvoice.gateway.context import GatewayContext
+from steadyvoice.gateway.fast_lane.exchange import Exchange, ExchangeConnection, FinishedSpeech
+from steadyvoice.gateway.http import Scope
+from steadyvoice.gateway.request_context import PARSED_ORDER, ContinuedSpeech
+from steadyvoice.gateway.router import RouteTable
+from steadyvoice.gateway.speech_endpoint import SpeechHandler
+from steadyvoice.gateway.speech_request import BodyFormat, RawRequest
+from steadyvoice.service.pipeline.passthrough import InFlightRequest
+
+TICK = 0.05
+"""Seconds between two looks at the timeouts of relays, and after which finished requests are recorded."""
+
+_MAX_UNRECORDED = 1_000
+_MAX_KNOWN = 256  # targets, and credentials
+_MAX_TARGET = 500  # bytes
+
+_UNUSUAL_HEADERS = (
+    b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"origin", b"sec-fetch-site", b"sec-fetch-mode",
+)  # fmt: skip
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Target(NamedTuple):
+    """Request target of a speech endpoint that streams audio. `voice` is the one in the path, or empty."""
+
+    handler: SpeechHandler
+    path: str
+    raw_path: bytes
+    query: bytes
+    voice: str
+
+
+class FastLane:
+    """Usual requests of one gateway that are in progress, and those that were finished and are not recorded yet."""
+
+    def __init__(self, context: GatewayContext, routes: RouteTable) -> None:
+        self._context, self._routes = context, routes
+        self._targets: dict[bytes, Target | None] = {}
+        self._rules: object = None  # access rules under which the heads below were admitted
+        self._admitted: set[tuple[bytes | None, ...]] = set()
+        self._finished: deque[tuple[Exchange, FinishedSpeech, float]] = deque()
+        self._awaited: list[ExchangeConnection] = []  # connections whose body was incomplete since the last tick
+        self._awaited_before: list[ExchangeConnection] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self.running: set[Exchange] = set()
+        context.record_finished = self.record_finished
+        context.on_stop.append(self._hand_over_all)
+
+    # ---------------------------------------------------------------- start
+
+    def recognize(self, url: bytes, headers: Headers) -> Target | None:
+        """Return the target of a POST whose head is usual; None for any other."""
+        target = self._targets.get(url)
+        if target is None and (url in self._targets or not (target := self._learn(url))):
+            return None
+        by_name = dict(headers)
+        wanted = by_name.get(b"x-steadyvoice-on-midstream")
+        if (wanted or self._context.service.on_midstream.encode()) != b"error" or self._context.closing:
+            return None
+        # A repeated header may be one that decides on access.
+        if len(by_name) != len(headers) or b"content-length" not in by_name:
+            return None
+        if any(name in by_name for name in _UNUSUAL_HEADERS):
+            return None
+        return target
+
+    def start(self, connection: ExchangeConnection, target: Target, scope: Scope, body: bytes) -> Exchange | None:
+        """Send a usual request to its provider; None, and nothing is sent, for any other."""
+        context, limits = self._context, self._context.server
+        scope["method"], scope["path"], scope["raw_path"] = "POST", target.path, target.raw_path
+        scope["query_string"] = target.query
+        headers = dict(scope["headers"])
+        if len(body) > limits.max_body_bytes or not self._admits(scope, headers):
+            return None
+        try:
+            order = target.handler.dialect.parse(RawRequest(target.voice, target.query, headers, body))
+        except Exception:  # the application answers with it
+            return None
+        scope["state"][PARSED_ORDER] = order
+        if order.buffered or order.body_format is not BodyFormat.AUDIO:
+            return None
+        if len(order.text) > limits.max_text_characters:
+            return None
+        exchange = Exchange(self, connection, target.handler, scope, order, clock=context.clock)
+        exchange.relay = context.service.relay(order.text, order.style, exchange)
+        if exchange.relay is None:
+            return None
+        self.running.add(exchange)
+        self._set_timer()
+        return exchange
+
+    def _learn(self, url: bytes) -> Target | None:
+        """Return the target of a URL, and keep it."""
+        if len(url) > _MAX_TARGET:
+            return None
+        parsed = httptools.parse_url(url)
+        raw_path = parsed.path
+        path = unquote(raw_path.decode("ascii")) if b"%" in raw_path else raw_path.decode("ascii")
+        route, parameters = self._routes.find(path, raw_path)
+        handler: Any = route.endpoints.get("POST")
+        target = None
+        is_speech = route.route_class is RouteClass.SPEECH and isinstance(handler, SpeechHandler)
+        if is_speech and handler.dialect.streams_audio:
+            target = Target(handler, path, raw_path, parsed.query or b"", parameters.get("voice_id", ""))
+        if len(self._targets) >= _MAX_KNOWN:
+            del self._targets[next(iter(self._targets))]
+        self._targets[url] = target
+        return target
+
+    def _admits(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
+        """Return whether access control admits a head, whose verdict is kept by all that it depends on."""
+        rules = self._context.access_rules
+        if rules is not self._rules:
+            self._rules = rules
+            self._admitted.clear()
+        key = (headers.get(b"host"), headers.get(b"xi-api-key"), headers.get(b"authorization"))
+        if key in self._admitted:
+            return True
+        client = scope.get("client")
+        head = RequestHead("POST", scope["scheme"], RouteClass.SPEECH, headers, client[0] if client else None)
+        if check_access(head, rules):
+            return False
+        if len(self._admitted) >= _MAX_KNOWN:
+            self._admitted.clear()
+        self._admitted.add(key)
+        return True
+
+    def await_body(self, connection: ExchangeConnection) -> None:
+        """Leave a request to the application soon, unless the rest of its body comes before."""
+        self._awaited.append(connection)
+        self._set_timer()
+
+    # ---------------------------------------------------------------- end
+
+    def completed(self, exchange: Exchange, account: FinishedSpeech) -> None:
+        """Note that a response was sent to its end."""
+        self.running.discard(exchange)
+        self._finished.append((exchange, account, self._context.clock()))
+        if len(self._finished) >= _MAX_UNRECORDED:
+            self.record_finished()
+
+    def handed_over(self, exchange: Exchange, request: InFlightRequest) -> ContinuedSpeech:
+        """Note that the application goes on with a request; return what it needs for that."""
+        self.running.discard(exchange)
+        order = exchange.order
+        stream = self._context.service.open_stream(
+            order.text, order.style, hold=False, announced=True, in_flight=request
+        )
+        return ContinuedSpeech(exchange.handler, order, stream)
+
+    def record_finished(self) -> None:
+        """Pass finished requests on to the observers."""
+        finished, observers = self._finished, self._context.observers
+        while finished:
+            exchange, account, at = finished.popleft()
+            exchange.finished_at = at
+            for observer in observers:
+                observer.speech_finished(exchange, exchange.dialect.name, exchange.order, account)
+            for observer in observers:
+                observer.request_finished(exchange)
+
+    def _set_timer(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+
+    def _tick(self) -> None:
+        """Record finished requests, and hand over those whose timeouts are near."""
+        self._timer = None
+        self.record_finished()
+        late, self._awaited_before, self._awaited = self._awaited_before, self._awaited, []
+        for connection in late:
+            connection.body_is_late()
+        for relay in self._context.service.due_relays():
+            relay.check_time()
+        if self.running or self._awaited_before:
+            self._set_timer()
+
+    def _hand_over_all(self) -> None:
+        """Record what is finished, and leave all other requests to the application: the gateway stops."""
+        self.record_finished()
+        for exchange in list(self.running):
+            exchange.hand_over_now()

@@ -1,0 +1,82 @@
+"""Plan of relayed requests: what is the same for all texts with the same options, and the check of each text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from steadyvoice.breaker import CircuitState
+from steadyvoice.providers.http.client import PreparedHTTPRequest
+from steadyvoice.service.options import UtteranceTemplate
+from steadyvoice.service.pipeline.candidates import Candidate, Candidates
+from steadyvoice.service.pipeline.speech_rate import SpeechStyle, style_of
+from steadyvoice.service.resilience.failover import CandidateStatus, TryProvider, next_step
+from steadyvoice.speech.markup import parse_markup
+from steadyvoice.speech.writing_systems import is_latin
+
+
+@dataclass(slots=True)
+class Choice:
+    """Candidate that is asked, by this `step`, while the ones before it refuse."""
+
+    step: TryProvider
+    candidate: Candidate
+    prepared: PreparedHTTPRequest
+    style: SpeechStyle
+    extra: float
+    """Seconds for the first audio for each character of the text."""
+
+
+@dataclass(slots=True)
+class RelayPlan:
+    """Plan for one template of utterances: its candidates, and the choice among them by which of them refuse."""
+
+    template: UtteranceTemplate
+    found: Candidates
+    candidates: Sequence[Candidate]
+    _choices: dict[tuple[bool, ...], Choice | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, template: UtteranceTemplate) -> RelayPlan | None:
+        """Return the plan for a template; None if its requests are not relayed."""
+        found, policy = template.candidates or template.latin_candidates, template.policy
+        if found is None or policy.on_midstream != "error" or policy.hold:
+            return None
+        return cls(template, found, found.candidates)
+
+    def choose(self, text: str) -> Choice | None:
+        """Return the choice for a text; None if the text or the state of a provider is unusual."""
+        if self.template.candidates is None and not is_latin(text):
+            return None
+        if parse_markup(text) is not None or not self.found.all_read(text):
+            return None
+        length = len(text)
+        refusing = tuple([each.guarded.handler.refuses(each.offer, length) for each in self.candidates])
+        if refusing not in self._choices:
+            self._choices[refusing] = self._choose(refusing)
+        choice = self._choices[refusing]
+        if choice is None:
+            return None
+        limit = choice.candidate.max_characters
+        is_closed = choice.candidate.guarded.handler.circuit.state is CircuitState.CLOSED
+        return choice if is_closed and (limit is None or length <= limit) else None
+
+    def _choose(self, refusing: tuple[bool, ...]) -> Choice | None:
+        policy = self.template.policy
+        statuses = [
+            CandidateStatus(refused=refused, local=candidate.guarded.provider.local)
+            for refused, candidate in zip(refusing, self.candidates, strict=True)
+        ]
+        step = next_step(statuses, now=0.0, remaining=policy.total, max_attempts=policy.max_attempts)
+        if not isinstance(step, TryProvider):
+            return None
+        candidate, request = self.candidates[step.index], self.template.request
+        handler, prepared = candidate.guarded.handler, candidate.prepared
+        limits = handler.account_limits
+        if candidate.guarded.provider.local or not isinstance(prepared, PreparedHTTPRequest):
+            return None
+        # Ids of other accounts' requests are removed by the pipeline, and which are foreign changes.
+        if request.options and limits.request_ids.without_foreign_ids(limits.account, request) is not request:
+            return None
+        extra = 0.0 if candidate.offer.streams else candidate.guarded.timeouts.character_timeout
+        return Choice(step, candidate, prepared, style_of(candidate.name, candidate.offer, request), extra)

@@ -1,0 +1,377 @@
+"""Relay of a usual request: a vendor's bytes go to the client as they arrive, in callbacks instead of tasks.
+
+A relay decides nothing but whether everything is as usual: the chosen provider can be asked at once, and its answer
+comes in time, is valid and complete. It does so by the pipeline's own rules, with the pipeline's own objects. For
+anything else it hands the request over to the pipeline, at whatever point it is, with all its state, and the pipeline
+goes on as if it had begun it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from steadyvoice.breaker import Permit
+from steadyvoice.providers.base import Accepted
+from steadyvoice.providers.http.client import StartedHTTPRequest
+from steadyvoice.providers.http.connection import HTTPConnection
+from steadyvoice.service.billing import calculate_bill
+from steadyvoice.service.fast_lane.plan import Choice, RelayPlan
+from steadyvoice.service.log_messages import log_utterance
+from steadyvoice.service.pipeline.attempt_timeouts import REAL_TIME, AttemptTimeouts
+from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE, AudioValidator
+from steadyvoice.service.pipeline.passthrough import InFlightRequest
+from steadyvoice.service.pipeline.provider_call import CallErrors, is_unreliable
+from steadyvoice.service.pipeline.speech_rate import SpeechRates
+from steadyvoice.service.pipeline.timeouts import Deadline, Stopwatch
+from steadyvoice.service.resilience.admission_control import AdmissionControl
+from steadyvoice.service.resilience.concurrency import QueueSlot
+from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError
+from steadyvoice.service.resilience.event_loop_lag import LoopLag
+from steadyvoice.service.result import Attempt, UtteranceReport
+from steadyvoice.speech.alignment import EstimatedAlignment
+from steadyvoice.speech.duration_estimate import is_surely_complete
+from steadyvoice.speech.errors import TTSError, TTSHoldError
+
+EARLY = 0.1
+"""Seconds before a timeout at which a request is handed over: the pipeline has exact timers, a relay looks now and
+then.
+"""
+
+_MAX_HELD = 64 * 1024
+"""Bytes of an answer that are held back before it is handed over to be judged: five seconds of most formats."""
+
+
+class RelayClient(Protocol):
+    """Client side of a relay."""
+
+    def begin(self, report: UtteranceReport) -> None:
+        """Send the head of the response."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send valid audio, with the next `flush` or `end`."""
+        ...
+
+    def flush(self) -> None:
+        """Send what was written."""
+        ...
+
+    def is_ready(self) -> bool:
+        """Return whether the client is connected and keeps up with reading."""
+        ...
+
+    def end(self, report: UtteranceReport) -> None:
+        """Send the end of a complete response."""
+        ...
+
+    def hand_over(self, request: InFlightRequest) -> None:
+        """Have the pipeline go on with the request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RelayServices:
+    """Parts of the service that relays use."""
+
+    clock: Callable[[], float]
+    wall_clock: Callable[[], float]
+    lag: LoopLag
+    admission: AdmissionControl
+    rates: SpeechRates
+    on_muted: Callable[[bool], None]
+    running: set[Relay]
+
+
+class Relay:
+    """Relay of one request: made by `start_relay`, driven by its vendor connection and by `check_time`."""
+
+    __slots__ = (
+        "_accepted", "_answered", "_beat", "_choice", "_client", "_connection", "_errors", "_first_sound", "_lost",
+        "_odd_bytes", "_permit", "_plan", "_received", "_refusals", "_report", "_request", "_sent_at", "_services",
+        "_since", "_slot", "_started", "_stopwatch", "_text", "_timeouts", "_validator", "deadline", "due",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        plan: RelayPlan,
+        choice: Choice,
+        text: str,
+        services: RelayServices,
+        now: float,
+        permit: Permit,
+        slot: QueueSlot,
+        refusals: Sequence[TTSError],
+        started: StartedHTTPRequest,
+        client: RelayClient,
+    ) -> None:
+        self._plan, self._choice, self._text, self._services = plan, choice, text, services
+        self._permit, self._slot, self._refusals = permit, slot, refusals
+        self._started, self._client = started, client
+        self._connection: HTTPConnection | None = started.connection
+        self._since, self._sent_at = now, services.wall_clock()
+        self._beat, self._lost = services.lag.beat, 0.0
+        policy, candidate, step = plan.template.policy, choice.candidate, choice.step
+        guarded, offer = candidate.guarded, candidate.offer
+        self._stopwatch = stopwatch = Stopwatch(services.clock)
+        stopwatch.since, stopwatch.extends = now, False
+        self.deadline = deadline = Deadline(policy.total, stopwatch, 0.0)
+        self._timeouts = timeouts = AttemptTimeouts(
+            guarded.timeouts,
+            Deadline(min(step.time_limit, guarded.max_seconds), stopwatch, 0.0),
+            deadline,
+            own_deadline=policy.own_deadline,
+            min_rate=REAL_TIME,
+            usual=guarded.handler.silence_limits.for_offer(offer),
+            first_audio=guarded.timeouts.first_audio_while(others=step.others),
+            extra=choice.extra * len(text),
+        )
+        self._errors = CallErrors(candidate.name)
+        self._request = plan.template.request.with_text(text)
+        self._validator = AudioValidator(self._request, offer.format, self._errors)
+        self._accepted: Accepted | None = None
+        self._answered: float | None = None
+        self._first_sound: float | None = None
+        self._received, self._odd_bytes = 0, False
+        self._report: UtteranceReport | None = None
+        self.due = now + timeouts.limit(now) - EARLY
+        """Clock reading at which `check_time` may have something to do."""
+        started.connection.observer = self
+        services.running.add(self)
+
+    def response_changed(self) -> None:
+        """Pass on what came from the vendor."""
+        error: TTSError | None = None
+        try:
+            is_usual = self._advance()
+        except TTSError as failure:  # of the chunk that was just read, which the pipeline does not see again
+            is_usual, error = False, failure.with_traceback(None)
+        except OSError:  # the connection keeps it for the pipeline
+            is_usual = False
+        if self._connection is None:
+            return
+        self._client.flush()
+        if not is_usual:
+            self.hand_over(error)
+
+    def check_time(self) -> None:
+        """Hand over shortly before a timeout passes; else set when to look again."""
+        self.due = self._since + self._timeouts.limit(self._since) - EARLY
+        if self._services.clock() >= self.due:
+            self.hand_over()
+
+    def hand_over(self, error: TTSError | None = None) -> None:
+        """Have the pipeline go on with the request, from where it is."""
+        if self._connection is None:
+            return
+        self._count_time()
+        accepted = self._accepted
+        self._release()
+        self._client.hand_over(
+            InFlightRequest(
+                self._started,
+                self._permit,
+                self._slot,
+                self._choice.step,
+                self._refusals,
+                self.deadline,
+                self._stopwatch,
+                self._timeouts,
+                self._validator,
+                self._errors,
+                self._sent_at,
+                self._lost,
+                self._started.rest(accepted, self._received) if accepted else None,
+                self._answered,
+                self._first_sound,
+                self._odd_bytes,
+                error,
+            )
+        )
+
+    # ---------------------------------------------------------------- response
+
+    def _advance(self) -> bool:
+        """Pass on what came; return whether all of it is usual. Raises TTSError and OSError."""
+        connection = self._connection
+        if connection is None:
+            return True
+        if not connection.head_received:
+            return not connection.failed
+        if self._accepted is None and not self._accept():
+            return False
+        while self._client.is_ready() and not (self._first_sound is None and self._services.admission.is_behind):
+            data = connection.read_nowait()
+            if not data:
+                return data is None or self._finish()
+            if not self._pass_on(data):
+                return False
+        return False
+
+    def _accept(self) -> bool:
+        """Take the head of the response; return whether it is that of usual audio."""
+        accepted = self._started.accepted()
+        if accepted is None:
+            return False
+        self._count_time()
+        self._accepted, self._answered, self._errors.request_id = accepted, self._timeouts.waited, accepted.request_id
+        candidate = self._choice.candidate
+        candidate.guarded.handler.accepted(self._slot, accepted, self._request, candidate.offer)
+        return True
+
+    def _pass_on(self, data: bytes) -> bool:
+        """Send a chunk to the client; return whether it is usual to do so. Raises TTSError."""
+        now = self._count_time()
+        timeouts, validator = self._timeouts, self._validator
+        before = validator.seconds
+        self._received += len(data)
+        valid = validator.take(data)
+        if valid is None:
+            valid = validator.evaluate_nowait()
+        timeouts.add_audio(validator.seconds - before, has_audio=validator.has_audio)
+        if valid:
+            if self._first_sound is None:
+                self._begin()
+            self._odd_bytes ^= len(valid) & 1 == 1
+            self._client.write(valid)
+            self._permit.progress()
+        # Long silence has to be decoded, and a large head to be refused.
+        elif validator.seconds >= MAX_LEADING_SILENCE or self._received >= _MAX_HELD:
+            return False
+        if timeouts.limit(now) <= 0:
+            return False
+        return not timeouts.underrun or timeouts.slow_error(self._choice.candidate.name, validator.seconds) is None
+
+    def _begin(self) -> None:
+        """Send the head of the response."""
+        services, candidate = self._services, self._choice.candidate
+        self._first_sound = self._timeouts.waited
+        services.on_muted(False)
+        self._stopwatch.extends = True
+        self._report = report = UtteranceReport(self._plan.candidates[0].name)
+        report.current_speaker.start(candidate.name, self._accepted, len(self._text))
+        self._client.begin(report)
+
+    def _finish(self) -> bool:
+        """End a complete response; return False if its end has to be inspected."""
+        validator, report = self._validator, self._report
+        seconds = validator.seconds
+        if report is None or not validator.ends_well or not self._is_whole(seconds):
+            return False
+        self._count_time()
+        self._release()
+        self._started.close()
+        self._settle(report, seconds)
+        self._services.admission.leave()
+        self._client.end(report)
+        return True
+
+    def _is_whole(self, seconds: float) -> bool:
+        """Return whether so many seconds may be all of the text, as LengthValidator.rejects decides."""
+        rates, text = self._services.rates, self._text
+        return is_surely_complete(text, seconds) or rates.is_whole(self._choice.style, text, seconds)
+
+    def _settle(self, report: UtteranceReport, seconds: float) -> None:
+        """Record the success everywhere, as the pipeline does."""
+        candidate, text, timeouts, accepted = self._choice.candidate, self._text, self._timeouts, self._accepted
+        assert accepted is not None  # noqa: S101 - audio has come
+        handler, offer, length = candidate.guarded.handler, candidate.offer, len(text)
+        handler.settle(self._permit, None, offer, length)
+        self._slot.release()
+        handler.voice = offer.voice
+        if not is_unreliable(self._lost, timeouts.waited):
+            timeouts.learn(given_up=False)
+            if timeouts.first_audio is not None:
+                handler.probe_timeout.record(timeouts.first_audio)
+        self._services.rates.learn(self._choice.style, text, seconds)
+        billed = accepted.characters_billed
+        bill = calculate_bill(accepted=True, billed=billed, characters=length, heard=length, error=None)
+        handler.bills.add(bill, None)
+        self._record_refusals(report)
+        report.attempts.append(
+            Attempt(
+                candidate.name,
+                0,
+                length,
+                datetime.fromtimestamp(self._sent_at, UTC),
+                timeouts.waited,
+                self._answered,
+                timeouts.first_audio,
+                0.0,
+                seconds,
+                None,
+                False,
+                accepted.request_id,
+                billed,
+                bill,
+                offer.voice,
+            )
+        )
+        report.add(candidate.name, 0, length, seconds, EstimatedAlignment(text, seconds), voice=offer.voice)
+        log_utterance(report)
+
+    def _record_refusals(self, report: UtteranceReport) -> None:
+        """Record that the candidates before the chosen one refused: nothing was sent to them."""
+        for candidate, refusal in zip(self._plan.candidates, self._refusals, strict=False):
+            at = datetime.fromtimestamp(self._sent_at, UTC)
+            attempt = Attempt(
+                candidate.name, 0, len(self._text), at, error=refusal, refused=True, voice=candidate.offer.voice
+            )
+            candidate.guarded.handler.bills.add(attempt.bill, refusal)
+            report.attempts.append(attempt)
+
+    def _release(self) -> None:
+        """End the relay: the connection and the set of relays refer to it no more."""
+        connection, self._connection = self._connection, None
+        assert connection is not None  # noqa: S101 - it is running
+        connection.observer = None
+        self._services.running.discard(self)
+
+    def _count_time(self) -> float:
+        """Count the time since this was called last, without what the event loop has lost. Return the present time."""
+        services = self._services
+        now = services.clock()
+        waited, beat = now - self._since, services.lag.beat
+        # Without a heartbeat since, the provider kept the loop busy with bytes that were ready: nothing was lost.
+        if beat is not self._beat:
+            lost, due = self._beat
+            lost = services.lag.lost_at(now) - (lost if self._since <= due else lost + self._since - due)
+            self._lost, self._beat = self._lost + lost, beat
+            waited -= lost
+        self._since = now
+        self._timeouts.add_wait(waited)
+        return now
+
+
+def start_relay(plan: RelayPlan, text: str, services: RelayServices, client: RelayClient) -> Relay | None:
+    """Send a usual request to the chosen candidate; None, and nothing has happened, if the request is not usual."""
+    admission, now = services.admission, services.clock()
+    choice = None if admission.is_behind else plan.choose(text)
+    started = choice.prepared.reserve() if choice else None
+    if choice is None or started is None:
+        return None
+    candidate, length = choice.candidate, len(text)
+    if not admission.admit():
+        started.close()
+        return None
+    handler = candidate.guarded.handler
+    slot = handler.queue_slot(0.0, waits_anyway=False)
+    permit: Permit | None = None
+    try:
+        permit = handler.admit(candidate.offer, length, retry=False) if slot.try_acquire() else None
+    except (TTSCircuitOpenError, TTSHoldError):  # since it was chosen; the pipeline records it
+        permit = None
+    if permit is None:
+        started.close()
+        slot.release()
+        admission.leave()
+        return None
+    refusals = [
+        refusal
+        for each in plan.candidates[: choice.step.index]
+        if (refusal := each.guarded.handler.refusal(each.offer, length))
+    ]
+    started.start(text)
+    return Relay(plan, choice, text, services, now, permit, slot, refusals, started, client)

@@ -1,0 +1,168 @@
+"""A request in the gateway's fast lane and the same request in its pipeline are indistinguishable, whatever a vendor
+does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from steadyvoice import AsyncTTSService, ElevenLabs, Provider
+from steadyvoice.gateway.fast_lane.exchange import Exchange
+from steadyvoice.gateway.request_context import RequestContext
+from steadyvoice.gateway.server import Gateway
+from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.service.config_file import ServerConfig
+from steadyvoice.service.result import ReportedUtterance
+from steadyvoice.simulator import Simulator
+from steadyvoice.simulator.fault_injection.actions import RefuseConnection, SlowAccept, TlsFailure, WrongLength
+
+from .fault_cases import FaultCase
+from .scenario import CLOCKS, NEVER_OPENS, QUICK, TEN_TIMES_REAL_TIME, TEXT, VENDOR, local_voice
+from .test_passthrough import CASES
+
+pytestmark = pytest.mark.timeout(300)  # the first test runs all cases
+
+GATEWAY_CASES = [case for case in CASES if not (isinstance(case.act, TlsFailure) or case.format.startswith("wav"))]
+
+
+class Witness:
+    """Observer that keeps finished calls."""
+
+    def __init__(self) -> None:
+        self.calls: asyncio.Queue[tuple[RequestContext, ReportedUtterance]] = asyncio.Queue()
+
+    def speech_finished(
+        self, request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance
+    ) -> None:
+        self.calls.put_nowait((request, account))
+
+    def request_finished(self, request: RequestContext) -> None: ...
+
+
+@dataclass(frozen=True)
+class GatewayOutcome:
+    """Response to one request, and what it left behind."""
+
+    was_fast: bool  # it began in the fast lane
+    seen: dict[str, Any]  # everything that does not depend on time
+
+
+async def run_case(case: FaultCase, local: Provider, *, fast: bool) -> GatewayOutcome:
+    """Have one text spoken under one fault, over a connection to the vendor that has served a healthy request."""
+    midway = hasattr(case.act, "after") or isinstance(case.act, WrongLength)
+    async with Simulator(voice="tones", real_time_factor=TEN_TIMES_REAL_TIME if midway else 0.0) as sim:
+        vendor = ElevenLabs("any", name=VENDOR, base_url=sim.url)
+        providers = [vendor, local]
+        tts = AsyncTTSService(providers, circuit=NEVER_OPENS, retry=QUICK, timeouts=CLOCKS, on_midstream="error")
+        gateway, witness = Gateway(tts, ServerConfig(port=0)), Witness()
+        gateway.context.observers.append(witness)
+        async with gateway, aiohttp.ClientSession() as client:
+            await _post(client, gateway, case.format, fast=True)
+            await witness.calls.get()
+            sim.faults.set(case.act)
+            status, headers, body, complete = await _post(client, gateway, case.format, fast=fast)
+            request, account = await witness.calls.get()
+            async with client.get(f"{gateway.url}/metrics") as scraped:
+                metrics = await scraped.text()
+            await vendor.aclose()
+            await sim.idle()
+            report = account.report
+            state = tts.get_error_state()
+        asked = [entry for entry in sim.ledger if entry.endpoint.startswith("text-to-speech")]
+        attempts = [
+            (each.provider, each.begin, each.end, type(each.error), each.bill, each.answered is None,
+             each.first_audio is None)
+            for each in report.attempts
+        ]  # fmt: skip
+        seen = {
+            "status": status,
+            "headers": headers,
+            "complete": complete,
+            "body": body if report.outcome == "spoken" else len(body) > 0,
+            "outcome": account.outcome,
+            "error": type(report.error),
+            "attempts": attempts,
+            "spans": [(span.provider, span.begin, span.voice, span.exact) for span in report.spans],
+            "request": (request.status, request.complete, request.route_class),
+            "charged": sum(entry.charged for entry in asked),
+            "requests": len(asked),
+            "bills": state["bills"],
+            "window": state["window"],
+            "totals": state["totals"],
+            "in_use": state["concurrency"]["in_use"],
+            "active": tts.admission.active,
+            "holds": [hold["key"] for hold in state["holds"]],
+            "metrics": _counters(metrics),
+        }
+        return GatewayOutcome(isinstance(request, Exchange), seen)
+
+
+async def _post(
+    client: aiohttp.ClientSession, gateway: Gateway, format_: str, *, fast: bool
+) -> tuple[int, dict[str, str], bytes, bool]:
+    """Return status, headers that say something, body, and whether it was complete."""
+    url = f"{gateway.url}/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream?output_format={format_}"
+    body, parts, complete = {"text": TEXT}, bytearray(), True
+    # A body in chunks is unusual, so its request goes to the pipeline.
+    async with client.post(url, json=body, chunked=None if fast else True) as response:
+        try:
+            async for part in response.content.iter_any():
+                parts += part
+        except aiohttp.ClientError:
+            complete = False
+        kept = {
+            name.lower(): value
+            for name, value in response.headers.items()
+            if name.lower() not in ("date", "x-request-id", "request-id", "retry-after", "content-length")
+        }
+        return response.status, kept, bytes(parts), complete
+
+
+def _counters(metrics: str) -> list[str]:
+    """Return the lines of counters that do not depend on time."""
+    return [
+        line
+        for line in metrics.splitlines()
+        if "_total" in line and not line.startswith("#") and not any(word in line for word in ("seconds", "audio"))
+    ]
+
+
+Ways = dict[FaultCase, tuple[GatewayOutcome, GatewayOutcome]]
+
+
+@pytest.fixture(scope="module")
+def all_outcomes() -> Ways:
+    """Outcomes of every fault, in the fast lane and in the pipeline."""
+
+    async def run_all() -> Ways:
+        places, local = asyncio.Semaphore(3), local_voice()
+
+        async def both(case: FaultCase) -> tuple[GatewayOutcome, GatewayOutcome]:
+            async with places:
+                return await asyncio.gather(run_case(case, local, fast=True), run_case(case, local, fast=False))
+
+        try:
+            return dict(zip(GATEWAY_CASES, await asyncio.gather(*map(both, GATEWAY_CASES)), strict=True))
+        finally:
+            await local.aclose()
+
+    return asyncio.run(run_all())
+
+
+@pytest.mark.parametrize("case", GATEWAY_CASES, ids=str)
+def test_fast_lane_and_pipeline_are_indistinguishable(all_outcomes: Ways, case: FaultCase) -> None:
+    fast, slow = all_outcomes[case]
+    assert fast.seen == slow.seen
+
+
+def test_fast_lane_begins_the_requests(all_outcomes: Ways) -> None:
+    """Otherwise this module would compare equal paths."""
+    # These faults of new connections close the idle one, and a new one is opened by the pipeline.
+    unconnected = (RefuseConnection, SlowAccept)
+    assert all(fast.was_fast for case, (fast, _) in all_outcomes.items() if not isinstance(case.act, unconnected))
+    assert not any(slow.was_fast for _, slow in all_outcomes.values())

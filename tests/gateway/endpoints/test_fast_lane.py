@@ -1,0 +1,260 @@
+"""Fast lane: usual requests take it, unusual ones do not, and its requests end as those of the pipeline do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from steadyvoice import ElevenLabs, HedgeConfig, Tone
+from steadyvoice.gateway.fast_lane.exchange import Exchange
+from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator.fault_injection import actions
+
+from ..running_gateway import ELEVENLABS, OPENAI, TEXT, RunningGateway, elevenlabs_body, openai_body, running_gateway
+
+STREAM = f"{ELEVENLABS}/stream"
+
+
+@asynccontextmanager
+async def warm_gateway(*others: Any, path: str = STREAM, **settings: Any) -> AsyncIterator[RunningGateway]:
+    """Run a gateway that passes audio through, and has an idle connection to its vendor."""
+    async with running_gateway(*others, **{"on_midstream": "error", **settings}) as at:
+        body = openai_body(response_format="mp3") if path == OPENAI else elevenlabs_body()
+        await at.fetch("POST", path, json=body)
+        await at.next_call()
+        yield at
+
+
+async def took_the_fast_lane(at: RunningGateway, *, finished: bool = True) -> bool:
+    """Return whether the next call to be recorded began in the fast lane, and not `finished` elsewhere."""
+    request, _ = await at.next_call()
+    return isinstance(request, Exchange) and (request.continued is None or not finished)
+
+
+@pytest.mark.parametrize("format", ["mp3_44100_128", "pcm_24000", "ulaw_8000", "opus_48000_64"])
+async def test_usual_requests_take_the_fast_lane(format: str) -> None:
+    async with warm_gateway(only_elevenlabs=True, path=f"{STREAM}?output_format={format}") as at:
+        for number in range(20):
+            text = f"{TEXT} And this is number {number}."
+            answer = await at.fetch("POST", f"{STREAM}?output_format={format}", json=elevenlabs_body(text))
+            assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "spoken")
+            assert answer.headers["character-cost"] == str(len(text))
+            assert len(await answer.read()) > 1000
+            assert await took_the_fast_lane(at)
+        assert at.service.get_error_state()["totals"]["successes"] == 21
+
+
+async def test_usual_requests_of_the_openai_dialect_take_the_fast_lane() -> None:
+    async with warm_gateway(path=OPENAI) as at:
+        for _ in range(5):
+            answer = await at.fetch("POST", OPENAI, json=openai_body(response_format="mp3"))
+            assert (answer.status, answer.headers["content-type"]) == (200, "audio/mpeg")
+            assert await took_the_fast_lane(at)
+
+
+async def test_text_in_another_script_takes_the_fast_lane() -> None:
+    async with warm_gateway(only_elevenlabs=True) as at:
+        answer = await at.fetch("POST", STREAM, json=elevenlabs_body("Грузовик едет через мост в город."))
+        assert answer.status == 200
+        assert await took_the_fast_lane(at)
+
+
+async def test_body_in_a_packet_of_its_own_takes_the_fast_lane() -> None:
+    async with warm_gateway() as at:
+        body = json.dumps(elevenlabs_body()).encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(at.gateway.url.rpartition(":")[2]))
+        for pause, is_fast in ((0.0, True), (0.3, False)):
+            writer.write(_head(at, len(body)))
+            await writer.drain()
+            await asyncio.sleep(pause or 0.01)
+            writer.write(body)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            await reader.readuntil(b"\r\n0\r\n\r\n")
+            assert await took_the_fast_lane(at) is is_fast
+        writer.close()
+
+
+def _head(at: RunningGateway, length: int, *more: str, version: str = "1.1") -> bytes:
+    lines = [f"POST {STREAM} HTTP/{version}", "host: localhost", "content-type: application/json",
+             f"content-length: {length}", *more]  # fmt: skip
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-steadyvoice-on-midstream": "resume"},
+        {"origin": "http://localhost:1"},
+        {"connection": "close"},
+        {"sec-fetch-site": "none"},
+        {"content-encoding": "identity"},
+    ],
+    ids=lambda headers: next(iter(headers)),
+)
+async def test_unusual_head_does_not_take_the_fast_lane(headers: dict[str, str]) -> None:
+    async with warm_gateway(server={"allowed_origins": ["http://localhost:1"]}) as at:
+        answer = await at.fetch("POST", STREAM, json=elevenlabs_body(), headers=headers)
+        assert answer.status == 200
+        assert not await took_the_fast_lane(at)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (ELEVENLABS, elevenlabs_body()),
+        (f"{STREAM}/with-timestamps", elevenlabs_body()),
+        (f"{STREAM}?output_format=pcm_24000", elevenlabs_body(f'{TEXT} <break time="1s"/> {TEXT}')),
+        (OPENAI, openai_body(response_format="wav")),
+        (OPENAI, openai_body(stream_format="sse")),
+    ],
+)
+async def test_unusual_request_does_not_take_the_fast_lane(path: str, body: dict[str, Any]) -> None:
+    async with warm_gateway() as at:
+        answer = await at.fetch("POST", path, json=body)
+        assert answer.status == 200
+        assert not await took_the_fast_lane(at)
+
+
+async def test_unusual_settings_keep_requests_from_the_fast_lane(tmp_path: Path) -> None:
+    for settings in ({"on_midstream": "resume"}, {"cache": tmp_path}, {"hedging": HedgeConfig()}):
+        async with warm_gateway(**settings) as at:
+            await at.fetch("POST", STREAM, json=elevenlabs_body(f"{TEXT} Again."))
+            assert not await took_the_fast_lane(at), settings
+
+
+async def test_chunked_pipelined_and_old_requests_do_not_take_the_fast_lane() -> None:
+    body = json.dumps(elevenlabs_body()).encode()
+    async with warm_gateway() as at:
+        await at.client.post(
+            at.gateway.url + STREAM, data=body, headers={"content-type": "application/json"}, chunked=True
+        )
+        assert not await took_the_fast_lane(at)
+        port = int(at.gateway.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write((_head(at, len(body)) + body) * 3)
+        for _ in range(3):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            await reader.readuntil(b"\r\n0\r\n\r\n")
+        # A second request behind it takes the first one out of the fast lane; the last one is alone again.
+        assert not await took_the_fast_lane(at)
+        assert not await took_the_fast_lane(at)
+        await at.next_call()
+        writer.write(_head(at, len(body), "expect: 100-continue"))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+        writer.write(body)
+        await reader.readuntil(b"\r\n0\r\n\r\n")
+        assert not await took_the_fast_lane(at)
+        writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(_head(at, len(body), version="1.0") + body)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        assert not await took_the_fast_lane(at)
+        writer.close()
+
+
+async def test_invalid_key_and_body_are_refused_as_usual() -> None:
+    async with running_gateway(on_midstream="error", server={"api_keys": ["right"]}) as at:
+        for key, body, status in (("wrong", TEXT, 401), ("right", "", 422), ("right", TEXT, 200), ("wrong", TEXT, 401)):
+            answer = await at.fetch("POST", STREAM, json=elevenlabs_body(body), headers={"xi-api-key": key})
+            assert answer.status == status
+        broken = await at.fetch("POST", STREAM, data=b"{", headers={"xi-api-key": "right"})
+        assert broken.status == 422
+
+
+async def test_second_provider_speaks_in_the_fast_lane_while_the_first_is_refused() -> None:
+    async with Simulator(voice="tones") as sim:
+        first, second = (ElevenLabs(name, name=name, base_url=sim.url) for name in ("first", "second"))
+        async with warm_gateway(first, second) as at:
+            await _speak_while_refused(at)
+
+
+async def _speak_while_refused(at: RunningGateway) -> None:
+    at.service.circuits["first"].force_open()
+    await at.fetch("POST", STREAM, json=elevenlabs_body())  # opens a connection
+    await at.next_call()
+    answer = await at.fetch("POST", STREAM, json=elevenlabs_body())
+    assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "substituted")
+    request, account = await at.next_call()
+    assert isinstance(request, Exchange)
+    assert request.continued is None
+    assert [(each.provider, each.refused) for each in account.attempts] == [("first", True), ("second", False)]
+    states = at.service.get_error_state()["providers"]
+    assert states["first"]["totals"]["refused"] == 2
+    assert account.outcome == "substituted"
+
+
+async def test_fast_requests_are_in_metrics_calls_and_access_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "steadyvoice.access")
+    async with warm_gateway(only_elevenlabs=True, server={"log_texts": True}) as at:
+        answer = await at.fetch("POST", STREAM, json=elevenlabs_body(), headers={"x-request-id": "mine"})
+        size = len(await answer.read())
+        metrics = await (await at.fetch("GET", "/metrics")).text()
+        assert 'steadyvoice_requests_total{api="elevenlabs",outcome="spoken",provider="elevenlabs"} 2.0' in metrics
+        assert "steadyvoice_streams_in_flight 0.0" in metrics
+        calls = (await (await at.fetch("GET", "/admin/calls")).json())["calls"]
+        assert (calls[0]["request_id"], calls[0]["bytes_sent"], calls[0]["text"]) == ("mine", size, TEXT)
+        assert calls[0]["seconds"] > 0
+        [line] = [json.loads(each.getMessage()) for each in caplog.records if '"mine"' in each.getMessage()]
+        assert (line["status"], line["bytes"], line["outcome"], line["complete"]) == (200, size, "spoken", True)
+
+
+async def test_hang_up_in_the_fast_lane_is_recorded_as_interrupted() -> None:
+    async with warm_gateway(only_elevenlabs=True) as at:
+        at.sim.faults.set(Fault(actions.Stall(0.3, seconds=20), endpoint="text-to-speech*"))
+        answer = await at.post(STREAM, elevenlabs_body())
+        assert await answer.content.readany()
+        assert at.service.relays
+        assert "steadyvoice_streams_in_flight 1.0" in await (await at.fetch("GET", "/metrics")).text()
+        answer.close()
+        request, account = await at.next_call()
+        assert isinstance(request, Exchange)
+        assert (account.outcome, request.complete) == ("interrupted", False)
+        assert not at.service.relays
+        assert not at.service.streams
+        assert at.service.admission.active == 0
+        assert at.service.get_error_state()["concurrency"]["in_use"] == 0
+
+
+async def test_shutdown_completes_a_response_of_the_fast_lane() -> None:
+    async with warm_gateway(only_elevenlabs=True) as at:
+        at.sim.faults.set(Fault(actions.Stall(0.3, seconds=0.3), endpoint="text-to-speech*"))
+        answer = await at.post(STREAM, elevenlabs_body())
+        assert await answer.content.readany()
+        stopping = asyncio.ensure_future(at.gateway.stop())
+        assert len(await answer.read()) > 1000
+        assert await stopping == 0
+
+
+async def test_reload_in_the_middle_does_not_disturb_a_response() -> None:
+    async with warm_gateway(only_elevenlabs=True) as at:
+        at.sim.faults.set(Fault(actions.Stall(0.3, seconds=0.3), endpoint="text-to-speech*"))
+        answer = await at.post(STREAM, elevenlabs_body())
+        assert await answer.content.readany()
+        assert at.service.relays
+        await at.service.reconfigure(providers=[Tone()])
+        assert not at.service.relays
+        await answer.read()
+        _, account = await at.next_call()
+        assert (account.outcome, account.provider) == ("spoken", "elevenlabs")
+        substitute = await at.fetch("POST", STREAM, json=elevenlabs_body())
+        assert substitute.headers["x-steadyvoice-provider"] == "tone"
+
+
+async def test_closing_the_service_ends_a_response_of_the_fast_lane() -> None:
+    async with warm_gateway(only_elevenlabs=True) as at:
+        at.sim.faults.set(Fault(actions.Stall(0.3, seconds=20), endpoint="text-to-speech*"))
+        answer = await at.post(STREAM, elevenlabs_body())
+        assert await answer.content.readany()
+        await at.service.aclose()
+        with pytest.raises(aiohttp.ClientError):
+            await answer.read()
+        _, account = await at.next_call()
+        assert account.outcome == "interrupted"
