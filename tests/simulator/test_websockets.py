@@ -441,3 +441,33 @@ async def test_simulator_stops_with_open_websockets() -> None:
         assert (await socket.receive()).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
         await socket.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.looptime(noop_cycles=50)
+async def test_context_counts_against_the_limit_until_it_is_spoken() -> None:
+    def opened(name: str) -> dict[str, Any]:
+        return {"text": f"{TEXT} ", "context_id": name, "flush": True}
+
+    async with Simulator(voice="tones", real_time_factor=1.0) as sim, aiohttp.ClientSession(headers=KEY) as session:
+        for drained in (False, True):
+            async with session.ws_connect(address(sim, multi=True)) as socket:
+                for name in "abcde":
+                    await send(socket, opened(name))
+                await send(socket, {"context_id": "a", "close_context": True})
+                while drained and not (await socket.receive_json()).get("isFinal"):
+                    pass
+                await send(socket, opened("f"))
+                await send(socket, {"close_socket": True})
+                received = await listen(socket)
+            assert received.error == (None if drained else "max_contexts_exceeded")
+            assert received.code == (1000 if drained else 1008)
+
+
+@pytest.mark.parametrize("counted", ["message", "context"])
+async def test_times_count_from_the_chosen_beginning(counted: str) -> None:
+    async with Simulator(voice="tones", socket_times=counted) as sim:
+        received = await talk(sim)
+    begins = [sound["alignment"]["charStartTimesMs"][0] for sound in received.sounds]
+    assert len(begins) > 1
+    assert (begins == [0] * len(begins)) is (counted == "message")
+    assert begins == sorted(begins)

@@ -11,6 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice.speech.alignment import Alignment
+from steadyvoice.wire.elevenlabs.dialogue import (
+    DialogueLine,
+    DialogueMessage,
+    encode_dialogue_message,
+    parse_dialogue_message,
+)
 from steadyvoice.wire.elevenlabs.websocket import (
     DEFAULT_INACTIVITY,
     FORMATS,
@@ -20,9 +26,11 @@ from steadyvoice.wire.elevenlabs.websocket import (
     FieldSpelling,
     FinalMessage,
     SocketParameters,
+    encode_client_message,
     encode_message,
     parse_message,
     parse_query,
+    parse_server_message,
 )
 from steadyvoice.wire.request_validation import RequestValidationError
 
@@ -194,3 +202,87 @@ def test_rounded_times_leave_no_gap(lengths: list[float]) -> None:
     starts, lasts = alignment["charStartTimesMs"], alignment["charDurationsMs"]
     assert [start + length for start, length in zip(starts, lasts, strict=True)][:-1] == starts[1:]
     assert all(abs(start - 1000 * edge) <= 0.5 for start, edge in zip(starts, edges, strict=False))
+
+
+ALIGNMENTS = st.lists(st.tuples(st.text(min_size=1, max_size=1), st.integers(0, 500)), min_size=1, max_size=9).map(
+    lambda characters: Alignment(
+        tuple(character for character, _ in characters),
+        tuple(sum(each for _, each in characters[:number]) / 1000 for number in range(len(characters))),
+        tuple(sum(each for _, each in characters[: number + 1]) / 1000 for number in range(len(characters))),
+    )
+)
+
+
+@given(st.binary(min_size=1, max_size=99), ALIGNMENTS | st.none(), st.text(max_size=9), st.sampled_from(FieldSpelling))
+def test_client_reads_what_a_server_sends_in_every_spelling(
+    audio: bytes, alignment: Alignment | None, context: str, spelling: FieldSpelling
+) -> None:
+    (message,) = parse_server_message(encode_message(AudioMessage(audio, alignment, alignment, context), spelling))
+    assert isinstance(message, AudioMessage)
+    assert (message.audio, message.context_id) == (audio, context)
+    if alignment:
+        assert message.alignment == message.normalized
+        assert message.alignment is not None
+        assert message.alignment.characters == alignment.characters
+        assert message.alignment.starts == pytest.approx(alignment.starts, abs=0.001)
+        assert message.alignment.ends == pytest.approx(alignment.ends, abs=0.001)
+    for other in (FinalMessage(context), ErrorMessage("quota_exceeded", "No.", 1008, context)):
+        assert parse_server_message(encode_message(other, spelling)) == (other,)
+
+
+def test_one_message_may_be_audio_and_final() -> None:
+    messages = parse_server_message('{"audio":"AAAA","isFinal":true,"contextId":"a"}')
+    assert messages == (AudioMessage(bytes(3), None, None, "a"), FinalMessage("a"))
+    assert parse_server_message('{"isFinal":false}') == ()
+    assert parse_server_message("{}") == ()
+
+
+@given(st.text() | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(json.dumps))
+def test_anything_else_is_a_value_error(frame: str) -> None:
+    with contextlib.suppress(ValueError):
+        parse_server_message(frame)
+
+
+@given(
+    st.builds(
+        ClientMessage,
+        text=st.none() | st.text(),
+        context_id=st.none() | st.text(min_size=1),
+        flush=st.booleans(),
+        close_context=st.booleans(),
+        close_socket=st.booleans(),
+        voice_settings=st.none() | st.just({"speed": 1.1}),
+        chunk_length_schedule=st.none() | st.just((50.0, 120.0)),
+        api_key=st.none() | st.just("key"),
+        pronunciation_dictionary_locators=st.none() | st.just([{"pronunciation_dictionary_id": "d"}]),
+    )
+)
+def test_server_reads_what_a_client_sends(message: ClientMessage) -> None:
+    assert parse_message(encode_client_message(message)) == message
+
+
+@given(
+    st.builds(
+        DialogueMessage,
+        context_id=st.none() | st.text(min_size=1),
+        inputs=st.lists(st.builds(DialogueLine, st.text(), st.text()), max_size=3).map(tuple),
+        voices=st.none() | st.lists(st.text(), min_size=1, max_size=2),
+        voice_settings=st.none() | st.just({"stability": 0.5}),
+        flush=st.booleans(),
+        keep_alive=st.booleans(),
+        close_context=st.booleans(),
+        close_socket=st.booleans(),
+        api_key=st.none() | st.just("key"),
+    )
+)
+def test_server_of_dialogues_reads_what_a_client_sends(message: DialogueMessage) -> None:
+    assert parse_dialogue_message(encode_dialogue_message(message)) == message
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ["", "[]", '{"inputs": 1}', '{"inputs": [1]}', '{"inputs": [{"text": "a"}]}', '{"voices": "a"}', '{"flush": 1}'],
+)
+def test_invalid_message_of_a_dialogue_is_refused(frame: str) -> None:
+    with pytest.raises(RequestValidationError):
+        parse_dialogue_message(frame)

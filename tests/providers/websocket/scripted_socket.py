@@ -105,13 +105,13 @@ class ScriptedSocketVendor:
 
 
 @asynccontextmanager
-async def scripted_socket_vendor(*scripts: Script) -> AsyncIterator[ScriptedSocketVendor]:
+async def scripted_socket_vendor(*scripts: Script, port: int = 0) -> AsyncIterator[ScriptedSocketVendor]:
     vendor = ScriptedSocketVendor(list(scripts))
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", vendor.serve)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port, reuse_address=True)
     await site.start()
     vendor.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:

@@ -59,6 +59,34 @@ async def test_restart_in_the_middle(sim: Simulator) -> None:
     assert sim.ledger[-1].ending is Ending.CUT
 
 
+@pytest.mark.parametrize("code", [1000, 1001, 1008, 1011, 1012, 1013, 4401])
+async def test_close_in_the_middle_has_its_code_and_reason(sim: Simulator, code: int) -> None:
+    received = await talk(sim, fault=f"close;code={code};reason=No.;after=0.8")
+    assert (received.code, received.reason) == (code, "No.")
+    assert 1 <= len(received.words()) < len(WORDS)
+
+
+def test_impossible_close_code_is_refused() -> None:
+    for code in (999, 1005, 1006, 1015, 2000, 5000):
+        with pytest.raises(actions.FaultError, match="code"):
+            actions.Close(code)
+
+
+@pytest.mark.parametrize("name", ["html", "json"])
+async def test_page_in_place_of_the_upgrade(sim: Simulator, name: str) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await talk(sim, fault=name)
+    assert refused.value.status == 200
+    await sim.idle()
+    assert (sim.ledger[-1].status, sim.ledger[-1].ending) == (200, Ending.REFUSED)
+
+
+async def test_drip_sends_audio_in_small_messages(sim: Simulator) -> None:
+    received = await talk(sim, fault="drip;bytes=2000;every=0.001")
+    assert received.words() == WORDS
+    assert max(len(base64.b64decode(sound["audio"])) for sound in received.sounds) == 2000
+
+
 @pytest.mark.parametrize(("name", "code"), [("cut", 1006), ("reset;after=0", None), ("cut-terminated", 1000)])
 @pytest.mark.parametrize("text", [TEXT, "I"])
 async def test_cuts_end_in_the_middle(sim: Simulator, name: str, code: int | None, text: str) -> None:

@@ -35,10 +35,10 @@ class AlignmentTimeline:
     that begins before the one before has ended counts from an origin of its own.
     """
 
-    __slots__ = ("_end", "_offset")
+    __slots__ = ("_begin", "_end", "_offset")
 
     def __init__(self) -> None:
-        self._offset = self._end = 0.0
+        self._offset = self._begin = self._end = 0.0  # seconds; begin and end of the last message's times
 
     def placed(self, alignment: Alignment | None, audio_begin: float | None = None) -> Alignment | None:
         """Return a message's alignment on the timeline, None for none.
@@ -47,11 +47,11 @@ class AlignmentTimeline:
         """
         if alignment is None or not alignment.characters:
             return None
-        if self._offset + alignment.starts[0] < self._end - _OVERLAP:
-            known = audio_begin is not None and audio_begin > self._end - _OVERLAP
-            self._offset = audio_begin if known and audio_begin is not None else self._end
+        earliest = self._end - min(_OVERLAP, (self._end - self._begin) / 2)
+        if self._offset + alignment.starts[0] < earliest:
+            self._offset = self._end if audio_begin is None or audio_begin < earliest else audio_begin
         placed = Alignment.joined([(self._offset, alignment)])
-        self._end = max(self._end, placed.ends[-1])
+        self._begin, self._end = placed.starts[0], max(self._end, placed.ends[-1])
         return placed
 
 
