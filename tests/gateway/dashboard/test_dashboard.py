@@ -115,7 +115,7 @@ def test_reason_of_a_failed_probe_is_shown_once_and_truncation_is_marked(
 
 def test_failure_rate_is_shown_with_the_threshold(gateway: GatewayThread, who: PageVisit) -> None:
     gateway.call()
-    legend = card(who.open(gateway.url)).locator(".told")
+    legend = card(who.open(gateway.url)).locator(".caption")
     expect(legend).to_have_text("0 % of the last 1 call failed · opens at 50 %, from 2 calls")
     gateway.break_vendor()
     expect(legend).to_have_text("50 % of the last 2 calls failed · opens at 50 %")

@@ -18,25 +18,25 @@ export async function reset(name) {
   try {
     await json(`${circuit(name)}/reset`, { method: "POST", body: { reason: "reset from the dashboard" } });
     notify(`${name} was reset.`);
-  } catch (refused) {
-    notify(`${name} was not reset: ${refused.message}`, { bad: true });
+  } catch (error) {
+    notify(`${name} was not reset: ${error.message}`, { bad: true });
   }
 }
 
 export function act(name) {
-  const choices = ACTIONS.map(([value, word, told]) => choice(value, word, told));
+  const choices = ACTIONS.map(([value, label, effect]) => choice(value, label, effect));
   const reason = h("input", { type: "text", name: "reason", maxlength: 500, autocomplete: "off", placeholder: "vendor maintenance" });
   const minutes = h("input", { type: "number", name: "minutes", min: 0, step: "any", inputmode: "decimal", placeholder: "until it is undone" });
-  const lasting = field("Duration in minutes", minutes, "Empty: until it is undone.");
-  const chosen = () => form.element.querySelector("input[name=action]:checked").value;
-  const shown = () => set(lasting, { hidden: !TIMED.has(chosen()) });
+  const durationField = field("Duration in minutes", minutes, "Empty: until it is undone.");
+  const chosenAction = () => form.element.querySelector("input[name=action]:checked").value;
+  const showDuration = () => set(durationField, { hidden: !TIMED.has(chosenAction()) });
   const form = dialog(`Circuit of ${name}`, [
-    h("fieldset", { onchange: shown }, h("legend", {}, "Action"), ...choices),
-    field("Reason", reason, "Shown in the event log."), lasting,
+    h("fieldset", { onchange: showDuration }, h("legend", {}, "Action"), ...choices),
+    field("Reason", reason, "Shown in the event log."), durationField,
   ], "Apply", async () => {
     const body = { reason: reason.value };
-    if (TIMED.has(chosen()) && minutes.value.trim()) body.duration = Number(minutes.value) * 60;
-    const action = chosen();
+    if (TIMED.has(chosenAction()) && minutes.value.trim()) body.duration = Number(minutes.value) * 60;
+    const action = chosenAction();
     await json(`${circuit(name)}/${action}`, { method: "POST", body });
     notify(`${name}: ${ACTIONS.find(([value]) => value === action)[1].toLowerCase()}: done.`);
   });
@@ -44,6 +44,6 @@ export function act(name) {
   form.element.querySelector("input[value=open]").focus();
 }
 
-function choice(value, word, told) {
-  return h("label", { class: "choice" }, h("input", { type: "radio", name: "action", value }), h("span", {}, h("strong", {}, word), ` ${told}`));
+function choice(value, label, effect) {
+  return h("label", { class: "choice" }, h("input", { type: "radio", name: "action", value }), h("span", {}, h("strong", {}, label), ` ${effect}`));
 }

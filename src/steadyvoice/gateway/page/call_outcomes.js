@@ -24,7 +24,7 @@ export class CallOutcomes {
 
   show(steps, current, now) {
     const first = now - STEPS + 1;
-    const most = nice(Math.max(1, ...steps.map(([, outcomes]) => sum(outcomes))));
+    const highest = roundedUp(Math.max(1, ...steps.map(([, outcomes]) => sum(outcomes))));
     const drawn = Object.fromEntries(OUTCOMES.map((name) => [name, ""]));
     const total = {};
     for (const [n, outcomes] of steps) {
@@ -33,7 +33,7 @@ export class CallOutcomes {
       for (const name of OUTCOMES) {
         const many = outcomes[name] ?? 0;
         if (!many) continue;
-        const high = Math.max(1.2, (many / most) * HIGH);
+        const high = Math.max(1.2, (many / highest) * HIGH);
         y -= high;
         drawn[name] += `M${(n - first + 0.06).toFixed(2)} ${y.toFixed(2)}h.88v${high.toFixed(2)}h-.88z`;
         total[name] = (total[name] ?? 0) + many;
@@ -43,7 +43,7 @@ export class CallOutcomes {
       set(this.paths[name], { d: drawn[name] });
       this.rows[name].show(current.calls ? (current.outcomes[name] ?? 0) / current.calls : null, total[name] ?? 0);
     }
-    setText(this.most, `${count(most)} calls per step`);
+    setText(this.most, `${count(highest)} calls per step`);
     const all = sum(total);
     const parts = OUTCOMES.filter((name) => total[name]).map((name) => `${count(total[name])} ${name}`);
     set(this.drawing, { "aria-label": all ? `In the last hour ${count(all)} calls: ${parts.join(", ")}.` : "No calls in the last hour." });
@@ -66,7 +66,7 @@ function row(name) {
 const sum = (counts) => Object.values(counts).reduce((all, n) => all + n, 0);
 
 /** Return the next round number: the axis must not change with every call. */
-function nice(most) {
-  const unit = 10 ** Math.floor(Math.log10(most));
-  return [1, 2, 4, 5, 10].map((each) => each * unit).find((each) => each >= most);
+function roundedUp(highest) {
+  const unit = 10 ** Math.floor(Math.log10(highest));
+  return [1, 2, 4, 5, 10].map((each) => each * unit).find((each) => each >= highest);
 }

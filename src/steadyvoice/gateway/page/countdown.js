@@ -19,34 +19,34 @@ export class Countdown {
   }
 
   show({ state, circuit }) {
-    const left = state.retry_after ?? circuit.changes_in;
-    set(this.element, { hidden: left === null });
-    if (left === null) {
+    const remaining = state.retry_after ?? circuit.changes_in;
+    set(this.element, { hidden: remaining === null });
+    if (remaining === null) {
       this.ends = null;
       running.delete(this);
       return;
     }
-    const ends = performance.now() + left * 1000;
+    const ends = performance.now() + remaining * 1000;
     const moved = state.last_transition?.at;
     if (moved !== this.moved || !this.ends) {
-      Object.assign(this, { moved, whole: 0 });
+      Object.assign(this, { moved, total: 0 });
       this.ends = ends;
     } else if (Math.abs(ends - this.ends) > SLACK) this.ends = ends;
-    this.whole = Math.max(this.whole, left);
-    this.what = WHAT[state.circuit_state] ?? "until the hold ends";
+    this.total = Math.max(this.total, remaining);
+    this.label = WHAT[state.circuit_state] ?? "until the hold ends";
     running.add(this);
     this.tick();
   }
 
   tick() {
-    if (!this.element.isConnected && this.was) {
+    if (!this.element.isConnected && this.wasConnected) {
       running.delete(this);
       return;
     }
-    this.was = this.element.isConnected;
-    const left = Math.max(0, (this.ends - performance.now()) / 1000);
-    setText(this.text, left > 0 ? `${digits(left)} ${this.what}` : OVER[this.what] ?? "any moment now");
-    set(this.bar, { width: (100 * left) / (this.whole || 1) });
+    this.wasConnected = this.element.isConnected;
+    const remaining = Math.max(0, (this.ends - performance.now()) / 1000);
+    setText(this.text, remaining > 0 ? `${digits(remaining)} ${this.label}` : OVER[this.label] ?? "any moment now");
+    set(this.bar, { width: (100 * remaining) / (this.total || 1) });
   }
 }
 
@@ -59,9 +59,9 @@ const WHAT = {
 };
 const OVER = { [NEXT]: "the next call is the probe", [WHAT.forced_open]: "the next call is the probe" };
 
-function digits(left) {
-  const whole = Math.ceil(left);
+function digits(remaining) {
+  const total = Math.ceil(remaining);
   const two = (n) => String(n).padStart(2, "0");
-  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60];
+  const [hours, minutes, rest] = [Math.floor(total / 3600), Math.floor((total % 3600) / 60), total % 60];
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }

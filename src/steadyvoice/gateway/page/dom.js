@@ -31,8 +31,8 @@ export function set(element, attributes) {
 
 /** Replace the children, moving only those that are out of place: focus and open details survive. */
 export function reconcile(parent, children) {
-  const wanted = new Set(children);
-  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
+  const kept = new Set(children);
+  for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
   children.forEach((child, at) => {
     if (parent.children[at] !== child) parent.insertBefore(child, parent.children[at] ?? null);
   });

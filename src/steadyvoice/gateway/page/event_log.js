@@ -27,10 +27,10 @@ export class EventLog {
   }
 
   entry(kind, data, [mark, title, reason]) {
-    const by = data.by ? h("span", { class: "by" }, `by ${data.by.address ?? "localhost"}, ${data.by.via}`) : null;
+    const author = data.by ? h("span", { class: "by" }, `by ${data.by.address ?? "localhost"}, ${data.by.via}`) : null;
     const item = h("li", { class: kind }, h("time", { datetime: data.at ?? "" }, data.at ? clock(data.at) : ""), icon(mark),
       h("div", {}, h("p", {}, data.provider ? h("strong", {}, `${data.provider} `) : null, title),
-        reason ? h("p", { class: "reason" }, reason) : null, by));
+        reason ? h("p", { class: "reason" }, reason) : null, author));
     if (kind === "config" && data.provider) item.querySelector("div").append(this.undoButton(data));
     return item;
   }

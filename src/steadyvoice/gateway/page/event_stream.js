@@ -36,11 +36,11 @@ const OPENED = Symbol("opened");
 async function* stream(last) {
   const stop = new AbortController();
   let watch;
-  const alive = () => {
+  const restartSilenceTimer = () => {
     clearTimeout(watch);
     watch = setTimeout(() => stop.abort(new Error("no heartbeat")), SILENCE_LIMIT);
   };
-  alive();
+  restartSilenceTimer();
   try {
     const answer = await ask("/admin/events", { headers: { "last-event-id": last }, signal: stop.signal });
     yield OPENED;
@@ -49,7 +49,7 @@ async function* stream(last) {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
-      alive();
+      restartSilenceTimer();
       const parts = (rest + value).split("\n\n");
       rest = parts.pop();
       for (const part of parts) {

@@ -30,48 +30,48 @@ const summary = new Summary(byId("summary"), byId("current"), byId("load"), byId
 new TestSynthesis(byId("test-synthesis"), calls);
 byId("sign-out").addEventListener("click", signOut);
 
-let following = false;
-let looking = false;
+let streaming = false;
+let fetching = false;
 let timer;
 
 /** Fetch the overview, and schedule the next fetch. */
-async function look() {
+async function refresh() {
   clearTimeout(timer);
-  if (looking) return;
-  looking = true;
+  if (fetching) return;
+  fetching = true;
   let next = document.hidden ? 10 * INTERVAL : INTERVAL;
   try {
     show(store.take(await json(`/admin/overview?since=${store.since}`)));
     connected();
-    if (!following) listen();
+    if (!streaming) openEventStream();
   } catch (error) {
-    if (barred(error)) {
-      showSignIn(error, look);
+    if (isUnauthorized(error)) {
+      showSignIn(error, refresh);
       next = null;
     } else if (error instanceof ApiError || error instanceof TypeError || error instanceof DOMException) disconnected();
     else throw error;
   } finally {
-    looking = false;
+    fetching = false;
     clearTimeout(timer);
-    if (next !== null) timer = setTimeout(look, next);
+    if (next !== null) timer = setTimeout(refresh, next);
   }
 }
 
-function soon() {
+function refreshSoon() {
   clearTimeout(timer);
-  timer = setTimeout(look, SOON);
+  timer = setTimeout(refresh, SOON);
 }
 
-const barred = (error) => error instanceof ApiError && (error.status === 401 || error.status === 403);
+const isUnauthorized = (error) => error instanceof ApiError && (error.status === 401 || error.status === 403);
 
-function listen() {
-  following = true;
+function openEventStream() {
+  streaming = true;
   follow(onEvent, {
-    found: soon,
+    found: refreshSoon,
     lost(error) {
-      soon();
-      if (!barred(error)) return true;
-      following = false;
+      refreshSoon();
+      if (!isUnauthorized(error)) return true;
+      streaming = false;
       return false;
     },
   });
@@ -80,7 +80,7 @@ function listen() {
 function onEvent(kind, data) {
   if (kind === "call") calls.add(data);
   else if (kind !== "calls") log.add(kind, data);
-  if (CHANGES.has(kind)) soon();
+  if (CHANGES.has(kind)) refreshSoon();
 }
 
 function show(overview) {
@@ -95,8 +95,8 @@ function show(overview) {
     cards.get(name).show(provider, now, overview.step);
   }
   reconcile(byId("providers"), Object.keys(overview.providers).map((name) => cards.get(name).element));
-  const trouble = Object.values(overview.providers).filter(needsAttention).length;
-  document.title = trouble ? `(${trouble}) steadyvoice` : "steadyvoice";
+  const troubled = Object.values(overview.providers).filter(needsAttention).length;
+  document.title = troubled ? `(${troubled}) steadyvoice` : "steadyvoice";
   if (!calls.rows.size) calls.draw(true);
 }
 
@@ -114,5 +114,5 @@ function disconnected() {
   set(byId("banner"), { hidden: false });
 }
 
-document.addEventListener("visibilitychange", () => document.hidden || soon());
-look();
+document.addEventListener("visibilitychange", () => document.hidden || refreshSoon());
+refresh();

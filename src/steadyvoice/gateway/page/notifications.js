@@ -6,10 +6,10 @@ const DURATION = 12_000;
 
 export function notify(text, { undo, bad } = {}) {
   const parts = [h("p", {}, text)];
-  if (undo) parts.push(h("button", { type: "button", class: "small", onclick: () => { gone(); undo(); } }, "Undo"));
+  if (undo) parts.push(h("button", { type: "button", class: "small", onclick: () => { remove(); undo(); } }, "Undo"));
   const element = h("div", { class: bad ? "notice bad" : "notice" }, ...parts);
-  const gone = () => element.remove();
-  const later = () => (element.matches(":hover, :focus-within") ? setTimeout(later, 2000) : gone());
-  setTimeout(later, DURATION);
+  const remove = () => element.remove();
+  const removeLater = () => (element.matches(":hover, :focus-within") ? setTimeout(removeLater, 2000) : remove());
+  setTimeout(removeLater, DURATION);
   byId("notices").append(element);
 }

@@ -1,4 +1,4 @@
-// ProviderCard of a provider: circuit state with its reason, the last hour, latency, credit, and manual control.
+// Card of a provider: circuit state with its reason, the last hour, latency, credit, and manual control.
 
 import { h, set, setText } from "./dom.js";
 import { Countdown } from "./countdown.js";
@@ -55,8 +55,8 @@ function reason(state, circuit) {
   if (state.circuit_state === "closed" && !state.last_transition) return "No change since the gateway started.";
   const failing = state.circuit_state === "open" || state.circuit_state === "half_open";
   const message = state.last_error?.message ?? "";
-  const told = circuit.reason.includes(message.slice(0, COMPARED)); // a failed probe's reason contains its error
-  const lastError = failing && !told ? ` Last error: ${ended(message)}` : "";
+  const shown = circuit.reason.includes(message.slice(0, COMPARED)); // a failed probe's reason contains its error
+  const lastError = failing && !shown ? ` Last error: ${ended(message)}` : "";
   return `${ended(sentence(circuit.reason))}${lastError}`;
 }
 
@@ -80,21 +80,21 @@ function facts() {
   };
   return {
     element: h("dl", { class: "facts" }, ...Object.values(all).map((each) => each.element)),
-    show({ state, rate: pace, first_audio: soon }) {
-      setText(all.asked.value, rate(pace));
-      setText(all.first.value, soon ? `${seconds(soon.p50)} · ${seconds(soon.p95)}` : "–");
-      setText(all.busy.value, busy(state.concurrency));
+    show({ state, rate: callRate, first_audio: latency }) {
+      setText(all.asked.value, rate(callRate));
+      setText(all.first.value, latency ? `${seconds(latency.p50)} · ${seconds(latency.p95)}` : "–");
+      setText(all.busy.value, concurrency(state.concurrency));
       setText(all.credit.value, credit(state.credit));
     },
   };
 }
 
-function busy({ in_use: now, limit, waiting }) {
+function concurrency({ in_use: now, limit, waiting }) {
   return `${now}${limit === null ? "" : ` of ${limit}`}${waiting ? `, ${waiting} queued` : ""}`;
 }
 
-function credit(told) {
-  if (!told) return "–";
-  if (told.remaining === null) return "unlimited";
-  return `${count(told.remaining)}${told.ends_in === null ? "" : ` for ${roughly(told.ends_in)}`}`;
+function credit(balance) {
+  if (!balance) return "–";
+  if (balance.remaining === null) return "unlimited";
+  return `${count(balance.remaining)}${balance.ends_in === null ? "" : ` for ${roughly(balance.ends_in)}`}`;
 }

@@ -34,21 +34,21 @@ export class RecentCalls {
 
   /** Update the list, at most once per second, unless a call is being read. */
   draw(forced) {
-    const busy = this.list.contains(document.activeElement) || this.list.querySelector("details[open]");
-    const wanted = this.calls.filter((call) => !this.errorsOnly.checked || !wentWell(call.outcome)).slice(0, SHOWN);
-    if (busy && !forced && this.rows.size) {
-      const fresh = wanted.findIndex((call) => this.rows.has(call));
-      const n = fresh < 0 ? wanted.length : fresh;
+    const inUse = this.list.contains(document.activeElement) || this.list.querySelector("details[open]");
+    const visible = this.calls.filter((call) => !this.errorsOnly.checked || !wentWell(call.outcome)).slice(0, SHOWN);
+    if (inUse && !forced && this.rows.size) {
+      const firstKnown = visible.findIndex((call) => this.rows.has(call));
+      const n = firstKnown < 0 ? visible.length : firstKnown;
       set(this.more, { hidden: n === 0 });
       setText(this.more, `${many(n, "newer call")}: show`);
       return;
     }
     this.stale = false;
-    for (const call of this.rows.keys()) if (!wanted.includes(call)) this.rows.delete(call);
-    for (const call of wanted) if (!this.rows.has(call)) this.rows.set(call, row(call));
-    reconcile(this.list, wanted.map((call) => this.rows.get(call)));
+    for (const call of this.rows.keys()) if (!visible.includes(call)) this.rows.delete(call);
+    for (const call of visible) if (!this.rows.has(call)) this.rows.set(call, row(call));
+    reconcile(this.list, visible.map((call) => this.rows.get(call)));
     set(this.more, { hidden: true });
-    set(this.none, { hidden: wanted.length > 0 });
+    set(this.none, { hidden: visible.length > 0 });
   }
 
   release() {

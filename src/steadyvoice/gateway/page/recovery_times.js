@@ -1,4 +1,4 @@
-// RecoveryTimes times: histogram of outages that ended by themselves, from opening to closing.
+// Histogram of recovery times: outages that ended by themselves, by their duration from opening to closing.
 
 import { h, s, set, setText } from "./dom.js";
 import { many, span } from "./formatting.js";
@@ -7,31 +7,31 @@ const BOUNDS = [1, 3, 10, 30, 60, 180, 600, 1800, Infinity];
 
 export class RecoveryTimes {
   constructor(parent) {
-    this.told = h("p", { class: "told" });
-    this.rows = BOUNDS.map((bound, at) => bin(at ? BOUNDS[at - 1] : 0, bound));
+    this.caption = h("p", { class: "caption" });
+    this.rows = BOUNDS.map((bound, index) => histogramRow(index ? BOUNDS[index - 1] : 0, bound));
     this.table = h("table", { class: "bins" }, h("caption", { class: "unseen" }, "Outages by duration"),
       h("thead", { class: "unseen" }, h("tr", {}, h("th", { scope: "col" }, "duration"), h("th", { scope: "col" }, "number"))),
       h("tbody", {}, ...this.rows.map((row) => row.element)));
-    parent.append(this.told, this.table);
+    parent.append(this.caption, this.table);
   }
 
   show(recoveries) {
-    const took = recoveries.map(([, , seconds]) => seconds).sort((a, b) => a - b);
-    const counts = BOUNDS.map((bound, at) => took.filter((t) => t <= bound && t > (at ? BOUNDS[at - 1] : -1)).length);
-    const most = Math.max(1, ...counts);
-    this.rows.forEach((row, at) => row.show(counts[at], most));
-    setText(this.told, summed(took));
+    const durations = recoveries.map(([, , seconds]) => seconds).sort((a, b) => a - b);
+    const counts = BOUNDS.map((bound, index) => durations.filter((t) => t <= bound && t > (index ? BOUNDS[index - 1] : -1)).length);
+    const highest = Math.max(1, ...counts);
+    this.rows.forEach((row, index) => row.show(counts[index], highest));
+    setText(this.caption, summary(durations));
   }
 }
 
-function summed(took) {
-  if (!took.length) return "No recoveries yet.";
-  if (took.length === 1) return `1 outage: ${span(took[0])}.`;
-  const median = took[Math.floor((took.length - 1) / 2)];
-  return `${many(took.length, "outage")}: median ${span(median)}, longest ${span(took.at(-1))}.`;
+function summary(durations) {
+  if (!durations.length) return "No recoveries yet.";
+  if (durations.length === 1) return `1 outage: ${span(durations[0])}.`;
+  const median = durations[Math.floor((durations.length - 1) / 2)];
+  return `${many(durations.length, "outage")}: median ${span(median)}, longest ${span(durations.at(-1))}.`;
 }
 
-function bin(from, to) {
+function histogramRow(from, to) {
   const fill = s("rect", { class: "fill spoken", height: 10 });
   const number = h("span");
   const word = to === Infinity ? `over ${span(from)}` : `up to ${span(to)}`;
@@ -39,8 +39,8 @@ function bin(from, to) {
     s("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" }, fill), number));
   return {
     element,
-    show(n, most) {
-      set(fill, { width: (100 * n) / most });
+    show(n, highest) {
+      set(fill, { width: (100 * n) / highest });
       setText(number, n ? String(n) : "");
     },
   };

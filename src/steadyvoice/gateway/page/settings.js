@@ -20,20 +20,20 @@ export async function settings(name) {
   const inputs = Object.entries(now.config).map(([key, value]) => [key, value, input(value)]);
   const preset = h("select", {}, h("option", { value: "" }, "none"), ...PRESETS.map((each) => h("option", { value: each }, each)));
   const preview = h("div", { class: "preview", role: "status" });
-  const wanted = () => change(preset.value, inputs);
+  const requested = () => change(preset.value, inputs);
   const fields = h("div", { class: "fields" }, ...inputs.map(([key, , control]) => field(key, control)));
   const form = dialog(`Settings of ${name}`, [
     h("p", { class: "aside" }, "Settings in force. Changes apply from the next call, keep the window, and last until the configuration file is reloaded."),
     field("Base preset", preset, now.preset ? `In force: preset “${now.preset}”.` : "In force: no preset."), fields, preview,
-  ], "Apply", async () => apply(name, wanted()));
-  const look = preview_of(name, wanted, preview, form);
-  form.element.addEventListener("input", look);
-  look();
+  ], "Apply", async () => apply(name, requested()));
+  const showPreview = preview_of(name, requested, preview, form);
+  form.element.addEventListener("input", showPreview);
+  showPreview();
 }
 
 /** Apply settings, and offer to undo the change. */
-export async function apply(name, wanted) {
-  const result = await json(circuit(name), { method: "PATCH", body: wanted });
+export async function apply(name, requested) {
+  const result = await json(circuit(name), { method: "PATCH", body: requested });
   const before = Object.fromEntries(result.changed.map((key) => [key, result.before[key]]));
   const text = result.changed.map((key) => `${key} ${shown(result.before[key])} → ${shown(result.after[key])}`).join(", ");
   notify(`${name}: ${text || "nothing to change"}.`, result.changed.length ? { undo: () => undo(name, before) } : {});
@@ -51,21 +51,21 @@ export async function undo(name, before) {
   }
 }
 
-function preview_of(name, wanted, preview, form) {
+function preview_of(name, requested, preview, form) {
   let rest;
-  let asked = 0;
+  let latest = 0;
   const show = (parts, ready) => {
     preview.replaceChildren(...parts);
     set(form.go, { disabled: !ready });
   };
-  const look = async () => {
-    const number = (asked += 1);
-    if (!Object.keys(wanted()).length) return show([h("p", { class: "aside" }, "No changes.")], false);
+  const showPreview = async () => {
+    const number = (latest += 1);
+    if (!Object.keys(requested()).length) return show([h("p", { class: "aside" }, "No changes.")], false);
     try {
-      const result = await json(`${circuit(name)}?dry_run=yes`, { method: "PATCH", body: wanted() });
-      if (number === asked) show([difference(result)], result.changed.length > 0);
+      const result = await json(`${circuit(name)}?dry_run=yes`, { method: "PATCH", body: requested() });
+      if (number === latest) show([difference(result)], result.changed.length > 0);
     } catch (refused) {
-      if (number === asked) show([h("p", { class: "error" }, refused.message)], false);
+      if (number === latest) show([h("p", { class: "error" }, refused.message)], false);
     }
     return undefined;
   };
@@ -73,7 +73,7 @@ function preview_of(name, wanted, preview, form) {
     setText(form.error, "");
     set(form.go, { disabled: true });
     clearTimeout(rest);
-    rest = setTimeout(look, SOON);
+    rest = setTimeout(showPreview, SOON);
   };
 }
 
@@ -92,9 +92,9 @@ function input(value) {
 
 /** Return the changed fields. With a preset, unchanged fields take the preset's values. */
 function change(preset, inputs) {
-  const wanted = preset ? { preset } : {};
-  for (const [key, , control] of inputs) if (control.value.trim() !== control.dataset.was) wanted[key] = read(control.value.trim());
-  return wanted;
+  const requested = preset ? { preset } : {};
+  for (const [key, , control] of inputs) if (control.value.trim() !== control.dataset.was) requested[key] = read(control.value.trim());
+  return requested;
 }
 
 function read(text) {

@@ -5,13 +5,13 @@ import { byId, h } from "./dom.js";
 import { field } from "./dialog.js";
 
 /** Show the sign-in form, or why access is denied. `again()` retries. */
-export function showSignIn(refused, again) {
+export function showSignIn(refused, retry) {
   byId("main").hidden = true;
   const page = byId("sign-in");
   if (!page.hidden && page.dataset.code === refused.code) return;
   page.hidden = false;
   page.dataset.code = refused.code;
-  page.replaceChildren(refused.status === 401 ? form(refused, again) : barred(refused, again));
+  page.replaceChildren(refused.status === 401 ? form(refused, retry) : remoteAccessHelp(refused, retry));
   page.querySelector("input, button").focus();
 }
 
@@ -26,7 +26,7 @@ export function signOut() {
   location.reload();
 }
 
-function form(refused, again) {
+function form(refused, retry) {
   const secret = h("input", { type: "password", autocomplete: "current-password", required: true });
   const wrong = refused.code === "invalid_admin_token" ? h("p", { class: "error", role: "alert" }, "Invalid admin token.") : null;
   const form = h("form", { class: "sign-in" }, h("h1", {}, "Sign in"),
@@ -36,13 +36,13 @@ function form(refused, again) {
     event.preventDefault();
     token.set(secret.value.trim());
     byId("sign-in").dataset.code = "";
-    again();
+    retry();
   });
   if (wrong) token.forget();
   return form;
 }
 
-function barred(refused, again) {
+function remoteAccessHelp(refused, retry) {
   return h("div", { class: "sign-in" }, h("h1", {}, "Access denied"), h("p", {}, refused.message),
-    h("button", { type: "button", class: "main", onclick: again }, "Try again"));
+    h("button", { type: "button", class: "main", onclick: retry }, "Try again"));
 }

@@ -73,34 +73,34 @@ function headline(overview) {
   const testing = named((state) => state.circuit_state === "half_open");
   const held = named((state) => state.is_muted && !REFUSING.has(state.circuit_state));
   const byHand = named((state) => state.circuit_state === "disabled" || state.circuit_state === "monitoring");
-  const able = all.length - down.length - held.length - testing.length;
-  if (!able && down.length) return ["open", `No provider available: ${listed(down)} ${is(down)} down`];
-  if (!able && held.length) return ["open", `No provider available: ${listed(held)} ${is(held)} on hold`];
-  if (down.length) return [down.some((name) => overview.providers[name].state.circuit_state === "open") ? "open" : "forced_open", `${few(down)} ${is(down)} down`];
-  if (testing.length) return ["half_open", `${few(testing)} ${is(testing)} being probed`];
-  if (held.length) return ["half_open", `${few(held)} ${is(held)} on hold`];
-  if (byHand.length) return ["monitoring", `All providers available; the circuit of ${few(byHand)} ${is(byHand)} not active`];
+  const available = all.length - down.length - held.length - testing.length;
+  if (!available && down.length) return ["open", `No provider available: ${listed(down)} ${isOrAre(down)} down`];
+  if (!available && held.length) return ["open", `No provider available: ${listed(held)} ${isOrAre(held)} on hold`];
+  if (down.length) return [down.some((name) => overview.providers[name].state.circuit_state === "open") ? "open" : "forced_open", `${listedOrCounted(down)} ${isOrAre(down)} down`];
+  if (testing.length) return ["half_open", `${listedOrCounted(testing)} ${isOrAre(testing)} being probed`];
+  if (held.length) return ["half_open", `${listedOrCounted(held)} ${isOrAre(held)} on hold`];
+  if (byHand.length) return ["monitoring", `All providers available; the circuit of ${listedOrCounted(byHand)} ${isOrAre(byHand)} not active`];
   return ["closed", all.length === 1 ? "The circuit is closed" : `All ${all.length} circuits are closed`];
 }
 
-function callsNow({ calls, outcomes, providers: speakers, rate: pace, first_audio: soon }) {
+function callsNow({ calls, outcomes, providers: speakers, rate: callRate, first_audio: latency }) {
   if (!calls) return "No calls in the last 30 seconds.";
   const parts = OUTCOMES.filter((name) => outcomes[name]).map((name) => `${percent(outcomes[name] / calls)} ${name}`);
-  const who = Object.entries(speakers).filter(([name]) => name !== "none").sort((a, b) => b[1] - a[1]).map(([name]) => name);
-  const voices = who.length ? `answered by ${listed(who.slice(0, 3))}` : "answered by no provider";
-  const first = soon ? ` Time to first audio: median ${seconds(soon.p50)}, 95th percentile ${seconds(soon.p95)}.` : "";
-  return sentence(`calls ${voices}: ${parts.join(", ")}, at ${rate(pace)}.${first}`);
+  const byCalls = Object.entries(speakers).filter(([name]) => name !== "none").sort((a, b) => b[1] - a[1]).map(([name]) => name);
+  const voices = byCalls.length ? `answered by ${listed(byCalls.slice(0, 3))}` : "answered by no provider";
+  const first = latency ? ` Time to first audio: median ${seconds(latency.p50)}, 95th percentile ${seconds(latency.p95)}.` : "";
+  return sentence(`calls ${voices}: ${parts.join(", ")}, at ${rate(callRate)}.${first}`);
 }
 
 /** Load of the process; what it refuses is no failure of a provider. */
 function loadNow({ overloaded, active, queued, refused, loop_lag: lag }) {
-  const turned = Object.values(refused).reduce((sum, count) => sum + count, 0);
-  if (!overloaded && !active && !turned) return "Load: idle."; // never empty, or the page below would jump
-  const late = lag >= 0.001 ? `, event loop ${seconds(lag)} late` : "";
-  const away = turned ? ` ${many(turned, "request")} refused for overload since the start.` : "";
-  const busy = `${active} being synthesized, ${queued} queued${late}.${away}`;
-  return overloaded ? `Overloaded: ${busy} New requests are queued, and refused with 503 after a while.` : `Load: ${busy}`;
+  const refusals = Object.values(refused).reduce((sum, count) => sum + count, 0);
+  if (!overloaded && !active && !refusals) return "Load: idle."; // never empty, or the page below would jump
+  const lagText = lag >= 0.001 ? `, event loop ${seconds(lag)} late` : "";
+  const refusalText = refusals ? ` ${many(refusals, "request")} refused for overload since the start.` : "";
+  const details = `${active} being synthesized, ${queued} queued${lagText}.${refusalText}`;
+  return overloaded ? `Overloaded: ${details} New requests are queued, and refused with 503 after a while.` : `Load: ${details}`;
 }
 
-const few = (names) => (names.length > 4 ? many(names.length, "provider") : listed(names));
-const is = (names) => (names.length === 1 ? "is" : "are");
+const listedOrCounted = (names) => (names.length > 4 ? many(names.length, "provider") : listed(names));
+const isOrAre = (names) => (names.length === 1 ? "is" : "are");

@@ -12,12 +12,12 @@ const UP = 14; // above the axis; below it are 8
 export class Timeline {
   constructor() {
     this.states = Object.fromEntries(Object.keys(HEIGHT).map((name) => [name, s("path", { class: `fill ${name}` })]));
-    this.spoke = s("path", { class: "fill spoken" });
+    this.succeeded = s("path", { class: "fill spoken" });
     this.failed = s("path", { class: "fill failed" });
     this.refused = s("path", { class: "fill refused" });
     this.drawing = s("svg", { class: "strip", viewBox: `0 0 ${STEPS} 36`, preserveAspectRatio: "none", role: "img" },
       ...Object.values(this.states), s("path", { class: "axis", d: `M0 ${AXIS}H${STEPS}` }),
-      this.refused, this.spoke, this.failed);
+      this.refused, this.succeeded, this.failed);
     this.ends = h("p", { class: "ends", "aria-hidden": "true" }, h("span", {}, "an hour ago"), h("span", {}, "now"));
     this.element = h("div", {}, this.drawing, this.ends);
   }
@@ -35,21 +35,21 @@ export class Timeline {
       }
     }
     for (const [name, path] of Object.entries(paths)) set(this.states[name], { d: path });
-    const most = Math.max(1, ...attempts.map(([, spoke, failed]) => Math.max(spoke, failed)));
-    let [spoke, failed, refused, failures] = ["", "", "", 0];
-    for (const [n, well, badly, , turned] of attempts) {
+    const highest = Math.max(1, ...attempts.map(([, succeeded, failed]) => Math.max(succeeded, failed)));
+    let [successPath, failed, refused, failures] = ["", "", "", 0];
+    for (const [n, succeeded, failedCalls, , refusals] of attempts) {
       const x = n - first;
       if (x < 0) continue;
-      if (well) spoke += bar(x, AXIS - lifted(well, most, UP), lifted(well, most, UP));
-      if (badly) failed += bar(x, AXIS, lifted(badly, most, 8));
-      if (turned && !well && !badly) refused += bar(x, AXIS - 1, 2);
-      failures += badly;
+      if (succeeded) successPath += bar(x, AXIS - barHeight(succeeded, highest, UP), barHeight(succeeded, highest, UP));
+      if (failedCalls) failed += bar(x, AXIS, barHeight(failedCalls, highest, 8));
+      if (refusals && !succeeded && !failedCalls) refused += bar(x, AXIS - 1, 2);
+      failures += failedCalls;
     }
-    set(this.spoke, { d: spoke });
+    set(this.succeeded, { d: successPath });
     set(this.failed, { d: failed });
     set(this.refused, { d: refused });
-    const told = openings ? `open for ${span(open)} in ${many(openings, "period")}` : "never open";
-    set(this.drawing, { "aria-label": `The last hour: ${told}, ${many(failures, "failure")}.` });
+    const openText = openings ? `open for ${span(open)} in ${many(openings, "period")}` : "never open";
+    set(this.drawing, { "aria-label": `The last hour: ${openText}, ${many(failures, "failure")}.` });
   }
 }
 
@@ -70,5 +70,5 @@ export function* lane(states, current, first, now) {
 }
 
 /** Height by the square root, so that one failure among a hundred attempts remains visible. */
-const lifted = (n, most, room) => Math.max(1.5, Math.sqrt(n / most) * room);
+const barHeight = (n, highest, room) => Math.max(1.5, Math.sqrt(n / highest) * room);
 const bar = (x, y, height) => `M${x + 0.08} ${y.toFixed(1)}h.84v${height.toFixed(1)}h-.84z`;

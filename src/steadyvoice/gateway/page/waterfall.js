@@ -8,70 +8,70 @@ const LINE = 7;
 /** Small waterfall for a row. */
 export function waterfall(call) {
   const attempts = call.attempts.slice(0, 4);
-  const whole = length(call);
-  const high = Math.max(1, attempts.length) * LINE;
-  const lines = attempts.flatMap((attempt, at) => drawn(attempt, whole, at * LINE));
-  return s("svg", { class: "waterfall", viewBox: `0 0 200 ${high}`, height: high, preserveAspectRatio: "none", "aria-hidden": "true" }, ...lines);
+  const total = length(call);
+  const height = Math.max(1, attempts.length) * LINE;
+  const lines = attempts.flatMap((attempt, index) => shapes(attempt, total, index * LINE));
+  return s("svg", { class: "waterfall", viewBox: `0 0 200 ${height}`, height, preserveAspectRatio: "none", "aria-hidden": "true" }, ...lines);
 }
 
 /** Details of a call. */
 export function account(call) {
-  const whole = length(call);
+  const total = length(call);
   return h("div", { class: "account" },
-    h("p", {}, told(call)),
+    h("p", {}, summary(call)),
     call.text ? h("blockquote", {}, call.text) : null,
-    call.attempts.length ? h("ol", { class: "attempts" }, ...call.attempts.map((attempt) => line(attempt, whole))) : null,
-    call.spans.length ? joins(call) : null,
+    call.attempts.length ? h("ol", { class: "attempts" }, ...call.attempts.map((attempt) => line(attempt, total))) : null,
+    call.spans.length ? audioSpans(call) : null,
     call.error ? h("p", { class: "error" }, `${call.error.kind}: ${call.error.message}`) : null,
     h("p", { class: "aside" }, `request ${call.request_id}`));
 }
 
-function told(call) {
-  const who = call.provider ? `, first by ${call.provider}` : "";
+function summary(call) {
+  const provider = call.provider ? `, first by ${call.provider}` : "";
   const first = call.first_audio === null ? "" : ` First audio after ${seconds(call.first_audio)}.`;
-  return `${call.outcome}${who}: ${many(call.characters, "character")} as ${call.format}, ${call.api} API, in ${seconds(call.seconds)}.${first}`;
+  return `${call.outcome}${provider}: ${many(call.characters, "character")} as ${call.format}, ${call.api} API, in ${seconds(call.seconds)}.${first}`;
 }
 
-function line(attempt, whole) {
+function line(attempt, total) {
   const drawing = s("svg", { class: "waterfall", viewBox: `0 0 200 ${LINE}`, height: LINE, preserveAspectRatio: "none", "aria-hidden": "true" },
-    ...drawn(attempt, whole, 0));
-  return h("li", {}, h("span", { class: "who" }, attempt.provider), drawing, h("span", { class: "came" }, became(attempt)));
+    ...shapes(attempt, total, 0));
+  return h("li", {}, h("span", { class: "who" }, attempt.provider), drawing, h("span", { class: "came" }, description(attempt)));
 }
 
-function became(attempt) {
+function description(attempt) {
   if (attempt.refused) return `not attempted: ${attempt.error?.message ?? "refused"}`;
   const after = attempt.began > 0.005 ? `after ${seconds(attempt.began)}: ` : "";
   const first = attempt.first_audio === null ? "no audio" : `first audio in ${seconds(attempt.first_audio)}`;
-  const taken = attempt.answered === null ? "" : `, accepted in ${seconds(attempt.answered)}`;
+  const accepted = attempt.answered === null ? "" : `, accepted in ${seconds(attempt.answered)}`;
   const hedge = attempt.hedge ? " (hedge)" : "";
   const held = attempt.held_back > 0.005 ? `, held back ${seconds(attempt.held_back)} until complete words had arrived` : "";
   const audio = attempt.audio ? `, ${seconds(attempt.audio)} of audio` : "";
   const billed = attempt.bill?.characters ? `, ${Math.round(attempt.bill.characters)} characters ${attempt.bill.charge ?? "billed"}` : "";
   const failed = attempt.error ? `; then ${attempt.error.kind}: ${attempt.error.message}` : "";
-  return `${after}${first}${hedge}${taken}${held}, ${seconds(attempt.waited)} in total${audio}${billed}${failed}`;
+  return `${after}${first}${hedge}${accepted}${held}, ${seconds(attempt.waited)} in total${audio}${billed}${failed}`;
 }
 
 /** Audio by provider, and the joins between them. */
-function joins(call) {
-  const whole = call.spans.at(-1).stop || 1;
-  const parts = call.spans.map((span, at) =>
-    s("rect", { class: span.provider === null ? "fill muted" : `fill voice-${at % 2}`, x: (200 * span.start) / whole, width: Math.max(0.5, (200 * (span.stop - span.start)) / whole), height: LINE }));
-  const meet = call.spans.slice(1).map((span) => s("path", { class: "join", d: `M${(200 * span.start) / whole} 0v${LINE}` }));
+function audioSpans(call) {
+  const total = call.spans.at(-1).stop || 1;
+  const parts = call.spans.map((span, index) =>
+    s("rect", { class: span.provider === null ? "fill muted" : `fill voice-${index % 2}`, x: (200 * span.start) / total, width: Math.max(0.5, (200 * (span.stop - span.start)) / total), height: LINE }));
+  const seams = call.spans.slice(1).map((span) => s("path", { class: "join", d: `M${(200 * span.start) / total} 0v${LINE}` }));
   const text = call.spans.map((span) => `${span.provider ?? "silence"} ${seconds(span.start)}–${seconds(span.stop)}`).join(", ");
   return h("div", { class: "spans" }, h("span", { class: "who" }, "audio"),
-    s("svg", { class: "waterfall", viewBox: `0 0 200 ${LINE}`, height: LINE, preserveAspectRatio: "none", "aria-hidden": "true" }, ...parts, ...meet),
+    s("svg", { class: "waterfall", viewBox: `0 0 200 ${LINE}`, height: LINE, preserveAspectRatio: "none", "aria-hidden": "true" }, ...parts, ...seams),
     h("span", { class: "came" }, text));
 }
 
-function drawn(attempt, whole, y) {
-  const at = (time) => Math.min(200, (200 * time) / whole);
+function shapes(attempt, total, y) {
+  const at = (time) => Math.min(200, (200 * time) / total);
   const [begin, end] = [at(attempt.began), at(attempt.began + attempt.waited)];
   if (attempt.refused) return [s("path", { class: "fill refused", d: `M${begin} ${y + 1}h2v5h-2z` })];
   const first = attempt.first_audio === null ? end : at(attempt.began + attempt.first_audio);
-  const taken = Math.min(first, attempt.answered === null ? first : at(attempt.began + attempt.answered));
+  const accepted = Math.min(first, attempt.answered === null ? first : at(attempt.began + attempt.answered));
   const parts = [
-    s("rect", { class: "connecting", x: begin, y: y + 3, width: Math.max(0.8, taken - begin), height: 1 }),
-    s("rect", { class: "waiting", x: taken, y: y + 2, width: Math.max(0, first - taken), height: 3 }),
+    s("rect", { class: "connecting", x: begin, y: y + 3, width: Math.max(0.8, accepted - begin), height: 1 }),
+    s("rect", { class: "waiting", x: accepted, y: y + 2, width: Math.max(0, first - accepted), height: 3 }),
   ];
   if (end > first) parts.push(s("rect", { class: "speaking", x: first, y: y + 1, width: end - first, height: 5 }));
   if (attempt.error) parts.push(s("rect", { class: "fill failed", x: Math.min(198, end), y, width: 2, height: LINE }));
