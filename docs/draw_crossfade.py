@@ -1,11 +1,12 @@
 """Audio examples and spectrograms of the crossfade for docs/resume.md: two Opus files and two pictures.
 
-python docs/draw_crossfade.py    # needs the extra steadyvoice[local]; writes into docs/listen/
+python docs/draw_crossfade.py [FOLDER]    # needs the extra steadyvoice[local]; writes into docs/listen/ by default
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -16,7 +17,6 @@ from av import AudioFrame, VideoFrame
 
 from steadyvoice import Accepted, AsyncTTSService, AudioChunk, Espeak, SpeechRequest, SynthesisOffer, Tone
 from steadyvoice.audio.conversion import convert
-from steadyvoice.service.result import Span
 from steadyvoice.speech.errors import TTSCutError
 from steadyvoice.speech.format import AudioFormat, Codec
 
@@ -50,22 +50,28 @@ class BreakingVoice(Espeak):
                     yield event
 
 
-async def main() -> None:
-    """Write audio and spectrogram for each example."""
-    HERE.mkdir(exist_ok=True)
+def main(folder: Path) -> None:
+    """Write audio and spectrogram for each example into a folder."""
+    folder.mkdir(exist_ok=True)
+    for name, data in asyncio.run(files()).items():
+        (folder / name).write_bytes(data)
+
+
+async def files() -> dict[str, bytes]:
+    """Return audio and spectrogram of each example by file name."""
+    found: dict[str, bytes] = {}
     others = {"another-voice": Espeak(name="second", voices={"default": "en-gb+f3"}), "tones": Tone(name="second")}
     for name, other in others.items():
         async with AsyncTTSService([BreakingVoice(2.9), other]) as tts:
             stream = tts.stream(TEXT, format=SAMPLES)
             audio = b"".join([chunk async for chunk in stream])
-        first, second = stream.report.spans
-        print(f"{name}: {_said(first)!r}, {_said(second)!r}; the crossfade is at {first.stop:.2f} s")
-        (HERE / f"resumed-{name}.ogg").write_bytes(convert(audio, SAMPLES, OPUS))
-        (HERE / f"resumed-{name}.png").write_bytes(_picture(_around(audio, first.stop)))
-
-
-def _said(span: Span) -> str:
-    return TEXT[span.begin : span.end]
+        # The first voice may have several spans: one for each piece of the text that it was sent.
+        resumed = next(span for span in stream.report.spans if span.provider == "second")
+        before, after = TEXT[: resumed.begin], TEXT[resumed.begin :]
+        print(f"{name}: {before!r}, {after!r}; the crossfade is at {resumed.start:.2f} s")
+        found[f"resumed-{name}.ogg"] = convert(audio, SAMPLES, OPUS)
+        found[f"resumed-{name}.png"] = _picture(_around(audio, resumed.start))
+    return found
 
 
 def _around(audio: bytes, seam: float) -> bytes:
@@ -98,4 +104,4 @@ def _picture(audio: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)

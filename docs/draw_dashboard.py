@@ -1,6 +1,6 @@
 """Screenshots of the dashboard: a calm hour, an outage, and the outage on a narrow screen.
 
-python docs/draw_dashboard.py    # needs Debian's chromium; the font is Inter if fonts-inter is installed
+python docs/draw_dashboard.py [FOLDER]    # needs Debian's chromium; the font is Inter if fonts-inter is installed
 
 A gateway in front of the simulator handles an hour of calls in half a minute; nothing in the pictures is made up.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+import sys
 import time
 import zlib
 from collections import Counter
@@ -125,39 +126,38 @@ async def gateway_setup() -> AsyncIterator[Setup]:
             yield Setup(sim, gateway, client, clock)
 
 
-async def calm(at: Setup) -> None:
+async def calm(setup: Setup) -> None:
     """Run an hour with one short outage early in it."""
-    await at.run_steps(60)
-    await at.run_steps(10, Fault(actions.Refuse(status=503), endpoint=SPEECH, probability=0.9))
-    await at.run_steps(110, Fault(actions.Cut(after=1.5), endpoint=SPEECH, probability=0.03))
-    await at.run_steps(60)
+    await setup.run_steps(60)
+    await setup.run_steps(10, Fault(actions.Refuse(status=503), endpoint=SPEECH, probability=0.9))
+    await setup.run_steps(110, Fault(actions.Cut(after=1.5), endpoint=SPEECH, probability=0.03))
+    await setup.run_steps(60)
 
 
-async def outage(at: Setup) -> None:
+async def outage(setup: Setup) -> None:
     """Run an hour that ends in an outage: streams break off first, and another vendor fails at times."""
     stumble = Fault(actions.Refuse(status=500), endpoint="audio/speech", probability=0.2)
-    await at.run_steps(50, Fault(actions.Refuse(status=503), endpoint=SPEECH, probability=0.01))
-    await at.run_steps(9, Fault(actions.Refuse(status=503), endpoint=SPEECH, probability=0.9))
-    await at.run_steps(150)
-    await at.run_steps(4, Fault(actions.Cut(after=1.5), endpoint=SPEECH, probability=0.4))
-    await at.run_steps(27, Fault(actions.Refuse(status=503), endpoint=SPEECH), stumble)
+    await setup.run_steps(50, Fault(actions.Refuse(status=503), endpoint=SPEECH, probability=0.01))
+    await setup.run_steps(9, Fault(actions.Refuse(status=503), endpoint=SPEECH, probability=0.9))
+    await setup.run_steps(150)
+    await setup.run_steps(4, Fault(actions.Cut(after=1.5), endpoint=SPEECH, probability=0.4))
+    await setup.run_steps(27, Fault(actions.Refuse(status=503), endpoint=SPEECH), stumble)
 
 
-async def take_screenshot(
-    browser: Browser, at: Setup, name: str, *, width: int, height: int, dark: bool = False
-) -> None:
-    """Take one screenshot while calls continue."""
+async def take_screenshot(browser: Browser, setup: Setup, *, width: int, height: int, dark: bool = False) -> bytes:
+    """Take one screenshot while calls continue, and return it as a PNG."""
     scheme = "dark" if dark else "light"
     page: Page = await browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     until = asyncio.Event()
-    callers = asyncio.create_task(at.run_until(until))
-    await page.goto(at.gateway.url)
+    callers = asyncio.create_task(setup.run_until(until))
+    await page.goto(setup.gateway.url)
     await page.wait_for_selector(".card")
     await asyncio.sleep(6)
-    (HERE / f"dashboard-{name}.png").write_bytes(reduce_colours(await page.screenshot()))
+    screenshot = reduce_colours(await page.screenshot())
     until.set()
     await callers
     await page.close()
+    return screenshot
 
 
 def reduce_colours(png: bytes) -> bytes:
@@ -166,7 +166,7 @@ def reduce_colours(png: bytes) -> bytes:
         frame = next(file.decode(video=0)).reformat(format="rgb24")
     plane, wide = frame.planes[0], 3 * frame.width
     samples = bytes(plane)
-    rows = [samples[at : at + wide] for at in range(0, frame.height * plane.line_size, plane.line_size)]
+    rows = [samples[offset : offset + wide] for offset in range(0, frame.height * plane.line_size, plane.line_size)]
     found = Counter(row[x : x + 3] for row in rows for x in range(0, wide, 3))
     place, palette = _palette(found)
     lines = b"".join(b"\0" + bytes(place[row[x : x + 3]] for x in range(0, wide, 3)) for row in rows)
@@ -194,20 +194,28 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-async def main() -> None:
-    """Take all three screenshots."""
+def main(folder: Path) -> None:
+    """Write all three screenshots into a folder."""
+    for name, data in asyncio.run(screenshots()).items():
+        (folder / f"dashboard-{name}.png").write_bytes(data)
+
+
+async def screenshots() -> dict[str, bytes]:
+    """Take all three screenshots, and return them by name."""
+    found: dict[str, bytes] = {}
     async with async_playwright() as playwright:
         sandbox = [] if os.geteuid() else ["--no-sandbox"]
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        async with gateway_setup() as at:
-            await calm(at)
-            await take_screenshot(browser, at, "calm", width=1440, height=1080, dark=True)
-        async with gateway_setup() as at:
-            await outage(at)
-            await take_screenshot(browser, at, "outage", width=1440, height=1080)
-            await take_screenshot(browser, at, "narrow", width=360, height=1200)
+        async with gateway_setup() as setup:
+            await calm(setup)
+            found["calm"] = await take_screenshot(browser, setup, width=1440, height=1080, dark=True)
+        async with gateway_setup() as setup:
+            await outage(setup)
+            found["outage"] = await take_screenshot(browser, setup, width=1440, height=1080)
+            found["narrow"] = await take_screenshot(browser, setup, width=360, height=1200)
         await browser.close()
+    return found
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)

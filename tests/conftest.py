@@ -21,6 +21,18 @@ for _name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
     os.environ.pop(_name.upper(), None)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests marked `long`, unless `-m` names the mark.
+
+    This is no `-m "not long"` among the default options, because a `-m` on the command line would replace it.
+    """
+    if "long" in config.getoption("markexpr"):
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_event_loop_left_over() -> None:
     """Remove the event loop of synchronous tests, which looptime would otherwise create and never close."""

@@ -1,4 +1,4 @@
-"""Generate steadyvoice.json, the Grafana dashboard. Run: `python deploy/grafana/draw.py`.
+"""Generate steadyvoice.json, the Grafana dashboard. Run: `python deploy/grafana/draw.py [FOLDER]`.
 
 Import the file in Grafana, and choose the Prometheus data source that scrapes the gateway.
 """
@@ -6,6 +6,7 @@ Import the file in Grafana, and choose the Prometheus data source that scrapes t
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -246,4 +247,5 @@ def _panel(panel: Panel, number: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    (HERE / "steadyvoice.json").write_text(json.dumps(dashboard(), indent=1) + "\n", encoding="utf-8")
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
+    (folder / "steadyvoice.json").write_text(json.dumps(dashboard(), indent=1) + "\n", encoding="utf-8")

@@ -178,9 +178,6 @@ async def _nobody(simulator: Simulator, *, muted: bool) -> AsyncIterator[str]:
 
 
 def run_framework(framework: str, gateway: BackgroundSimulator, config: pytest.Config, heading: str) -> dict[str, Any]:
-    variable = f"STEADYVOICE_{framework.upper()}"
-    if os.environ.get(variable) != "1":
-        pytest.skip(f"{framework} is not tried, for {variable} is not 1: it takes half a gigabyte")
     python = installed(config.cache.mkdir(f"{framework}-tts"), (FRAMEWORKS / f"{framework}.txt").read_text("utf-8"))
     with ExitStack() as stack:
         others = [stack.enter_context(background_simulator(gate)).url for gate in (mute, unmuted)]
@@ -190,18 +187,19 @@ def run_framework(framework: str, gateway: BackgroundSimulator, config: pytest.C
     return results
 
 
-def installed(folder: Path, wanted: str) -> Path:
+def installed(folder: Path, requirements: str) -> Path:
     """Create a virtual environment with these packages, unless it exists."""
     stamp, python = folder / "installed.txt", folder / "bin/python"
-    if not stamp.exists() or stamp.read_text("utf-8") != wanted:
+    if not stamp.exists() or stamp.read_text("utf-8") != requirements:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        (folder / "wanted.txt").write_text(wanted, "utf-8")
-        subprocess.run([str(python), "-m", "pip", "install", "-qq", "-r", str(folder / "wanted.txt")], check=True)
-        stamp.write_text(wanted, "utf-8")
+        (folder / "requirements.txt").write_text(requirements, "utf-8")
+        subprocess.run([str(python), "-m", "pip", "install", "-qq", "-r", str(folder / "requirements.txt")], check=True)
+        stamp.write_text(requirements, "utf-8")
     return python
 
 
-def test_livekit(gateway: BackgroundSimulator, pytestconfig: pytest.Config) -> None:
+@pytest.mark.long  # installs half a gigabyte
+def test_livekit_framework(gateway: BackgroundSimulator, pytestconfig: pytest.Config) -> None:
     results = run_framework("livekit", gateway, pytestconfig, "LiveKit Agents")
     for name in ("openai", "elevenlabs", "fallback unmuted"):
         answer = results[name]
@@ -211,7 +209,8 @@ def test_livekit(gateway: BackgroundSimulator, pytestconfig: pytest.Config) -> N
     assert (silence["loudest"], silence["available"]) == (0, [True, True]), "silence is taken for speech"
 
 
-def test_pipecat(gateway: BackgroundSimulator, pytestconfig: pytest.Config) -> None:
+@pytest.mark.long  # installs half a gigabyte
+def test_pipecat_framework(gateway: BackgroundSimulator, pytestconfig: pytest.Config) -> None:
     results = run_framework("pipecat", gateway, pytestconfig, "Pipecat")
     for name in ("openai", "elevenlabs"):
         assert words_in(base64.b64decode(results[name]["audio"]), "pcm_24000") == WORDS, name

@@ -1,14 +1,13 @@
 """LiveKit's ElevenLabs plugin at the multi-context websocket, as voice agents use it.
 
-It brings 400 MB of packages along, so it is tried only where STEADYVOICE_LIVEKIT=1 asks for it: then the first run
-makes a virtual environment for it in pytest's cache folder, which takes a minute or two.
+Run by `make long` only, because it brings 400 MB of packages along: the first run creates a virtual environment for it
+in pytest's cache folder, which takes a minute or two.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +20,7 @@ from steadyvoice.wire.elevenlabs.catalog import VOICES
 
 from .background_simulator import background_simulator
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 
 HERE = Path(__file__).parent / "livekit"
 TEXT = "Good evening, this is the news. It is read to you by somebody."
@@ -34,8 +33,6 @@ Told = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def results(pytestconfig: pytest.Config) -> Told:
-    if os.environ.get("STEADYVOICE_LIVEKIT") != "1":
-        pytest.skip("LiveKit's plugin is not tried, for STEADYVOICE_LIVEKIT is not 1: it takes 400 MB")
     python = installed(pytestconfig.cache.mkdir("livekit"))
     with background_simulator() as sim:
         command = [str(python), str(HERE / "plugin.py"), sim.url, VOICES["George"], TEXT, *HARMLESS, *FATAL]
@@ -47,16 +44,16 @@ def results(pytestconfig: pytest.Config) -> Told:
 
 def installed(folder: Path) -> Path:
     """Create the virtual environment of `livekit/requirements.txt`, unless it exists."""
-    wanted, stamp, python = (
+    requirements, stamp, python = (
         (HERE / "requirements.txt").read_text("utf-8"),
         folder / "installed.txt",
         folder / "bin/python",
     )
-    if not stamp.exists() or stamp.read_text("utf-8") != wanted:
+    if not stamp.exists() or stamp.read_text("utf-8") != requirements:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "-r", str(HERE / "requirements.txt")]
         subprocess.run(pip, check=True)
-        stamp.write_text(wanted, "utf-8")
+        stamp.write_text(requirements, "utf-8")
     return python
 
 
