@@ -94,7 +94,7 @@ def provider(state: str = "closed", **fields: Any) -> dict[str, Any]:
         "threshold": 0.5,
         "minimum": 5,
         "dots": [(4, 0.0), (0, 0.0), (4, 4.0)],
-        "why": "5 failures in a row",
+        "reason": "5 failures in a row",
         "next": "a probe",
     }
     return {"state": about, "circuit": circuit, "rate": 2.5, "first_audio": {"p50": 0.2, "p95": 0.9}}

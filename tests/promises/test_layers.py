@@ -18,12 +18,19 @@ def test_every_package_has_a_layer() -> None:
     assert packages - {"__init__"} <= set(LAYERS)
 
 
-def test_breaker_imports_only_the_standard_library_and_itself() -> None:
+def test_breaker_imports_only_the_standard_library_itself_and_option_rules() -> None:
     found = [each for each in all_imports() if top_package(each.importer) == "breaker"]
     assert found
     assert [str(each) for each in found if is_third_party(each)] == []
     ours = [each for each in found if each.imported.startswith("steadyvoice")]
-    assert [str(each) for each in ours if not each.imported.startswith("steadyvoice.breaker.")] == []
+    allowed = ("steadyvoice.breaker.", "steadyvoice._option_rules.")
+    assert [str(each) for each in ours if not each.imported.startswith(allowed)] == []
+
+
+def test_option_rules_import_only_the_standard_library() -> None:
+    found = [each for each in all_imports() if each.importer == "_option_rules"]
+    assert found
+    assert [str(each) for each in found if is_third_party(each) or each.imported.startswith("steadyvoice")] == []
 
 
 def test_speech_imports_no_third_party_package() -> None:

@@ -33,14 +33,14 @@ dashboard decorators definitions delivery demo dialects dialogue duration eleven
 estimate event events exchange failover failure fallback fast fault file flac flight fork format frames framing gateway
 guarded half handler health hedge hedging hints holds hourly http ids in init injection json keys kinds lag lane latency
 ledger length lifecycle limits lines listener locking log logging lookup loop machine main manager markup matching
-memory messages metric metrics middleware migration mpeg ng notifications observability ogg openai openapi options
-output overview passthrough permit persistence pipeline plan plugins pool prefetch process protocol provider providers
-proxy race rate recent record recorder registry relay reload request resampling resilience response responses result
-results retry router routes rules runner safety say scenario script segment segmentation sent sentences serve server
-service session set shutdown sim simulator sliding snapshot speaker speech splitting standard state states statistics
-status stitching store stream streams svg sync syntax synthesis systems terminal testing text thread timeline timeouts
-timestamps timing tone tones transport turn urls utterance validation validators vendor version view views voice voices
-wav websocket window wire word worker writing
+memory messages metric metrics middleware migration mpeg ng notifications observability ogg openai openapi option
+options output overview passthrough permit persistence pipeline plan plugins pool prefetch process protocol provider
+providers proxy race rate recent record recorder registry relay reload request resampling resilience response responses
+result results retry router routes rules runner safety say scenario script segment segmentation sent sentences serve
+server service session set shutdown sim simulator sliding snapshot speaker speech splitting standard state states
+statistics status stitching store stream streams svg sync syntax synthesis systems terminal testing text thread timeline
+timeouts timestamps timing tone tones transport turn urls utterance validation validators vendor version view views
+voice voices wav websocket window wire word worker writing
 """
 TERMS = frozenset(_TERMS.split())
 """Words of which the names of modules are made. A new one is a term of the field, and is added here."""

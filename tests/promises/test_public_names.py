@@ -108,7 +108,11 @@ def test_unobserved_breaker_loads_no_modules_for_events_and_snapshots() -> None:
     assert loaded.isdisjoint({"asyncio", "datetime", "logging", *THIRD_PARTIES})
     unneeded = ("events", "event_logging", "failure_record", "snapshot")
     assert loaded.isdisjoint({f"steadyvoice.breaker.{module}" for module in unneeded})
-    assert {name.split(".")[1] for name in loaded if name.startswith("steadyvoice.")} == {"_version", "breaker"}
+    assert {name.split(".")[1] for name in loaded if name.startswith("steadyvoice.")} == {
+        "_version",
+        "_option_rules",
+        "breaker",
+    }
 
 
 def test_importing_circuit_open_error_loads_no_state_machine() -> None:

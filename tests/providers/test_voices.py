@@ -45,7 +45,10 @@ def test_voice_may_be_an_id_a_table_or_a_value() -> None:
             "main.voices.narrator.sex: unknown key; known keys are id, language, gender, rate, loudness",
         ),
         ({"id": "n", "gender": "f"}, "main.voices.narrator.gender: must be one of female, male, neutral, got 'f'"),
-        ({"id": "n", "rate": 2}, "main.voices.narrator.rate: must be from 20 to 1000 words a minute, got 2"),
+        (
+            {"id": "n", "rate": 2},
+            "main.voices.narrator.rate: must be a number of words a minute from 20 to 1000, got 2",
+        ),
     ],
 )
 def test_invalid_table_is_refused_by_its_path(voice: Any, complaint: str) -> None:

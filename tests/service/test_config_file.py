@@ -103,7 +103,7 @@ def test_there_are_hedges_where_a_table_asks_for_them_and_nowhere_else(tmp_path:
     own = "percentile = 0.9\nbudget = 0.1\nminimum_samples = 50\nwindow_seconds = 600"
     assert load_arguments(write(tmp_path, f"[hedge]\n{own}\n{tone}"), {})["hedging"] == HedgeConfig(0.9, 0.1, 50, 600)
     with pytest.raises(
-        TTSConfigurationError, match=r"hedge\.budget: must be a share, more than 0 and at most 1, got 5"
+        TTSConfigurationError, match=r"hedge\.budget: must be a number, more than 0 and at most 1, got 5"
     ):
         load_arguments(write(tmp_path, f"[hedge]\nbudget = 5\n{tone}"), {})
     with pytest.raises(TTSConfigurationError, match=r"hedge\.delay: unknown key"):
@@ -142,7 +142,7 @@ def test_circuit_fields_lie_over_a_preset(tmp_path: Path, circuit: str, expected
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("[timeouts]\nread_timeout = 0", "timeouts.read_timeout: must be more than 0"),
+        ("[timeouts]\nread_timeout = 0", "timeouts.read_timeout: must be a number of seconds, more than 0"),
         ("[timeouts]\nread_tmeout = 1", "timeouts.read_tmeout: unknown key"),
         ('[timeouts]\nread_timeout = "10"', "timeouts.read_timeout: must be a number"),
         ("[retry]\nmax_attempts = 0", "retry.max_attempts:"),
@@ -159,8 +159,8 @@ def test_circuit_fields_lie_over_a_preset(tmp_path: Path, circuit: str, expected
         ("[circuit]\ncooldown_period = false", "circuit.cooldown_period=False"),
         ("[circuit]\nfail_max = 5", "circuit.fail_max: unknown key; use preset = .consecutive. with"),
         ("[circuit]\nrecovery_timeout = 5", "circuit.recovery_timeout: unknown key; use cooldown_period"),
-        (f"[circuit]\nwindow_size = {10**400}", "circuit.window_size=10.*: must be at most"),
-        ('[circuit]\npreset = "consecutive"\nconsecutive_failures = 0', "circuit.consecutive_failures=0: must be 1"),
+        (f"[circuit]\nwindow_size = {10**400}", "circuit.window_size=10.*: must be a whole number, at most"),
+        ('[circuit]\npreset = "consecutive"\nconsecutive_failures = 0', "circuit.consecutive_failures=0: must be"),
         ('[circuit]\npreset = "consecutive"\nconsecutive_failures = false', "circuit.failure_threshold=None: no rule"),
         ("circuit = 3", "circuit:"),
         ('[fallback]\non_midstream = "pray"', "fallback.on_midstream:"),
@@ -188,7 +188,7 @@ def test_circuit_fields_lie_over_a_preset(tmp_path: Path, circuit: str, expected
         (NARRATOR.format(5), "providers.0.voices.narrator: not a voice id: 5"),
         (NARRATOR.format('{ language = "en" }'), "providers.0.voices.narrator.id: missing"),
         (NARRATOR.format('{ id = "n", sex = "f" }'), "providers.0.voices.narrator.sex: unknown key"),
-        (NARRATOR.format('{ id = "n", rate = "150" }'), "providers.0.voices.narrator.rate: must be from 20 to 1000"),
+        (NARRATOR.format('{ id = "n", rate = "150" }'), "providers.0.voices.narrator.rate: must be a number"),
         ("", "providers: at least one"),
         ("[[[", "not valid TOML"),
     ],

@@ -106,11 +106,11 @@ def test_spellings_of_one_language_tag_are_equal() -> None:
         ({"language": ""}, "language: must be a tag such as 'en' or 'de-AT', got ''"),
         ({"gender": "woman"}, "gender: must be one of female, male, neutral, got 'woman'"),
         ({"gender": ["male"]}, "gender: must be one of female, male, neutral, got ['male']"),
-        ({"rate": 3}, "rate: must be from 20 to 1000 words a minute, got 3"),
-        ({"rate": True}, "rate: must be from 20 to 1000 words a minute, got True"),
-        ({"rate": float("nan")}, "rate: must be from 20 to 1000 words a minute, got nan"),
-        ({"rate": "fast"}, "rate: must be from 20 to 1000 words a minute, got 'fast'"),
-        ({"loudness": 16.0}, "loudness: must be from -70 to 0 LUFS, got 16.0"),
+        ({"rate": 3}, "rate: must be a number of words a minute from 20 to 1000, got 3"),
+        ({"rate": True}, "rate: must be a number of words a minute from 20 to 1000, got True"),
+        ({"rate": float("nan")}, "rate: must be a number of words a minute from 20 to 1000, got nan"),
+        ({"rate": "fast"}, "rate: must be a number of words a minute from 20 to 1000, got 'fast'"),
+        ({"loudness": 16.0}, "loudness: must be a number of LUFS from -70 to 0, got 16.0"),
     ],
 )
 def test_invalid_voice_is_refused(settings: dict[str, Any], complaint: str) -> None:

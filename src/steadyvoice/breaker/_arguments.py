@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING
 
+from steadyvoice._option_rules import is_finite, is_whole_number, short_repr
 from steadyvoice.breaker import _validators
 from steadyvoice.breaker._validators import deferred_kind
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.errors import CircuitArgumentError, CircuitConfigError, short_repr
+from steadyvoice.breaker.errors import CircuitArgumentError, CircuitConfigError
 from steadyvoice.breaker.states import HALF_OPEN, OPEN, CircuitState
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def check_config(config: object, field: str = "config") -> CircuitBreakerConfig:
     reason = "must be a CircuitBreakerConfig"
     if isinstance(config, Mapping):
         reason += "; create one with CircuitBreakerConfig(**fields)"
-    elif type(config) is int:
+    elif is_whole_number(config):
         reason += f", such as CircuitBreakerConfig.consecutive({short_repr(config)})"
     elif isinstance(config, str):
         reason += ", such as CircuitBreakerConfig.production()"
@@ -92,7 +93,7 @@ def check_listeners(listeners: Iterable[Listener]) -> tuple[Listener, ...]:
 def check_clock(field: str, clock: object) -> Callable[[], float]:
     """Return a function that returns seconds, or a random number. Raises CircuitArgumentError."""
     if isinstance(clock, type) or not callable(clock):
-        hint = ": pass the function itself, without ()" if _validators.is_finite(clock) else ""
+        hint = ": pass the function itself, without ()" if is_finite(clock) else ""
         raise CircuitArgumentError(field, clock, f"must be a function without arguments that returns a number{hint}")
     if kind := deferred_kind(clock):
         raise CircuitArgumentError(field, clock, f"must be a plain function, not {kind}")
@@ -102,11 +103,11 @@ def check_clock(field: str, clock: object) -> Callable[[], float]:
 def check_reading(field: str, clock: Callable[[], float]) -> float:
     """Return the first reading of a clock. Raises CircuitArgumentError if it is not a number of seconds."""
     reading: object = clock()
-    if _validators.is_finite(reading) and (field != "wall_clock" or _YEAR_1 <= reading < _YEAR_10000):
+    if is_finite(reading) and (field != "wall_clock" or _YEAR_1 <= reading < _YEAR_10000):
         return reading
     if isinstance(reading, CoroutineType):
         reading.close()
-    usual, returned = _USUAL[field], reading if _validators.is_finite(reading) else f"a {type(reading).__name__}"
+    usual, returned = _USUAL[field], reading if is_finite(reading) else f"a {type(reading).__name__}"
     raise CircuitArgumentError(field, clock, f"must return seconds, such as {usual} does; it returned {returned}")
 
 
@@ -118,7 +119,7 @@ def check_reason(reason: object, default: str) -> str:
     """Return the reason of a manual operation, or the default if there is none. Raises CircuitArgumentError."""
     if reason is None or isinstance(reason, str):
         return reason or default
-    hint = _AS_DURATION if _validators.is_finite(_validators.to_seconds(reason)) else ""
+    hint = _AS_DURATION if is_finite(_validators.to_seconds(reason)) else ""
     raise CircuitArgumentError("reason", reason, f"must be a string{hint}")
 
 

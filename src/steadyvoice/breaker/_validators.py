@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from types import UnionType
-from typing import Any, TypeGuard, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
-from steadyvoice.breaker.errors import CircuitArgumentError, CircuitConfigError, short_repr
+from steadyvoice._option_rules import (
+    FACTOR,
+    POSITIVE_SECONDS,
+    POSITIVE_SHARE,
+    PROBABILITY,
+    SECONDS,
+    Number,
+    OptionRule,
+    is_number,
+    is_whole_number,
+    short_repr,
+)
+from steadyvoice.breaker.errors import CircuitArgumentError, CircuitConfigError
 
 MAX_COUNT = 1_000_000_000
 """Largest count that is accepted: a rate cannot be computed beyond what a float holds."""
 
 
 # ---------------------------------------------------------------- numbers and durations
+
+
+def check(field: str, value: object, rule: OptionRule, hint: str = "") -> None:
+    """Validate a value by a rule. Raises CircuitConfigError with the rule, and the hint behind it."""
+    if not rule.accepts(value):
+        raise CircuitConfigError(field, value, f"{rule.expected}{hint}")
 
 
 def require(field: str, validate: Callable[[str, object], None], value: object) -> None:
@@ -30,66 +47,46 @@ def rate(field: str, value: object) -> None:
     """Validate a rate in (0, 1], or None. Raises CircuitConfigError."""
     if value is None:
         return
-    if field == "failure_threshold" and isinstance(value, int) and not isinstance(value, bool) and value > 1:
-        reason = (
-            "must be a rate above 0 and at most 1; to open after so many consecutive failures, use "
+    hint = ""
+    if field == "failure_threshold" and is_whole_number(value) and value > 1:
+        hint = (
+            "; to open after so many consecutive failures, use "
             f'CircuitBreakerConfig.consecutive({short_repr(value)}), in a file preset = "consecutive"'
         )
-        raise CircuitConfigError(field, value, reason)
-    in_range(field, value, 0, 1, "must be a rate above 0 and at most 1")
-    if value == 0:
-        raise CircuitConfigError(field, value, "must be above 0: a rate of 0 is reached without any failure")
+    elif value == 0:
+        hint = ": a rate of 0 is reached without any failure"
+    check(field, value, POSITIVE_SHARE, hint)
 
 
 def probability(field: str, value: object) -> None:
     """Validate a probability in (0, 1), or None. Raises CircuitConfigError."""
-    if value is None:
-        return
-    in_range(field, value, 0, 1, "must be a probability between 0 and 1")
-    if value in (0, 1):
-        raise CircuitConfigError(field, value, "must be between 0 and 1: at 0 the circuit never opens, at 1 always")
+    if value is not None:
+        check(field, value, PROBABILITY, ": at 0 the circuit never opens, at 1 always")
 
 
 def duration(field: str, value: object) -> None:
     """Validate a number of seconds above 0, or None. Raises CircuitConfigError."""
-    if value is None:
-        return
-    in_range(field, value, 0, math.inf, "must be seconds, more than 0")
-    if value == 0:
-        raise CircuitConfigError(field, value, "must be seconds, more than 0")
+    if value is not None:
+        check(field, value, POSITIVE_SECONDS)
 
 
 def cooldown(field: str, value: object) -> None:
     """Validate a number of seconds, 0 included. Raises CircuitConfigError."""
-    in_range(field, value, 0, math.inf, "must be seconds, 0 or more; with 0, the next caller is a probe")
+    check(field, value, SECONDS, "; with 0, the next caller is a probe")
 
 
 def factor(field: str, value: object) -> None:
     """Validate a factor of 1 or more, or None. Raises CircuitConfigError."""
     if value is not None:
-        in_range(field, value, 1, math.inf, "must be 1 or more: with less, calls that just worked would hang")
+        check(field, value, FACTOR, ": with less, calls that just worked would hang")
 
 
 def count(field: str, value: object, *, least: int = 1) -> None:
     """Validate a whole number from `least` to MAX_COUNT, or None. Raises CircuitConfigError."""
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise CircuitConfigError(field, value, "must be a whole number")
-    if value < least:
-        raise CircuitConfigError(field, value, f"must be {least} or more")
-    if value > MAX_COUNT:
-        raise CircuitConfigError(field, value, f"must be at most {MAX_COUNT}")
-
-
-def in_range(field: str, value: object, low: float, high: float, reason: str) -> None:
-    """Validate a finite number from `low` to `high`. Raises CircuitConfigError with the reason."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise CircuitConfigError(field, value, f"{reason}; not a {type(value).__name__}")
-    if not is_finite(value):
-        raise CircuitConfigError(field, value, f"{reason}; not {short_repr(value)}")
-    if not low <= value <= high:
-        raise CircuitConfigError(field, value, reason)
+    check(field, value, Number(whole=True, least=least))
+    check(field, value, Number(whole=True, most=MAX_COUNT))
 
 
 def to_seconds(value: object) -> Any:
@@ -109,28 +106,19 @@ def optional_duration(field: str, value: object, hint: str) -> float | None:
     seconds = to_seconds(value)
     if seconds is None:
         return None
-    reason = f"must be seconds, 0 or more, or a timedelta; {hint}"
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise CircuitArgumentError(field, value, reason)
-    if not is_finite(seconds) or seconds < 0:
-        raise CircuitConfigError(field, value, reason)
-    return seconds
+    if not SECONDS.accepts(seconds):
+        kind = CircuitConfigError if is_number(seconds) else CircuitArgumentError
+        raise kind(field, value, f"{SECONDS.expected}, or a timedelta; {hint}")
+    return float(seconds)
 
 
 def weight(value: object) -> float:
     """Return a failure's weight. Raises CircuitArgumentError or CircuitConfigError, both ValueErrors."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise CircuitArgumentError("weight", value, "must be a number above 0 and at most 1")
+    if not is_number(value):
+        raise CircuitArgumentError("weight", value, POSITIVE_SHARE.expected)
     if not 0 < value <= 1:
-        raise CircuitConfigError("weight", value, "must be above 0 and at most 1")
+        raise CircuitConfigError("weight", value, POSITIVE_SHARE.expected)
     return value
-
-
-def is_finite(value: object) -> TypeGuard[float]:
-    """Return whether a value is a number that a float can hold; a whole number may be too large for one."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return -sys.float_info.max <= value <= sys.float_info.max
 
 
 # ---------------------------------------------------------------- exception types and predicates

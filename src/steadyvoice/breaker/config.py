@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import cache, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from steadyvoice._option_rules import FACTOR, SECONDS, SHARE
 from steadyvoice.breaker import _validators
 from steadyvoice.breaker.errors import CircuitConfigError
 from steadyvoice.breaker.migration_hints import add_setting_hints
@@ -316,13 +316,9 @@ def _validate_recovery(config: CircuitBreakerConfig) -> None:
     _validators.require("half_open_timeout", _validators.duration, config.half_open_timeout)
     _validators.duration("max_cooldown", config.max_cooldown)
     _validators.duration("ramp_up", config.ramp_up)
-    _validators.in_range(
-        "stream_probe_success_after", config.stream_probe_success_after, 0, math.inf, "must be 0 or more seconds"
-    )
-    _validators.in_range(
-        "cooldown_backoff", config.cooldown_backoff, 1, math.inf, "must be 1 or more: with less, cooldowns would shrink"
-    )
-    _validators.in_range("cooldown_jitter", config.cooldown_jitter, 0, 1, "must be a share between 0 and 1")
+    _validators.check("stream_probe_success_after", config.stream_probe_success_after, SECONDS)
+    _validators.check("cooldown_backoff", config.cooldown_backoff, FACTOR, ": with less, cooldowns would shrink")
+    _validators.check("cooldown_jitter", config.cooldown_jitter, SHARE)
     if config.max_cooldown is not None and config.max_cooldown < config.cooldown_period:
         reason = f"is less than the first cooldown, {config.cooldown_period} s (cooldown_period)"
         raise CircuitConfigError("max_cooldown", config.max_cooldown, reason)

@@ -14,9 +14,10 @@ from inspect import isasyncgenfunction, isawaitable, iscoroutinefunction, isgene
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from steadyvoice._option_rules import short_repr
 from steadyvoice.breaker._locking import LockedStateMachine
 from steadyvoice.breaker._validators import deferred_kind, is_kind
-from steadyvoice.breaker.errors import CircuitOpenError, short_repr
+from steadyvoice.breaker.errors import CircuitOpenError
 from steadyvoice.breaker.guarded_calls import (
     UNFINISHED_TYPES,
     await_locked,

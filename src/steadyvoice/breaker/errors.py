@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
+from steadyvoice._option_rules import short_repr
 from steadyvoice.breaker.states import CircuitState
 
 if TYPE_CHECKING:
     from steadyvoice.breaker.failure_record import FailureRecord
 
-REPR_LENGTH = 100
 _FIELDS = ("name", "state", "reason", "retry_after", "last_error")
 
 
@@ -127,12 +127,3 @@ class CircuitConfigError(ValueError):
 
 class CircuitArgumentError(CircuitConfigError, TypeError):
     """An argument of a wrong type. Nothing was changed."""
-
-
-def short_repr(value: object) -> str:
-    """Return a value's repr, shortened: it may be a number of thousands of digits, or fail."""
-    try:
-        text = repr(value)
-    except Exception:
-        return f"<{type(value).__name__}>"
-    return text if len(text) <= REPR_LENGTH else f"{text[:REPR_LENGTH]}..."

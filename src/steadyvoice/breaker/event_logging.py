@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from steadyvoice._option_rules import is_whole_number
 from steadyvoice.breaker.errors import CircuitArgumentError
 from steadyvoice.breaker.events import (
     CallRecorded,
@@ -62,7 +63,7 @@ def log_listener(
 def _level_number(level: object) -> int | None:
     import logging
 
-    if level is None or (isinstance(level, int) and not isinstance(level, bool)):
+    if level is None or is_whole_number(level):
         return level
     if isinstance(level, str):
         number = logging.getLevelNamesMapping().get(level.upper())

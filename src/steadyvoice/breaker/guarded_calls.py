@@ -12,8 +12,8 @@ from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from steadyvoice._option_rules import short_repr
 from steadyvoice.breaker._validators import deferred_kind
-from steadyvoice.breaker.errors import short_repr
 from steadyvoice.breaker.in_flight_calls import InFlightCall
 from steadyvoice.breaker.permit import Permit
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from functools import wraps
 from typing import Any, NoReturn
 
+from steadyvoice._option_rules import is_whole_number
+
 _SETTING = "CircuitBreakerConfig(%s=...)"
 _CONSECUTIVE = "CircuitBreakerConfig.consecutive(n)"
 _SUBSCRIBE = "breaker.subscribe(listener): one function for all events"
@@ -190,7 +192,7 @@ def raise_unknown_keywords(keywords: Mapping[str, object], settings: Iterable[st
 
 
 def _replacement(name: str, value: object, own: frozenset[str]) -> str:
-    number = type(value) is int
+    number = is_whole_number(value)
     if name == "failure_threshold" and number and value != 1:
         return f"CircuitBreaker(name, CircuitBreakerConfig.consecutive({value}))"
     if name in own:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from steadyvoice.breaker import _validators
+from steadyvoice._option_rules import is_finite
 from steadyvoice.breaker._notifications import TransitionHistory, to_datetime
 from steadyvoice.breaker.sliding_window import ResultRun, window_for
 from steadyvoice.breaker.state_machine import StateMachine
@@ -102,6 +102,6 @@ def _not_negative(value: object) -> float:
 
 
 def _number(value: object) -> float:
-    if not _validators.is_finite(value):
+    if not is_finite(value):
         raise ValueError(f"{value!r} is not a number")
     return value

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from steadyvoice._option_rules import is_finite
 from steadyvoice.breaker import _validators
 from steadyvoice.breaker.breaker import CircuitBreaker
 from steadyvoice.breaker.config import CircuitBreakerConfig
@@ -24,7 +25,7 @@ class VirtualClock:
     """Monotonic clock that only moves by `advance`. Pass it to a breaker as `clock`."""
 
     def __init__(self, now: float = 0.0) -> None:
-        if not _validators.is_finite(now):
+        if not is_finite(now):
             raise CircuitArgumentError("now", now, "must be seconds")
         self._now = now
 

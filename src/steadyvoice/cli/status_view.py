@@ -175,7 +175,7 @@ def _reason(name: str, provider: Mapping[str, Any]) -> Text:
     """Return why a provider is down or on hold, since when, and its next step."""
     state, text = provider["state"], Text()
     text.append(f"{name}: ", style="bold")
-    text.append(provider["circuit"]["why"])
+    text.append(provider["circuit"]["reason"])
     if (opened := state["circuit_opened_at"]) and state["circuit_state"] in REFUSING_STATES:
         text.append(f", since {opened[11:19]} UTC")
     if following := provider["circuit"]["next"]:

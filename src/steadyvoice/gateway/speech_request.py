@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from math import isfinite
 from typing import Any, NamedTuple
 
+from steadyvoice._option_rules import POSITIVE_SECONDS
 from steadyvoice.service.options import ResolvedOptions, SynthesisOptions
 from steadyvoice.speech.errors import TTSBadRequestError
 from steadyvoice.speech.format import AudioFormat
@@ -155,6 +155,6 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not (isfinite(seconds) and seconds > 0):
-        raise TTSBadRequestError("x-steadyvoice-deadline: must be a number of seconds, more than 0")
+    if not POSITIVE_SECONDS.accepts(seconds):
+        raise TTSBadRequestError(f"x-steadyvoice-deadline: {POSITIVE_SECONDS.expected}")
     return seconds

@@ -11,8 +11,10 @@ import re
 from functools import lru_cache
 from hashlib import blake2b, scrypt
 
+from steadyvoice._option_rules import COUNT
 from steadyvoice.providers.base import Credential
 from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.speech.option_validation import validate_option
 
 # Keys from env files came with quotes, as ${VAR} or with a trailing carriage return. They were sent as they were: every
 # request failed with 401, and nothing said why. So everything that certainly is not a key is refused at start.
@@ -109,13 +111,7 @@ _PROCESS_SALT = os.urandom(16)
 
 def validate_concurrency(max_concurrency: int | None, *, provider: str) -> int | None:
     """Return the user's limit of simultaneous requests if it is one. Raises TTSConfigurationError."""
-    if max_concurrency is not None and (
-        isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int) or max_concurrency < 1
-    ):
-        raise TTSConfigurationError(
-            f"{provider}.max_concurrency: must be a whole number, 1 or more, got {max_concurrency!r}"
-        )
-    return max_concurrency
+    return None if max_concurrency is None else validate_option(f"{provider}.max_concurrency", max_concurrency, COUNT)
 
 
 def credential_id(key: str | None, host: str) -> str:

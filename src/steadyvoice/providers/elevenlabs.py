@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from steadyvoice._option_rules import is_number
 from steadyvoice.providers.base import (
     Accepted,
     AudioChunk,
@@ -272,7 +273,7 @@ class ElevenLabs(VendorProvider):
 
     def _resets_at(self, value: Any, headers: Mapping[str, str]) -> datetime | None:
         """Return when there will be new credit, by the vendor's clock. None if `value` is not a possible time."""
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _MAX_UNIX_TIME:
+        if not (is_number(value) and abs(value) < _MAX_UNIX_TIME):
             return None
         now = self._wall_clock()
         seconds = seconds_until(value, headers, now)

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
+from steadyvoice._option_rules import Number
 from steadyvoice.providers.base import Accepted, AudioChunk, Queued, SynthesisOffer
 from steadyvoice.providers.espeak_ng.process import (
     EspeakProcess,
@@ -23,12 +24,15 @@ from steadyvoice.providers.voices import VoiceMap, matched_gain, matched_speed, 
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.option_validation import validate_option
 from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
 from steadyvoice.speech.sentences import LOOK_AHEAD, leading_piece
 from steadyvoice.speech.voice import Gender, Voice, is_language_tag, most_similar_voice
 from steadyvoice.speech.writing_systems import count_scripts, unsupported_script, usual_language
 
 _SLOWEST, _FASTEST = 80, 450  # words a minute
+_SPEECH_RATE = Number("words a minute", whole=True, least=_SLOWEST, most=_FASTEST)
+_PITCH = Number(whole=True, least=0, most=99)
 _VARIANTS = {"female": "+f3", "male": ""}
 _GENDERS: dict[str, Gender] = {"": "male", "m": "male", "f": "female"}  # of variants such as f3; others have names
 # eSpeak speaks more words a minute than it is told: 1.05 (German) to 1.34 (French) times as many were measured.
@@ -68,12 +72,12 @@ class Espeak:
         self.name = name
         self._files = _require_files(files or EspeakFiles.bundled(), name)
         self._known = EspeakVoices.read(self._files.data)
-        self._words_per_minute = _validate_range(_SLOWEST, words_per_minute, _FASTEST, f"{name}.words_per_minute")
+        self._words_per_minute = validate_option(f"{name}.words_per_minute", words_per_minute, _SPEECH_RATE)
         self.voices = {
             own: self._described(voice, f"{name}.voices.{own}")
             for own, voice in validate_voices(voices, "en-us", provider=name).items()
         }
-        self._pitch = _validate_range(0, pitch, 99, f"{name}.pitch")
+        self._pitch = validate_option(f"{name}.pitch", pitch, _PITCH)
         self._process = self._new_process()
 
     @property
@@ -213,12 +217,6 @@ def _require_files(files: EspeakFiles | None, name: str) -> EspeakFiles:
     if not (files.library.is_file() and (files.data / "voices").is_dir()):
         raise TTSConfigurationError(f"{name}.files: no eSpeak NG at {files.library} and {files.data}")
     return files
-
-
-def _validate_range(lowest: int, value: int, highest: int, path: str) -> int:
-    if type(value) is not int or not lowest <= value <= highest:  # refuses True, which is an int, and 170.5
-        raise TTSConfigurationError(f"{path}: must be a whole number between {lowest} and {highest}, got {value!r}")
-    return value
 
 
 _BYTES_PER_SECOND = 2 * SAMPLE_RATE

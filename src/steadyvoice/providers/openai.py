@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from steadyvoice._option_rules import COUNT, FLAG
 from steadyvoice.providers.base import Accepted, SynthesisOffer
 from steadyvoice.providers.credentials import require_api_key, resolve_api_key
 from steadyvoice.providers.http.client import PreparedHTTPRequest
@@ -15,6 +16,7 @@ from steadyvoice.providers.vendor import VendorProvider, utc_now
 from steadyvoice.providers.voices import VoiceMap, choose_voice
 from steadyvoice.speech.errors import TTSConfigurationError, TTSUnsupportedFormatError
 from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.option_validation import validate_option
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.writing_systems import scripts_of_languages
 from steadyvoice.wire.error_response import get_header, single_line
@@ -88,9 +90,7 @@ class OpenAICompatible(VendorProvider):
             parse_error=parse_error,
             wall_clock=wall_clock,
         )
-        if max_characters < 1:
-            raise TTSConfigurationError(f"{name}.max_characters: at least 1, got {max_characters}")
-        self.max_characters = max_characters
+        self.max_characters = validate_option(f"{name}.max_characters", max_characters, COUNT)
         # Behind a path with a version elsewhere (/v1beta/openai), the vendor's own clients append the endpoint only.
         versioned = re.search(r"/v\d+[a-z]*\d*(/|\Z)", urlsplit(self.base_url).path)
         self._path = SPEECH_PATH.removeprefix("/v1") if versioned else SPEECH_PATH
@@ -98,9 +98,7 @@ class OpenAICompatible(VendorProvider):
         self._is_openai = urlsplit(self.base_url).hostname == urlsplit(BASE_URL).hostname
         self._models = {model, *(MODELS if self._is_openai else ())}
         self._scripts = None if languages is None else scripts_of_languages(_validate_languages(languages, name))
-        if not isinstance(streams, bool):
-            raise TTSConfigurationError(f"{name}.streams: must be true or false, got {streams!r}")
-        self._streams = streams
+        self._streams = validate_option(f"{name}.streams", streams, FLAG)
         get_key = require_api_key if self._is_openai else resolve_api_key
         key = get_key(api_key, "OPENAI_API_KEY", provider=name)
         self._use_account(

@@ -28,6 +28,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from steadyvoice._option_rules import OneOf
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.breaker.migration_hints import setting_in_files
 from steadyvoice.providers import espeak, plugins
@@ -42,6 +43,7 @@ from steadyvoice.service.resilience.admission_control import MAX_ACTIVE, MAX_QUE
 from steadyvoice.service.resilience.hedging import HedgeConfig
 from steadyvoice.service.resilience.retry import RetryConfig
 from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.speech.option_validation import validate_option
 from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
 from steadyvoice.wire.error_response import redact
 from steadyvoice.wire.text_file import UnreadableFileError, parse_toml, read_text_file
@@ -261,8 +263,7 @@ def parse_circuit(table: Any, path: str) -> CircuitBreakerConfig:
         raise TTSConfigurationError(f"{path}: must be a table")
     settings = dict(table)
     preset = settings.pop("preset", "default" if settings else "adaptive")
-    if not isinstance(preset, str) or preset not in PRESETS:
-        raise TTSConfigurationError(f"{path}.preset: must be one of {', '.join(PRESETS)}, got {preset!r}")
+    validate_option(f"{path}.preset", preset, OneOf(tuple(PRESETS)))
     for name in settings:
         if instead := setting_in_files(name):
             raise TTSConfigurationError(f"{path}.{name}: unknown key; use {instead}")
@@ -297,8 +298,7 @@ def _take_timeout_preset(own: dict[str, Any], path: str) -> TimeoutConfig | None
     if "preset" not in own:
         return None
     preset = own.pop("preset")
-    if not isinstance(preset, str) or preset not in TIMEOUT_PRESETS:
-        raise TTSConfigurationError(f"{path}.preset: must be one of {', '.join(TIMEOUT_PRESETS)}, got {preset!r}")
+    validate_option(f"{path}.preset", preset, OneOf(tuple(TIMEOUT_PRESETS)))
     return TIMEOUT_PRESETS[preset]()
 
 

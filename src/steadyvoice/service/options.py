@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from random import Random
 from typing import Any, TypedDict, cast
 
+from steadyvoice._option_rules import FLAG, Number, OneOf
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers.base import PreparedRequest, Provider, SynthesisOffer
 from steadyvoice.service.cache.keys import CacheConfig, parse_cache_config
@@ -24,6 +25,7 @@ from steadyvoice.service.resilience.hedging import HedgeConfig
 from steadyvoice.service.resilience.retry import RetryConfig
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.option_validation import validate_option
 from steadyvoice.speech.request import OnMidstream, SpeechRequest, UnknownVoice, VoiceSubstitution
 from steadyvoice.speech.writing_systems import is_latin
 
@@ -136,6 +138,8 @@ def options_from_request(request: SpeechRequest) -> SynthesisOptions:
 def validate_settings(providers: Sequence[Provider], settings: ServiceSettings) -> None:
     """Check the settings of a service and its providers. Raises TypeError, TTSConfigurationError."""
     _reject_unknown(settings, ServiceSettings, "service")
+    if settings.get("muted") is not None:
+        validate_option("muted", settings["muted"], FLAG)
     for key, kind in _SETTING_TYPES.items():
         value = settings.get(key)
         if value is not None and not isinstance(value, kind):
@@ -164,15 +168,12 @@ _SETTING_TYPES: Mapping[str, type] = {
     "timeouts": TimeoutConfig,
     "retry": RetryConfig,
     "hedging": HedgeConfig,
-    "muted": bool,
 }
 
 
 def _validate_max_audio_bytes(most: object) -> None:
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < MIN_AUDIO_BYTES):
-        raise TTSConfigurationError(
-            f"max_audio_bytes: must be a whole number of bytes, {MIN_AUDIO_BYTES} or more, got {most!r}"
-        )
+    if most is not None:
+        validate_option("max_audio_bytes", most, Number("bytes", whole=True, least=MIN_AUDIO_BYTES))
 
 
 def _validate_names(names: Sequence[str]) -> None:
@@ -226,8 +227,7 @@ def validate_options(options: SynthesisOptions) -> None:
     """Check the options of a call. Raises TypeError, TTSConfigurationError."""
     _reject_unknown(options, SynthesisOptions, "call")
     for key in ("cache", "hedging"):
-        if not isinstance(options.get(key, True), bool):
-            raise TTSConfigurationError(f"{key}: must be True or False in a call, got {options.get(key)!r}")
+        validate_option(key, options.get(key, True), FLAG)
     _validate_policies(options)
 
 
@@ -241,8 +241,7 @@ def _reject_unknown(given: Mapping[str, Any], known: type, where: str) -> None:
 
 def _validate_policies(given: Mapping[str, Any]) -> None:
     for key, words in {"on_midstream": ("resume", "restart", "error"), "voice_substitution": ("any", "never")}.items():
-        if given.get(key, words[0]) not in words:
-            raise TTSConfigurationError(f"{key}: must be one of {', '.join(words)}, got {given[key]!r}")
+        validate_option(key, given.get(key, words[0]), OneOf(words))
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from steadyvoice._option_rules import Number
 from steadyvoice.simulator.http.response import (
     Rejection,
     RequestRejectedError,
@@ -285,8 +286,7 @@ def validate_voice_settings(settings: Mapping[str, Any]) -> float:
     ranges["speed"] = (elevenlabs_speech.MIN_SPEED, elevenlabs_speech.MAX_SPEED)
     for name, (lowest, highest) in ranges.items():
         value = settings.get(name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (number and lowest <= value <= highest):
+        if value is not None and not Number(least=lowest, most=highest).accepts(value):
             expected = f"greater or equal to {lowest} and less or equal to {highest}"
             message = f"Invalid setting for {name}, expected to be {expected}, received {value}"
             raise RequestRejectedError(Rejection("invalid_voice_settings", message, param=name))

@@ -13,7 +13,6 @@ end = 40
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -21,7 +20,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from steadyvoice.simulator.fault_injection.actions import ErrorForm, FaultError
+from steadyvoice._option_rules import COUNT, SECONDS, Number, OneOf
+from steadyvoice.simulator.fault_injection.actions import ErrorForm, FaultError, validate_fields
 from steadyvoice.simulator.fault_injection.matching import Fault
 from steadyvoice.simulator.fault_injection.syntax import fault_from_table, parse_value
 from steadyvoice.wire.text_file import UnreadableFileError, parse_toml, read_text_file
@@ -53,18 +53,13 @@ class SimulatorSettings:
     character_reset: int = 0  # Unix seconds of its reset, as reported; 0: not reported
 
     def __post_init__(self) -> None:
-        fixed = {"voice": VoiceEngine, "errors": ErrorForm, "socket_times": SocketTimes}
-        for name, choices in ((name, get_args(choice)) for name, choice in fixed.items()):
-            if getattr(self, name) not in choices:
-                raise FaultError(f"{name}: one of {', '.join(choices)}, got {getattr(self, name)!r}", name)
-        for name in ("real_time_factor", "queue_seconds"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise FaultError(f"{name}: 0 or more, got {getattr(self, name)}", name)
-        if self.concurrency < 1:
-            raise FaultError(f"concurrency: at least 1, got {self.concurrency}", "concurrency")
-        for name in ("character_count", "character_limit", "character_reset"):
-            if getattr(self, name) < 0:
-                raise FaultError(f"{name}: 0 or more, got {getattr(self, name)}", name)
+        validate_fields(self, ("voice",), OneOf(get_args(VoiceEngine)))
+        validate_fields(self, ("errors",), OneOf(get_args(ErrorForm)))
+        validate_fields(self, ("socket_times",), OneOf(get_args(SocketTimes)))
+        validate_fields(self, ("real_time_factor",), Number(least=0))
+        validate_fields(self, ("queue_seconds",), SECONDS)
+        validate_fields(self, ("concurrency",), COUNT)
+        validate_fields(self, ("character_count", "character_limit", "character_reset"), Number(whole=True, least=0))
         if not all(self.keys):
             raise FaultError("keys: must not be empty strings", "keys")
 

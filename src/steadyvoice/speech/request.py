@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import NoneType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
+from steadyvoice._option_rules import Number, OneOf, short_repr
 from steadyvoice.speech.errors import TTSBadRequestError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.text import is_encodable
@@ -42,6 +43,10 @@ UnknownVoice = Literal["refuse", "passthrough", "default"]
 DEFAULT_VOICE = "default"
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
 
+_SPEED = Number(least=MIN_SPEED, most=MAX_SPEED)
+_SEED = Number(whole=True)
+_UNKNOWN_VOICE = OneOf(get_args(UnknownVoice))
+
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
@@ -70,20 +75,19 @@ class SpeechRequest:
     def __post_init__(self) -> None:
         for name, (types, description) in _FIELD_TYPES.items():
             value = getattr(self, name)
-            # Python takes True for an int; a speed or seed of True is a mistake.
-            if isinstance(value, bool) or not isinstance(value, types):
+            if not isinstance(value, types):
                 raise TTSBadRequestError(f"{name}: must be {description}, got {type(value).__name__}")
             # The text is not checked: `clean_text` removes what cannot be encoded.
             if isinstance(value, str) and not value.isascii() and name != "text":
                 self._refuse_unencodable(name, value)
         if self.options:
             self._refuse_unencodable("options", self.options)
-        if not MIN_SPEED <= self.speed <= MAX_SPEED:
-            raise TTSBadRequestError(f"speed: must lie between 0.25 and 4, got {self.speed}")
-        if self.unknown_voice not in ("refuse", "passthrough", "default"):
-            raise TTSBadRequestError(
-                f"unknown_voice: must be refuse, passthrough or default, got {self.unknown_voice!r}"
-            )
+        if not _SPEED.accepts(self.speed):
+            raise TTSBadRequestError(f"speed: {_SPEED.expected}, got {short_repr(self.speed)}")
+        if self.seed is not None and not _SEED.accepts(self.seed):
+            raise TTSBadRequestError(f"seed: {_SEED.expected}, got {short_repr(self.seed)}")
+        if self.unknown_voice not in _UNKNOWN_VOICE.choices:
+            raise TTSBadRequestError(f"unknown_voice: {_UNKNOWN_VOICE.expected}, got {short_repr(self.unknown_voice)}")
 
     def _refuse_unencodable(self, name: str, value: Any) -> None:
         if not _is_encodable_value(value):
@@ -105,8 +109,6 @@ _FIELD_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "voice": _TEXT,
     "model": _TEXT_OR_NONE,
     "language": _TEXT_OR_NONE,
-    "speed": ((int, float), "a number"),
-    "seed": ((int, NoneType), "a whole number or None"),
     "previous_text": _TEXT_OR_NONE,
     "next_text": _TEXT_OR_NONE,
     "options": ((dict, Mapping), "a mapping"),

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
+from steadyvoice._option_rules import Number, OneOf, OptionRule
 from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.speech.option_validation import validate_option
 
 T = TypeVar("T")
 
 Gender = Literal["female", "male", "neutral"]
 
 _TAG = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
+_TRAIT_RULES: Mapping[str, OptionRule] = {
+    "gender": OneOf(get_args(Gender)),
+    "rate": Number("words a minute", least=20, most=1000),
+    "loudness": Number("LUFS", least=-70, most=0),
+}
 # Distances of a trait that is not declared: worse than a small difference, better than a large one.
 _UNDECLARED_RATE_DISTANCE = math.log(1.25)  # as if a quarter faster
 _UNDECLARED_LOUDNESS_DISTANCE = 6.0  # dB
@@ -41,10 +48,9 @@ class Voice:
             raise TTSConfigurationError(f"id: not a voice id: {self.id!r}")
         if self.language is not None and not is_language_tag(self.language):
             raise TTSConfigurationError(f"language: must be a tag such as 'en' or 'de-AT', got {self.language!r}")
-        if self.gender is not None and self.gender not in get_args(Gender):
-            raise TTSConfigurationError(f"gender: must be one of {', '.join(get_args(Gender))}, got {self.gender!r}")
-        _check("rate", self.rate, 20, 1000, "words a minute")
-        _check("loudness", self.loudness, -70, 0, "LUFS")
+        for name, rule in _TRAIT_RULES.items():
+            if (value := getattr(self, name)) is not None:
+                validate_option(name, value, rule)
 
     @property
     def has_traits(self) -> bool:
@@ -100,10 +106,3 @@ def _language_distance(one: str, other: str) -> float:
     if tag == other_tag:
         return 0.0
     return 1.0 if tag.partition("-")[0] == other_tag.partition("-")[0] else 3.0
-
-
-def _check(field: str, value: object, least: float, most: float, unit: str) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise TTSConfigurationError(f"{field}: must be from {least} to {most} {unit}, got {value!r}")

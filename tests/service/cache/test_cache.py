@@ -122,5 +122,5 @@ def test_invalid_cache_settings_are_rejected(wrong: dict[str, Any]) -> None:
 def test_invalid_setting_or_option_is_named(tmp_path: Path) -> None:
     with pytest.raises(TTSConfigurationError, match="cache: must be a CacheConfig"):
         AsyncTTSService([Tone()], cache=True)  # type: ignore[arg-type]
-    with pytest.raises(TTSConfigurationError, match="cache: must be True or False"):
+    with pytest.raises(TTSConfigurationError, match="cache: must be true or false"):
         AsyncTTSService([Tone()]).stream("Hi", cache=tmp_path)  # type: ignore[arg-type]

@@ -20,17 +20,17 @@ from steadyvoice.speech.failure_kinds import FAILURE_TABLE, FailureKind
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"percentile": 1.0}, "percentile: must be between 0 and 1, got 1.0"),
-        ({"percentile": 95}, "percentile: must be between 0 and 1, got 95"),
-        ({"percentile": float("nan")}, "percentile: must be between 0 and 1, got nan"),
-        ({"percentile": True}, "percentile: must be a number, got True"),
-        ({"budget": 0}, "budget: must be a share, more than 0 and at most 1, got 0"),
-        ({"budget": 5}, "budget: must be a share, more than 0 and at most 1, got 5"),
-        ({"budget": "5 %"}, "budget: must be a number, got '5 %'"),
-        ({"minimum_samples": 0}, "minimum_samples: must be a whole number from 1, got 0"),
-        ({"minimum_samples": 2.5}, "minimum_samples: must be a whole number from 1, got 2.5"),
-        ({"window_seconds": 0.0}, "window_seconds: must be more than 0 seconds, got 0.0"),
-        ({"window_seconds": float("inf")}, "window_seconds: must be more than 0 seconds, got inf"),
+        ({"percentile": 1.0}, "percentile: must be a number, more than 0 and less than 1, got 1.0"),
+        ({"percentile": 95}, "percentile: must be a number, more than 0 and less than 1, got 95"),
+        ({"percentile": float("nan")}, "percentile: must be a number, more than 0 and less than 1, got nan"),
+        ({"percentile": True}, "percentile: must be a number, more than 0 and less than 1, got True"),
+        ({"budget": 0}, "budget: must be a number, more than 0 and at most 1, got 0"),
+        ({"budget": 5}, "budget: must be a number, more than 0 and at most 1, got 5"),
+        ({"budget": "5 %"}, "budget: must be a number, more than 0 and at most 1, got '5 %'"),
+        ({"minimum_samples": 0}, "minimum_samples: must be a whole number, 1 or more, got 0"),
+        ({"minimum_samples": 2.5}, "minimum_samples: must be a whole number, 1 or more, got 2.5"),
+        ({"window_seconds": 0.0}, "window_seconds: must be a number of seconds, more than 0, got 0.0"),
+        ({"window_seconds": float("inf")}, "window_seconds: must be a number of seconds, more than 0, got inf"),
     ],
 )
 def test_invalid_settings_are_rejected(wrong: dict[str, Any], message: str) -> None:

@@ -111,7 +111,7 @@ async def test_single_call_can_disable_hedging(make_service: MakeService) -> Non
     tts = await warm_up(make_service(first, second, hedging=READY))
     assert (await tts.synthesize(TEXT, format="pcm_8000", hedging=False)).provider == "first"
     assert not second.requests
-    with pytest.raises(TTSConfigurationError, match="hedging: must be True or False in a call, got 'no'"):
+    with pytest.raises(TTSConfigurationError, match="hedging: must be true or false, got 'no'"):
         await tts.synthesize(TEXT, hedging="no")  # type: ignore[arg-type]
 
 

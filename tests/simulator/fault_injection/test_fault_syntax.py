@@ -83,11 +83,11 @@ def test_fault_in_the_form_of_the_header(written: str, fault: Fault) -> None:
         ("stall;after=nan", "after: not a number"),
         ("drip;bytes=1.5", "bytes: must be a whole number, got '1.5'"),
         ("gzip;declared=perhaps", "declared: must be true or false, got 'perhaps'"),
-        ("gzip;members=0", "members: at least 1, got 0"),
-        ("gzip-bomb;megabytes=0", "megabytes: from 1 to 10000, got 0"),
-        ("unknown-coding;coding=", "coding: names such as br, zstd or 'gzip, gzip', got ''"),
+        ("gzip;members=0", "members: must be a whole number, 1 or more, got 0"),
+        ("gzip-bomb;megabytes=0", "megabytes: must be a whole number from 1 to 10000, got 0"),
+        ("unknown-coding;coding=", "coding: must be names such as br, zstd or 'gzip, gzip', got ''"),
         ("refuse;form=verse", "unknown form 'verse': there are current, legacy, list, text"),
-        ("stall;after=-1", "after: seconds, 0 or more, got -1.0"),
+        ("stall;after=-1", "after: must be a number of seconds, 0 or more, got -1.0"),
     ],
 )
 def test_invalid_fault_has_a_readable_message(written: str, message: str) -> None:

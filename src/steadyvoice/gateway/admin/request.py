@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from steadyvoice._option_rules import Number
 from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.http import (
     BodyTimeoutError,
@@ -71,8 +72,9 @@ class AdminRequest:
         text = self._query().get(name)
         if text is None:
             return default
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= maximum):
-            message = f"{name}: must be a whole number from 1 to {maximum}"
+        rule = Number(whole=True, least=1, most=maximum)
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and rule.accepts(int(text))):
+            message = f"{name}: {rule.expected}"
             raise AdminRequestError(422, "invalid_parameter", message, field=name)
         return int(text)
 

@@ -146,4 +146,4 @@ def changed_settings(
 def _shown(config: CircuitBreakerConfig, name: str) -> Any:
     """Return a setting as a JSON value; rules and functions, which can be set in code only, as text."""
     value = getattr(config, name)
-    return to_json(value) if value is None or isinstance(value, bool | int | float | str) else str(value)
+    return to_json(value) if value is None or isinstance(value, int | float | str) else str(value)

@@ -14,7 +14,9 @@ import re
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from steadyvoice._option_rules import FLAG
 from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.speech.option_validation import validate_option
 from steadyvoice.wire.error_response import redact
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -85,8 +87,7 @@ def select_proxy(url: str, *, given: str | None, trust_env: bool, provider: str)
     `given` is the configured proxy. Raises TTSConfigurationError, which names the setting or the variable but does not
     show its value.
     """
-    if not isinstance(trust_env, bool):
-        raise TTSConfigurationError(f"{provider}.trust_env: must be true or false, got {trust_env!r}")
+    validate_option(f"{provider}.trust_env", trust_env, FLAG)
     if given is not None:
         if not isinstance(given, str):
             raise TTSConfigurationError(f"{provider}.proxy: must be text, got {type(given).__name__}")

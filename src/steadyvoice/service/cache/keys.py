@@ -9,11 +9,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from steadyvoice._option_rules import Number
 from steadyvoice.providers.base import Provider, SynthesisOffer
 from steadyvoice.service.pipeline.output import with_true_size
 from steadyvoice.service.result import Attempt, Recording, UtteranceReport
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.option_validation import validate_option
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.text import NORMALIZATION_VERSION
 
@@ -39,11 +41,8 @@ class CacheConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.path, str | os.PathLike) or not os.fspath(self.path):
             raise TTSConfigurationError(f"path: must name a folder, got {self.path!r}")
-        if isinstance(self.max_megabytes, bool) or not isinstance(self.max_megabytes, int) or self.max_megabytes < 0:
-            raise TTSConfigurationError(f"max_megabytes: must be a whole number, 0 or more, got {self.max_megabytes!r}")
-        age = self.max_age_days
-        if isinstance(age, bool) or not isinstance(age, int | float) or not age > 0:
-            raise TTSConfigurationError(f"max_age_days: must be a number of days, more than 0, got {age!r}")
+        validate_option("max_megabytes", self.max_megabytes, Number(whole=True, least=0))
+        validate_option("max_age_days", self.max_age_days, Number("days", above=0, finite=False))
 
     @property
     def folder(self) -> Path:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack, cast
 from uuid import uuid4
 
+from steadyvoice._option_rules import COUNT, FLAG
 from steadyvoice.service.conversation.failure_memory import ProviderMemory
 from steadyvoice.service.conversation.ledger import MAX_TEXT_CHARACTERS, TurnLedger
 from steadyvoice.service.conversation.segment_speaker import SegmentSpeaker, SpeechResources
@@ -17,6 +18,7 @@ from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.result import UtteranceReport
 from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.speech.option_validation import validate_option
 
 DEFAULT_FORMAT = "pcm_24000"
 """Format of a conversation's audio unless another one is named: what voice agents play."""
@@ -137,10 +139,10 @@ class AsyncConversation:
 def _check_own_options(timeouts: object, muted: object, most: object, others: Mapping[str, Any]) -> None:
     if timeouts is not None and not isinstance(timeouts, TimeoutConfig):
         raise TTSConfigurationError(f"timeouts: must be a TimeoutConfig, got {timeouts!r}")
-    if muted is not None and not isinstance(muted, bool):
-        raise TTSConfigurationError(f"muted: must be True or False, got {muted!r}")
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-        raise TTSConfigurationError(f"max_text_characters: must be a whole number above 0, got {most!r}")
+    if muted is not None:
+        validate_option("muted", muted, FLAG)
+    if most is not None:
+        validate_option("max_text_characters", most, COUNT)
     if others.get("on_midstream", "resume") != "resume":
         raise TTSConfigurationError("on_midstream: a turn is always resumed; leave it out, or set it to 'resume'")
     if others.get("cache"):

@@ -9,8 +9,10 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
+from steadyvoice._option_rules import POSITIVE_SECONDS
 from steadyvoice.providers.base import HasTimeouts, Provider
 from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.speech.option_validation import validate_option
 
 FAILOVER_AFTER = 8.0
 """Seconds until the first audio while another provider is left, unless a timeout is configured. A healthy vendor takes
@@ -56,10 +58,7 @@ class TimeoutConfig:
             value = getattr(self, field.name)
             if value is None and field.default is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TTSConfigurationError(f"{field.name}: must be a number of seconds, got {value!r}")
-            if not (math.isfinite(value) and value > 0):
-                raise TTSConfigurationError(f"{field.name}: must be more than 0 seconds, got {value}")
+            validate_option(field.name, value, POSITIVE_SECONDS)
 
     @classmethod
     def conversation(cls) -> TimeoutConfig:
@@ -231,11 +230,7 @@ def check_deadline(deadline: float | None) -> float | None:
     """Return the deadline in seconds, or None. Raises TTSConfigurationError unless it is a positive number."""
     if deadline is None:
         return None
-    if isinstance(deadline, bool) or not isinstance(deadline, int | float):
-        raise TTSConfigurationError(f"deadline: must be a number of seconds, got {deadline!r}")
-    if not (math.isfinite(deadline) and deadline > 0):
-        raise TTSConfigurationError(f"deadline: must be more than 0 seconds, got {deadline}")
-    return float(deadline)
+    return float(validate_option("deadline", deadline, POSITIVE_SECONDS))
 
 
 T = TypeVar("T")

@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from steadyvoice._option_rules import COUNT, SECONDS, Number
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
-from steadyvoice.speech.errors import TTSConfigurationError, TTSOverloadedError
+from steadyvoice.speech.errors import TTSOverloadedError
+from steadyvoice.speech.option_validation import validate_option
 
 MAX_ACTIVE = 4096
 MAX_QUEUED = 2048
@@ -62,13 +64,9 @@ class AdmissionLimits:
     queue_timeout: float = QUEUE_TIMEOUT
 
     def __post_init__(self) -> None:
-        for key, least in (("max_active", 1), ("max_queued", 0)):
-            value = getattr(self, key)
-            if type(value) is not int or value < least:
-                raise TTSConfigurationError(f"{key}: must be a whole number of at least {least}, got {value!r}")
-        value = self.queue_timeout
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            raise TTSConfigurationError(f"queue_timeout: must be a number of seconds, 0 or more, got {value!r}")
+        validate_option("max_active", self.max_active, COUNT)
+        validate_option("max_queued", self.max_queued, Number(whole=True, least=0))
+        validate_option("queue_timeout", self.queue_timeout, SECONDS)
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:

@@ -11,8 +11,8 @@ from functools import partial
 from random import Random, SystemRandom
 from typing import Any, TypeGuard, TypeVar
 
+from steadyvoice._option_rules import is_finite
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState, Permit
-from steadyvoice.breaker._validators import is_finite
 from steadyvoice.breaker.failure_classification import (
     Failure,
     classify_error,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from steadyvoice._option_rules import COUNT, POSITIVE_SECONDS, POSITIVE_SHARE, PROBABILITY
 from steadyvoice.providers.base import Provider, SynthesisOffer
 from steadyvoice.service.resilience.failover import CandidateStatus, TryProvider, next_step
 from steadyvoice.service.resilience.latency import LatencyPercentiles, latency_class
-from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.speech.option_validation import validate_option
 from steadyvoice.speech.request import SpeechRequest
 
 
@@ -32,19 +32,10 @@ class HedgeConfig:
     window_seconds: float = 3600.0
 
     def __post_init__(self) -> None:
-        for name in ("percentile", "budget", "window_seconds"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TTSConfigurationError(f"{name}: must be a number, got {value!r}")
-        least, samples = 1, self.minimum_samples
-        if isinstance(samples, bool) or not isinstance(samples, int) or samples < least:
-            raise TTSConfigurationError(f"minimum_samples: must be a whole number from {least}, got {samples!r}")
-        if not 0 < self.percentile < 1:
-            raise TTSConfigurationError(f"percentile: must be between 0 and 1, got {self.percentile}")
-        if not 0 < self.budget <= 1:
-            raise TTSConfigurationError(f"budget: must be a share, more than 0 and at most 1, got {self.budget}")
-        if not (math.isfinite(self.window_seconds) and self.window_seconds > 0):
-            raise TTSConfigurationError(f"window_seconds: must be more than 0 seconds, got {self.window_seconds}")
+        validate_option("percentile", self.percentile, PROBABILITY)
+        validate_option("budget", self.budget, POSITIVE_SHARE)
+        validate_option("minimum_samples", self.minimum_samples, COUNT)
+        validate_option("window_seconds", self.window_seconds, POSITIVE_SECONDS)
 
 
 class HedgeableCall(Protocol):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import Any
 
+from steadyvoice._option_rules import is_finite
 from steadyvoice.providers.base import Credit, HasCredential, Provider, SynthesisOffer
 from steadyvoice.speech.errors import TTSError, TTSHoldError, TTSModelUnknownError, TTSVoiceUnknownError
 from steadyvoice.speech.failure_kinds import FailureKind, FailureScope, meaning_of
@@ -220,7 +220,7 @@ def _parse_hold(saved: Any, provider: str, now: float, passed: float) -> Hold:
 
 
 def _parse_amount(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+    if not (is_finite(value) and value >= 0):
         raise ValueError(f"{value!r} is not an amount")
     return float(value)
 

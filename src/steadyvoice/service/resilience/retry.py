@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from steadyvoice._option_rules import COUNT, FACTOR, SECONDS, Number
 from steadyvoice.service.resilience.failover import GiveUp, TryProvider, WaitForProvider
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError
 from steadyvoice.speech.failure_kinds import RetryAdvice
+from steadyvoice.speech.option_validation import validate_fields, validate_option
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +33,10 @@ class RetryConfig:
     budget_reserve: float = 10.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
-            raise TTSConfigurationError(f"max_attempts: must be a whole number from 1, got {self.max_attempts!r}")
-        for name, least in (
-            ("base_delay", 0.0), ("max_delay", 0.0), ("multiplier", 1.0), ("budget", 0.0), ("budget_reserve", 0.0),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TTSConfigurationError(f"{name}: must be a number, got {value!r}")
-            if not (math.isfinite(value) and value >= least):
-                raise TTSConfigurationError(f"{name}: must be at least {least:g}, got {value}")
+        validate_option("max_attempts", self.max_attempts, COUNT)
+        validate_fields(self, ("base_delay", "max_delay"), SECONDS)
+        validate_option("multiplier", self.multiplier, FACTOR)
+        validate_fields(self, ("budget", "budget_reserve"), Number(least=0))
         if self.base_delay > self.max_delay:
             raise TTSConfigurationError(
                 f"base_delay: must not be more than max_delay ({self.max_delay:g}), got {self.base_delay:g}"

@@ -10,13 +10,13 @@ last part is not known as such, the end may be the missing piece.)
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, Literal, get_args
 
+from steadyvoice._option_rules import COUNT, POSITIVE_SECONDS, SECONDS, Number, OneOf, OptionRule
 from steadyvoice.wire.elevenlabs.errors import CODES as ELEVENLABS_CODES
 from steadyvoice.wire.openai.errors import CODES as OPENAI_CODES
 
@@ -45,18 +45,12 @@ class FaultError(ValueError):
         self.key = key
 
 
-def validate_seconds(action: object, *names: str) -> None:
-    """Check that fields of an action are seconds, or None. Raises FaultError."""
+def validate_fields(values: object, names: Iterable[str], rule: OptionRule) -> None:
+    """Check that fields of a fault or of settings follow the rule, or are None. Raises FaultError."""
     for name in names:
-        seconds = getattr(action, name)
-        if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
-            raise FaultError(f"{name}: seconds, 0 or more, got {seconds}", name)
-
-
-def validate_bytes(count: int) -> None:
-    """Check that a number of bytes is at least 1. Raises FaultError."""
-    if count < 1:
-        raise FaultError(f"bytes: at least 1, got {count}", "bytes")
+        value = getattr(values, name)
+        if value is not None and not rule.accepts(value):
+            raise FaultError(f"{name}: {rule.expected}, got {value!r}", name)
 
 
 ErrorForm = Literal["current", "legacy", "list", "text"]
@@ -82,13 +76,11 @@ class Refuse:
     message: str | None = None
 
     def __post_init__(self) -> None:
-        if self.status is not None and not 400 <= self.status <= 599:
-            raise FaultError(f"status: must be from 400 to 599, got {self.status}", "status")
+        validate_fields(self, ("status",), Number(whole=True, least=400, most=599))
         if self.status is None and self.code is not None and not _is_known_code(self.code):
             raise FaultError(f"code: unknown code {self.code!r}; give its `status` as well", "code")
-        if self.form is not None and self.form not in get_args(ErrorForm):
-            raise FaultError(f"form: one of {', '.join(get_args(ErrorForm))}, got {self.form!r}", "form")
-        validate_seconds(self, "retry_after")
+        validate_fields(self, ("form",), OneOf(get_args(ErrorForm)))
+        validate_fields(self, ("retry_after",), SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +105,7 @@ class SlowFirstByte:
     seconds: float = 2.0
 
     def __post_init__(self) -> None:
-        validate_seconds(self, "seconds")
+        validate_fields(self, ("seconds",), SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +117,7 @@ class Stall:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        validate_seconds(self, "after", "seconds")
+        validate_fields(self, ("after", "seconds"), SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +132,8 @@ class Drip:
     every: float = 0.5
 
     def __post_init__(self) -> None:
-        validate_seconds(self, "every")
-        validate_bytes(self.bytes)
+        validate_fields(self, ("every",), SECONDS)
+        validate_fields(self, ("bytes",), COUNT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +144,7 @@ class Cut:
     after: float = 0.0
 
     def __post_init__(self) -> None:
-        validate_seconds(self, "after")
+        validate_fields(self, ("after",), SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +155,7 @@ class CutTerminated:
     after: float = 0.0
 
     def __post_init__(self) -> None:
-        validate_seconds(self, "after")
+        validate_fields(self, ("after",), SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +166,7 @@ class CutClose:
     after: float = 0.0
 
     def __post_init__(self) -> None:
-        validate_seconds(self, "after")
+        validate_fields(self, ("after",), SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +177,9 @@ class WrongLength:
     factor: float = 2.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.factor) and self.factor > 0 and self.factor != 1):
-            raise FaultError(f"factor: more than 0 and not 1, got {self.factor}", "factor")
+        validate_fields(self, ("factor",), Number(above=0))
+        if self.factor == 1:
+            raise FaultError("factor: must not be 1, which would be the right length", "factor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +190,7 @@ class Reset:
     after: float | None = None
 
     def __post_init__(self) -> None:
-        validate_seconds(self, "after")
+        validate_fields(self, ("after",), SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +233,7 @@ class TooShort:
     fraction: float = 0.3
 
     def __post_init__(self) -> None:
-        if not 0 <= self.fraction < 1:
-            raise FaultError(f"fraction: from 0 to less than 1, got {self.fraction}", "fraction")
+        validate_fields(self, ("fraction",), Number(least=0, below=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +251,7 @@ class WrongRate:
     rate: int = 22_050
 
     def __post_init__(self) -> None:
-        if self.rate not in _RATES:
-            raise FaultError(f"rate: one of {', '.join(map(str, _RATES))}, got {self.rate}", "rate")
+        validate_fields(self, ("rate",), OneOf(_RATES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +262,7 @@ class HalfLine:
     after: float = 0.0
 
     def __post_init__(self) -> None:
-        validate_seconds(self, "after")
+        validate_fields(self, ("after",), SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +274,7 @@ class ErrorLine:
     after: float = 0.0
 
     def __post_init__(self) -> None:
-        validate_seconds(self, "after")
+        validate_fields(self, ("after",), SECONDS)
         if not _is_known_code(self.code):
             raise FaultError(f"code: {self.code!r} is not a known code of ElevenLabs or OpenAI", "code")
 
@@ -296,9 +287,9 @@ class OddSplits:
     bytes: int = 333
 
     def __post_init__(self) -> None:
-        validate_bytes(self.bytes)
+        validate_fields(self, ("bytes",), COUNT)
         if self.bytes % 2 == 0:
-            raise FaultError(f"bytes: an odd number, got {self.bytes}", "bytes")
+            raise FaultError(f"bytes: must be an odd number, got {self.bytes}", "bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,8 +301,7 @@ class Gzip:
     members: int = 1
 
     def __post_init__(self) -> None:
-        if self.members < 1:
-            raise FaultError(f"members: at least 1, got {self.members}", "members")
+        validate_fields(self, ("members",), COUNT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,8 +312,7 @@ class GzipBomb:
     megabytes: int = 100
 
     def __post_init__(self) -> None:
-        if not 1 <= self.megabytes <= 10_000:
-            raise FaultError(f"megabytes: from 1 to 10000, got {self.megabytes}", "megabytes")
+        validate_fields(self, ("megabytes",), Number(whole=True, least=1, most=10_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +324,7 @@ class UnknownCoding:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.-]+(, ?[A-Za-z0-9_.-]+)*", self.coding):
-            raise FaultError(f"coding: names such as br, zstd or 'gzip, gzip', got {self.coding!r}", "coding")
+            raise FaultError(f"coding: must be names such as br, zstd or 'gzip, gzip', got {self.coding!r}", "coding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,10 +355,10 @@ class Close:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        validate_seconds(self, "after")
+        validate_fields(self, ("after",), SECONDS)
         # RFC 6455, 7.4: other codes stand for a missing close frame, or are not assigned.
         if not ((1000 <= self.code <= 1014 and self.code not in (1004, 1005, 1006)) or 3000 <= self.code <= 4999):
-            raise FaultError(f"code: from 1000 to 1014 or from 3000 to 4999, got {self.code}", "code")
+            raise FaultError(f"code: must be from 1000 to 1014 or from 3000 to 4999, got {self.code}", "code")
 
 
 SpellingStyle = Literal["documented", "mixed"]
@@ -405,7 +394,7 @@ class Restart:
     after: float = 0.0
 
     def __post_init__(self) -> None:
-        validate_seconds(self, "after")
+        validate_fields(self, ("after",), SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,8 +409,7 @@ class OtherSpelling:
     style: SpellingStyle = "documented"
 
     def __post_init__(self) -> None:
-        if self.style not in get_args(SpellingStyle):
-            raise FaultError(f"style: one of {', '.join(get_args(SpellingStyle))}, got {self.style!r}", "style")
+        validate_fields(self, ("style",), OneOf(get_args(SpellingStyle)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,8 +427,7 @@ class BigFrame:
     bytes: int = 1_100_000
 
     def __post_init__(self) -> None:
-        if not 1 <= self.bytes <= 64 * 1024 * 1024:
-            raise FaultError(f"bytes: from 1 to 64 MiB, got {self.bytes}", "bytes")
+        validate_fields(self, ("bytes",), Number(whole=True, least=1, most=64 * 1024 * 1024))
 
 
 TlsFlaw = Literal["handshake", "name", "authority", "expired"]
@@ -460,9 +447,7 @@ class RefuseConnection:
     seconds: float = 1.0
 
     def __post_init__(self) -> None:
-        validate_seconds(self, "seconds")
-        if not self.seconds:
-            raise FaultError(f"seconds: more than 0, got {self.seconds}", "seconds")
+        validate_fields(self, ("seconds",), POSITIVE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -474,7 +459,7 @@ class SlowAccept:
     seconds: float = 2.0
 
     def __post_init__(self) -> None:
-        validate_seconds(self, "seconds")
+        validate_fields(self, ("seconds",), SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,8 +471,7 @@ class TlsFailure:
     flaw: TlsFlaw = "handshake"
 
     def __post_init__(self) -> None:
-        if self.flaw not in get_args(TlsFlaw):
-            raise FaultError(f"flaw: one of {', '.join(get_args(TlsFlaw))}, got {self.flaw!r}", "flaw")
+        validate_fields(self, ("flaw",), OneOf(get_args(TlsFlaw)))
 
 
 FaultAction = (

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from random import Random
 
+from steadyvoice._option_rules import COUNT, SECONDS, SHARE, Number
 from steadyvoice.simulator.fault_injection.actions import (
     CONNECTION_ONLY,
     AudioAction,
@@ -15,6 +16,7 @@ from steadyvoice.simulator.fault_injection.actions import (
     FaultError,
     FaultTarget,
     action_name,
+    validate_fields,
 )
 from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint
 from steadyvoice.wire.elevenlabs.websocket import SocketEndpoint
@@ -68,22 +70,16 @@ class Fault:
     longer_than: int | None = None  # characters
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise FaultError(f"probability: from 0 to 1, got {self.probability}", "probability")
-        if not (math.isfinite(self.start) and self.start >= 0):
-            raise FaultError(f"start: seconds, 0 or more, got {self.start}", "start")
+        validate_fields(self, ("probability",), SHARE)
+        validate_fields(self, ("start",), SECONDS)
+        validate_fields(self, ("nth", "times"), COUNT)
+        validate_fields(self, ("longer_than",), Number("characters", whole=True, least=0))
         if not self.end > self.start:
-            raise FaultError(f"end: after the start at {self.start:g} s, got {self.end:g}", "end")
+            raise FaultError(f"end: must be after the start at {self.start:g} s, got {self.end:g}", "end")
         if self.period is not None and self.end == math.inf:
             raise FaultError("period: needs an end, because a fault without end does not repeat", "period")
         if self.period is not None and not self.end <= self.period < math.inf:
-            raise FaultError(f"period: at least the end at {self.end:g} s, got {self.period:g}", "period")
-        for name in ("nth", "times"):
-            count = getattr(self, name)
-            if count is not None and count < 1:
-                raise FaultError(f"{name}: at least 1, got {count}", name)
-        if self.longer_than is not None and self.longer_than < 0:
-            raise FaultError(f"longer_than: characters, 0 or more, got {self.longer_than}", "longer_than")
+            raise FaultError(f"period: must not be before the end at {self.end:g} s, got {self.period:g}", "period")
         self._validate_reachable()
 
     def _validate_reachable(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from multidict import MultiMapping
 
+from steadyvoice._option_rules import is_whole_number
 from steadyvoice.simulator.fault_injection.actions import ACTIONS, AudioAction, FaultError, FaultTarget, action_name
 from steadyvoice.simulator.fault_injection.matching import Fault, FaultCall
 
@@ -70,7 +71,7 @@ def parse_value(kind: type, key: str, value: Any) -> Any:
     # TOML and JSON bring typed values. A header has only text, which is read as the type that its field has.
     if isinstance(value, str) and wanted is not str:
         value = _from_text(value, wanted)
-    if wanted is float and type(value) is int:
+    if wanted is float and is_whole_number(value):
         return float(value)
     if wanted is float and isinstance(value, float) and math.isnan(value):
         raise FaultError(f"{key}: not a number", key)

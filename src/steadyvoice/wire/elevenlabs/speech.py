@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
+from steadyvoice._option_rules import is_whole_number
 from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES, AudioFormat
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.voice import is_valid_voice_id
@@ -305,7 +306,7 @@ def _body_issues(given: Mapping[str, Any]) -> Iterator[ValidationIssue]:
         string_expected_issue(name, given[name]) for name in _STRINGS if not isinstance(given.get(name, ""), str)
     )
     seed = given.get("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+    if not (is_whole_number(seed) and 0 <= seed < 2**32):
         yield ValidationIssue("int_type", ("body", "seed"), "Input should be an integer from 0 to 4294967295", seed)
     for name in _OBJECTS:
         if not isinstance(given.get(name, {}), dict):

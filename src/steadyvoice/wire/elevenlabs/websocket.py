@@ -16,6 +16,7 @@ from operator import add
 from typing import Any
 from urllib.parse import quote
 
+from steadyvoice._option_rules import is_number
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES
 from steadyvoice.wire.elevenlabs.catalog import DEFAULT_MODEL
@@ -328,9 +329,7 @@ def _schedule(config: Mapping[str, Any] | None, issues: list[ValidationIssue]) -
 
 
 def _are_numbers(value: Any) -> bool:
-    return isinstance(value, Sequence) and all(
-        isinstance(each, int | float) and not isinstance(each, bool) for each in value
-    )
+    return isinstance(value, Sequence) and all(map(is_number, value))
 
 
 def _number_in(query: Mapping[str, str], name: str, most: float, issues: list[ValidationIssue]) -> float | None:

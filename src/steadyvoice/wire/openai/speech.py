@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from steadyvoice._option_rules import is_number
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSServerError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
@@ -210,7 +211,7 @@ def _choice_issues(response_format: Any, document: Mapping[str, Any]) -> list[Va
 def _speed_issues(speed: Any) -> list[ValidationIssue]:
     if speed is None:
         return []
-    if isinstance(speed, bool) or not isinstance(speed, int | float):
+    if not is_number(speed):
         return [ValidationIssue("float_type", ("body", "speed"), "Input should be a valid number", speed)]
     if not MIN_SPEED <= speed <= MAX_SPEED:
         return [
