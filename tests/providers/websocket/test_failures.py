@@ -357,6 +357,33 @@ async def test_restart_before_audio_is_not_noticed(code: int) -> None:
         assert (heard.error, heard.alignment.text) == (None, TEXT)
 
 
+@pytest.mark.parametrize("finish", [False, True])
+async def test_connections_that_die_at_once_are_not_opened_for_ever(finish: bool) -> None:
+    async def die(connection: ScriptedConnection) -> None:
+        await connection.send({"error": "input_timeout_exceeded", "message": "", "code": 1008})
+        await connection.socket.close(code=1008)
+
+    async with provider_of(die) as (provider, vendor):
+        stream = open_stream(provider)
+        stream.send("Hello ")
+        if finish:
+            stream.finish()
+        assert type((await collect(stream)).error) is speech.TTSSocketIdleError
+        assert len(vendor.connections) == 2
+
+
+async def test_connection_that_has_too_many_contexts_gets_no_more() -> None:
+    async def full(connection: ScriptedConnection) -> None:
+        context = await connection.next_flush()
+        await connection.send({"error": "max_contexts_exceeded", "message": "", "contextId": context})
+        await forever(connection)
+
+    async with provider_of(full, speak_all) as (provider, vendor):
+        assert type((await collect(say(open_stream(provider)))).error) is speech.TTSConcurrencyError
+        assert (await collect(say(open_stream(provider)))).error is None
+        assert len(vendor.connections) == 2
+
+
 async def test_loss_while_nothing_is_owed_is_not_noticed() -> None:
     async def first(connection: ScriptedConnection) -> None:
         context = await connection.next_flush()

@@ -47,6 +47,12 @@ async def test_every_model_speaks_every_word_with_times(sim: Simulator, provider
     assert [entry.endpoint for entry in sim.ledger] == [SPEECH if MODELS[model].takes_context else DIALOGUE]
 
 
+async def test_dialogue_occupies_its_slot_no_longer_than_its_turn(sim: Simulator, provider: ElevenLabs) -> None:
+    assert (await collect(say(open_stream(provider, speech_request(model="eleven_v3"))))).error is None
+    await asyncio.wait_for(sim.idle(), 5)
+    assert sim.request_limit.running == 0
+
+
 async def test_times_are_those_of_the_audio_across_flushes(provider: ElevenLabs) -> None:
     stream = open_stream(provider)
     for sentence in ("Good evening. ", "This is the news. ", "Goodbye. "):

@@ -392,7 +392,7 @@ class SocketTextStream:
     def _begin_again(self) -> None:
         """Forget the context. Text that was sent in vain, and more that comes, goes into another one."""
         self._pending.extendleft(reversed(self._script))
-        self._reattached = bool(self._script)
+        self._reattached = bool(self._pending)
         self._script = []
         self.context_id, self.opened, self.shut = "", False, False
         self._context_audio = self._sent_letters = False
