@@ -143,12 +143,30 @@ An exception that it raises is raised again by the `read` that waits for these b
 """
 
 
+class AudioDecoder(Protocol):
+    """Decoder of a response that packs its audio, such as into JSON lines with timestamps.
+
+    Each method passes on the chunks that it completes, and then raises the TTSError of what is wrong behind them.
+    """
+
+    def feed(self, data: bytes, take: Callable[[AudioChunk], None]) -> None:
+        """Add the next bytes of the response."""
+
+    def finish(self, take: Callable[[AudioChunk], None]) -> None:
+        """End the response."""
+
+
 class AudioResponse(Protocol):
     """Accepted request, and the bytes of audio that follow. `read` and `read_nowait` raise TTSError."""
 
     @property
     def accepted(self) -> Accepted:
         """Data that came with the vendor's acceptance."""
+        ...
+
+    @property
+    def decoder(self) -> AudioDecoder | None:
+        """Decoder of the bytes; None if they are the audio itself."""
         ...
 
     async def read(self, sink: ByteSink | None = None) -> bytes:
@@ -190,6 +208,15 @@ class SupportsPrepare(Protocol):
 
     def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:
         """Return a request for any text; None if more than plain audio would come. Raises TTSRequestError."""
+        ...
+
+
+@runtime_checkable
+class SupportsOpen(Protocol):
+    """Extension: a provider whose timed response can be read without a task that wakes for each chunk."""
+
+    async def open(self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float) -> AudioResponse:
+        """Send the request of a `timed` offer and return once the vendor has accepted it. Raises TTSError."""
         ...
 
 

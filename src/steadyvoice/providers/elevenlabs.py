@@ -42,7 +42,7 @@ from steadyvoice.wire.elevenlabs.speech import (
     sets_voice_speed,
     speech_path,
 )
-from steadyvoice.wire.elevenlabs.timestamps import Timeline, parse_timed_audio
+from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, Timeline, parse_timed_audio
 from steadyvoice.wire.error_response import get_header, seconds_until
 from steadyvoice.wire.json_lines import JSONLineReader, StreamedLine
 
@@ -160,66 +160,55 @@ class ElevenLabs(VendorProvider):
             while data := await response.read():
                 yield AudioChunk(data)
 
-    async def _speak_timed(
-        self, request: SpeechRequest, offer: SynthesisOffer, connection_timeout: float
-    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        """Yield audio with the time of each character, if the response has them."""
-        response, timed = await self._send_timed(request, offer, connection_timeout)
-        with closing(response):
-            yield response.accepted
-            if not timed:
-                while data := await response.read():
-                    yield AudioChunk(data)
-                # Only audio that was read to its end gets here: not a web page that is labelled as audio.
-                self._has_timestamps = False
-                return
-            lines, timeline, normalized, without_audio = JSONLineReader(), Timeline(), Timeline(), 0
-            while data := await response.read():
-                before = lines.held
-                complete = lines.feed(data)
-                without_audio += before + len(data) - lines.held
-                # Lines that came in one read go on as one chunk: each chunk costs some eighty calls behind this.
-                chunks: list[AudioChunk] = []
-                for line in complete:
-                    seen = complete if timeline.begun else [*complete, lines.rest()]
-                    try:
-                        chunks.append(self._parse_line(line, timeline, normalized, response, seen))
-                    except TTSError:
-                        if chunks:  # the audio before the error counts
-                            yield _joined(chunks)
-                        raise
-                    without_audio = 0 if chunks[-1].data else without_audio
-                    if isinstance(line, StreamedLine):
-                        yield _joined(chunks)
-                        chunks.clear()
-                        for piece in line.audio:
-                            without_audio = 0
-                            yield AudioChunk(piece)
-                if chunks:
-                    yield chunks[0] if len(chunks) == 1 else _joined(chunks)
-                if without_audio > _MAX_BYTES_WITHOUT_AUDIO:
-                    message = f"{without_audio} bytes of lines without audio (limit: {_MAX_BYTES_WITHOUT_AUDIO})"
-                    raise TTSNotAudioError(message, provider=self.name, request_id=response.accepted.request_id)
-            if rest := lines.rest():
-                yield self._parse_line(rest, timeline, normalized, response, [rest])
-                for piece in rest.audio if isinstance(rest, StreamedLine) else []:
-                    yield AudioChunk(piece)
+    async def open(
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> HTTPAudioResponse:
+        """Send a request for audio with timestamps; its response has a decoder. Raises TTSError."""
+        return await self._send_timed(request, offer, connection_timeout)
 
     async def _send_timed(
         self, request: SpeechRequest, offer: SynthesisOffer, connection_timeout: float
-    ) -> tuple[HTTPAudioResponse, bool]:
-        """Return the response, and whether it has timestamps: without them where the server has no such endpoint."""
-        timed = self._prepare(SpeechEndpoint.TIMED_STREAM, request, offer)
+    ) -> HTTPAudioResponse:
+        """Send a request for audio with timestamps, or without them where the server has no such endpoint."""
+        prepared = self._prepare(SpeechEndpoint.TIMED_STREAM, request, offer)
         try:
-            response = await timed.send(request.text, connection_timeout=connection_timeout)
+            response = await prepared.send(request.text, connection_timeout=connection_timeout)
         except TTSError as error:
             if not _is_unknown_endpoint(error):
                 raise
             self._has_timestamps = False
+            plain = self._prepare(SpeechEndpoint.STREAM, request, offer)
+            response = await plain.send(request.text, connection_timeout=connection_timeout)
+            response.decoder = _PlainAudio(self)
         else:
-            return response, not (get_header(response.headers, "content-type") or "").startswith("audio/")
-        plain = self._prepare(SpeechEndpoint.STREAM, request, offer)
-        return await plain.send(request.text, connection_timeout=connection_timeout), False
+            is_audio = (get_header(response.headers, "content-type") or "").startswith("audio/")
+            response.decoder = _PlainAudio(self) if is_audio else _TimedLines(self, response)
+        return response
+
+    async def _speak_timed(
+        self, request: SpeechRequest, offer: SynthesisOffer, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        """Yield audio with the time of each character, if the response has them."""
+        response = await self._send_timed(request, offer, connection_timeout)
+        decoder = response.decoder
+        assert decoder is not None  # noqa: S101 - set by `open`
+        with closing(response):
+            yield response.accepted
+            complete = False
+            while not complete:
+                data, chunks = await response.read(), list[AudioChunk]()
+                complete = not data
+                try:
+                    if data:
+                        decoder.feed(data, chunks.append)
+                    else:
+                        decoder.finish(chunks.append)
+                except TTSError:
+                    for chunk in chunks:  # the audio before the error counts
+                        yield chunk
+                    raise
+                for chunk in chunks:
+                    yield chunk
 
     def open_text_stream(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
@@ -292,39 +281,98 @@ class ElevenLabs(VendorProvider):
             json_expected=endpoint.timed,
         )
 
-    def _parse_line(
-        self,
-        line: bytes | StreamedLine,
-        timeline: Timeline,
-        normalized: Timeline,
-        response: HTTPAudioResponse,
-        seen: Sequence[bytes | StreamedLine],
-    ) -> AudioChunk:
-        """Return the audio and times of a line.
+    def _note_missing_timestamps(self) -> None:
+        """Note that the server's audio comes without timestamps, so that they are not promised again."""
+        self._has_timestamps = False
 
-        When the first line is not one with audio, the lines `seen` are an error response: its error is raised.
-        """
+    def _parse_line(
+        self, line: bytes, status: int, headers: Mapping[str, str], seen: Sequence[bytes | StreamedLine]
+    ) -> TimedAudio:
+        """Return the audio and times of a line; if that fails, and lines were `seen`, raise the error in those."""
         # An error may come with status 200, as a JSON document in place of a line. As the first line, it is judged as
         # an error response is; in the middle of audio, as an error of the vendor's.
         try:
-            timed = parse_timed_audio(_json_of_line(line), api_key=self._key, provider=self.name)
+            return parse_timed_audio(line, api_key=self._key, provider=self.name)
         except TTSError:
-            if timeline.begun:
+            if not seen:
                 raise
             body = b"\n".join(map(_json_of_line, seen))[:MAX_ERROR_BODY]
-            raise self._error_of(response.status, response.headers, body) from None
+            raise self._error_of(status, headers, body) from None
+
+
+class _PlainAudio:
+    """Decoder of audio that came without the timestamps that were requested."""
+
+    def __init__(self, provider: ElevenLabs) -> None:
+        self._provider = provider
+
+    def feed(self, data: bytes, take: Callable[[AudioChunk], None]) -> None:
+        take(AudioChunk(data))
+
+    def finish(self, take: Callable[[AudioChunk], None]) -> None:
+        # Only audio that was read to its end gets here: not a web page that is labelled as audio.
+        self._provider._note_missing_timestamps()
+
+
+class _TimedLines:
+    """Decoder of JSON lines with audio and the time of each character.
+
+    Lines that come in one read go on as one chunk, because each chunk costs some fifty calls behind this.
+    """
+
+    def __init__(self, provider: ElevenLabs, response: HTTPAudioResponse) -> None:
+        self._provider = provider
+        self._status, self._headers = response.status, response.headers
+        self._request_id = response.accepted.request_id
+        self._lines, self._timeline, self._normalized = JSONLineReader(), Timeline(), Timeline()
+        self._without_audio = 0  # bytes of consecutive lines without audio
+
+    def feed(self, data: bytes, take: Callable[[AudioChunk], None]) -> None:
+        lines, before, timeline = self._lines, self._lines.held, self._timeline
+        complete = lines.feed(data)
+        self._without_audio += before + len(data) - lines.held
+        chunks: list[AudioChunk] = []
+        try:
+            for line in complete:
+                chunks.append(chunk := self._chunk(line, () if timeline.begun else (*complete, lines.rest())))
+                if chunk.data:
+                    self._without_audio = 0
+                if isinstance(line, StreamedLine):
+                    ready, chunks = _joined(chunks), []
+                    take(ready)
+                    for piece in line.audio:
+                        self._without_audio = 0
+                        take(AudioChunk(piece))
+        finally:
+            if chunks:  # the audio before an error counts
+                take(chunks[0] if len(chunks) == 1 else _joined(chunks))
+        if self._without_audio > _MAX_BYTES_WITHOUT_AUDIO:
+            message = f"{self._without_audio} bytes of lines without audio (limit: {_MAX_BYTES_WITHOUT_AUDIO})"
+            raise TTSNotAudioError(message, provider=self._provider.name, request_id=self._request_id)
+
+    def finish(self, take: Callable[[AudioChunk], None]) -> None:
+        if rest := self._lines.rest():
+            take(self._chunk(rest, () if self._timeline.begun else (rest,)))
+            for piece in rest.audio if isinstance(rest, StreamedLine) else []:
+                take(AudioChunk(piece))
+
+    def _chunk(self, line: bytes | StreamedLine, seen: Sequence[bytes | StreamedLine]) -> AudioChunk:
+        """Return the audio and times of a line. Where `seen` is given, no line with audio came before: these lines may
+        be an error response.
+        """
+        if isinstance(line, StreamedLine):
+            line = line.skeleton
+        timed = self._provider._parse_line(line, self._status, self._headers, seen)
         # The vendor leaves either alignment out of some lines. Most texts are spoken as they are written, so one can
         # stand for the other.
-        alignment = timeline.placed(timed.alignment or timed.normalized)
-        if timed.normalized == timed.alignment:
+        alignment = self._timeline.placed(timed.alignment or timed.normalized)
+        if timed.normalized is timed.alignment or timed.normalized == timed.alignment:
             return AudioChunk(timed.audio, alignment)
-        return AudioChunk(timed.audio, alignment, normalized.placed(timed.normalized))
+        return AudioChunk(timed.audio, alignment, self._normalized.placed(timed.normalized))
 
 
 def _joined(chunks: Sequence[AudioChunk]) -> AudioChunk:
     """Return several chunks as one."""
-    if len(chunks) == 1:
-        return chunks[0]
     alignments = [(0.0, chunk.alignment) for chunk in chunks if chunk.alignment]
     normalized = [(0.0, chunk.normalized) for chunk in chunks if chunk.normalized]
     return AudioChunk(

@@ -42,7 +42,7 @@ async def test_captions_contain_the_unspoken_text(make_service: MakeService) -> 
     words = speech.alignment.words()
     assert [word.text for word in words] == TEXT.split()
     assert words[0].start == 0.0
-    assert words[-1].end == pytest.approx(speech.duration)
+    assert words[-1].stop == pytest.approx(speech.duration)
     assert speech.captions().startswith("WEBVTT\n")
     assert not speech.alignment.exact
 

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from steadyvoice._version import __version__
 from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
-from steadyvoice.providers.base import STEP_COST, Accepted, ByteSink, WorkBudget
+from steadyvoice.providers.base import STEP_COST, Accepted, AudioDecoder, ByteSink, WorkBudget
 from steadyvoice.providers.http.content_coding import DecompressedResponse, UnsupportedCodingError, decompressor_for
 from steadyvoice.providers.http.transport import DirectTransport, HTTPResponse, SentRequest, Transport, error_summary
 from steadyvoice.speech.errors import TTSBadRequestError, TTSCutError, TTSEmptyAudioError, TTSError, TTSNotAudioError
@@ -288,10 +288,12 @@ class StartedHTTPRequest:
 class HTTPAudioResponse:
     """Accepted request, and the audio that follows."""
 
-    __slots__ = ("_budget", "_provider", "_received", "_response", "accepted", "headers", "status")
+    __slots__ = ("_budget", "_provider", "_received", "_response", "accepted", "decoder", "headers", "status")
 
     def __init__(self, provider: str, response: HTTPResponse, accepted: Accepted, received: int = 0) -> None:
         self.accepted = accepted
+        self.decoder: AudioDecoder | None = None
+        """Decoder of the bytes, set by a provider whose response packs its audio."""
         self.status, self.headers = response.status, response.headers
         self._provider, self._response = provider, response
         self._received = received

@@ -11,6 +11,7 @@ from typing import Self
 
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import Permit
+from steadyvoice.providers.base import SupportsOpen, SynthesisOffer
 from steadyvoice.service.accounting import UtteranceAccounting
 from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.attempt_timeouts import DRIP, REAL_TIME, AttemptTimeouts
@@ -26,6 +27,7 @@ from steadyvoice.service.pipeline.passthrough import (
     PassthroughSink,
 )
 from steadyvoice.service.pipeline.provider_call import AudioSink, ProviderCall
+from steadyvoice.service.pipeline.response_call import HeldCall, HeldSink
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
 from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE, TextPiece, next_piece
 from steadyvoice.service.pipeline.timeouts import Deadline
@@ -125,7 +127,11 @@ class ProviderAttempt:
         if self._paused:
             self._paused = False
             permit.resume()
-        if (data := await self.call.next(sink and PassthroughSink(sink, self.output, permit))) is None:
+        if isinstance(self.call, HeldCall):
+            passed: AudioSink | None = HeldSink(self.delivery, permit)
+        else:
+            passed = sink and PassthroughSink(sink, self.output, permit)
+        if (data := await self.call.next(passed)) is None:
             self._ended = True
             await self.call.aclose()
             permit.pause()
@@ -290,7 +296,7 @@ class AttemptFactory:
             first_audio=first_audio,
             extra=extra,
         )
-        call = (PassthroughCall if self._passes_through(candidate, piece) else ProviderCall)(
+        call = self._kind_of_call(candidate, piece, offer)(
             candidate.guarded.provider,
             piece,
             offer,
@@ -303,6 +309,12 @@ class AttemptFactory:
         if isinstance(call, PassthroughCall) and candidate.prepared:
             call.prepared = candidate.prepared
         return call, slot, text_piece
+
+    def _kind_of_call(self, candidate: Candidate, piece: SpeechRequest, offer: SynthesisOffer) -> type[ProviderCall]:
+        if self._passes_through(candidate, piece):
+            return PassthroughCall
+        held = offer.timed and self._mode(candidate) is DeliveryMode.WHOLE
+        return HeldCall if held and isinstance(candidate.guarded.provider, SupportsOpen) else ProviderCall
 
     def _passes_through(self, candidate: Candidate, piece: SpeechRequest) -> bool:
         """Return whether the answer's bytes are the very ones that the caller wants, so that they can be passed

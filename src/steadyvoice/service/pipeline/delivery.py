@@ -145,6 +145,14 @@ class Delivery:
             self._note_delivered(ready)
         return ready
 
+    def holds_at_once(self) -> bool:
+        """Return whether audio that is held until it is complete needs no thread."""
+        return self._output.is_trivial and not self._waiting
+
+    def hold(self, data: bytes) -> None:
+        """Take audio of which nothing may be delivered yet. Raises TTSError."""
+        self._take(data)
+
     async def end(self, on_validated: Callable[[], None]) -> None:
         """Validate that the audio is complete, report it by `on_validated()`, and convert the rest. Raises TTSError."""
         await self._check_end()

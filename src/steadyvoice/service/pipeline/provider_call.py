@@ -245,20 +245,24 @@ class ProviderCall:
         """Return the next bytes within `left` seconds, empty for an event without audio; None at the end."""
         event = await self._in_time(anext(self._source, None), left)
         if isinstance(event, AudioChunk):
-            if event.alignment:
-                self._note_times(event.alignment)
-            if event.normalized:
-                self.normalized = self.normalized or TimestampsEnd()
-                self.normalized.take(event.normalized)
             if isinstance(event, Queued):
                 self._timeouts.queued = event.waits
                 if self.permit:
                     self.permit.suspend() if event.waits else self.permit.resume()
-            return event.data
+            return self._audio_of(event)
         if event is None:
             return None
         self._accept(event)
         return b""
+
+    def _audio_of(self, chunk: AudioChunk) -> bytes:
+        """Return the audio of a chunk, and keep its timestamps."""
+        if chunk.alignment:
+            self._note_times(chunk.alignment)
+        if chunk.normalized:
+            self.normalized = self.normalized or TimestampsEnd()
+            self.normalized.take(chunk.normalized)
+        return chunk.data
 
     def _note_times(self, times: Alignment) -> None:
         """Keep the vendor's timestamps, within a bound: without one they could go on for ever beside no audio."""

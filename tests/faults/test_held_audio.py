@@ -1,0 +1,56 @@
+"""Audio that is held to its end is the same whether its chunks wake a task or not, whatever a vendor does."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from steadyvoice import ElevenLabs
+from steadyvoice.providers.base import SupportsOpen
+
+from .fault_cases import FaultCase
+from .scenario import FaultOutcome, local_voice, run_case
+from .test_passthrough import CASES, timeless_fields
+
+pytestmark = pytest.mark.timeout(300)  # the first test runs all cases
+
+
+class IteratedElevenLabs(ElevenLabs):
+    """Provider whose responses cannot be opened, so that its chunks are iterated."""
+
+    open = None  # type: ignore[assignment]
+
+
+@pytest.fixture(scope="module")
+def all_outcomes() -> dict[FaultCase, list[FaultOutcome]]:
+    """Outcomes of every fault, held directly and iterated."""
+
+    async def run_all() -> dict[FaultCase, list[FaultOutcome]]:
+        places, local = asyncio.Semaphore(2), local_voice()
+
+        async def both_ways(case: FaultCase) -> list[FaultOutcome]:
+            async with places:
+                ways = [run_case(case, "synthesize", local, by=by) for by in (ElevenLabs, IteratedElevenLabs)]
+                return await asyncio.gather(*ways)
+
+        try:
+            return dict(zip(CASES, await asyncio.gather(*map(both_ways, CASES)), strict=True))
+        finally:
+            await local.aclose()
+
+    return asyncio.run(run_all())
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_held_and_iterated_answers_are_indistinguishable(
+    all_outcomes: dict[FaultCase, list[FaultOutcome]], case: FaultCase
+) -> None:
+    held, iterated = all_outcomes[case]
+    assert timeless_fields(held) == timeless_fields(iterated)
+
+
+def test_both_ways_are_exercised() -> None:
+    """Otherwise this module would compare equal ways."""
+    assert isinstance(ElevenLabs("any"), SupportsOpen)
+    assert not isinstance(IteratedElevenLabs("any"), SupportsOpen)
