@@ -78,11 +78,11 @@ def _anchor(heading: str) -> str:
 
 
 @pytest.mark.parametrize("heading", ["elevenlabs, Python 2.x", "openai, Python"])
-def test_python_client(gateway: BackgroundSimulator, heading: str) -> None:
+def test_a_python_client(gateway: BackgroundSimulator, heading: str) -> None:
     assert words_in(heard_by_python(gateway, heading), FORMAT) == WORDS
 
 
-def test_old_elevenlabs_client(gateway: BackgroundSimulator, pytestconfig: pytest.Config) -> None:
+def test_the_old_elevenlabs_client(gateway: BackgroundSimulator, pytestconfig: pytest.Config) -> None:
     folder = pytestconfig.cache.mkdir("elevenlabs-1") / OLD_ELEVENLABS
     if not folder.exists():
         unpacking = folder.with_suffix(".new")
@@ -121,7 +121,7 @@ def heard_by_python(gateway: BackgroundSimulator, heading: str, **environment: s
         "AI SDK, @ai-sdk/elevenlabs",
     ],
 )
-def test_javascript_client(gateway: BackgroundSimulator, pytestconfig: pytest.Config, heading: str) -> None:
+def test_a_javascript_client(gateway: BackgroundSimulator, pytestconfig: pytest.Config, heading: str) -> None:
     clients = install_npm_packages(JAVASCRIPT / "package.json", pytestconfig.cache.mkdir("javascript"))
     (code,) = snippets(heading)
     tell = "let heard = []; for await (const part of audio) heard.push(Buffer.from(part));\n"
@@ -142,7 +142,7 @@ def test_curl(gateway: BackgroundSimulator, tmp_path: Path) -> None:
     assert words_in((tmp_path / "news.mp3").read_bytes(), FORMAT) == WORDS
 
 
-def test_requests_of_open_webui_and_sillytavern(gateway: BackgroundSimulator) -> None:
+def test_the_requests_of_open_webui_and_sillytavern(gateway: BackgroundSimulator) -> None:
     """Send requests as in the sources: Open WebUI's `audio.py`, SillyTavern's `openai.js` ("OpenAI Compatible")."""
     bearer = {"authorization": "Bearer any"}
     assert {"id": "tts-1"} in gateway.document("/v1/audio/models", **bearer)["models"]

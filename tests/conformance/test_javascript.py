@@ -90,7 +90,7 @@ def test_clients_own_schemas_accept_them(results: Told, list: str) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 425])
-def test_refusal_is_an_error_with_its_status(results: Told, status: int) -> None:
+def test_a_refusal_is_an_error_with_its_status(results: Told, status: int) -> None:
     answer = results[f"refused {status}"]
     assert (answer["error"]["class"], answer["error"]["status"]) == ("ElevenLabsError", status)
     assert (answer["requests"], answer["charged"]) == (1, 0)

@@ -83,7 +83,7 @@ def test_harmless_faults_are_tolerated(results: Told, fault: str) -> None:
     assert words(speech["audio"]) == WORDS
 
 
-def test_restart_is_an_error_with_its_code(results: Told) -> None:
+def test_a_restart_is_an_error_with_its_code(results: Told) -> None:
     assert results["restart"]["error"] == {"class": "APIStatusError", "status": 1012}
 
 
@@ -93,5 +93,5 @@ def test_refusal_is_an_error_or_times_out_if_sent_before_the_plugin_listens(resu
     assert (refused["class"], refused["status"]) in (("APIStatusError", 1008), ("TimeoutError", None))
 
 
-def test_end_without_audio_is_an_error(results: Told) -> None:
+def test_an_end_without_audio_is_an_error(results: Told) -> None:
     assert results["final-without-audio"]["error"]["class"] == "APIError"

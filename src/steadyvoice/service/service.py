@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,7 @@ class AsyncTTSService:
         self._is_muted = False
         self._open = OpenStreams[AsyncSpeechStream]()
         self._open_turns: OpenStreams[AsyncTurn] = OpenStreams()
+        self._shared_causes: deque[object] = deque(maxlen=64)  # broken connections that were counted
         self._replaced = ReplacedProviders()
         self.lag = LoopLag(self._clock)
         self.admission = AdmissionControl(self.lag, clock=self._clock)
@@ -200,6 +202,7 @@ class AsyncTTSService:
             admission=self.admission,
             on_muted=self._set_muted,
             hedging=self._hedging,
+            shared_causes=self._shared_causes,
         )
 
     def _guarded_providers(self, timeouts: TimeoutConfig | None) -> list[GuardedProvider]:

@@ -157,6 +157,25 @@ class WordTiming:
         self._word_start = 0.0
         self.trusted = True
 
+    def extend(self, text: str) -> None:
+        """Add text behind the present one, which ended between two words. It has no markup."""
+        begin = len(self._text)
+        self._text += text
+        first = len(self._text) - len(self._text.lstrip())
+        for found in _BOUNDARY.finditer(self._text, begin):
+            if found.start() <= first:
+                continue
+            if found.start() > self._place:
+                self._begins.append(found.start())
+            else:  # everything before it has timestamps already
+                end = self._entries[-1].end if self._entries else 0.0
+                self._marks.append(WordBoundary(found.start(), self.timed, max(end, self.timed)))
+
+    @property
+    def place(self) -> int:
+        """Characters that have timestamps."""
+        return self._place
+
     def take(self, alignment: Alignment) -> None:
         """Add the next timestamps, in seconds from the beginning of the audio."""
         if not self._take_exact(alignment):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, Unpack, cast
 from uuid import uuid4
 
 from steadyvoice._option_rules import COUNT, FLAG
+from steadyvoice.providers.base import SupportsTextStreaming
 from steadyvoice.service.conversation.failure_memory import ProviderMemory
 from steadyvoice.service.conversation.ledger import MAX_TEXT_CHARACTERS, TurnLedger
 from steadyvoice.service.conversation.segment_speaker import SegmentSpeaker, SpeechResources
@@ -17,7 +20,7 @@ from steadyvoice.service.options import ResolvedOptions, SynthesisOptions, Utter
 from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.result import UtteranceReport
-from steadyvoice.speech.errors import TTSConfigurationError
+from steadyvoice.speech.errors import TTSConfigurationError, TTSError
 from steadyvoice.speech.option_validation import validate_option
 
 DEFAULT_FORMAT = "pcm_24000"
@@ -103,6 +106,13 @@ class AsyncConversation:
 
     async def prewarm(self) -> None:
         """Open the connection to the first provider before there is text, where it keeps one. Raises nothing."""
+        request = replace(self._resolved.request, timestamps=True)
+        with suppress(TTSError):
+            for guarded in self._services.resources(self._timeouts).providers()[:1]:
+                if isinstance(guarded.provider, SupportsTextStreaming) and not guarded.handler.refuses():
+                    connecting = guarded.timeouts.connection_timeout
+                    offer = guarded.provider.offer(request)
+                    await guarded.provider.prewarm(request, offer, connection_timeout=connecting)
 
     def update(self, **options: Unpack[ConversationOptions]) -> None:
         """Change options from the next turn on; others stay. Raises TypeError, TTSConfigurationError and TTSError."""

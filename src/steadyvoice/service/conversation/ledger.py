@@ -197,6 +197,10 @@ class WordCursor:
         self._text, self._at, self._end = text, begin, end
         self._entries = 0
 
+    def extend(self, text: str, end: int) -> None:
+        """Go on in a text that has grown, up to `end`."""
+        self._text, self._end = text, end
+
     def take(self, alignment: Alignment, offset: float) -> list[Word]:
         """Return the words that are new in an alignment, which ends between two words.
 

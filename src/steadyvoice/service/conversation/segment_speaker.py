@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from steadyvoice.audio.thread_pool import AudioThreadPool
+from steadyvoice.breaker import Permit
+from steadyvoice.providers.base import SupportsTextStreaming, TextStream
 from steadyvoice.service.conversation.events import Audio, Flushed, Switched, TurnEvent, Words
 from steadyvoice.service.conversation.failure_memory import ProviderMemory, TurnAttemptHistory, TurnFailures
 from steadyvoice.service.conversation.ledger import Passage, TurnLedger, WordCursor
+from steadyvoice.service.conversation.segmentation import known_words
+from steadyvoice.service.conversation.text_stream_call import TextStreamCall
+from steadyvoice.service.conversation.text_stream_speaker import StreamContext, TextStreamSpeaker
 from steadyvoice.service.options import UtterancePolicy
+from steadyvoice.service.pipeline.attempt_timeouts import REAL_TIME, AttemptTimeouts
 from steadyvoice.service.pipeline.candidates import Candidate, Candidates, GuardedProvider, find_candidates
 from steadyvoice.service.pipeline.output import Output
 from steadyvoice.service.pipeline.speech_rate import SpeechRates, style_of
 from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE
+from steadyvoice.service.pipeline.timeouts import Deadline, Stopwatch
 from steadyvoice.service.pipeline.utterance import Utterance
 from steadyvoice.service.resilience.admission_control import AdmissionControl
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
+from steadyvoice.service.resilience.failover import TryProvider, next_step
 from steadyvoice.service.resilience.hedging import Hedging
 from steadyvoice.service.result import Span, UtteranceReport
 from steadyvoice.speech.alignment import Alignment, EstimatedAlignment
 from steadyvoice.speech.duration_estimate import is_pronounceable
+from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.markup import parse_markup
 from steadyvoice.speech.request import SpeechRequest
@@ -43,6 +54,8 @@ class SpeechResources:
     admission: AdmissionControl
     on_muted: Callable[[bool], None]
     hedging: Hedging | None
+    shared_causes: deque[object] = field(default_factory=lambda: deque(maxlen=64))
+    """Causes of broken connections that were counted already."""
 
 
 class SegmentSpeaker:
@@ -72,6 +85,8 @@ class SegmentSpeaker:
         self._failures = TurnFailures(memory)
         self._voices: dict[str, Candidate] = {}  # as they spoke first, so that no voice changes within the turn
         self._heard_provider: str | None = None
+        self._without_streams: set[str] = set()  # providers whose text streams are not used in this turn any more
+        self._streams_text = any(isinstance(each.provider, SupportsTextStreaming) for each in resources.providers())
         self._has_begun = False
 
     @property
@@ -103,6 +118,136 @@ class SegmentSpeaker:
     def marks_reached(self, end: int) -> list[TurnEvent]:
         """Note that the text up to `end` was delivered, and return the events of the flushes before it."""
         return [Flushed(mark) for mark in self._ledger.delivered_to(end)]
+
+    def open_stream(self, *, ahead: Callable[[], float] | None, lead: float) -> TextStreamSpeaker | None:
+        """Return a speaker of the text from `sent` on through a text stream.
+
+        None if there is no complete word, or if the provider that comes next takes finished text only.
+        """
+        ledger = self._ledger
+        begin = ledger.sent
+        if not self._streams_text or not self._has_speakable_words(begin):
+            return None
+        text = ledger.clean[begin:]
+        candidates, _ = self._find_candidates(self._request.with_text(text)).for_text(text)
+        stopwatch = Stopwatch(self._resources.clock)
+        deadline = Deadline(self._policy.total, stopwatch)
+        step = next_step(
+            [candidate.status(0, len(text)) for candidate in candidates],
+            now=self._resources.clock(),
+            remaining=deadline.remaining,
+            max_attempts=self._policy.max_attempts,
+        )
+        if not isinstance(step, TryProvider):
+            return None
+        candidate = candidates[step.index]
+        provider = candidate.guarded.provider
+        is_usable = candidate.timed and candidate.name not in self._without_streams
+        if not is_usable or not isinstance(provider, SupportsTextStreaming):
+            return None
+        previous = ledger.clean[max(0, begin - _CONTEXT_CHARACTERS) : begin].strip()
+        request = replace(self._request.with_text(""), previous_text=previous or self._request.previous_text)
+        connecting = candidate.guarded.timeouts.connection_timeout
+        stream = provider.open_text_stream(request, candidate.offer, connection_timeout=connecting)
+        if stream is None:
+            self._without_streams.add(candidate.name)
+            return None
+        context = self._stream_context(candidate, ahead, lead)
+        return self._stream_speaker(context, candidate, step, stream, request, deadline, stopwatch)
+
+    def _has_speakable_words(self, begin: int) -> bool:
+        """Return whether complete words wait that are no markup, and can be pronounced."""
+        ledger = self._ledger
+        complete = ledger.length if ledger.ended else ledger.flushed
+        known = max(complete, begin + known_words(ledger.clean[begin:]))
+        words = ledger.clean[begin:known]
+        return bool(words.strip()) and is_pronounceable(words) and not parse_markup(ledger.clean[begin:])
+
+    def _stream_context(self, candidate: Candidate, ahead: Callable[[], float] | None, lead: float) -> StreamContext:
+        resources, name, without = self._resources, candidate.name, self._without_streams
+        handler, offer = candidate.guarded.handler, candidate.offer
+
+        def record_end(permit: Permit, failure: TTSError | None, characters: int) -> None:
+            cause = failure.shared_cause if failure else None
+            if cause is not None and any(each is cause for each in resources.shared_causes):
+                permit.ignore()  # the connection that broke was counted with the first of its streams
+                return
+            if cause is not None:
+                resources.shared_causes.append(cause)
+            handler.settle(permit, failure, offer, characters)
+
+        return StreamContext(
+            self._ledger,
+            self._output,
+            self.report,
+            audio=self.audio,
+            begin_passage=self._begin_stream_passage,
+            marks_reached=self.marks_reached,
+            ahead=ahead,
+            lead=lead,
+            record_end=record_end,
+            give_up_streams=lambda: without.add(name),
+            wall_time=lambda: datetime.fromtimestamp(resources.wall_clock(), UTC),
+            language=self.language,
+        )
+
+    def _begin_stream_passage(self, provider: str, begin: int) -> list[TurnEvent]:
+        ledger = self._ledger
+        repeats = self.repeats_from(begin)
+        switched = self.switch_to(provider, begin, self.report, repeats=repeats)
+        ledger.begin_passage(provider, begin, begin, ledger.seconds)
+        self._resources.on_muted(False)
+        return [switched] if switched else []
+
+    def repeats_from(self, begin: int) -> bool:
+        """Return whether a passage from here on repeats words of one that broke off."""
+        latest = self._ledger.passages[-1] if self._ledger.passages else None
+        return latest is not None and not latest.complete and latest.stop > latest.start and latest.end > begin
+
+    def _stream_speaker(
+        self,
+        context: StreamContext,
+        candidate: Candidate,
+        step: TryProvider,
+        stream: TextStream,
+        request: SpeechRequest,
+        deadline: Deadline,
+        stopwatch: Stopwatch,
+    ) -> TextStreamSpeaker:
+        guarded, resources = candidate.guarded, self._resources
+        handler, timeouts, offer = guarded.handler, guarded.timeouts, candidate.offer
+        first_audio = timeouts.first_audio_while(others=step.others)
+        if step.first_audio is not None:
+            first_audio = min(first_audio, step.first_audio)
+        last = step.time_limit >= deadline.remaining
+        slot = handler.queue_slot(
+            step.time_limit if last else min(step.time_limit, first_audio),
+            waits_anyway=last,
+            is_continuation=self._ledger.sent > 0,
+        )
+        attempt_timeouts = AttemptTimeouts(
+            timeouts,
+            deadline.share(min(step.time_limit, guarded.max_seconds)),
+            deadline,
+            own_deadline=self._policy.own_deadline,
+            min_rate=REAL_TIME,
+            usual=handler.silence_limits.for_offer(offer),
+            first_audio=first_audio,
+            extra=0.0,
+        )
+        call = TextStreamCall(
+            guarded.provider,
+            request,
+            offer,
+            attempt_timeouts,
+            stream,
+            stopwatch,
+            connecting=timeouts.connection_timeout,
+            clock=resources.clock,
+            lag=resources.lag,
+            on_accepted=slot.accepted,
+        )
+        return TextStreamSpeaker(context, candidate, step, call, slot, stopwatch, self._ledger.sent)
 
     async def finish(self) -> AsyncGenerator[TurnEvent, None]:
         """Yield what the encoder still holds, at the end of the turn."""
@@ -233,8 +378,7 @@ class _SegmentObserver:
 
     def _begin_passage(self, provider: str | None, begin: int) -> list[TurnEvent]:
         speaker, ledger = self._speaker, self._ledger
-        latest = ledger.passages[-1] if ledger.passages else None
-        repeats = latest is not None and not latest.complete and latest.stop > latest.start and latest.end > begin
+        repeats = speaker.repeats_from(begin)
         switched = speaker.switch_to(provider, begin, self._report, repeats=repeats)
         events: list[TurnEvent] = [switched] if switched else []
         passage = self._passage = ledger.begin_passage(provider, begin, self._end, ledger.seconds)

@@ -60,7 +60,7 @@ def next_segment_end(
     # Called for each token, most of which end nothing.
     if len(rest) <= longest and _SENTENCE_MARKS.isdisjoint(rest):
         return None
-    known = _known_words(rest)
+    known = known_words(rest)
     end = 0
     for each in sentence_ends(rest, language, find_sentence_ends):
         if each > limit or not (each < known or (each < len(rest) and rest[:each].rstrip()[-1] in _WIDE_ENDS)):
@@ -78,8 +78,10 @@ def next_segment_end(
     return None
 
 
-def _known_words(text: str) -> int:
+def known_words(text: str) -> int:
     """Return the offset behind the last word that is complete, because a boundary follows it."""
+    if not text:
+        return 0
     last = 0
     for boundary in word_boundaries(text):
         last = boundary

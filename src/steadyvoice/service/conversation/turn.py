@@ -13,6 +13,7 @@ from steadyvoice.breaker.fork_safety import keep_until_exit
 from steadyvoice.service.conversation.events import Audio, Ended, Heard, TurnEvent
 from steadyvoice.service.conversation.ledger import TurnLedger
 from steadyvoice.service.conversation.segment_speaker import SegmentSpeaker
+from steadyvoice.service.conversation.text_stream_speaker import TextStreamSpeaker
 from steadyvoice.service.log_messages import log_utterance
 from steadyvoice.service.resilience.failover import CLOCK_RESOLUTION
 from steadyvoice.service.result import ReportedUtterance, UtteranceReport
@@ -96,14 +97,17 @@ class EventBuffer:
             self._taken.clear()
             await self._taken.wait()
 
+    def ahead(self) -> float:
+        """Return the seconds of audio that are left to play."""
+        return self.seconds + max(0.0, self._playing_until - asyncio.get_running_loop().time())
+
     async def need(self) -> None:
         """Wait until no more than LEAD seconds of audio are left to play."""
         while True:
-            playing = max(0.0, self._playing_until - asyncio.get_running_loop().time())
             if self.seconds > LEAD:
                 self._taken.clear()
                 await self._taken.wait()
-            elif (ahead := self.seconds + playing - LEAD) > CLOCK_RESOLUTION:
+            elif (ahead := self.ahead() - LEAD) > CLOCK_RESOLUTION:
                 await asyncio.sleep(ahead)
             else:
                 return
@@ -136,6 +140,7 @@ class AsyncTurn(ReportedUtterance):
         self._buffer = EventBuffer()
         self._text_changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._stream: TextStreamSpeaker | None = None  # while the text goes through one
         self._failure: Exception | None = None
         self._over = False  # nothing will be added to the buffer any more
         self._cut_off = False  # by interrupt() or aclose()
@@ -220,6 +225,8 @@ class AsyncTurn(ReportedUtterance):
         if self._over or self._cut_off:
             return
         self._text_changed.set()
+        if self._stream:
+            self._stream.pump()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -250,6 +257,9 @@ class AsyncTurn(ReportedUtterance):
         ledger, buffer = self._ledger, self._buffer
         while True:
             begin = ledger.sent
+            if stream := speaker.open_stream(ahead=buffer.ahead if self._paced else None, lead=LEAD):
+                await self._speak_stream(stream)
+                continue
             end = ledger.next_end(first=begin == 0, limit=self._max_segment, language=speaker.language)
             if end is None and ledger.ended:
                 break
@@ -271,6 +281,17 @@ class AsyncTurn(ReportedUtterance):
         async with aclosing(speaker.finish()) as rest:
             async for event in rest:
                 buffer.put(event)
+
+    async def _speak_stream(self, stream: TextStreamSpeaker) -> None:
+        """Speak the rest of the text through a text stream, until it ends or breaks off."""
+        self._stream = stream
+        try:
+            async with aclosing(stream.events()) as events:
+                async for event in events:
+                    self._buffer.put(event)
+                    await self._buffer.room()
+        finally:
+            self._stream = None
 
     def _as_interruption(self, error: TTSError) -> TTSError:
         """Return the error that tells how much of the turn was delivered."""

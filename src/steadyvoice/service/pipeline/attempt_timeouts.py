@@ -138,6 +138,10 @@ class AttemptTimeouts:
         """Record that the request is made now."""
         self._began = self._deadline.elapsed
 
+    def restart(self) -> None:
+        """Allow as much time for the next audio as for the first, because the provider begins anew."""
+        self.silence = min(0.0, self._stall - self._first_audio)
+
     def limit(self, now: float) -> float:
         """Return the seconds for which nothing may arrive from `now` on; 0.0 or less when a timeout has expired."""
         remaining = self._deadline.remaining_at(now)

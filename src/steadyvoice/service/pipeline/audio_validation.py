@@ -73,6 +73,11 @@ class AudioValidator:
         self.last_sound = 0.0  # seconds; known if timestamps were requested, which are compared with it
         self._tracks_last_sound = request.timestamps
 
+    def add_text(self, text: str) -> None:
+        """Note that the answer is to speak more text."""
+        self._text += text
+        self._max_duration += longest_plausible(text)
+
     def misreports_length(self, *, sole: bool) -> bool:
         """Return whether the audio's header states another length than it has. See AudioMeter.misreports_length."""
         return self._meter.misreports_length(sole=sole)

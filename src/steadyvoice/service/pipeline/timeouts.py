@@ -294,6 +294,11 @@ class WaitTimer:
             # only the garbage collector ends.
             del task
 
+    def shorten(self, seconds: float) -> None:
+        """Let the present wait, if there is one, end in so many seconds."""
+        if self._task:
+            self._begin(self._task, self._task.get_loop(), seconds)
+
     def close(self) -> None:
         """Cancel the handle."""
         if self._handle:
