@@ -77,6 +77,9 @@ class _Derived:
 class CircuitBreakerConfig(_Derived):
     """Settings of one circuit. Durations are seconds or timedeltas; rates are between 0 and 1.
 
+    The defaults below are those of a CircuitBreaker made without settings: open for 60 s at half of 10 calls failed.
+    `TTSService`, its command and the gateway use `adaptive()` unless they are configured: open for 2 s at first.
+
     Opening. The circuit opens when any of the rules that are set is broken:
 
     * `failure_threshold`: the failure rate over the window reaches it, with at least `minimum_calls` results (None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import concurrent.futures
 import math
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, Union
 
 import pytest
 
 from steadyvoice.breaker import CircuitBreakerConfig, CircuitConfigError, ConsecutiveFailures
 from steadyvoice.breaker.testing import assert_opens_after, assert_stays_closed
+from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from tests.parametrize_ids import stable_repr
 
 
@@ -239,3 +243,27 @@ def test_slow_call_rule_alone_is_sufficient() -> None:
 
 def test_cooldown_schedule_may_be_a_list() -> None:
     assert CircuitBreakerConfig(cooldown_schedule=[5, 30]).cooldown_schedule == (5, 30)
+
+
+def documented_presets() -> dict[str, dict[str, str]]:
+    """Return the settings of each preset in docs/breaker.md, as written."""
+    page = (Path(__file__).parents[3] / "docs" / "breaker.md").read_text("utf-8")
+    rows = re.findall(r"^\| `\.(\w+)\(n?\)` \| `([^`]+)` \|$", page, re.MULTILINE)
+    return {name: dict(re.findall(r"(\w+)=([^,]+)", settings)) for name, settings in rows}
+
+
+@pytest.mark.parametrize("preset", ["adaptive", "production", "development", "consecutive"])
+def test_documentation_lists_all_settings_of_a_preset(preset: str) -> None:
+    arguments = [7] if preset == "consecutive" else []
+    config, plain = getattr(CircuitBreakerConfig, preset)(*arguments), CircuitBreakerConfig()
+    documented = documented_presets()[preset]
+    changed = {field.name for field in fields(config) if getattr(config, field.name) != getattr(plain, field.name)}
+    assert changed <= documented.keys()
+    for name, value in documented.items():
+        assert getattr(config, name) == (7 if value == "n" else ast.literal_eval(value))
+
+
+def test_service_without_settings_uses_the_adaptive_preset() -> None:
+    handler = TTSErrorHandler("voice")
+    assert handler.circuit.config == CircuitBreakerConfig.adaptive()
+    assert (CircuitBreakerConfig.adaptive().cooldown_period, CircuitBreakerConfig().cooldown_period) == (2, 60)
