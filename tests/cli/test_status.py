@@ -161,7 +161,7 @@ def test_muted_is_shown_first() -> None:
 
 
 def test_hold_is_shown_with_its_end() -> None:
-    hold = {"key": "p0/credential", "kind": "invalid_key", "until": "2026-11-03T10:30:00.000Z", "because": "HTTP 401"}
+    hold = {"key": "p0/credential", "kind": "invalid_key", "until": "2026-11-03T10:30:00.000Z", "reason": "HTTP 401"}
     output = shown(provider(holds=[hold], is_muted=True))
     assert "on hold until 10:30:00 UTC: p0/credential: HTTP 401" in output
 

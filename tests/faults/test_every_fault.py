@@ -63,7 +63,7 @@ def test_call_ends_within_the_deadline(outcome: FaultOutcome) -> None:
 
 @every_outcome
 def test_circuit_counts_what_the_failure_table_says(outcome: FaultOutcome) -> None:
-    assert outcome.counted == sum(FAILURE_TABLE[error.kind].counts for error in outcome.failures)
+    assert outcome.counted == sum(FAILURE_TABLE[error.kind].circuit_weight for error in outcome.failures)
 
 
 @every_outcome

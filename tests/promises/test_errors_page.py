@@ -35,7 +35,11 @@ def subclasses(kind: type[TTSError]) -> set[type[TTSError]]:
 
 def reaction(meaning: FailureMeaning) -> str:
     """Describe the reaction to a failure as the page does."""
-    parts = [RETRIES[meaning.retry], "failover" if meaning.fail_over else "no failover", f"weight {meaning.counts:g}"]
+    parts = [
+        RETRIES[meaning.retry],
+        "failover" if meaning.fail_over else "no failover",
+        f"weight {meaning.circuit_weight:g}",
+    ]
     if meaning.hold:
         length = f"{meaning.hold / 60:g} min" if meaning.hold >= 60 else f"{meaning.hold:g} s"
         parts.append(f"{meaning.scope.value} on hold for {length}")

@@ -81,7 +81,7 @@ def test_false_reaction_is_found(kind: str, reaction: str) -> None:
 
 @pytest.mark.parametrize(("kind", "weight"), WEIGHTS)
 def test_failure_in_readme_has_the_weight_that_the_circuit_counts(kind: str, weight: str) -> None:
-    counts = FAILURE_TABLE[FailureKind(kind)].counts
+    counts = FAILURE_TABLE[FailureKind(kind)].circuit_weight
     if re.fullmatch(r"[\d.]+", weight):
         assert float(weight) == counts
     else:  # such as "1 if the vendor's own timestamps show it, 0 if only the length does"

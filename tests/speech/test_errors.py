@@ -74,7 +74,7 @@ def test_each_kind_has_a_complete_row() -> None:
         assert isinstance(meaning.retry, RetryAdvice)
         assert isinstance(meaning.scope, FailureScope)
         assert isinstance(meaning.billed, Billed)
-        assert 0.0 <= meaning.counts <= 1.0
+        assert 0.0 <= meaning.circuit_weight <= 1.0
         assert meaning.hold is None or meaning.hold > 0
 
 
@@ -90,10 +90,10 @@ def test_advice_is_a_clause_that_can_end_a_sentence(kind: FailureKind) -> None:
 @pytest.mark.parametrize("kind", FailureKind)
 def test_only_failures_of_provider_or_network_count_in_the_circuit(kind: FailureKind) -> None:
     meaning = meaning_of(kind)
-    if meaning.counts:
+    if meaning.circuit_weight:
         assert meaning.scope is FailureScope.PROVIDER
     if meaning.blame in (Blame.CALLER, Blame.CREDENTIAL):
-        assert (meaning.counts, meaning.retry) == (0.0, RetryAdvice.NO)
+        assert (meaning.circuit_weight, meaning.retry) == (0.0, RetryAdvice.NO)
 
 
 @pytest.mark.parametrize("kind", FailureKind)

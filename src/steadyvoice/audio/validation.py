@@ -1,4 +1,4 @@
-"""Audio validation: format sniffing of an answer's first bytes, plausible lengths, silence.
+"""Audio checks without policy: format sniffing of an answer's first bytes, plausible lengths, silence.
 
 Frames are decoded only where their bytes leave open whether there is any sound in them.
 """

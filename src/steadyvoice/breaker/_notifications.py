@@ -286,9 +286,9 @@ class EventDispatcher:
         Exceptions of listeners are logged; only those that a signal handler raised are passed on.
         """
         delivery = _Delivery()
-        mine = ref(delivery)
+        own_reference = ref(delivery)
         try:
-            while pending and pending[0].addressed and self._claim(mine, lock):
+            while pending and pending[0].addressed and self._claim(own_reference, lock):
                 while pending and pending[0].addressed:
                     _call_listeners(pending[0])
                     with lock:  # `_address_notifications` iterates over the queue under it
@@ -297,15 +297,15 @@ class EventDispatcher:
                 # still running. So the queue is looked at once more, after this one has ended for all to see.
                 self._delivery = None
         except BaseException:
-            if self._delivery is mine:
+            if self._delivery is own_reference:
                 self._delivery = None
             raise
 
-    def _claim(self, mine: ref[_Delivery], lock: AbstractContextManager[Any]) -> bool:
+    def _claim(self, own_reference: ref[_Delivery], lock: AbstractContextManager[Any]) -> bool:
         with lock:
             if self._delivery is not None and self._delivery() is not None:
                 return False
-            self._delivery = mine
+            self._delivery = own_reference
         return True
 
 

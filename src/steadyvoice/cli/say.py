@@ -202,42 +202,42 @@ class SayOptions:
     play: bool = False
 
 
-def say(order: SayOptions) -> ExitStatus:
+def say(options: SayOptions) -> ExitStatus:
     """Synthesize a text to a file, a pipe or a player, and print a summary.
 
     All options are validated before a provider is asked. Raises UsageError and TTSError.
     """
-    text = _text(order.text)
-    to_stdout = order.output is None and not order.play
-    if order.output and not (to_stdout := str(order.output) == STDOUT):
-        check_target(order.output)
+    text = _text(options.text)
+    to_stdout = options.output is None and not options.play
+    if options.output and not (to_stdout := str(options.output) == STDOUT):
+        check_target(options.output)
     if to_stdout and was_closed(1):
         raise UsageError("standard output is closed; write the audio to a file: -o speech.mp3")
-    plays = order.play or _plays_by_default(order)
-    format = _format(order, plays=plays)
-    plan = load_plan(order.config, order.provider, os.environ)
-    return asyncio.run(_synthesize(order, text, format, plan, plays=plays))
+    plays = options.play or _plays_by_default(options)
+    format = _format(options, plays=plays)
+    plan = load_plan(options.config, options.provider, os.environ)
+    return asyncio.run(_synthesize(options, text, format, plan, plays=plays))
 
 
 async def _synthesize(
-    order: SayOptions, text: str, format: AudioFormat, plan: ServiceArguments, *, plays: bool
+    options: SayOptions, text: str, format: AudioFormat, plan: ServiceArguments, *, plays: bool
 ) -> ExitStatus:
     _cancel_on_sigterm()
     async with AsyncTTSService(**plan) as tts:
         # While a file is written, nothing has been played yet: when the first provider fails in the middle, the text is
         # spoken again from the start, in one voice.
-        hold = order.output is not None and not plays
+        hold = options.output is not None and not plays
         stream = tts.open_stream(
-            text, ResolvedOptions.resolve(SynthesisOptions(voice=order.voice, format=format)), hold=hold
+            text, ResolvedOptions.resolve(SynthesisOptions(voice=options.voice, format=format)), hold=hold
         )
-        sinks = _open_sinks(order, format, plays=plays)
+        sinks = _open_sinks(options, format, plays=plays)
         async with finishing(sinks), stream:
             with SpeechProgress(stream, len(text)) as progress:
                 async for chunk in stream:
                     progress.update(chunk)
                     for sink in sinks:
                         await sink.write(chunk)
-    print_error(summary(stream, order.output))
+    print_error(summary(stream, options.output))
     return ExitStatus.MUTED if stream.outcome == "muted" else ExitStatus.SPOKEN
 
 
@@ -274,28 +274,28 @@ def _validate_argument(argument: str) -> str:
     return argument
 
 
-def _plays_by_default(order: SayOptions) -> bool:
-    return order.output is None and sys.stdout.isatty()
+def _plays_by_default(options: SayOptions) -> bool:
+    return options.output is None and sys.stdout.isatty()
 
 
-def _format(order: SayOptions, *, plays: bool) -> AudioFormat:
+def _format(options: SayOptions, *, plays: bool) -> AudioFormat:
     """Return the format from the options, from the file's extension, or the default.
 
     Raises TTSUnsupportedFormatError.
     """
-    if order.format:
-        return AudioFormat.parse(order.format)
-    if order.output is None or str(order.output) == STDOUT:
+    if options.format:
+        return AudioFormat.parse(options.format)
+    if options.output is None or str(options.output) == STDOUT:
         return AudioFormat.parse("wav" if plays else "mp3")
-    return AudioFormat.of_file(order.output)
+    return AudioFormat.of_file(options.output)
 
 
-def _open_sinks(order: SayOptions, format: AudioFormat, *, plays: bool) -> list[AudioOutput]:
+def _open_sinks(options: SayOptions, format: AudioFormat, *, plays: bool) -> list[AudioOutput]:
     """Open all sinks. The file comes first, so that it is complete before the player ends."""
-    players: list[AudioOutput] = [_player_sink(format, requested=order.play)] if plays else []
-    if order.output is None:
+    players: list[AudioOutput] = [_player_sink(format, requested=options.play)] if plays else []
+    if options.output is None:
         return players or [StreamSink(sys.stdout.buffer)]
-    return [_file_sink(order.output, format), *players]
+    return [_file_sink(options.output, format), *players]
 
 
 def _file_sink(path: Path, format: AudioFormat) -> AudioOutput:

@@ -181,7 +181,7 @@ def _reason(name: str, provider: Mapping[str, Any]) -> Text:
     if following := provider["circuit"]["next"]:
         text.append(f"; {following}")
     for hold in state["holds"]:
-        text.append(f"\n  on hold until {hold['until'][11:19]} UTC: {hold['key']}: {hold['because']}", style="yellow")
+        text.append(f"\n  on hold until {hold['until'][11:19]} UTC: {hold['key']}: {hold['reason']}", style="yellow")
     return text
 
 

@@ -50,5 +50,5 @@ def _provider_readiness(state: Mapping[str, Any]) -> dict[str, Any]:
     transition, holds = state["last_transition"], state["holds"]
     refusing = state["circuit_state"] in ("open", "forced_open")
     circuit_reason = f"circuit {state['circuit_state']}: {transition['reason']}" if refusing and transition else None
-    reason = circuit_reason or (f"{holds[0]['kind']}: {holds[0]['because']}" if holds else "refuses calls")
+    reason = circuit_reason or (f"{holds[0]['kind']}: {holds[0]['reason']}" if holds else "refuses calls")
     return {"ready": False, "circuit_state": state["circuit_state"], "reason": reason}

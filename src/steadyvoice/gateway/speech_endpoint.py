@@ -171,12 +171,12 @@ class SpeechHandler:
                 message = f"request timeout: no complete body within {limits.body_timeout:g} s"
                 return HTTPError(408, "request_timeout", message)
             case TTSError():
-                found = configuration_error(error) if order and self._is_misconfigured(error, order) else None
-                found = found or http_error(error)
+                answer = configuration_error(error) if order and self._is_misconfigured(error, order) else None
+                answer = answer or http_error(error)
                 # This very error may have opened the last circuit, so it carries no time of its own.
-                if found.status >= 500 and found.retry_after is None:
-                    found = replace(found, retry_after=self._context.seconds_until_retry())
-                return found
+                if answer.status >= 500 and answer.retry_after is None:
+                    answer = replace(answer, retry_after=self._context.seconds_until_retry())
+                return answer
             case _:
                 self._context.log_internal_error(request, error)
                 return http_error(error)

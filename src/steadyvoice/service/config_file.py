@@ -226,7 +226,7 @@ def build_arguments(config: ConfigFile, former: LoadedConfig | None = None) -> S
     providers = []
     for index, table in enumerate(config.providers):
         fields, own = _provider_fields(table), table.get("circuit")
-        known = next((each for said, each in built if _provider_fields(said) == fields), None)
+        known = next((each for former_table, each in built if _provider_fields(former_table) == fields), None)
         provider = known or _build_provider(fields, f"providers.{index}")
         providers.append(provider)
         if own is not None:

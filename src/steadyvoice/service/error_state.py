@@ -30,8 +30,8 @@ class HoldState:
     key: str
     kind: FailureKind
     until: datetime
-    because: str
-    room: float | None = None  # cost in characters up to which texts pass all the same
+    reason: str
+    remaining_credit: float | None = None  # cost in characters up to which texts pass all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,8 @@ class TTSErrorState:
                     "key": hold.key,
                     "kind": hold.kind.value,
                     "until": to_iso8601(hold.until),
-                    "because": hold.because,
-                    "room": hold.room,
+                    "reason": hold.reason,
+                    "remaining_credit": hold.remaining_credit,
                 }
                 for hold in self.holds
             ],
@@ -160,7 +160,9 @@ def last_error(error: TTSError, wall_time: datetime) -> LastError:
 def hold_states(holds: Sequence[Hold], now: float, wall_time: datetime) -> tuple[HoldState, ...]:
     """Convert holds from the service's clock to the time of day."""
     return tuple(
-        HoldState(hold.key, hold.kind, wall_time + timedelta(seconds=hold.until - now), hold.because, hold.room)
+        HoldState(
+            hold.key, hold.kind, wall_time + timedelta(seconds=hold.until - now), hold.reason, hold.remaining_credit
+        )
         for hold in holds
     )
 

@@ -77,7 +77,7 @@ def log_hold(provider: str, hold: Hold, *, is_new: bool) -> None:
         provider,
         hold.key,
         hold.kind.value,
-        hold.because,
+        hold.reason,
         extra={"provider": provider, "hold": hold.key, "kind": hold.kind.value},
     )
 

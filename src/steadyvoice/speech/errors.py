@@ -340,7 +340,7 @@ class TTSTooShortError(TTSNotSpeechError):
     def meaning(self) -> FailureMeaning:
         """Row of the failure table, with weight 0 in the circuit if the length is only an estimate."""
         meaning = super().meaning
-        return replace(meaning, counts=0.0) if self.estimated else meaning
+        return replace(meaning, circuit_weight=0.0) if self.estimated else meaning
 
 
 class TTSTooLongError(TTSNotSpeechError):

@@ -102,13 +102,13 @@ class Billed(Enum):
 class FailureMeaning:
     """Row of the table: reaction to one kind of failure.
 
-    `counts` is the weight in the circuit's failure rate, from 0 (ignored) to 1. `hold` is in seconds: how long the
+    `circuit_weight` is the weight in the circuit's failure rate, from 0 (ignored) to 1. `hold` is in seconds: how long the
     credential, voice or model of `scope` is set aside; None for none.
     """
 
     blame: Blame
     retry: RetryAdvice
-    counts: float
+    circuit_weight: float
     scope: FailureScope
     fail_over: bool
     billed: Billed

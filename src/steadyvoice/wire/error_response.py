@@ -153,11 +153,11 @@ def seconds_until(unix_time: float, headers: Mapping[str, str], now: datetime) -
 
     This machine's clock may be wrong by hours. `now` is wall time with a zone.
     """
-    ours = now.timestamp()
+    own_time = now.timestamp()
     header = get_header(headers, "date")
     date = _parse_date(header) if header else None
-    theirs = ours if date is None or abs(date.timestamp() - ours) <= _CLOCK_TOLERANCE else date.timestamp()
-    return unix_time - theirs
+    vendor_time = own_time if date is None or abs(date.timestamp() - own_time) <= _CLOCK_TOLERANCE else date.timestamp()
+    return unix_time - vendor_time
 
 
 def _seconds_until_plausible(unix_time: float, headers: Mapping[str, str], now: datetime) -> float:

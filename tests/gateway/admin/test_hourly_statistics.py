@@ -103,7 +103,7 @@ def test_failed_probe_does_not_begin_another_outage() -> None:
     hour.add_transition("a", CircuitState.HALF_OPEN, CircuitState.OPEN, "a probe failed")
     outage = hour.outage("a")
     assert outage is not None
-    assert (outage.since, outage.because) == (NOON, "ten failed")
+    assert (outage.since, outage.reason) == (NOON, "ten failed")
     hour.add_transition("a", CircuitState.OPEN, CircuitState.CLOSED, "reset")
     assert hour.outage("a") is None
 
@@ -146,7 +146,7 @@ async def test_overview_has_the_outage_with_reason_and_remaining_time() -> None:
         provider = overview["providers"]["elevenlabs"]
         assert provider["state"]["circuit_state"] == "open"
         assert provider["circuit"]["changes_in"] == pytest.approx(30, abs=5)
-        assert "failed" in provider["outage"]["because"]
+        assert "failed" in provider["outage"]["reason"]
         assert provider["circuit"]["dots"] == [[1, 1.0]] * 2
         assert overview["current"]["outcomes"] == {"substituted": 4}
         assert overview["current"]["providers"] == {"openai": 4}

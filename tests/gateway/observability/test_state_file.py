@@ -218,7 +218,7 @@ def test_restored_quota_hold_is_rechecked_soon_and_admits_what_fits(tmp_path: Pa
     put_on_hold(before, TTSQuotaExceededError("out"), cost=50.0)
     holds = before.handler("elevenlabs").holds
     (hold,) = holds.current(0.0)
-    holds.restore(replace(hold, until=hold.until + 1e6, room=20.0))
+    holds.restore(replace(hold, until=hold.until + 1e6, remaining_credit=20.0))
     assert kept(tmp_path / "state.json", before, after, 0.0) == {"elevenlabs/credential": 900}
     assert after.handler("elevenlabs").holds.find(None, 0.0, 19.0) is None
     assert after.handler("elevenlabs").holds.find(None, 0.0, 21.0)
@@ -228,7 +228,7 @@ def test_restored_quota_hold_is_rechecked_soon_and_admits_what_fits(tmp_path: Pa
     "change",
     [
         {"key": "openai"}, {"key": 1}, {"kind": "odd"}, {"remaining": -1}, {"remaining": True}, {"room": "much"},
-        {"because": None}, {"refused": float("nan")},
+        {"reason": None}, {"refused_cost": float("nan")},
     ],
 )  # fmt: skip
 def test_invalid_holds_are_logged_and_ignored(

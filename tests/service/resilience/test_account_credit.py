@@ -81,13 +81,13 @@ async def test_what_fits_the_remainder_is_said_while_the_rest_is_held_until_the_
         assert await failure_kind(tts, LONG) == "other"
         await asyncio.sleep(1.0)
         [hold] = tts.get_error_state()["holds"]
-        assert (hold["kind"], hold["room"]) == ("quota_exceeded", 20)
+        assert (hold["kind"], hold["remaining_credit"]) == ("quota_exceeded", 20)
         assert hold["until"].startswith("2026-01-01T05:00:0")
         asked = len(vendor.requests)
         assert await failure_kind(tts, LONG) == "other"
         assert len(vendor.requests) == asked, "it does not fit, so nobody is asked"
         assert [await failure_kind(tts, SHORT) for _ in range(4)] == ["prepaid"] * 3 + ["other"]
-        assert tts.get_error_state()["holds"][0]["room"] == 2
+        assert tts.get_error_state()["holds"][0]["remaining_credit"] == 2
         assert tts.get_error_state()["is_muted"] is False, "two characters would still fit"
         await asyncio.sleep(5 * HOUR)
         account.remaining = 1000
@@ -137,7 +137,7 @@ async def test_refusal_of_a_text_that_should_fit_is_followed_by_a_credit_check(m
         assert await failure_kind(tts, SHORT) == "other"
         await asyncio.sleep(1)
         assert account.questions == 2
-        assert tts.get_error_state()["holds"][0]["room"] == 3
+        assert tts.get_error_state()["holds"][0]["remaining_credit"] == 3
 
 
 @pytest.mark.looptime
@@ -281,13 +281,13 @@ def test_a_text_costs_what_the_models_last_one_did() -> None:
 def test_a_hold_for_want_of_credit_lets_through_what_is_there_and_no_more(
     remaining: int, refused: int, resets_in: float | None
 ) -> None:
-    hold = Hold("x/credential", FailureKind.QUOTA_EXCEEDED, 900.0, "no credit", refused=float(refused))
+    hold = Hold("x/credential", FailureKind.QUOTA_EXCEEDED, 900.0, "no credit", refused_cost=float(refused))
     kept = update_quota_hold(hold, Credit(remaining), resets_in, 0.0)
     assert kept, "the first answer after a refusal never lifts it"
     if remaining >= refused:
         assert kept == hold
         return
-    assert [kept.stops(cost) for cost in (remaining, remaining + 1, None)] == [False, True, True]
+    assert [kept.applies_to(cost) for cost in (remaining, remaining + 1, None)] == [False, True, True]
     assert kept.until == (resets_in if resets_in and resets_in > 0 else 900.0)
     assert update_quota_hold(kept, Credit(refused), resets_in, 900.0) is None
     assert update_quota_hold(kept, Credit(None), resets_in, 900.0) is None

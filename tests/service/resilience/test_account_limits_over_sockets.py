@@ -92,7 +92,7 @@ async def test_the_account_is_asked_what_is_left_and_what_fits_is_said() -> None
         assert (await tts.synthesize(TEXT * 2, format="pcm_16000")).provider == "tone"
         await tts.check_credit()
         [hold] = tts.get_error_state()["holds"]
-        assert (hold["room"], hold["until"][:16]) == (40, "2096-10-02T07:06")
+        assert (hold["remaining_credit"], hold["until"][:16]) == (40, "2096-10-02T07:06")
         assert (await tts.synthesize(TEXT * 2, format="pcm_16000")).provider == "tone"
         assert (await tts.synthesize(TEXT, format="pcm_16000")).provider == "elevenlabs"
         assert (await tts.synthesize(TEXT, format="pcm_16000")).provider == "tone"

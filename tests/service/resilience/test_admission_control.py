@@ -74,7 +74,7 @@ async def test_beyond_the_queue_one_is_refused_at_once_and_nothing_is_spent(make
     error = refused.value
     assert error.retry_after is not None
     assert 1 <= error.retry_after <= 60
-    assert (error.meaning.blame, error.meaning.counts, error.meaning.billed) == (Blame.US, 0.0, Billed.NO)
+    assert (error.meaning.blame, error.meaning.circuit_weight, error.meaning.billed) == (Blame.US, 0.0, Billed.NO)
     assert not error.meaning.fail_over
     assert "1 utterances in progress, 1 queued" in str(error)
     await asyncio.gather(*crowd)

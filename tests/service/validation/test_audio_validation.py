@@ -147,7 +147,7 @@ async def test_voice_that_does_not_stop_is_rejected() -> None:
 @pytest.mark.parametrize("kind", [FailureKind.SILENT_AUDIO, FailureKind.WRONG_FORMAT, FailureKind.TOO_LONG])
 def test_rejected_audio_is_billed_and_counted(kind: FailureKind) -> None:
     meaning = meaning_of(kind)
-    assert (meaning.billed, meaning.counts, meaning.fail_over) == (Billed.YES, 1.0, True)
+    assert (meaning.billed, meaning.circuit_weight, meaning.fail_over) == (Billed.YES, 1.0, True)
 
 
 @pytest.mark.slow

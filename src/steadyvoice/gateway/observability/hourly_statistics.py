@@ -136,7 +136,7 @@ class Outage:
     """Outage of a circuit: its beginning in seconds since 1970, and the reason for which it opened."""
 
     since: float
-    because: str
+    reason: str
 
 
 @dataclass(slots=True)
@@ -158,7 +158,7 @@ def _result(attempt: Attempt, error: CallError | None) -> int:
         return _REFUSED
     if error is None:
         return _SUCCEEDED
-    return _FAILED if meaning_of(FailureKind(error.kind)).counts else _NEUTRAL
+    return _FAILED if meaning_of(FailureKind(error.kind)).circuit_weight else _NEUTRAL
 
 
 _DOWN = frozenset({CircuitState.OPEN, CircuitState.HALF_OPEN, CircuitState.FORCED_OPEN})

@@ -41,7 +41,7 @@ export class ProviderCard {
     this.gauge.show(provider);
     this.strip.show(provider, state.circuit_state, now, step);
     this.facts.show(provider);
-    const holds = state.holds.map((hold) => `On hold until ${clock(hold.until)}: ${hold.because}`);
+    const holds = state.holds.map((hold) => `On hold until ${clock(hold.until)}: ${hold.reason}`);
     if (holds.join() !== this.held) {
       this.held = holds.join();
       this.holds.replaceChildren(...holds.map((text) => h("li", {}, text)));

@@ -51,7 +51,7 @@ class Incident {
     const held = state.holds[0];
     const refuses = REFUSING.has(state.circuit_state);
     setText(this.since, refuses ? `since ${since(provider)}:` : "on hold:");
-    setText(this.reason, refuses ? reason(provider) : ended(held?.because ?? state.circuit_state));
+    setText(this.reason, refuses ? reason(provider) : ended(held?.reason ?? state.circuit_state));
     this.countdown.show(provider);
   }
 }
@@ -63,7 +63,7 @@ export function since({ outage, state }) {
 }
 
 function reason({ outage, circuit }) {
-  return ended(outage && outage.because !== circuit.reason ? `${outage.because}; then ${circuit.reason}` : circuit.reason);
+  return ended(outage && outage.reason !== circuit.reason ? `${outage.reason}; then ${circuit.reason}` : circuit.reason);
 }
 
 function headline(overview) {

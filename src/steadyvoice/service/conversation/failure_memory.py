@@ -67,7 +67,7 @@ class TurnFailures:
         """Record a failure. One that says nothing about the provider is not remembered behind the turn."""
         failure = classify(error, handler.name)
         self.by_provider[handler.name] = failure
-        if failure.meaning.counts and not failure.starved:
+        if failure.meaning.circuit_weight and not failure.starved:
             self._memory.record_failure(handler)
 
 

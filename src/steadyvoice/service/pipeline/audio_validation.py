@@ -1,4 +1,4 @@
-"""Audio validation of one answer: it is audio, in the promised format, and there is something to hear in it."""
+"""Audio validation of one answer: policy by which it is accepted or fails; `audio/validation.py` has the checks."""
 
 from __future__ import annotations
 

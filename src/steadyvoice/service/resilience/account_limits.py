@@ -81,8 +81,8 @@ class AccountLimits:
             return
         now = self._clock()
         self.meter.add_spending(accepted.characters_billed, characters, model, now)
-        if (hold := self.holds.get(CREDENTIAL)) and hold.room is not None:
-            self.holds[CREDENTIAL] = replace(hold, room=max(0.0, hold.room - accepted.characters_billed))
+        if (hold := self.holds.get(CREDENTIAL)) and (credit := hold.remaining_credit) is not None:
+            self.holds[CREDENTIAL] = replace(hold, remaining_credit=max(0.0, credit - accepted.characters_billed))
         self._warn(now)
         if self._checked is None:
             self._checked = now

@@ -66,7 +66,7 @@ def _most_significant(group: BaseExceptionGroup[BaseException], provider: str) -
     if not classified:
         return None
     significant = copy_without_traceback(
-        max(classified, key=lambda error: 0.0 if error.starved else error.meaning.counts)
+        max(classified, key=lambda error: 0.0 if error.starved else error.meaning.circuit_weight)
     )
     significant.__cause__ = group
     return significant

@@ -45,7 +45,7 @@ from steadyvoice.speech.request import SpeechRequest
 
 T = TypeVar("T")
 
-_ABANDONED_WEIGHT = meaning_of(FailureKind.ABANDONED_IN_SILENCE).counts
+_ABANDONED_WEIGHT = meaning_of(FailureKind.ABANDONED_IN_SILENCE).circuit_weight
 
 _OPEN_STATES = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 
@@ -238,7 +238,7 @@ class TTSErrorHandler:
         hold = self.holds.find(offer, now, self._cost(offer, characters))
         if hold:
             raise TTSHoldError(
-                f"{hold.key.removeprefix(self.name + '/')} on hold ({hold.kind.value}): {hold.because}",
+                f"{hold.key.removeprefix(self.name + '/')} on hold ({hold.kind.value}): {hold.reason}",
                 provider=self.name,
                 code=hold.kind.value,
                 retry_after=hold.until - now,
@@ -357,7 +357,7 @@ class TTSErrorHandler:
         """
         if raised is not None and _is_other_error(raised) and _classifies_errors(self.circuit.config):
             return classify_error(self.circuit.config, raised)
-        weight = error.meaning.counts
+        weight = error.meaning.circuit_weight
         if not weight:
             return None
         named = error.retry_after if is_finite(error.retry_after) and error.retry_after >= 0 else None

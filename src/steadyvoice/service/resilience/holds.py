@@ -20,21 +20,22 @@ from steadyvoice.wire.error_response import MAX_RETRY_AFTER
 class Hold:
     """Hold of one credential, voice, model or provider, until a time on the service's clock.
 
-    A credential without enough credit is held by size: texts that cost at most `room` characters pass. `refused` is
-    the cost of the text that was refused.
+    A credential without enough credit is held by size: texts that cost at most `remaining_credit` characters pass.
+    `refused_cost` is the cost of the text that was refused. The end comes from the vendor (`until_from_vendor`) or from
+    the failure table.
     """
 
     key: str
     kind: FailureKind
     until: float
-    because: str
-    refused: float | None = None
-    room: float | None = None
-    named: bool = False  # the vendor named the time
+    reason: str
+    refused_cost: float | None = None
+    remaining_credit: float | None = None
+    until_from_vendor: bool = False
 
-    def stops(self, cost: float | None) -> bool:
+    def applies_to(self, cost: float | None) -> bool:
         """Return whether the hold applies to a request of this cost in characters; None is an unknown cost."""
-        return cost is None or self.room is None or cost > self.room
+        return cost is None or self.remaining_credit is None or cost > self.remaining_credit
 
 
 CREDENTIAL = "credential"
@@ -51,7 +52,7 @@ class Holds:
         self.provider = provider
         self._own: dict[str, Hold] = {}
         self._shared: SharedHold = {} if shared is None else shared
-        self._told: dict[str, None] = {}  # keys of voices and models logged as new since they last worked
+        self._logged: dict[str, None] = {}  # keys of voices and models logged as new since they last worked
 
     def place(
         self, error: TTSError, offer: SynthesisOffer | None, now: float, cost: float | None = None
@@ -63,8 +64,8 @@ class Holds:
         seconds = error.meaning.hold if error.retry_after is None else error.retry_after
         if seconds is None or seconds <= 0:
             return None
-        key, named = self._key(error.meaning.scope, offer), error.retry_after is not None
-        hold = Hold(key, error.kind, now + seconds, error.message, cost, named=named)
+        key, from_vendor = self._key(error.meaning.scope, offer), error.retry_after is not None
+        hold = Hold(key, error.kind, now + seconds, error.message, cost, until_from_vendor=from_vendor)
         if error.meaning.scope is FailureScope.CREDENTIAL:
             self._shared[CREDENTIAL] = hold
         else:
@@ -87,45 +88,45 @@ class Holds:
         """
         if hold.key in (self._key(FailureScope.PROVIDER, None), self._key(FailureScope.CREDENTIAL, None)):
             return True
-        new = hold.key not in self._told
-        self._told.pop(hold.key, None)
-        self._told[hold.key] = None  # moved to the end, to be dropped last
-        if len(self._told) > _MAX_HOLDS:
-            del self._told[next(iter(self._told))]
+        new = hold.key not in self._logged
+        self._logged.pop(hold.key, None)
+        self._logged[hold.key] = None  # moved to the end, to be dropped last
+        if len(self._logged) > _MAX_HOLDS:
+            del self._logged[next(iter(self._logged))]
         return new
 
     def forget_reported(self, offer: SynthesisOffer | None) -> None:
         """Note that an offer's voice and model work, so that their next hold is new."""
-        if self._told:
-            self._told.pop(self._key(FailureScope.VOICE, offer), None)
-            self._told.pop(self._key(FailureScope.MODEL, offer), None)
+        if self._logged:
+            self._logged.pop(self._key(FailureScope.VOICE, offer), None)
+            self._logged.pop(self._key(FailureScope.MODEL, offer), None)
 
     def _forget_some(self) -> None:
         """Drop the holds that end first, if there are too many: callers may invent voices and models."""
         while len(self._own) > _MAX_HOLDS:
-            made_up = (hold for hold in self._own.values() if hold.key != self.provider)
-            del self._own[min(made_up, key=lambda hold: hold.until).key]
+            removable = (hold for hold in self._own.values() if hold.key != self.provider)
+            del self._own[min(removable, key=lambda hold: hold.until).key]
 
     def find(self, offer: SynthesisOffer | None, now: float, cost: float | None = None) -> Hold | None:
         """Return the longest hold that applies to an offer at this cost; None if there is none."""
         if not self._own and not self._shared:
             return None
         keys = {self._key(scope, offer) for scope in FailureScope}
-        standing = [hold for hold in self.current(now) if hold.key in keys and hold.stops(cost)]
-        return max(standing, key=lambda hold: hold.until, default=None)
+        applying = [hold for hold in self.current(now) if hold.key in keys and hold.applies_to(cost)]
+        return max(applying, key=lambda hold: hold.until, default=None)
 
     def current(self, now: float) -> list[Hold]:
         """Return the current holds, and drop those that have ended."""
         for holds in (self._own, self._shared):
             for key in [key for key, hold in holds.items() if hold.until <= now]:
                 del holds[key]
-        ours = self._key(FailureScope.CREDENTIAL, None)  # whichever provider placed it
-        return [*self._own.values(), *(replace(hold, key=ours) for hold in self._shared.values())]
+        own_key = self._key(FailureScope.CREDENTIAL, None)  # whichever provider placed it
+        return [*self._own.values(), *(replace(hold, key=own_key) for hold in self._shared.values())]
 
     def covering(self, now: float) -> list[Hold]:
         """Return the current holds on the whole provider: its own, and that of its credential."""
-        whole = {self._key(FailureScope.PROVIDER, None), self._key(FailureScope.CREDENTIAL, None)}
-        return [hold for hold in self.current(now) if hold.key in whole]
+        provider_keys = {self._key(FailureScope.PROVIDER, None), self._key(FailureScope.CREDENTIAL, None)}
+        return [hold for hold in self.current(now) if hold.key in provider_keys]
 
     def release(self) -> None:
         """Remove all holds."""
@@ -149,8 +150,8 @@ def caller_error_behind(error: TTSError) -> TTSError:
 
     An unknown voice stays the caller's error while the hold spares the vendor the same request.
     """
-    mistake = _CALLER_ERRORS.get(error.code or "") if isinstance(error, TTSHoldError) else None
-    return mistake(error.message, provider=error.provider) if mistake else error
+    caller_error = _CALLER_ERRORS.get(error.code or "") if isinstance(error, TTSHoldError) else None
+    return caller_error(error.message, provider=error.provider) if caller_error else error
 
 
 _CALLER_ERRORS: dict[str, type[TTSError]] = {
@@ -164,11 +165,11 @@ def update_quota_hold(hold: Hold, credit: Credit, resets_in: float | None, now: 
     `resets_in` is in seconds. A vendor that refused a text for which it states enough credit (a key may have a limit of
     its own) stays on hold until the hold's own end.
     """
-    enough = credit.remaining is None or (hold.refused is not None and credit.remaining >= hold.refused)
+    enough = credit.remaining is None or (hold.refused_cost is not None and credit.remaining >= hold.refused_cost)
     if enough:
-        return hold if hold.room is None else None
-    until = now + resets_in if resets_in and resets_in > 0 and not hold.named else hold.until
-    return replace(hold, room=float(credit.remaining or 0), until=until)
+        return hold if hold.remaining_credit is None else None
+    until = now + resets_in if resets_in and resets_in > 0 and not hold.until_from_vendor else hold.until
+    return replace(hold, remaining_credit=float(credit.remaining or 0), until=until)
 
 
 def export_holds(holds: Holds, now: float) -> list[dict[str, Any]]:
@@ -178,10 +179,10 @@ def export_holds(holds: Holds, now: float) -> list[dict[str, Any]]:
             "key": hold.key,
             "kind": hold.kind.value,
             "remaining": hold.until - now,
-            "because": hold.because,
-            "refused": hold.refused,
-            "room": hold.room,
-            "named": hold.named,
+            "reason": hold.reason,
+            "refused_cost": hold.refused_cost,
+            "remaining_credit": hold.remaining_credit,
+            "until_from_vendor": hold.until_from_vendor,
         }
         for hold in holds.current(now)
     ]
@@ -194,10 +195,10 @@ def restore_holds(holds: Holds, state: Sequence[Any], now: float, passed: float)
     Raises ValueError for values that no export contains; no hold is placed then.
     """
     try:
-        read = [_parse_hold(each, holds.provider, now, passed) for each in state]
+        parsed = [_parse_hold(each, holds.provider, now, passed) for each in state]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"not a saved hold: {error!r}") from error
-    for hold in read:
+    for hold in parsed:
         if hold.until > now:
             holds.restore(hold)
 
@@ -208,15 +209,24 @@ def credential_fingerprint(provider: Provider, salt: bytes) -> str | None:
     return credential.fingerprint(salt) if credential and credential.fingerprint else None
 
 
+_FORMER_KEYS = {
+    "because": "reason", "refused": "refused_cost", "room": "remaining_credit", "named": "until_from_vendor"
+}  # fmt: skip
+"""Keys of holds in state files of earlier versions, and what they are called now."""
+
+
 def _parse_hold(saved: Any, provider: str, now: float, passed: float) -> Hold:
+    saved = {_FORMER_KEYS.get(key, key): value for key, value in saved.items()}
     key = _parse_text(saved["key"])
     if key != provider and not key.startswith(f"{provider}/"):
         raise ValueError(f"{key!r} belongs to another provider")
-    kind, named = FailureKind(saved["kind"]), saved["named"] is True
-    longest = MAX_RETRY_AFTER if named else meaning_of(kind).hold or 0.0
+    kind, from_vendor = FailureKind(saved["kind"]), saved["until_from_vendor"] is True
+    longest = MAX_RETRY_AFTER if from_vendor else meaning_of(kind).hold or 0.0
     remaining = min(_parse_amount(saved["remaining"]) - passed, longest)
-    refused, room = (None if saved[name] is None else _parse_amount(saved[name]) for name in ("refused", "room"))
-    return Hold(key, kind, now + remaining, _parse_text(saved["because"]), refused, room, named)
+    refused, credit = (
+        None if saved[name] is None else _parse_amount(saved[name]) for name in ("refused_cost", "remaining_credit")
+    )
+    return Hold(key, kind, now + remaining, _parse_text(saved["reason"]), refused, credit, from_vendor)
 
 
 def _parse_amount(value: object) -> float:
