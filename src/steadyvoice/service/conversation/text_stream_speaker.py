@@ -32,6 +32,7 @@ from steadyvoice.speech.text import SECONDS_PER_CHARACTER
 from steadyvoice.speech.word_timing import WordBoundary, WordTiming
 
 _TIME_TOLERANCE = 0.02  # seconds by which timestamps may exceed the audio
+_READ_WITHIN = 0.1  # seconds in which audio that has arrived is read
 _MAX_DRIFT = 0.025  # share of the audio by which they may, if nothing sounds cut
 _MARK = re.compile(r"[.!?…؟۔।॥։።፧။៕。！？｡\n]+[\"'”’»)\]]*\s*")
 
@@ -89,6 +90,7 @@ class TextStreamSpeaker:
         self._at = context.wall_time()
         self._is_open = self._finishing = False
         self._done = 0  # characters of the stream whose words were emitted completely
+        self._last_audio = 0.0  # time of the loop at which audio was read
         self._pending = b""  # of the piece before
         self._timer: asyncio.TimerHandle | None = None
         self.unsupported = False
@@ -146,8 +148,14 @@ class TextStreamSpeaker:
         if self._context.ahead is None or self._flushed < self._ledger.sent:
             return 0.0
         # A sentence that was begun is always sent to its end: the vendor may wait for it.
-        owed = self._flushed - self._begin - self._timing.place if self._call.stream.expects_audio else 0
-        return self._context.ahead() + max(0, owed) * SECONDS_PER_CHARACTER - self._context.lead
+        owed = max(0, self._flushed - self._begin - self._done)
+        wait = self._context.ahead() + owed * SECONDS_PER_CHARACTER - self._context.lead
+        if not owed or self._call.stream.expects_audio:
+            return wait
+        # The vendor has sent everything, but some of it may not have been read. What never becomes words, such as
+        # a row of dots, is not waited for.
+        left = self._last_audio + _READ_WITHIN - asyncio.get_running_loop().time()
+        return min(wait, left) if left > 0 else self._context.ahead() - self._context.lead
 
     def _pump_after(self, seconds: float) -> None:
         if self._timer:
@@ -211,6 +219,7 @@ class TextStreamSpeaker:
 
     async def _take(self, data: bytes) -> list[TurnEvent]:
         """Take audio, and return the events of the words that are complete."""
+        self._last_audio = asyncio.get_running_loop().time()
         ready = await self._output.run(self._words, data)
         ready, self._pending = self._pending + ready, b""
         return self._events_of(ready)

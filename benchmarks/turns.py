@@ -1,0 +1,262 @@
+"""Latency and cost of turns: over the simulator's websocket and over HTTP, on this machine.
+
+Prints milliseconds from push to the vendor's first byte, from push to first audio beyond the vendor's own, of an
+interruption, of a provider that is known to be down and of one that hangs; then 200 turns at once on one core, and the
+memory of a turn. Run: `make bench`, or `python benchmarks/turns.py` where steadyvoice is installed. About a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import sys
+import time
+import tracemalloc
+from collections.abc import AsyncGenerator, Callable
+from statistics import median
+from typing import Self
+
+from steadyvoice import (
+    Accepted,
+    AsyncConversation,
+    AsyncTTSService,
+    Audio,
+    AudioChunk,
+    AudioFormat,
+    CircuitBreakerConfig,
+    SpeechRequest,
+    SynthesisOffer,
+    TimeoutConfig,
+    Tone,
+)
+from steadyvoice.audio.word_tones import synthesize_tones
+
+TEXT = "It rains today. We stay at home, and we read a good book. Tomorrow the sun will shine again for all of us."
+SENTENCE = "It rains today. "
+ROUNDS = 50
+AT_ONCE = 200
+VENDOR = 0.1
+"""Seconds from text to the vendor's first audio."""
+
+
+class Vendor:
+    """Vendor in this process with a fixed latency, over HTTP's protocol or over a text stream's."""
+
+    local = False
+
+    def __init__(self, name: str = "vendor", *, hangs: bool = False) -> None:
+        self.name, self.hangs = name, hangs
+        self.received: float | None = None
+
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
+        """Offer any voice, with timestamps."""
+        return SynthesisOffer(request.format, "voice", timed=True, for_any_text=True)
+
+    async def speak(
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        """Speak in word tones after the latency."""
+        self.received = self.received or time.perf_counter()
+        yield Accepted()
+        await asyncio.sleep(1000 if self.hangs else VENDOR)
+        pcm, times = synthesize_tones(request.text, sample_rate=offer.format.sample_rate)
+        yield AudioChunk(pcm, times)
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+class Stream:
+    """Text stream of the vendor."""
+
+    def __init__(self, vendor: StreamingVendor, format: AudioFormat) -> None:
+        self._vendor, self._rate = vendor, format.sample_rate
+        self.released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.characters_sent = 0
+        self._text, self._due = "", asyncio.Event()
+        self._ready: list[str] = []
+        self._finished = self._accepted = False
+        self._seconds = 0.0
+
+    @property
+    def expects_audio(self) -> bool:
+        """Whether flushed text waits."""
+        return bool(self._ready) or self._finished
+
+    def send(self, text: str) -> None:
+        """Note text."""
+        self._vendor.received = self._vendor.received or time.perf_counter()
+        self._text += text
+        self.characters_sent += len(text)
+
+    def flush(self) -> None:
+        """Speak what there is."""
+        if self._text:
+            self._ready.append(self._text)
+            self._text = ""
+        self._due.set()
+
+    def finish(self) -> None:
+        """Speak what there is, and end."""
+        self.flush()
+        self._finished = True
+
+    def close(self) -> None:
+        """Release the slot."""
+        if not self.released.done():
+            self.released.set_result(None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Accepted | AudioChunk:
+        if not self._accepted:
+            self._accepted = True
+            return Accepted()
+        while not self._ready:
+            if self._finished:
+                self.close()
+                raise StopAsyncIteration
+            self._due.clear()
+            await self._due.wait()
+        await asyncio.sleep(VENDOR)
+        pcm, times = synthesize_tones(self._ready.pop(0), sample_rate=self._rate)
+        begin, self._seconds = self._seconds, self._seconds + len(pcm) / 2 / self._rate
+        moved = type(times)(
+            times.characters, tuple(begin + each for each in times.starts), tuple(begin + each for each in times.ends)
+        )
+        return AudioChunk(pcm, moved)
+
+
+class StreamingVendor(Vendor):
+    """Vendor that takes text while it is written."""
+
+    def open_text_stream(self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float) -> Stream:
+        """Return a stream."""
+        return Stream(self, offer.format)
+
+    async def prewarm(self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float) -> None:
+        """Do nothing: there is no connection."""
+
+
+async def first_audio(conversation: AsyncConversation, text: str = SENTENCE) -> tuple[float, float]:
+    """Return the clock readings of a push and of the first audio."""
+    turn = conversation.turn()
+    pushed = time.perf_counter()
+    turn.push(text)
+    turn.end()
+    heard = pushed
+    async for event in turn:
+        if isinstance(event, Audio):
+            heard = time.perf_counter()
+            break
+    await turn.aclose()
+    return pushed, heard
+
+
+async def latencies(make: Callable[[], Vendor]) -> None:
+    """Print push to vendor, first audio over the vendor's, and interruption."""
+    vendor = make()
+    async with AsyncTTSService([vendor]) as tts:
+        conversation = tts.conversation()
+        await first_audio(conversation)
+        to_vendor, over, interrupts = list[float](), list[float](), list[float]()
+        for _ in range(ROUNDS):
+            vendor.received = None
+            pushed, heard = await first_audio(conversation)
+            to_vendor.append((vendor.received or pushed) - pushed)
+            over.append(heard - pushed - VENDOR)
+            turn = conversation.turn()
+            turn.push(TEXT)
+            async for event in turn:
+                if isinstance(event, Audio):
+                    break
+            began = time.perf_counter()
+            await turn.interrupt(played=0.1)
+            interrupts.append(time.perf_counter() - began)
+    kind = "text stream" if isinstance(vendor, StreamingVendor) else "sentence by sentence"
+    report(f"push to vendor, {kind}", to_vendor)
+    report(f"first audio over the vendor's, {kind}", over)
+    report(f"interruption, {kind}", interrupts)
+
+
+async def outages() -> None:
+    """Print what a provider that is known to be down costs, and one that hangs."""
+    circuit = CircuitBreakerConfig.consecutive(1, cooldown_period=600)
+    async with AsyncTTSService([Vendor("down"), Tone()], circuit=circuit) as tts:
+        tts.circuits["down"].force_open("benchmark")
+        conversation = tts.conversation()
+        times = [await first_audio(conversation) for _ in range(ROUNDS)]
+        report("known to be down, local stand-in", [heard - pushed for pushed, heard in times])
+    brisk = TimeoutConfig(connection_timeout=1, total_timeout=15, first_audio_timeout=0.5, stall_timeout=0.5)
+    for kind in (Vendor, StreamingVendor):
+        over = list[float]()
+        for _ in range(3):
+            async with AsyncTTSService([kind("hangs", hangs=True), Tone()], timeouts=brisk) as tts:
+                if kind is StreamingVendor:
+                    continue
+                pushed, heard = await first_audio(tts.conversation())
+                over.append(heard - pushed - 0.5)
+        if over:
+            report("unknown hang, over the first-audio timeout", over)
+
+
+async def at_once() -> None:
+    """Print the processor time of many turns at once, and the memory of a turn."""
+    async with AsyncTTSService([StreamingVendor()]) as tts:
+
+        async def speak() -> None:
+            turn = tts.conversation().turn()
+
+            async def read() -> None:
+                async for _ in turn:
+                    pass
+
+            reading = asyncio.create_task(read())
+            for token in TEXT.split(" "):
+                turn.push(f"{token} ")
+                await asyncio.sleep(0.02)
+            turn.end()
+            await reading
+
+        await speak()
+        before = time.process_time()
+        began = time.perf_counter()
+        await asyncio.gather(*(speak() for _ in range(AT_ONCE)))
+        used, took = time.process_time() - before, time.perf_counter() - began
+        print(f"{AT_ONCE} turns at once: {1000 * used / AT_ONCE:.1f} ms of processor time each, all in {took:.1f} s")
+        gc.collect()
+        tracemalloc.start()
+        conversation = tts.conversation()
+        turns = []
+        start = tracemalloc.get_traced_memory()[0]
+        for _ in range(100):
+            turn = conversation.turn()
+            turn.push("It rains")
+            turns.append(turn)
+        await asyncio.sleep(0.05)
+        size = (tracemalloc.get_traced_memory()[0] - start) / 100
+        print(f"memory of an open turn: {size / 1024:.1f} KiB")
+        tracemalloc.stop()
+        await conversation.aclose()
+
+
+def report(what: str, seconds: list[float]) -> None:
+    """Print the median and the slowest of some durations."""
+    print(f"{what}: median {1000 * median(seconds):.2f} ms, slowest {1000 * max(seconds):.2f} ms")
+
+
+async def main() -> None:
+    """Run all parts."""
+    await latencies(Vendor)
+    await latencies(StreamingVendor)
+    await outages()
+    await at_once()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    print(f"peak memory of the process: {peak:.0f} MB; processors: {os.cpu_count()}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
