@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, assert_never, assert_type
 
 from steadyvoice import (
     Alignment,
+    AsyncConversation,
     AsyncSpeechStream,
     AsyncTTSService,
+    AsyncTurn,
     Attempt,
+    Audio,
     AudioFormat,
     CacheConfig,
     CircuitBreaker,
     CircuitBreakerConfig,
     CircuitOpenError,
     CircuitState,
+    Conversation,
     Credit,
     ElevenLabs,
+    Ended,
     Espeak,
+    Flushed,
+    Heard,
     HedgeConfig,
     OpenAICompatible,
     Provider,
@@ -29,6 +36,7 @@ from steadyvoice import (
     Span,
     Speech,
     SpeechStream,
+    Switched,
     TimeoutConfig,
     Tone,
     TTSAllProvidersFailedError,
@@ -38,8 +46,11 @@ from steadyvoice import (
     TTSErrorState,
     TTSService,
     TTSStreamInterruptedError,
+    Turn,
     Voice,
+    Words,
 )
+from steadyvoice.service.result import Outcome
 from steadyvoice.speech.failure_kinds import FailureKind, FailureMeaning
 
 named: dict[str, str] = {"narrator": "JBFqnCBsd6RMkjVDRZzb"}
@@ -178,3 +189,52 @@ def wrong_arguments(tts: TTSService) -> None:
     TTSService(providers, mutd=True)  # type: ignore[call-arg]
     TTSService([object()])  # type: ignore[list-item]
     TimeoutConfig(read_timeout="10 s")  # type: ignore[arg-type]
+
+
+async def conversing(tts: AsyncTTSService, threaded: TTSService, tokens: AsyncIterator[str]) -> None:
+    conversation = tts.conversation(
+        voice="narrator",
+        format="pcm_24000",
+        timeouts=TimeoutConfig.conversation(),
+        muted=False,
+        max_text_characters=5_000,
+    )
+    assert_type(conversation, AsyncConversation)
+    await conversation.prewarm()
+    conversation.update(voice="other", speed=1.1)
+    turn = conversation.turn(id=None)
+    assert_type(turn, AsyncTurn)
+    turn.push("tok")
+    assert_type(turn.flush(), int)
+    turn.end()
+    await turn.feed(tokens)
+    async for event in turn:
+        match event:
+            case Audio(data, at, seconds):
+                assert_type((data, at, seconds), tuple[bytes, float, float])
+            case Words(words):
+                assert_type([word.exact for word in words], list[bool])
+            case Switched(at, before, after, reason):
+                assert_type((at, before, after, reason), tuple[float, str | None, str | None, str])
+            case Flushed(mark):
+                assert_type(mark, int)
+            case Ended(outcome):
+                assert_type(outcome, Outcome)
+            case _:
+                assert_never(event)
+    heard = await turn.interrupt(played=1.84)
+    assert_type(heard, Heard)
+    assert_type((heard.text, heard.begin, heard.end), tuple[str, int, int])
+    assert_type((heard.unheard, heard.exact, heard.billed, heard.wasted), tuple[str, bool, float, float])
+    await conversation.aclose()
+    assert_type(tts.stream(tokens), AsyncSpeechStream)
+    with threaded.conversation(format="mp3") as session, session.turn() as answer:
+        assert_type(session, Conversation)
+        assert_type(answer, Turn)
+        answer.feed(["It ", "rains."])
+        for each in answer:
+            assert_type(each, Audio | Words | Switched | Flushed | Ended)
+        assert_type(answer.interrupt(played=1.0), Heard)
+    assert_type(threaded.stream(iter(["It ", "rains."])), SpeechStream)
+    threaded.conversation(voicee="x")  # type: ignore[call-arg]
+    turn.push(3)  # type: ignore[arg-type]
