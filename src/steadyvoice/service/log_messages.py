@@ -126,6 +126,11 @@ def log_credit_unknown(provider: str, error: TTSError) -> None:
     _credit_log.info("%s: credit check failed: %s", provider, error.message, extra={"provider": provider})
 
 
+def logs_successes() -> bool:
+    """Return whether utterances that were spoken are logged."""
+    return _call_log.isEnabledFor(logging.INFO)
+
+
 def log_utterance(report: UtteranceReport) -> None:
     """Log the end of an utterance, without its text: as a warning if it failed, unless by its caller's error."""
     if not _call_log.isEnabledFor(logging.WARNING):

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from steadyvoice.gateway.access_control import RouteClass
-from steadyvoice.gateway.dialects.base import Dialect
 from steadyvoice.gateway.http import Message, Scope, raw_headers
 from steadyvoice.gateway.request_context import ContinuedSpeech, RequestContext, current_request_id
 from steadyvoice.gateway.speech_endpoint import SpeechHandler, outcome_headers
 from steadyvoice.gateway.speech_request import SpeechOrder
 from steadyvoice.service.fast_lane.relay import Relay
-from steadyvoice.service.log_messages import log_utterance
+from steadyvoice.service.log_messages import log_utterance, logs_successes
 from steadyvoice.service.pipeline.passthrough import InFlightRequest
-from steadyvoice.service.result import ReportedUtterance, UtteranceReport
+from steadyvoice.service.result import Outcome, ReportedUtterance, UtteranceReport
+
+
+class ReadingClient(Protocol):
+    """Client, as flow control sees it."""
+
+    @property
+    def write_paused(self) -> bool:
+        """Whether the client does not keep up with reading."""
+        ...
 
 
 class ExchangeConnection(Protocol):
     """Client connection of an exchange."""
 
-    def is_ready(self) -> bool:
-        """Return whether the client is connected and keeps up with reading."""
+    @property
+    def flow(self) -> ReadingClient:
+        """Flow control of the connection."""
         ...
 
     def response_head(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Return the head of a 200 in chunked encoding."""
         ...
 
-    def send_now(self, parts: list[bytes]) -> None:
-        """Send these parts at once."""
+    @property
+    def send_now(self) -> Callable[[list[bytes]], None]:
+        """Function that sends parts at once."""
         ...
 
     def body_is_late(self) -> None:
@@ -45,10 +56,14 @@ class ExchangeConnection(Protocol):
 
 
 class FinishedSpeech(ReportedUtterance):
-    """Report of a completed exchange."""
+    """Report of an exchange, with the outcome and the provider that all observers ask for."""
 
-    def __init__(self, report: UtteranceReport) -> None:
-        self.report = report
+    outcome: Outcome = "spoken"
+    provider: str | None = None
+
+    def __init__(self, report: UtteranceReport, provider: str) -> None:
+        self.report, self.provider = report, provider
+        self.outcome = "spoken" if provider == report.first_choice else "substituted"
 
 
 class ExchangeOwner(Protocol):
@@ -66,7 +81,18 @@ class ExchangeOwner(Protocol):
 class Exchange(RequestContext):
     """Request in the fast lane, and client of its relay. Once handed over, it is an ordinary request context."""
 
-    __slots__ = ("_connection", "_lane", "_parts", "handler", "order", "relay")
+    __slots__ = (
+        "_account",
+        "_connection",
+        "_flow",
+        "_lane",
+        "_parts",
+        "_send_now",
+        "dialect",
+        "handler",
+        "order",
+        "relay",
+    )
 
     def __init__(
         self,
@@ -82,14 +108,11 @@ class Exchange(RequestContext):
         self.route_class = RouteClass.SPEECH
         self._lane: ExchangeOwner | None = lane
         self._connection: ExchangeConnection | None = connection
-        self.handler, self.order = handler, order
+        self._flow, self._send_now = connection.flow, connection.send_now
+        self.handler, self.dialect, self.order = handler, handler.dialect, order
+        self._account: FinishedSpeech | None = None
         self.relay: Relay | None = None
         self._parts: list[bytes] = []  # of the response, to be sent together
-
-    @property
-    def dialect(self) -> Dialect:
-        """Dialect of the endpoint."""
-        return self.handler.dialect
 
     def hand_over_now(self) -> None:
         """Have the pipeline go on with the request, from where it is."""
@@ -104,7 +127,7 @@ class Exchange(RequestContext):
 
     def begin(self, report: UtteranceReport) -> None:
         """Write the head of the response."""
-        account = FinishedSpeech(report)
+        self._account = account = FinishedSpeech(report, report.current_speaker.provider or "")
         headers = {
             "content-type": self.order.content_type,
             **outcome_headers(account),
@@ -122,26 +145,27 @@ class Exchange(RequestContext):
 
     def flush(self) -> None:
         """Send what was written."""
-        if self._parts and self._connection:
+        if self._parts:
             parts, self._parts = self._parts, []
-            self._connection.send_now(parts)
+            self._send_now(parts)
 
     def is_ready(self) -> bool:
         """Return whether the client is connected and keeps up with reading."""
-        return self._connection is not None and self._connection.is_ready()
+        return not self._flow.write_paused
 
     def end(self, report: UtteranceReport) -> None:
         """Send the end of a complete response."""
-        connection, lane = self._connection, self._lane
-        assert connection and lane  # noqa: S101, PT018 - the relay has just ended
+        connection, lane, account = self._connection, self._lane, self._account
+        assert connection and lane and account  # noqa: S101, PT018 - the relay has just ended
         self._parts.append(b"0\r\n\r\n")
         self.complete = True
         self.flush()
         self._connection = self._lane = self.relay = None
-        token = current_request_id.set(self.request_id)
-        log_utterance(report)
-        current_request_id.reset(token)
-        lane.completed(self, FinishedSpeech(report))
+        if logs_successes():
+            token = current_request_id.set(self.request_id)
+            log_utterance(report)
+            current_request_id.reset(token)
+        lane.completed(self, account)
         connection.exchange_completed()
 
     def hand_over(self, request: InFlightRequest) -> None:

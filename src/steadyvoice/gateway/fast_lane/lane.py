@@ -32,9 +32,9 @@ _MAX_UNRECORDED = 1_000
 _MAX_KNOWN = 256  # targets, and credentials
 _MAX_TARGET = 500  # bytes
 
-_UNUSUAL_HEADERS = (
-    b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"origin", b"sec-fetch-site", b"sec-fetch-mode",
-)  # fmt: skip
+_UNUSUAL_HEADERS = frozenset(
+    (b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"origin", b"sec-fetch-site", b"sec-fetch-mode")
+)
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -79,9 +79,7 @@ class FastLane:
         # A repeated header may be one that decides on access.
         if len(by_name) != len(headers) or b"content-length" not in by_name:
             return None
-        if any(name in by_name for name in _UNUSUAL_HEADERS):
-            return None
-        return target
+        return target if _UNUSUAL_HEADERS.isdisjoint(by_name) else None
 
     def start(self, connection: ExchangeConnection, target: Target, scope: Scope, body: bytes) -> Exchange | None:
         """Send a usual request to its provider; None, and nothing is sent, for any other."""

@@ -56,8 +56,11 @@ class BufferedOutput:
 
     def write_at_once(self, parts: Iterable[bytes]) -> None:
         """Send what is pending and these parts, without waiting for more."""
-        self._pending += parts
-        self.flush()
+        if self._pending or self.is_closing() or self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self._pending += parts
+            self.flush()
+        else:
+            self._transport.write(b"".join(parts))
 
     def disconnect(self) -> None:
         """Release the lost connection, which refers to this object and would be kept alive by it."""

@@ -103,7 +103,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, within the limits."""
-        if self._is_leaving:
+        if self._phase is ConnectionPhase.CLOSING:
             return
         if self._exchange:  # whatever comes during a response is unusual
             self._exchange.hand_over_now()
@@ -119,7 +119,7 @@ class ClientConnection(HttpToolsProtocol):
             return
         if self._in_head and self._bytes > self._limits.head_bytes:
             self._refuse(head_too_large(self._limits))
-        elif self._bytes > self._limits.request_bytes:
+        elif self._bytes > self._limits.head_bytes and self._bytes > self._limits.request_bytes:
             self.reset()  # far beyond any body: a response would not be read
 
     def _parse(self, data: bytes) -> None:
@@ -191,7 +191,10 @@ class ClientConnection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header; ignore trailers after a body, which would bypass a proxy's checks of headers."""
         if self._in_head:
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Check the head of a request, and start it."""
@@ -305,24 +308,22 @@ class ClientConnection(HttpToolsProtocol):
         for part in parts:
             super().on_body(part)
 
-    def is_ready(self) -> bool:
-        """Return whether the client is connected and keeps up with reading."""
-        return not (self.flow.write_paused or self.transport.is_closing())
-
     def response_head(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Return the head of a 200 in chunked encoding."""
         lines = [b"%s: %s\r\n" % header for header in [*self.server_state.default_headers, *headers]]
         return b"".join([STATUS_LINE[200], *lines, b"transfer-encoding: chunked\r\n\r\n"])
 
-    def send_now(self, parts: list[bytes]) -> None:
-        """Send these parts at once."""
-        self._output.write_at_once(parts)
+    @property
+    def send_now(self) -> Callable[[list[bytes]], None]:
+        """Function that sends parts at once."""
+        write: Callable[[list[bytes]], None] = self._output.write_at_once
+        return write
 
     def exchange_completed(self) -> None:
         """Go on with the next request after a complete response of the fast lane."""
         self._exchange = None
         self.server_state.total_requests += 1
-        if not (self._is_leaving or self.transport.is_closing()):
+        if self._phase is not ConnectionPhase.CLOSING and not self.transport.is_closing():
             self._enter(ConnectionPhase.IDLE)
 
     def continue_exchange(self, exchange: FastExchange) -> None:

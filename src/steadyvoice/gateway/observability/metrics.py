@@ -123,7 +123,7 @@ class Metrics:
     ) -> None:
         """Count a finished utterance."""
         report = account.report
-        self._requests.add((api, report.provider or _NONE, client_outcome(request, account)))
+        self._requests.add((api, account.provider or _NONE, client_outcome(request, account)))
         self._duration.add((api,), request.seconds_at(self._context.clock()))
         if (seconds := first_audio(request)) is not None:
             self._first_audio.add((api,), seconds)

@@ -110,7 +110,7 @@ class RecentCalls:
             request_id=request.request_id,
             api=api,
             outcome=client_outcome(request, account),
-            provider=report.provider,
+            provider=account.provider,
             voice=_truncated(synthesis.voice),
             model=_truncated(synthesis.model),
             format=order.format.name,

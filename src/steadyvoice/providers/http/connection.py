@@ -11,6 +11,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from copy import copy
+from itertools import islice
 from typing import Protocol, cast
 
 import httptools
@@ -71,14 +72,16 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self.sock: socket.socket
         self._loop, self._on_closed = loop, on_closed
         self._buffer = memoryview(buffer or bytearray(READ_BUFFER))
-        self._parser = httptools.HttpResponseParser(self)
         self._parts: deque[bytes | memoryview] = deque()
-        self._size = 0  # of these parts, in bytes
+        # The parser calls this method in C: a body of many small chunks costs no Python call for each.
+        self.on_body = self._parts.append
+        self._parser = httptools.HttpResponseParser(self)
+        self.unread = 0  # of these parts, in bytes
         self._head = 0  # bytes of the head so far
         self._non_body = 0  # bytes since the last ones of the body
         self._interim = self._paused = self._disconnected = False
         self._keep_alive = True
-        self._error: Exception | None = None
+        self.error: Exception | None = None  # by which the response broke off; what came before can still be read
         self._waiter: asyncio.Future[None] | None = None
         self._sink: ByteSink | None = None  # of the reader that waits
         self._sink_error: Exception | None = None  # raised by the sink, to be raised by the reader
@@ -101,12 +104,12 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     async def wait_for_head(self) -> None:
         """Wait for the head of the response to the request that was sent."""
-        while not self.head_received and self._error is None:
+        while not self.head_received and self.error is None:
             await self._wait()
         # Bytes of the body that came before an error are delivered first.
-        begun = self.complete or self._parts or not isinstance(self._error, MalformedResponseError)
-        if self._error and not (self.head_received and begun):
-            raise copy(self._error)
+        begun = self.complete or self._parts or not isinstance(self.error, MalformedResponseError)
+        if self.error and not (self.head_received and begun):
+            raise copy(self.error)
 
     async def read(self, sink: ByteSink | None = None) -> bytes:
         """Return the next bytes of the body, b"" at its end.
@@ -117,8 +120,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
         while not self._parts:
             if self.complete:
                 return b""
-            if self._error:
-                raise copy(self._error)  # see `read_nowait`
+            if self.error:
+                raise copy(self.error)  # see `read_nowait`
             self._sink, self._waiter = sink, self._loop.create_future()
             try:
                 await self._waiter
@@ -127,16 +130,16 @@ class HTTPConnection(asyncio.BufferedProtocol):
             if error := self._sink_error:
                 self._sink_error = None
                 raise error
-        return self._take()
+        return self.take()
 
     def read_nowait(self) -> bytes | None:
         """Return the next bytes of the body, CHUNK_SIZE at most, b"" at its end; None if that would need a wait."""
         if self._parts:
-            return self._take()
+            return self.take()
         if self.complete:
             return b""
-        if self._error:
-            raise copy(self._error)  # the traceback of the stored error would keep the frames of every reader alive
+        if self.error:
+            raise copy(self.error)  # the traceback of the stored error would keep the frames of every reader alive
         return None
 
     def close(self) -> None:
@@ -160,11 +163,15 @@ class HTTPConnection(asyncio.BufferedProtocol):
             self.close()
             return
         self.received += nbytes
+        parts = self._parts
+        known = len(parts)
         try:
-            self._feed(self._buffer[:nbytes])
+            self._feed(self._buffer[:nbytes], known)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             cause = error.__context__ or error  # set when one of the callbacks below raised
             self._fail(MalformedResponseError(str(cause) or "another protocol"))
+        if len(parts) > known:
+            self.unread += sum(map(len, islice(parts, known, None)))
         if self.observer is not None:
             self.observer.response_changed()
         # The sink gets the bytes within the read callback: no task is woken for each chunk of a stream.
@@ -172,7 +179,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
             self._wake()
         # libuv goes on reading in the same iteration of the loop for as long as reads fill the buffer. A pause after a
         # full one lets other connections have their turn.
-        if (nbytes == len(self._buffer) or self._size > READ_BUFFER) and not (self._paused or self._error):
+        if (nbytes == len(self._buffer) or self.unread > READ_BUFFER) and not (self._paused or self.error):
             self._paused = True
             self._transport.pause_reading()
             self._loop.call_soon(self._resume_reading)
@@ -183,7 +190,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
             if self.head_received and error is None and self._ends_with_connection:
                 self.complete = True
             else:
-                self._error = self._error or error or ConnectionError("the server closed the connection")
+                self.error = self.error or error or ConnectionError("the server closed the connection")
         self._wake()
         self._on_closed(self)
         del self._parser  # it refers to this connection's methods: a cycle that only the garbage collector would free
@@ -210,11 +217,6 @@ class HTTPConnection(asyncio.BufferedProtocol):
         else:
             self.head_received = True
 
-    def on_body(self, data: bytes) -> None:
-        self._parts.append(data)
-        self._size += len(data)
-        self._non_body = 0
-
     def on_message_complete(self) -> None:
         if not self._interim:
             self._keep_alive = self._parser.should_keep_alive()
@@ -227,7 +229,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         """Whether the end of the connection is the end of the body, which has no declared length."""
         return "content-length" not in self.headers and "transfer-encoding" not in self.headers
 
-    def _feed(self, data: memoryview) -> None:
+    def _feed(self, data: memoryview, known: int) -> None:
         """Feed the parser, and refuse a head, chunk extensions or trailers that exceed the limit."""
         while data and not self.head_received:
             piece = data[: _MAX_HEAD - self._head]
@@ -237,8 +239,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
                 raise MalformedResponseError("endless headers")
             data = data[len(piece) :]
         if data:
-            self._non_body += len(data)
             self._parser.feed_data(data)
+            self._non_body = 0 if len(self._parts) > known else self._non_body + len(data)
             if self._non_body > _MAX_HEAD:
                 raise MalformedResponseError("endless chunk extensions or trailers")
 
@@ -248,10 +250,11 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self.complete = self.head_received = False
         self._sink_error = None
         self._parts.clear()
-        self._size = 0
-        self._resume_reading()  # it stays paused when the response before was abandoned half-way
+        self.unread = 0
+        if self._paused:
+            self._resume_reading()  # it stays paused when the response before was abandoned half-way
         if self._disconnected:
-            self._error = ConnectionError("the server closed the connection")
+            self.error = ConnectionError("the server closed the connection")
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
@@ -262,26 +265,21 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     def _deliver(self, sink: ByteSink) -> bool:
         """Pass the buffered bytes to the sink, and return whether the reader need not be woken."""
-        if self._error or self._sink_error:
+        if self.error or self._sink_error:
             return False
         if not self._parts:
             return not self.complete
-        if self._size > CHUNK_SIZE:  # the reader takes it in chunks, between which it yields to the event loop
+        if self.unread > CHUNK_SIZE:  # the reader takes it in chunks, between which it yields to the event loop
             return False
-        data = self._take()
+        data = self.take()
         try:
             if not sink(data):
                 self._parts.append(data)
-                self._size += len(data)
+                self.unread += len(data)
                 return False
         except Exception as error:  # asyncio would only log it here; the reader that waits has to get it
             self._sink_error = error
         return not (self.complete or self._sink_error)
-
-    @property
-    def failed(self) -> bool:
-        """Whether the response broke off. What came before can still be read."""
-        return self._error is not None
 
     def _wake(self) -> None:
         if self.observer is not None:
@@ -290,18 +288,18 @@ class HTTPConnection(asyncio.BufferedProtocol):
             self._waiter.set_result(None)
 
     def _fail(self, error: Exception) -> None:
-        self._error = self._error or error
+        self.error = self.error or error
         self.close()
 
-    def _take(self) -> bytes:
-        """Remove and return the next bytes of the body, CHUNK_SIZE at most."""
+    def take(self) -> bytes:
+        """Remove and return the next bytes of the body, of which there are some: CHUNK_SIZE at most."""
         parts = self._parts
-        if self._size <= CHUNK_SIZE:
+        if self.unread <= CHUNK_SIZE:
             data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
             parts.clear()
         else:
             data = self._take_chunk()
-        self._size -= len(data)
+        self.unread -= len(data)
         if self._paused:
             self._resume_reading()
         return data
@@ -319,6 +317,6 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     def _resume_reading(self) -> None:
         """Resume reading if it is paused and the buffer has room."""
-        if self._paused and self._size <= READ_BUFFER and not self._disconnected:
+        if self._paused and self.unread <= READ_BUFFER and not self._disconnected:
             self._paused = False
             self._transport.resume_reading()

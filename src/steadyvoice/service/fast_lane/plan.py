@@ -23,6 +23,9 @@ class Choice:
     candidate: Candidate
     prepared: PreparedHTTPRequest
     style: SpeechStyle
+    total: float
+    own_deadline: bool
+    first_audio: float
     extra: float
     """Seconds for the first audio for each character of the text."""
 
@@ -79,4 +82,13 @@ class RelayPlan:
         if request.options and limits.request_ids.without_foreign_ids(limits.account, request) is not request:
             return None
         extra = 0.0 if candidate.offer.streams else candidate.guarded.timeouts.character_timeout
-        return Choice(step, candidate, prepared, style_of(candidate.name, candidate.offer, request), extra)
+        return Choice(
+            step,
+            candidate,
+            prepared,
+            style_of(candidate.name, candidate.offer, request),
+            policy.total,
+            policy.own_deadline,
+            candidate.guarded.timeouts.first_audio_while(others=step.others),
+            extra,
+        )

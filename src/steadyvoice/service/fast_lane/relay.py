@@ -19,7 +19,6 @@ from steadyvoice.providers.http.client import StartedHTTPRequest
 from steadyvoice.providers.http.connection import HTTPConnection
 from steadyvoice.service.billing import calculate_bill
 from steadyvoice.service.fast_lane.plan import Choice, RelayPlan
-from steadyvoice.service.log_messages import log_utterance
 from steadyvoice.service.pipeline.attempt_timeouts import REAL_TIME, AttemptTimeouts
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE, AudioValidator
 from steadyvoice.service.pipeline.passthrough import InFlightRequest
@@ -39,6 +38,9 @@ EARLY = 0.1
 """Seconds before a timeout at which a request is handed over: the pipeline has exact timers, a relay looks now and
 then.
 """
+
+_PROGRESS_INTERVAL = 0.05
+"""Seconds between two reports of progress to the circuit, which looks for silences of seconds."""
 
 _MAX_HELD = 64 * 1024
 """Bytes of an answer that are held back before it is handed over to be judged: five seconds of most formats."""
@@ -90,8 +92,8 @@ class Relay:
 
     __slots__ = (
         "_accepted", "_answered", "_beat", "_choice", "_client", "_connection", "_errors", "_first_sound", "_lost",
-        "_odd_bytes", "_permit", "_plan", "_received", "_refusals", "_report", "_request", "_sent_at", "_services",
-        "_since", "_slot", "_started", "_stopwatch", "_text", "_timeouts", "_validator", "deadline", "due",
+        "_odd_bytes", "_permit", "_plan", "_progress_at", "_received", "_refusals", "_report", "_request", "_sent_at",
+        "_services", "_since", "_slot", "_started", "_stopwatch", "_text", "_timeouts", "_validator", "deadline", "due",
     )  # fmt: skip
 
     def __init__(
@@ -113,28 +115,28 @@ class Relay:
         self._connection: HTTPConnection | None = started.connection
         self._since, self._sent_at = now, services.wall_clock()
         self._beat, self._lost = services.lag.beat, 0.0
-        policy, candidate, step = plan.template.policy, choice.candidate, choice.step
+        candidate, step = choice.candidate, choice.step
         guarded, offer = candidate.guarded, candidate.offer
         self._stopwatch = stopwatch = Stopwatch(services.clock)
         stopwatch.since, stopwatch.extends = now, False
-        self.deadline = deadline = Deadline(policy.total, stopwatch, 0.0)
+        self.deadline = deadline = Deadline(choice.total, stopwatch, 0.0)
         self._timeouts = timeouts = AttemptTimeouts(
             guarded.timeouts,
             Deadline(min(step.time_limit, guarded.max_seconds), stopwatch, 0.0),
             deadline,
-            own_deadline=policy.own_deadline,
+            own_deadline=choice.own_deadline,
             min_rate=REAL_TIME,
             usual=guarded.handler.silence_limits.for_offer(offer),
-            first_audio=guarded.timeouts.first_audio_while(others=step.others),
+            first_audio=choice.first_audio,
             extra=choice.extra * len(text),
         )
-        self._errors = CallErrors(candidate.name)
+        self._errors = CallErrors(guarded.handler.name)
         self._request = plan.template.request.with_text(text)
         self._validator = AudioValidator(self._request, offer.format, self._errors)
         self._accepted: Accepted | None = None
         self._answered: float | None = None
         self._first_sound: float | None = None
-        self._received, self._odd_bytes = 0, False
+        self._received, self._odd_bytes, self._progress_at = 0, False, 0.0
         self._report: UtteranceReport | None = None
         self.due = now + timeouts.limit(now) - EARLY
         """Clock reading at which `check_time` may have something to do."""
@@ -199,23 +201,32 @@ class Relay:
         if connection is None:
             return True
         if not connection.head_received:
-            return not connection.failed
+            return connection.error is None
+        now = self._count_time()
         if self._accepted is None and not self._accept():
             return False
-        while self._client.is_ready() and not (self._first_sound is None and self._services.admission.is_behind):
-            data = connection.read_nowait()
-            if not data:
-                return data is None or self._finish()
-            if not self._pass_on(data):
+        if not self._client.is_ready() or (self._first_sound is None and self._services.admission.is_behind):
+            return False
+        while connection.unread:
+            if not self._pass_on(connection.take()):
                 return False
-        return False
+        if connection.complete:
+            return self._finish()
+        if connection.error is not None:
+            return False
+        if self._first_sound is not None and now - self._progress_at >= _PROGRESS_INTERVAL:
+            self._progress_at = now
+            self._permit.progress()
+        timeouts = self._timeouts
+        return (
+            not timeouts.underrun or timeouts.slow_error(self._choice.candidate.name, self._validator.seconds) is None
+        )
 
     def _accept(self) -> bool:
         """Take the head of the response; return whether it is that of usual audio."""
         accepted = self._started.accepted()
         if accepted is None:
             return False
-        self._count_time()
         self._accepted, self._answered, self._errors.request_id = accepted, self._timeouts.waited, accepted.request_id
         candidate = self._choice.candidate
         candidate.guarded.handler.accepted(self._slot, accepted, self._request, candidate.offer)
@@ -223,7 +234,6 @@ class Relay:
 
     def _pass_on(self, data: bytes) -> bool:
         """Send a chunk to the client; return whether it is usual to do so. Raises TTSError."""
-        now = self._count_time()
         timeouts, validator = self._timeouts, self._validator
         before = validator.seconds
         self._received += len(data)
@@ -236,13 +246,9 @@ class Relay:
                 self._begin()
             self._odd_bytes ^= len(valid) & 1 == 1
             self._client.write(valid)
-            self._permit.progress()
+            return True
         # Long silence has to be decoded, and a large head to be refused.
-        elif validator.seconds >= MAX_LEADING_SILENCE or self._received >= _MAX_HELD:
-            return False
-        if timeouts.limit(now) <= 0:
-            return False
-        return not timeouts.underrun or timeouts.slow_error(self._choice.candidate.name, validator.seconds) is None
+        return validator.seconds < MAX_LEADING_SILENCE and self._received < _MAX_HELD
 
     def _begin(self) -> None:
         """Send the head of the response."""
@@ -250,8 +256,9 @@ class Relay:
         self._first_sound = self._timeouts.waited
         services.on_muted(False)
         self._stopwatch.extends = True
-        self._report = report = UtteranceReport(self._plan.candidates[0].name)
-        report.current_speaker.start(candidate.name, self._accepted, len(self._text))
+        self.due = self._since + self._timeouts.limit(self._since) - EARLY
+        self._report = report = UtteranceReport(self._plan.candidates[0].guarded.handler.name)
+        report.current_speaker.start(candidate.guarded.handler.name, self._accepted, len(self._text))
         self._client.begin(report)
 
     def _finish(self) -> bool:
@@ -260,7 +267,6 @@ class Relay:
         seconds = validator.seconds
         if report is None or not validator.ends_well or not self._is_whole(seconds):
             return False
-        self._count_time()
         self._release()
         self._started.close()
         self._settle(report, seconds)
@@ -278,6 +284,7 @@ class Relay:
         candidate, text, timeouts, accepted = self._choice.candidate, self._text, self._timeouts, self._accepted
         assert accepted is not None  # noqa: S101 - audio has come
         handler, offer, length = candidate.guarded.handler, candidate.offer, len(text)
+        name = handler.name
         handler.settle(self._permit, None, offer, length)
         self._slot.release()
         handler.voice = offer.voice
@@ -292,7 +299,7 @@ class Relay:
         self._record_refusals(report)
         report.attempts.append(
             Attempt(
-                candidate.name,
+                name,
                 0,
                 length,
                 datetime.fromtimestamp(self._sent_at, UTC),
@@ -309,8 +316,7 @@ class Relay:
                 offer.voice,
             )
         )
-        report.add(candidate.name, 0, length, seconds, EstimatedAlignment(text, seconds), voice=offer.voice)
-        log_utterance(report)
+        report.add(name, 0, length, seconds, EstimatedAlignment(text, seconds), voice=offer.voice)
 
     def _record_refusals(self, report: UtteranceReport) -> None:
         """Record that the candidates before the chosen one refused: nothing was sent to them."""

@@ -117,6 +117,14 @@ class ConcurrencyLimit:
             self._start_waiting(now)
         return entry
 
+    def try_acquire(self, now: float) -> QueueEntry | None:
+        """Return an entry that runs at once; None if a new request would have to wait."""
+        if self._new or self._continuations or not (self.limit is None or self._running < self.limit):
+            return None
+        entry = QueueEntry()
+        self._start(entry, now)
+        return entry
+
     def release(self, entry: QueueEntry, now: float) -> list[QueueEntry]:
         """Remove an entry that has ended or does not wait any longer. Releasing twice changes nothing."""
         if entry.state is EntryState.RUNNING:
@@ -125,21 +133,23 @@ class ConcurrencyLimit:
         elif entry.state is EntryState.WAITING:
             self._queue_of(entry).pop(entry, None)
         entry.state = EntryState.GONE
-        return self._start_waiting(now)
+        return self._start_waiting(now) if self._new or self._continuations else []
 
     def accepted(self, entry: QueueEntry, stated: int | None, now: float) -> list[QueueEntry]:
         """Note that the vendor accepted a request, and the limit that it stated with it.
 
         A vendor that never states one is not guessed at any longer.
         """
+        known = self._ceiling, self._window
         if stated is not None or not self._is_stated:
             self._ceiling, self._is_stated = stated, stated is not None
         if self._window is not None and entry.era == self._era and not self._has_slot:
             self._window += 1 / self._window
         if self._window is not None and self._ceiling is not None and self._window >= self._ceiling:
             self._window = None
-        self._update_limit()
-        return self._start_waiting(now)
+        if (self._ceiling, self._window) != known:
+            self._update_limit()
+        return self._start_waiting(now) if self._new or self._continuations else []
 
     def refused(self, entry: QueueEntry) -> None:
         """Note that the vendor refused a request because too many were running."""
@@ -276,11 +286,8 @@ class QueueSlot:
 
     def try_acquire(self) -> bool:
         """Take the slot if it is free and no request waits for one; return whether it was."""
-        limiter = self._queue.limiter
-        if not limiter.available:
-            return False
-        self._entry = limiter.acquire(self._queue.clock())
-        return True
+        self._entry = self._queue.limiter.try_acquire(self._queue.clock())
+        return self._entry is not None
 
     def release(self, error: BaseException | None = None) -> None:
         """Release the slot after the request ended, by this error if any. Releasing twice changes nothing."""
@@ -292,11 +299,12 @@ class QueueSlot:
         """Take the limit that the vendor states with its response headers, because others wait for it."""
         if self._entry:
             queue = self._queue
-            queue.notify(queue.limiter.accepted(self._entry, accepted.concurrency_limit, queue.clock()))
+            if started := queue.limiter.accepted(self._entry, accepted.concurrency_limit, queue.clock()):
+                queue.notify(started)
 
     def _release(self) -> None:
-        if self._entry:
-            self._queue.notify(self._queue.limiter.release(self._entry, self._queue.clock()))
+        if self._entry and (started := self._queue.limiter.release(self._entry, self._queue.clock())):
+            self._queue.notify(started)
 
     def _no_slot(self) -> TTSConcurrencyError:
         limiter = self._queue.limiter
