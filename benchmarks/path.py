@@ -211,28 +211,42 @@ async def library(url: str, profiler: Profiler) -> list[Length]:
         return [await measure("synthesize()", synthesize, profiler), await measure("stream()", stream, profiler)]
 
 
+Call = tuple[str, Mapping[str, Any], Mapping[str, str]]
+"""Path, body and headers of a request to the gateway."""
+
+ELEVENLABS_CALL: Call = (
+    f"/v1/text-to-speech/{_VOICE}/stream?output_format={USUAL}", {"text": TEXT}, {"xi-api-key": "k"},
+)  # fmt: skip
+
+
+async def gateway_request(
+    url: str, profiler: Profiler, name: str, settings: Mapping[str, Any], call: Call = ELEVENLABS_CALL
+) -> Length:
+    """Measure one endpoint of a gateway with these settings of its service."""
+    service = AsyncTTSService([provider(url)], muted=False, **settings)
+    async with service, Gateway(service, ServerConfig(port=0, access_log=False)) as running:
+        client = Client(running.url, *call)
+        try:
+            return await measure(name, client, profiler)
+        finally:
+            await asyncio.to_thread(client.close)
+
+
 async def gateway(url: str, profiler: Profiler) -> list[Length]:
     """Measure the gateway's endpoints."""
-    elevenlabs = f"/v1/text-to-speech/{_VOICE}/stream?output_format={USUAL}", {"text": TEXT}, {"xi-api-key": "k"}
     body = {"model": "tts-1", "input": TEXT, "voice": "alloy", "response_format": "mp3"}
-    openai = "/v1/audio/speech", body, {"authorization": "Bearer k"}
+    openai: Call = ("/v1/audio/speech", body, {"authorization": "Bearer k"})
     lengths = []
     with tempfile.TemporaryDirectory() as folder:
-        cache = {"cache": Path(folder)}
-        for name, settings, call in [
-            ("gateway, passthrough", {"on_midstream": "error"}, elevenlabs),
-            ("gateway, resume", {}, elevenlabs),
+        paths: list[tuple[str, dict[str, Any], Call]] = [
+            ("gateway, passthrough", {"on_midstream": "error"}, ELEVENLABS_CALL),
+            ("gateway, resume", {}, ELEVENLABS_CALL),
             ("gateway, OpenAI endpoint, passthrough", {"on_midstream": "error"}, openai),
             ("gateway, OpenAI endpoint, resume", {}, openai),
-            ("gateway, cached", cache, elevenlabs),
-        ]:
-            service = AsyncTTSService([provider(url)], muted=False, **settings)  # type: ignore[arg-type]
-            async with service, Gateway(service, ServerConfig(port=0, access_log=False)) as running:
-                client = Client(running.url, *call)
-                try:
-                    lengths.append(await measure(name, client, profiler))
-                finally:
-                    await asyncio.to_thread(client.close)
+            ("gateway, cached", {"cache": Path(folder)}, ELEVENLABS_CALL),
+        ]
+        for name, settings, call in paths:
+            lengths.append(await gateway_request(url, profiler, name, settings, call))
     return lengths
 
 

@@ -6,7 +6,8 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from path import Profiler, measure
+import pytest
+from path import CHUNK_EVERY, Profiler, gateway_request, measure, vendor
 
 from steadyvoice.speech.text import count_letters_and_digits
 
@@ -24,6 +25,15 @@ async def test_calls_of_other_threads_and_deferred_calls_are_counted() -> None:
     assert length.own >= 3
     assert length.python > length.own
     assert length.modules == 1
+
+
+@pytest.mark.parametrize(("pace", "most"), [(0.0, 305), (CHUNK_EVERY, 610)], ids=["in one piece", "in 16 chunks"])
+async def test_usual_request_to_the_gateway_makes_few_calls(pace: float, most: int) -> None:
+    """The numbers are those that were reached, and five per cent; to be lowered when fewer are."""
+    with Profiler() as profiler, vendor(pace) as url:
+        length = await gateway_request(url, profiler, "passthrough", {"on_midstream": "error"})
+    assert length.own <= most, length.most[:20]
+    assert length.modules <= 60
 
 
 async def test_what_happens_anyway_is_subtracted() -> None:
