@@ -15,7 +15,7 @@ from steadyvoice import AsyncTTSService, ElevenLabs, Provider
 from steadyvoice.gateway.fast_lane.exchange import Exchange
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.server import Gateway
-from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.simulator import Simulator
@@ -37,7 +37,7 @@ class Witness:
         self.calls: asyncio.Queue[tuple[RequestContext, ReportedUtterance]] = asyncio.Queue()
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
     ) -> None:
         self.calls.put_nowait((request, account))
 

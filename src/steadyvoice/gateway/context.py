@@ -12,7 +12,7 @@ from steadyvoice.gateway.access_control import AccessRules, normalize_origins
 from steadyvoice.gateway.http_server.connections import RejectedConnection
 from steadyvoice.gateway.observability.event_log import EventLog
 from steadyvoice.gateway.request_context import RequestContext
-from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.service.service import AsyncTTSService
@@ -24,7 +24,7 @@ class RequestObserver(Protocol):
     """Observer of finished requests: metrics, the access log, the list of recent calls."""
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
     ) -> None:
         """Record a finished utterance, successful or not. `api` is the dialect's name."""
         ...
@@ -76,7 +76,7 @@ class GatewayContext:
             callback(server)
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
     ) -> None:
         """Notify all observers of a finished utterance."""
         for observer in self.observers:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from steadyvoice.gateway.access_control import RouteClass
 from steadyvoice.gateway.http import OUTLET_FACTORY, Message, Receive, Scope, Send
-from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.pipeline.provider_call import AudioSink
 from steadyvoice.service.result import Outcome, ReportedUtterance
 from steadyvoice.service.stream import AsyncSpeechStream
@@ -33,7 +33,7 @@ class ContinuedSpeech(NamedTuple):
     """Speech that the fast lane has begun, and that its endpoint has to continue."""
 
     endpoint: ASGIEndpoint
-    order: SpeechOrder
+    order: GatewaySpeechRequest
     stream: AsyncSpeechStream
 
 

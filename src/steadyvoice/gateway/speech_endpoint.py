@@ -30,7 +30,7 @@ from steadyvoice.gateway.http import (
     read_body,
 )
 from steadyvoice.gateway.request_context import PARSED_ORDER, RequestContext, request_context
-from steadyvoice.gateway.speech_request import BodyFormat, RawRequest, SpeechOrder
+from steadyvoice.gateway.speech_request import BodyFormat, GatewaySpeechRequest, RawRequest
 from steadyvoice.service.pipeline.audio_limits import collect_audio, fits
 from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.service.stream import AsyncSpeechStream
@@ -54,7 +54,7 @@ class SpeechHandler:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_context(scope)
         continued = request.continued
-        order: SpeechOrder | None = continued.order if continued else None
+        order: GatewaySpeechRequest | None = continued.order if continued else None
         try:
             order = order or await self._read_order(scope, receive, request)
             await self._speak(order, request, scope, receive)
@@ -69,7 +69,7 @@ class SpeechHandler:
                 raise
             # A response that has begun returns here without its end, and the server breaks the connection off.
 
-    async def _read_order(self, scope: Scope, receive: Receive, request: RequestContext) -> SpeechOrder:
+    async def _read_order(self, scope: Scope, receive: Receive, request: RequestContext) -> GatewaySpeechRequest:
         limits = self._context.server
         declared = request.headers.get(b"content-length")
         body = await read_body(
@@ -80,13 +80,15 @@ class SpeechHandler:
             arrived=BODY_ARRIVED in scope and scope[BODY_ARRIVED](),
         )
         voice: str = scope["path_params"].get("voice_id", "")
-        order: SpeechOrder | None = scope["state"].pop(PARSED_ORDER, None)
+        order: GatewaySpeechRequest | None = scope["state"].pop(PARSED_ORDER, None)
         order = order or self.dialect.parse(RawRequest(voice, scope["query_string"], request.headers, body))
         if len(order.text) > limits.max_text_characters:
             raise BodyTooLargeError
         return order
 
-    async def _speak(self, order: SpeechOrder, request: RequestContext, scope: Scope, receive: Receive) -> None:
+    async def _speak(
+        self, order: GatewaySpeechRequest, request: RequestContext, scope: Scope, receive: Receive
+    ) -> None:
         service = self._context.service
         synthesis, max_bytes = order.style.request, service.max_audio_bytes
         # A response that could exceed the memory limit is streamed instead of buffered; its status and headers go out
@@ -116,7 +118,7 @@ class SpeechHandler:
             # Observers get every utterance, also those of clients that have left: vendors bill them as well.
             self._context.speech_finished(request, self.dialect.name, order, stream)
 
-    async def _stream(self, order: SpeechOrder, stream: AsyncSpeechStream, request: RequestContext) -> None:
+    async def _stream(self, order: GatewaySpeechRequest, stream: AsyncSpeechStream, request: RequestContext) -> None:
         chunks = body_chunks(stream, order)
         if request.status is not None and (outlet := request.outlet()):  # the fast lane has begun the response
             stream.attach_sink(outlet)
@@ -140,7 +142,12 @@ class SpeechHandler:
                 await request.send({"type": "http.response.body", "body": short_silence(order), "more_body": True})
 
     async def _begin(
-        self, request: RequestContext, order: SpeechOrder, account: ReportedUtterance, *, length: int | None = None
+        self,
+        request: RequestContext,
+        order: GatewaySpeechRequest,
+        account: ReportedUtterance,
+        *,
+        length: int | None = None,
     ) -> None:
         headers = {
             "content-type": order.content_type,
@@ -150,12 +157,14 @@ class SpeechHandler:
         }
         await request.send({"type": "http.response.start", "status": 200, "headers": raw_headers(headers)})
 
-    def _error_response(self, error: Exception, request: RequestContext, order: SpeechOrder | None) -> Response:
+    def _error_response(
+        self, error: Exception, request: RequestContext, order: GatewaySpeechRequest | None
+    ) -> Response:
         if isinstance(error, RequestValidationError) and b"content-encoding" not in request.headers:
             return self.dialect.validation_error(error.issues, request.request_id)
         return self.dialect.error_response(self._http_error(error, request, order), request.request_id)
 
-    def _http_error(self, error: Exception, request: RequestContext, order: SpeechOrder | None) -> HTTPError:
+    def _http_error(self, error: Exception, request: RequestContext, order: GatewaySpeechRequest | None) -> HTTPError:
         limits = self._context.server
         match error:
             case RequestValidationError():
@@ -181,7 +190,7 @@ class SpeechHandler:
                 self._context.log_internal_error(request, error)
                 return http_error(error)
 
-    def _is_misconfigured(self, error: TTSError, order: SpeechOrder) -> bool:
+    def _is_misconfigured(self, error: TTSError, order: GatewaySpeechRequest) -> bool:
         """Whether the vendor lacks a model or voice that the configuration chose, and not the caller.
 
         Callers that name neither, or one that this provider maps to another, cannot correct it.
@@ -219,7 +228,7 @@ def outcome_headers(account: ReportedUtterance) -> dict[str, str]:
     }
 
 
-def short_silence(order: SpeechOrder) -> bytes:
+def short_silence(order: GatewaySpeechRequest) -> bytes:
     """Return a tenth of a second of silence, for a text with nothing to pronounce.
 
     Clients take a response without audio for a failure.
@@ -227,7 +236,7 @@ def short_silence(order: SpeechOrder) -> bytes:
     return b"".join(silence(order.format, _SILENCE_SECONDS))
 
 
-def buffered_body(audio: bytes, account: ReportedUtterance, order: SpeechOrder) -> tuple[int, Iterator[bytes]]:
+def buffered_body(audio: bytes, account: ReportedUtterance, order: GatewaySpeechRequest) -> tuple[int, Iterator[bytes]]:
     """Return the length of a finished utterance's body, and the body in parts.
 
     The parts are views and small copies: of a long utterance, the encoded body is not held as well.
@@ -240,7 +249,9 @@ def buffered_body(audio: bytes, account: ReportedUtterance, order: SpeechOrder) 
     return length, chain([begin], encoded, _slices(end, _SEND_SIZE))
 
 
-def body_chunks(stream: AsyncSpeechStream, order: SpeechOrder) -> AsyncSpeechStream | AsyncGenerator[bytes, None]:
+def body_chunks(
+    stream: AsyncSpeechStream, order: GatewaySpeechRequest
+) -> AsyncSpeechStream | AsyncGenerator[bytes, None]:
     """Return the response body of an utterance, chunk by chunk as its audio is produced."""
     match order.body_format:
         case BodyFormat.AUDIO:
@@ -251,7 +262,7 @@ def body_chunks(stream: AsyncSpeechStream, order: SpeechOrder) -> AsyncSpeechStr
             return _events(stream, order)
 
 
-async def _events(stream: AsyncSpeechStream, order: SpeechOrder) -> AsyncGenerator[bytes, None]:
+async def _events(stream: AsyncSpeechStream, order: GatewaySpeechRequest) -> AsyncGenerator[bytes, None]:
     async for data in stream:
         if data:
             yield encode_event(AudioDelta(data))
@@ -319,7 +330,7 @@ class _NewTimestamps:
         return Alignment.joined(new)
 
 
-def _usage_event(order: SpeechOrder, account: ReportedUtterance) -> AudioDone:
+def _usage_event(order: GatewaySpeechRequest, account: ReportedUtterance) -> AudioDone:
     """Return the final event, with token counts estimated from characters and seconds: the gateway has no tokenizer."""
     input_tokens = len(order.text) // _CHARACTERS_PER_TOKEN + 1
     return AudioDone(input_tokens, round(account.duration / _SECONDS_PER_TOKEN))

@@ -39,7 +39,7 @@ class BodyFormat(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechOrder:
+class GatewaySpeechRequest:
     """Utterance that a request asks for: its text, synthesis options and body format.
 
     `buffered`: the client gets no byte before the utterance is complete.
@@ -74,25 +74,25 @@ class SpeechOrderParser:
     `field` is the name of the text in a body; `read` parses a complete request.
     """
 
-    def __init__(self, field: str, read: Callable[[RawRequest, dict[str, Any]], SpeechOrder]) -> None:
+    def __init__(self, field: str, read: Callable[[RawRequest, dict[str, Any]], GatewaySpeechRequest]) -> None:
         self._field, self._read = field, read
         self._cache: dict[Hashable, tuple[ResolvedOptions, BodyFormat, bool]] = {}
 
-    def parse(self, request: RawRequest) -> SpeechOrder:
+    def parse(self, request: RawRequest) -> GatewaySpeechRequest:
         """Parse a request. Raises RequestValidationError and TTSError."""
         document = parse_document(request.body)
         has_text = self._field in document
         text = document.pop(self._field, None)
         key = (request.voice, request.query, *map(request.headers.get, _OPTION_HEADERS), repr(document))
         if isinstance(text, str) and (cached := self._cache.get(key)):
-            return SpeechOrder(validated_text(text, self._field), *cached)
+            return GatewaySpeechRequest(validated_text(text, self._field), *cached)
         if has_text:
             document[self._field] = text
         order = self._read(request, document)
         self._store(key, order)
         return order
 
-    def _store(self, key: tuple[Any, ...], order: SpeechOrder) -> None:
+    def _store(self, key: tuple[Any, ...], order: GatewaySpeechRequest) -> None:
         if len(key[-1]) > _MAX_KEY_CHARACTERS:
             return
         # The oldest entry goes; dictionaries keep insertion order.

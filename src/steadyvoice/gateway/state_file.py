@@ -18,7 +18,7 @@ from typing import Any
 from steadyvoice.breaker import Event, StateChanged
 from steadyvoice.breaker.persistence import age_exported_state
 from steadyvoice.gateway.request_context import RequestContext
-from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.providers.base import Provider
 from steadyvoice.service.error_state import to_iso8601
 from steadyvoice.service.resilience.holds import credential_fingerprint, export_holds, restore_holds
@@ -109,7 +109,7 @@ class StateFile:
         self._writer.write(self._content())
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
     ) -> None:
         """Save the states when a vendor has refused a credential during the call."""
         for attempt in account.report.attempts:

@@ -16,7 +16,7 @@ from steadyvoice.gateway.observability.event_log import OTHERS_KEPT
 from steadyvoice.gateway.observability.event_recorder import MAX_CALLS_PER_SECOND
 from steadyvoice.gateway.observability.recent_calls import RecentCalls
 from steadyvoice.gateway.server import Gateway
-from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.service.options import ResolvedOptions
 from steadyvoice.simulator import Fault
@@ -215,7 +215,7 @@ async def test_recent_call_keeps_no_other_object_alive() -> None:
         gateway.sim.faults.set(Fault(actions.Refuse(status=503), endpoint="text-to-speech*"))
         await gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body())
         request, account = await gateway.next_call()
-        order = SpeechOrder("text", ResolvedOptions.resolve({}))
+        order = GatewaySpeechRequest("text", ResolvedOptions.resolve({}))
         call = RecentCalls().add(request, "elevenlabs", order, account, now=1.0, wall_time=1.0, text=False)
         attempt, mishap = call.attempts[0]
         assert account.attempts[0].error is not None

@@ -41,7 +41,7 @@ from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.request_context import acting_as
 from steadyvoice.gateway.router import Endpoints
 from steadyvoice.gateway.speech_endpoint import SpeechHandler
-from steadyvoice.gateway.speech_request import RawRequest, SpeechOrder, header_options
+from steadyvoice.gateway.speech_request import GatewaySpeechRequest, RawRequest, header_options
 from steadyvoice.service.config_file import ConfigTable, Seconds
 from steadyvoice.service.options import ResolvedOptions, SynthesisOptions
 from steadyvoice.service.result import ReportedUtterance
@@ -64,16 +64,16 @@ class SayDialect(GatewayDialect):
     name = "say"
     streams_audio = False
 
-    def parse(self, request: RawRequest) -> SpeechOrder:
+    def parse(self, request: RawRequest) -> GatewaySpeechRequest:
         """Parse a request. Raises RequestValidationError and TTSError."""
         body = _parsed_body(request.headers, request.body)
         text = clean_text(body.text)
         if not text.strip():
             raise RequestValidationError([ValidationIssue("too_short", ("text",), "must not be empty")])
         options = SynthesisOptions(voice=body.voice, format=body.format) | header_options(request.headers)
-        return SpeechOrder(text, ResolvedOptions.resolve(options))
+        return GatewaySpeechRequest(text, ResolvedOptions.resolve(options))
 
-    def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
+    def audio_headers(self, order: GatewaySpeechRequest, account: ReportedUtterance, request_id: str) -> dict[str, str]:
         """Return a header that keeps the audio out of caches."""
         return {"cache-control": "no-store"}
 

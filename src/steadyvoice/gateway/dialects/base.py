@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from steadyvoice.gateway.http import HTTPError, Response, error_response
-from steadyvoice.gateway.speech_request import RawRequest, SpeechOrder
+from steadyvoice.gateway.speech_request import GatewaySpeechRequest, RawRequest
 from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.failure_kinds import Blame, FailureKind
@@ -27,7 +27,7 @@ class Dialect(ErrorDialect, Protocol):
     name: str
 
     @property
-    def parse(self) -> Callable[[RawRequest], SpeechOrder]:
+    def parse(self) -> Callable[[RawRequest], GatewaySpeechRequest]:
         """Function that parses a request. It raises RequestValidationError and TTSError."""
         ...
 
@@ -36,7 +36,7 @@ class Dialect(ErrorDialect, Protocol):
         """Whether responses may be bare audio that is sent as it arrives."""
         ...
 
-    def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
+    def audio_headers(self, order: GatewaySpeechRequest, account: ReportedUtterance, request_id: str) -> dict[str, str]:
         """Return the response headers besides the content type, as far as they are known before the audio."""
         ...
 

@@ -8,8 +8,8 @@ from typing import Any
 from steadyvoice.gateway.http import HTTPError, Response, json_response, query_dict, retry_after_header
 from steadyvoice.gateway.speech_request import (
     BodyFormat,
+    GatewaySpeechRequest,
     RawRequest,
-    SpeechOrder,
     SpeechOrderParser,
     header_options,
     validated_text,
@@ -34,7 +34,7 @@ class ElevenLabsDialect:
         self.streams_audio = form.streams and not form.timed
         self.parse = SpeechOrderParser("text", self._order).parse
 
-    def _order(self, request: RawRequest, document: dict[str, Any]) -> SpeechOrder:
+    def _order(self, request: RawRequest, document: dict[str, Any]) -> GatewaySpeechRequest:
         # Before the cache's key is built, so that ids of the gateway do not change it.
         if has_request_ids(document):
             document = clean_request_id_fields(document, most=MAX_LIST_ITEMS)
@@ -45,9 +45,11 @@ class ElevenLabsDialect:
         if self._form.timed:
             options["timestamps"] = True
         body_format = BodyFormat.TIMESTAMPS if self._form.timed else BodyFormat.AUDIO
-        return SpeechOrder(text, ResolvedOptions.resolve(options), body_format, buffered=not self._form.streams)
+        return GatewaySpeechRequest(
+            text, ResolvedOptions.resolve(options), body_format, buffered=not self._form.streams
+        )
 
-    def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
+    def audio_headers(self, order: GatewaySpeechRequest, account: ReportedUtterance, request_id: str) -> dict[str, str]:
         """Return the vendor's billing headers, and in any case a request id.
 
         With the id, a client asks for continuous prosody in its next request. It is the vendor's own where the vendor

@@ -8,8 +8,8 @@ from typing import Any
 from steadyvoice.gateway.http import HTTPError, Response, json_response, retry_after_header
 from steadyvoice.gateway.speech_request import (
     BodyFormat,
+    GatewaySpeechRequest,
     RawRequest,
-    SpeechOrder,
     SpeechOrderParser,
     header_options,
     validated_text,
@@ -31,7 +31,7 @@ class OpenAIDialect:
     def __init__(self) -> None:
         self.parse = SpeechOrderParser("input", _order).parse
 
-    def audio_headers(self, order: SpeechOrder, account: ReportedUtterance, request_id: str) -> dict[str, str]:
+    def audio_headers(self, order: GatewaySpeechRequest, account: ReportedUtterance, request_id: str) -> dict[str, str]:
         """Return no headers: OpenAI's responses have none of their own."""
         return {}
 
@@ -48,11 +48,13 @@ class OpenAIDialect:
         return json_response(validation_body(issues), status=400)
 
 
-def _order(request: RawRequest, document: dict[str, Any]) -> SpeechOrder:
+def _order(request: RawRequest, document: dict[str, Any]) -> GatewaySpeechRequest:
     call = openai_speech.parse_request_document(document)
     options = options_from_request(openai_speech.decode_request(call)) | header_options(request.headers)
     text = validated_text(call.text, "input")
-    return SpeechOrder(text, ResolvedOptions.resolve(options), BodyFormat.EVENTS if call.sse else BodyFormat.AUDIO)
+    return GatewaySpeechRequest(
+        text, ResolvedOptions.resolve(options), BodyFormat.EVENTS if call.sse else BodyFormat.AUDIO
+    )
 
 
 _CODES: Mapping[FailureKind, str] = {

@@ -9,7 +9,7 @@ from steadyvoice.gateway.access_control import RouteClass
 from steadyvoice.gateway.http import Message, Scope, raw_headers
 from steadyvoice.gateway.request_context import ContinuedSpeech, RequestContext, current_request_id
 from steadyvoice.gateway.speech_endpoint import SpeechHandler, outcome_headers
-from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.fast_lane.relay import Relay
 from steadyvoice.service.log_messages import log_utterance, logs_successes
 from steadyvoice.service.pipeline.passthrough import InFlightRequest
@@ -100,7 +100,7 @@ class Exchange(RequestContext):
         connection: ExchangeConnection,
         handler: SpeechHandler,
         scope: Scope,
-        order: SpeechOrder,
+        order: GatewaySpeechRequest,
         *,
         clock: Any,
     ) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.http_server.connections import RejectedConnection
 from steadyvoice.gateway.request_context import RequestContext, client_outcome, current_request_id
-from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.error_state import to_iso8601
 from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.errors import TTSError
@@ -33,7 +33,7 @@ class AccessLog:
         self._context = context
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
     ) -> None:
         """Add the fields of an utterance to its request's line, which is written soon after."""
         if self._enabled:
@@ -89,7 +89,9 @@ class AccessLog:
         }
 
 
-def _speech_fields(request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance) -> dict[str, Any]:
+def _speech_fields(
+    request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
+) -> dict[str, Any]:
     error = account.report.error
     return {
         "api": api,

@@ -19,7 +19,7 @@ from steadyvoice.gateway.observability.event_log import EventLog
 from steadyvoice.gateway.observability.hourly_statistics import HourlyStatistics, percentiles
 from steadyvoice.gateway.observability.recent_calls import RecentCall, RecentCalls
 from steadyvoice.gateway.request_context import RequestContext
-from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.result import ReportedUtterance
 
 MAX_CALLS_PER_SECOND = 20
@@ -84,7 +84,7 @@ class EventRecorder:
         context.on_stopped.append(context.service.subscribe(self._circuit_event))
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
     ) -> None:
         """Record a finished utterance."""
         context = self._context

@@ -27,7 +27,7 @@ from steadyvoice.gateway.observability import metric_definitions
 from steadyvoice.gateway.observability.metric_definitions import MetricDefinition
 from steadyvoice.gateway.observability.recent_calls import first_audio
 from steadyvoice.gateway.request_context import RequestContext, client_outcome, request_context
-from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.result import Attempt, ReportedUtterance, UtteranceReport
 
 Labels = tuple[str, ...]
@@ -119,7 +119,7 @@ class Metrics:
         context.on_stopped.append(context.service.subscribe(self._circuit_event))
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: SpeechOrder, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
     ) -> None:
         """Count a finished utterance."""
         report = account.report

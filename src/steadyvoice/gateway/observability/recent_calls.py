@@ -10,7 +10,7 @@ from typing import Any
 
 from steadyvoice.gateway.http import to_json
 from steadyvoice.gateway.request_context import RequestContext, client_outcome
-from steadyvoice.gateway.speech_request import SpeechOrder
+from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.error_state import to_iso8601
 from steadyvoice.service.result import Attempt, Outcome, ReportedUtterance, Span
 from steadyvoice.speech.errors import TTSError
@@ -93,7 +93,7 @@ class RecentCalls:
         self,
         request: RequestContext,
         api: str,
-        order: SpeechOrder,
+        order: GatewaySpeechRequest,
         account: ReportedUtterance,
         *,
         now: float,
