@@ -82,8 +82,8 @@ async def test_body_in_a_packet_of_its_own_takes_the_fast_lane() -> None:
         writer.close()
 
 
-def _head(at: RunningGateway, length: int, *more: str, version: str = "1.1") -> bytes:
-    lines = [f"POST {STREAM} HTTP/{version}", "host: localhost", "content-type: application/json",
+def _head(at: RunningGateway, length: int, *more: str, version: str = "1.1", path: str = STREAM) -> bytes:
+    lines = [f"POST {path} HTTP/{version}", "host: localhost", "content-type: application/json",
              f"content-length: {length}", *more]  # fmt: skip
     return "\r\n".join([*lines, "", ""]).encode()
 
@@ -258,3 +258,25 @@ async def test_closing_the_service_ends_a_response_of_the_fast_lane() -> None:
             await answer.read()
         _, account = await at.next_call()
         assert account.outcome == "interrupted"
+
+
+async def test_slow_reader_gets_everything_without_filling_memory() -> None:
+    """The pipeline takes the response over, and the vendor's stream waits until the client reads again."""
+    path = f"{STREAM}?output_format=pcm_24000"
+    async with warm_gateway(only_elevenlabs=True, path=path) as at:
+        body = json.dumps(elevenlabs_body(" ".join([TEXT] * 100))).encode()
+        port = int(at.gateway.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4096)
+        writer.write(_head(at, len(body), path=path) + body)
+        while not at.service.streams:  # noqa: ASYNC110 - the service has no notification
+            await asyncio.sleep(0.01)
+        assert not at.service.relays
+        response = bytearray()
+        while not response.endswith(b"\r\n0\r\n\r\n"):
+            response += await reader.read(1 << 20)
+        writer.close()
+        request, account = await at.next_call()
+        assert isinstance(request, Exchange)
+        assert request.continued is not None
+        assert account.outcome == "spoken"
+        assert request.bytes_sent == round(account.duration * 48_000)
