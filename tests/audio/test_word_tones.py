@@ -81,14 +81,14 @@ def test_words_are_detected_at_the_times_of_the_alignment(rate: int) -> None:
     for word, heard in zip(alignment.words(), detect_words(pcm, AudioFormat(Codec.PCM, rate)), strict=True):
         assert heard.text == word.text
         assert heard.start == pytest.approx(word.start + 0.02, abs=0.006)
-        assert heard.end == pytest.approx(word.end - 0.02, abs=0.006)
+        assert heard.end == pytest.approx(word.stop - 0.02, abs=0.006)
 
 
 def test_word_can_be_cut_out_by_its_times() -> None:
     pcm, alignment = synthesize_tones(TEXT, sample_rate=24000)
 
     for word in alignment.words():
-        assert words_in(pcm[2 * round(word.start * 24000) : 2 * round(word.end * 24000)], "pcm_24000") == [word.text]
+        assert words_in(pcm[2 * round(word.start * 24000) : 2 * round(word.stop * 24000)], "pcm_24000") == [word.text]
 
 
 def test_speed_is_that_of_a_human_voice() -> None:
@@ -140,9 +140,9 @@ def test_truncated_word_is_not_reported(place: float) -> None:
     back = words_in(pcm[2 * round(cut * 8000) :], "pcm_8000")
 
     words = alignment.words()
-    certain = [word.text for word in words if word.end <= cut]
+    certain = [word.text for word in words if word.stop <= cut]
     assert front in (certain, text.split()[: len(certain) + 1])
-    assert len(front) == len(certain) or words[len(certain)].end - cut < 0.03
+    assert len(front) == len(certain) or words[len(certain)].stop - cut < 0.03
     after = [word.text for word in words if word.start >= cut]
     assert back in (after, text.split()[-len(after) - 1 :])
     assert len(back) == len(after) or cut - words[-len(after) - 1].start < 0.064  # its letters are whole
@@ -206,7 +206,7 @@ def test_words_survive_crossfades(name: str) -> None:
     fade = 480  # 20 ms
     joined = array("h")
     for word in alignment.words():
-        piece = array("h", pcm)[round(word.start * 24000) : round(word.end * 24000)]
+        piece = array("h", pcm)[round(word.start * 24000) : round(word.stop * 24000)]
         if joined:
             for i in range(fade):
                 weight = i / fade

@@ -90,6 +90,14 @@ def test_substitution_is_a_success_and_is_reported(shell: Shell, closed_port: st
     assert "elevenlabs: no connection" in ended.err
 
 
+def test_tones_say_how_to_get_speech_unless_they_were_chosen(shell: Shell) -> None:
+    shell.write("tone.toml", '[[providers]]\nkind = "tone"\n')
+    ended = shell.run("say", "Hello", "--config", "tone.toml", "-o", "a.wav")
+    assert "by tone in a.wav; these are tones: for speech, set ELEVENLABS_API_KEY" in ended.err
+    chosen = shell.run("say", "Hello", "--provider", "tone", "-o", "a.wav")
+    assert chosen.err.endswith("by tone in a.wav\n")
+
+
 def test_file_has_no_audio_of_a_provider_that_broke_off(shell: Shell, simulator: Simulator) -> None:
     shell.write("cut.toml", '[[faults]]\nfault = "cut"\nafter = 1.0\n')
     url = simulator("--script", "cut.toml")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from steadyvoice import AsyncTTSService, SpeechRequest, SynthesisOffer
+from steadyvoice import AsyncTTSService, SpeechRequest, SynthesisOffer, Tone
 from steadyvoice.service.options import ResolvedOptions
-from steadyvoice.speech.errors import TTSBadRequestError
+from steadyvoice.speech.errors import TTSBadRequestError, TTSConfigurationError
 
 from .scripted_provider import ScriptedProvider, read_chunks
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.looptime
 
 
 class Particular(ScriptedProvider):
-    """Looks at the text before it offers anything, and will not have none."""
+    """Provider that depends on the text, and refuses an empty one."""
 
     steady = False
 
@@ -25,9 +26,9 @@ class Particular(ScriptedProvider):
         self.read: list[str] = []
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
-        """Say how it would speak this."""
+        """Return how it would speak this."""
         if not request.text:
-            raise TTSBadRequestError("text: there is none")
+            raise TTSBadRequestError("text: must not be empty")
         self.read.append(request.text)
         return replace(super().offer(request), for_any_text=self.steady)
 
@@ -50,3 +51,19 @@ async def test_provider_independent_of_the_text_makes_one_offer() -> None:
     provider.steady = True
     await speak_all(provider, "one", "two")
     assert provider.read == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("providers", "message"),
+    [
+        ([], "providers: at least one is needed"),
+        (Tone(), r"providers: must be a list, such as \[ElevenLabs\(\), Tone\(\)\], got Tone"),
+        ("tone", "providers: must be a list, .* got str"),
+        (["tone"], r"providers: must be objects, such as Tone\(\), got 'tone'"),
+        ([Tone(), Tone], r"providers: must be objects, Tone\(\), got <class"),
+        (None, "providers: must be a list, .* got NoneType"),
+    ],
+)
+def test_invalid_providers_are_refused_with_what_to_write_instead(providers: Any, message: str) -> None:
+    with pytest.raises(TTSConfigurationError, match=message):
+        AsyncTTSService(providers)

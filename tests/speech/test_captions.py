@@ -167,7 +167,7 @@ def test_alias_is_shown_for_the_time_of_its_element() -> None:
     spoken = 5.0
     word = Alignment.spread(text, spoken).without_markup().words()[1]
     assert word.text == "b"
-    assert word.end == pytest.approx(spoken * text.index(" d") / len(text))
+    assert word.stop == pytest.approx(spoken * text.index(" d") / len(text))
 
 
 def test_captions_keep_text_that_only_looks_like_markup() -> None:

@@ -28,6 +28,7 @@ from steadyvoice.cli.errors import ExitStatus, UsageError
 from steadyvoice.cli.standard_streams import MAX_STDIN_BYTES, print_error, read_stdin, was_closed
 from steadyvoice.providers import plugins
 from steadyvoice.providers.base import Provider
+from steadyvoice.providers.tone import Tone
 from steadyvoice.service.config_file import arguments_from_environment, load_arguments
 from steadyvoice.service.options import ResolvedOptions, ServiceArguments, SynthesisOptions
 from steadyvoice.service.result import Attempt, ReportedUtterance
@@ -100,6 +101,14 @@ def summary(spoken: ReportedUtterance, output: Path | None) -> str:
             return f"resumed: {length} by {voices}{where}, because {failure_reasons(spoken.attempts)}"
         case outcome:
             return f"{outcome}: {length} by {spoken.provider}{where}"
+
+
+def _tone_hint(plan: ServiceArguments) -> str:
+    """Return how to get speech instead of tones, if no other provider is there."""
+    if any(not isinstance(provider, Tone) for provider in plan["providers"]):
+        return ""
+    keys = "ELEVENLABS_API_KEY or OPENAI_API_KEY"
+    return f'; these are tones: for speech, set {keys}, or install a local voice: pip install "steadyvoice[local]"'
 
 
 def failure_reasons(attempts: Iterable[Attempt]) -> str:
@@ -237,7 +246,7 @@ async def _synthesize(
                     progress.update(chunk)
                     for sink in sinks:
                         await sink.write(chunk)
-    print_error(summary(stream, options.output))
+    print_error(summary(stream, options.output) + ("" if options.provider else _tone_hint(plan)))
     return ExitStatus.MUTED if stream.outcome == "muted" else ExitStatus.SPOKEN
 
 

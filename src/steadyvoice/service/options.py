@@ -148,7 +148,7 @@ def validate_settings(providers: Sequence[Provider], settings: ServiceSettings) 
     AdmissionLimits.from_settings(settings)
     _validate_policies(settings)
     _validate_max_audio_bytes(settings.get("max_audio_bytes"))
-    names = [provider.name for provider in providers]
+    names = [provider.name for provider in validated_providers(providers)]
     _validate_names(names)
     for key, named in (
         ("circuits", settings.get("circuits")),
@@ -174,6 +174,18 @@ _SETTING_TYPES: Mapping[str, type] = {
 def _validate_max_audio_bytes(most: object) -> None:
     if most is not None:
         validate_option("max_audio_bytes", most, Number("bytes", whole=True, least=MIN_AUDIO_BYTES))
+
+
+def validated_providers(providers: Any) -> Sequence[Provider]:
+    """Return the providers, if they are a sequence of objects that can speak. Raises TTSConfigurationError."""
+    if not isinstance(providers, Sequence) or isinstance(providers, str):
+        found = type(providers).__name__
+        raise TTSConfigurationError(f"providers: must be a list, such as [ElevenLabs(), Tone()], got {found}")
+    for provider in providers:
+        if isinstance(provider, type) or not callable(getattr(provider, "speak", None)):
+            instead = f"{provider.__name__}()" if isinstance(provider, type) else "such as Tone()"
+            raise TTSConfigurationError(f"providers: must be objects, {instead}, got {provider!r:.100}")
+    return providers
 
 
 def _validate_names(names: Sequence[str]) -> None:
