@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from path import CHUNK_EVERY, Profiler, gateway_request, measure, vendor
+from path import CHUNK_EVERY, Profiler, gateway_request, library, measure, vendor
 
 from steadyvoice.speech.text import count_letters_and_digits
 
@@ -70,3 +70,22 @@ def test_thread_that_takes_the_profile_off_is_not_counted() -> None:
         assert not counts.functions
         run(False, lambda: count_letters_and_digits("seen"))
         assert counts.functions.total() == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pace", "reached"),
+    [
+        (0.0, {"synthesize()": (990, 68), "stream()": (1165, 72)}),
+        (CHUNK_EVERY, {"synthesize()": (1430, 68), "stream()": (2225, 72)}),
+    ],
+    ids=["one piece", "16 chunks"],
+)
+def test_calls_of_a_library_request_are_no_more_than_reached(pace: float, reached: dict[str, tuple[int, int]]) -> None:
+    """Python calls, with 5 % for what a busy machine adds, and modules; more than these have to be justified here."""
+    uvloop = pytest.importorskip("uvloop")  # asyncio's own loop calls Python functions
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, Profiler() as profiler, vendor(pace) as url:
+        for length in runner.run(library(url, profiler)):
+            calls, modules = reached[length.name]
+            assert length.python <= 1.05 * calls, f"{length.name}: {length.most[:40]}"
+            assert length.modules <= modules

@@ -67,3 +67,21 @@ async def test_provider_independent_of_the_text_makes_one_offer() -> None:
 def test_invalid_providers_are_refused_with_what_to_write_instead(providers: Any, message: str) -> None:
     with pytest.raises(TTSConfigurationError, match=message):
         AsyncTTSService(providers)
+
+
+async def test_repeated_options_are_checked_by_type_as_well() -> None:
+    """True equals 1, and both are equal keys: a set of options that is kept must not admit the other."""
+    async with AsyncTTSService([ScriptedProvider()]) as tts:
+        await tts.synthesize("Hello.", format="pcm_8000", cache=True, speed=1.0)
+        with pytest.raises(TTSConfigurationError, match="cache"):
+            await tts.synthesize("Hello.", format="pcm_8000", cache=1, speed=1.0)  # type: ignore[arg-type]
+
+
+async def test_repeated_options_follow_changed_settings_and_fields() -> None:
+    provider, fields = Particular(), {"seed": 1}
+    async with AsyncTTSService([provider], on_midstream="error") as tts:
+        for _ in range(2):
+            assert (await tts.synthesize("Hello.", format="pcm_8000", options=fields)).outcome == "spoken"
+            fields["seed"] = 2
+        await tts.reconfigure(on_midstream="resume", providers=[ScriptedProvider(name="other")])
+        assert (await tts.synthesize("Hello.", format="pcm_8000")).provider == "other"

@@ -64,6 +64,10 @@ if TYPE_CHECKING:
     from steadyvoice.service.conversation.turn import AsyncTurn
 
 
+_MAX_RESOLVED = 64
+"""Sets of options that a service keeps checked."""
+
+
 class AsyncTTSService:
     """Text-to-speech through a list of providers in order of preference, each behind its own circuit breaker.
 
@@ -91,6 +95,7 @@ class AsyncTTSService:
         self._relay_services = RelayServices(
             self._clock, self._wall_clock, self.lag, self.admission, self._rates, self._set_muted, set()
         )
+        self._resolved: dict[object, ResolvedOptions] = {}
         self._hedging: Hedging | None = None
         self._cache: SpeechCache | None = None
         self._settings: ServiceSettings = {}
@@ -138,7 +143,7 @@ class AsyncTTSService:
         TTSError if it cannot be spoken and `muted` is off, or the request is wrong; that includes TTSTextTooLongError
         for audio of more than `max_audio_bytes`.
         """
-        resolved = ResolvedOptions.resolve(options)
+        resolved = self._resolve(options)
         most = self.max_audio_bytes
         if isinstance(text, str):
             refuse_too_large(strip_markup(text), resolved.request.format, resolved.request.speed, most)
@@ -158,7 +163,7 @@ class AsyncTTSService:
         """
         if isinstance(text, Iterable | AsyncIterable) and not isinstance(text, str | bytes):
             return self._stream_pieces(text, options)
-        return self.open_stream(text, ResolvedOptions.resolve(options), hold=False)
+        return self.open_stream(text, self._resolve(options), hold=False)
 
     def conversation(self, **options: Unpack[ConversationOptions]) -> AsyncConversation:
         """Return a conversation, whose turns are spoken while their text is still being written.
@@ -503,6 +508,21 @@ class AsyncTTSService:
         if self._cache and request.text and options.cache:
             return CachedUtterance(utterance, request, template.policy, self._cache)
         return utterance
+
+    def _resolve(self, options: SynthesisOptions) -> ResolvedOptions:
+        """Return the checked options of a call, kept for the next call with the same ones. Raises as `resolve` does."""
+        # With their types: 1 equals True, but only one of them may switch the cache off.
+        key = (*options.items(), *map(type, options.values()))
+        try:
+            found = self._resolved.get(key)
+        except TypeError:  # a vendor's own fields, which are no key and may change
+            return ResolvedOptions.resolve(options)
+        if found is None:
+            found = ResolvedOptions.resolve(options)
+            if len(self._resolved) >= _MAX_RESOLVED:
+                self._resolved.clear()
+            self._resolved[key] = found
+        return found
 
     def _template(self, options: ResolvedOptions, *, hold: bool, announced: bool) -> UtteranceTemplate:
         """Return what is the same for every text, made once until settings or providers change."""
