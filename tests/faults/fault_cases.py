@@ -1,6 +1,6 @@
 """Cases for every fault of the simulator: its fields, and the formats in which it is tried.
 
-A new fault is tried with its defaults. Faults of websockets are left out, because the provider speaks HTTP.
+A new fault is tried with its defaults. Faults of websockets alone are in `websocket_scenario.py`.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from .fault_cases import ALL_CASES, EXCLUDED, FaultCase
 from .page import PAGE, page_text
 from .scenario import DEADLINE, ENDPOINTS, TEXT, VENDOR, FaultOutcome, run_all_cases
 from .scenario import Endpoint as Way
+from .websocket_scenario import TurnOutcome
 
 pytestmark = pytest.mark.timeout(300)  # the first test runs all cases
 
@@ -119,5 +120,8 @@ def test_every_fault_of_the_simulator_is_covered() -> None:
     assert all(ACTIONS[name].targets == {FaultTarget.WEBSOCKET} for name in EXCLUDED)
 
 
-def test_page_states_the_outcome_of_each_fault(outcomes: dict[tuple[FaultCase, Way], FaultOutcome]) -> None:
-    assert PAGE.read_text("utf-8") == page_text(list(outcomes.values())), "to update it: python -m tests.faults.page"
+def test_page_states_the_outcome_of_each_fault(
+    outcomes: dict[tuple[FaultCase, Way], FaultOutcome], websocket_outcomes: list[TurnOutcome]
+) -> None:
+    page = page_text(list(outcomes.values()), websocket_outcomes)
+    assert PAGE.read_text("utf-8") == page, "to update it: python -m tests.faults.page"
