@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from steadyvoice.audio.validation import (
     FormatMatch,
     FormatMismatch,
+    FormatSniffer,
     FormatVerdict,
     NeedMoreBytes,
     NotAudio,
     ends_with_message,
     is_long_enough,
     longest_plausible,
-    sniff_format,
 )
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat
 
@@ -28,7 +28,7 @@ BARE = [name for name in FORMAT_OF_EACH_CODEC if name.startswith(("pcm", "ulaw",
 
 
 def sniff(head: bytes, content_type: str | None, name: str) -> FormatVerdict:
-    return sniff_format(head, content_type, AudioFormat.parse(name))
+    return FormatSniffer(AudioFormat.parse(name), content_type).feed(head)
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+from steadyvoice.speech.sentences import SentenceFinder, sentence_ends
+
 CORPUS: dict[str, list[list[str]]] = {
     "en": [
         ["He lives at 12 Main St. in Springfield.", "It is quiet there."],
@@ -158,3 +162,9 @@ def cuts_of(language: str, sentences: list[str]) -> set[int]:
         place += len(sentence) + gap
         ends.add(place)
     return ends
+
+
+def split_sentences(text: str, language: str | None = None, find: SentenceFinder | None = None) -> list[str]:
+    """Split a text behind each sentence. The pieces, joined, are the text again."""
+    ends = [0, *sentence_ends(text, language, find), len(text)]
+    return [text[begin:end] for begin, end in pairwise(ends) if end > begin]

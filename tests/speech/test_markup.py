@@ -171,7 +171,7 @@ def test_pieces_contain_all_words_once(text: str, data: st.DataObject, performed
     assert _letters(spoken) == _letters(words.text)
     if not performed:
         assert spoken == words.text
-    if len(places) == 2 and marked.is_unchanged_for(performed):
+    if len(places) == 2 and all(token.kind in performed for token in marked.tokens):
         assert pieces[0].text == text
 
 

@@ -11,11 +11,11 @@ from steadyvoice.speech.sentences import (
     language_of,
     leading_piece,
     leading_sentences,
-    split_sentences,
     split_text,
 )
 from steadyvoice.speech.text import clean_text
 from tests.parametrize_ids import stable_repr
+from tests.speech.sentence_corpus import split_sentences
 
 PROSE = st.text("ab é。、！？.,;:!?—\"'()\n\t 👍🏽🇩🇪\u0301\u200d各", max_size=200)
 TEXTS = st.one_of(st.text(max_size=200), PROSE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,6 @@ from steadyvoice.wire.openai.speech import (
     encode_event,
     encode_request,
     models_body,
-    parse_event,
     parse_request,
 )
 from steadyvoice.wire.request_validation import RequestValidationError
@@ -175,34 +175,21 @@ def test_unknown_code_is_classified_by_field_and_then_by_status(
 
 
 @given(event=st.binary().map(AudioDelta) | st.builds(AudioDone, st.integers(0, 10**6), st.integers(0, 10**6)))
-def test_events_are_parsed_to_the_same(event: AudioDelta | AudioDone) -> None:
+def test_events_are_lines_of_json_and_end_with_an_empty_one(event: AudioDelta | AudioDone) -> None:
     encoded = encode_event(event)
 
+    assert encoded.startswith(b"data: ")
     assert encoded.endswith(b"\n\n")
-    assert parse_event(encoded) == event
-
-
-@pytest.mark.parametrize("line", [b"", b": ping", b"event: x", b"data: [DONE]", b"data:", b'data: {"type": "news"}'])
-def test_other_lines_of_the_event_stream_are_skipped(line: bytes) -> None:
-    assert parse_event(line) is None
-
-
-@pytest.mark.parametrize(
-    ("line", "kind"),
-    [
-        (b"data: noise", speech.TTSNotAudioError),
-        (b"data: []", speech.TTSNotAudioError),
-        (b'data: {"type": "speech.audio.delta", "audio": "%"}', speech.TTSNotAudioError),
-        (b'data: {"type": "speech.audio.done", "usage": {"input_tokens": 1e999}}', speech.TTSNotAudioError),
-        (b'data: {"error": {"code": "insufficient_quota", "message": "m"}}', speech.TTSQuotaExceededError),
-        (b'data: {"type": "error", "message": "m"}', speech.TTSServerError),
-    ],
-)
-def test_noise_and_errors_among_events_are_distinguished(line: bytes, kind: type[TTSError]) -> None:
-    with pytest.raises(TTSError) as refused:
-        parse_event(line)
-
-    assert type(refused.value) is kind
+    document = json.loads(encoded.removeprefix(b"data: "))
+    match event:
+        case AudioDelta(audio):
+            assert document["type"] == "speech.audio.delta"
+            assert b64decode(document["audio"], validate=True) == audio
+        case AudioDone(read, written):
+            assert document["type"] == "speech.audio.done"
+            usage = document["usage"]
+            assert (usage["input_tokens"], usage["output_tokens"]) == (read, written)
+            assert usage["total_tokens"] == read + written
 
 
 def test_models_are_listed() -> None:

@@ -54,11 +54,6 @@ _MAX_SNIFFED = 16 * 1024  # bytes in which that frame must end, and the next one
 _MAX_TEXT_SNIFFED = 512  # bytes that are inspected to distinguish text from audio
 
 
-def sniff_format(head: bytes, content_type: str | None, format: AudioFormat) -> FormatVerdict:
-    """Return the verdict on an answer by its content type and its first bytes."""
-    return FormatSniffer(format, content_type).feed(head)
-
-
 class FormatSniffer:
     """Format sniffer of one answer, by its content type and its first bytes, which come split anywhere.
 

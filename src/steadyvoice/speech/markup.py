@@ -179,10 +179,6 @@ class MarkedText:
         breaks = (each for each in self.tokens if each.name == "break" and begin <= each.begin < end)
         return min(sum(_seconds(each.attributes) for each in breaks), LONGEST_PAUSE)
 
-    def is_unchanged_for(self, performed: Markup) -> bool:
-        """Return whether a voice that performs these kinds gets the text unchanged."""
-        return all(token.kind in performed for token in self.tokens)
-
     def rendered(self, begin: int, end: int, performed: Markup) -> Rendering:
         """Return the text from `begin` up to `end` for a voice that performs these kinds of markup.
 

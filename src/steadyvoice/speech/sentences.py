@@ -13,7 +13,6 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import pairwise
 
 from steadyvoice.speech.writing_systems import LATIN, count_scripts, scripts_of_languages, usual_language
 
@@ -214,12 +213,6 @@ def sentence_ends(text: str, language: str | None = None, find: SentenceFinder |
         if not _continues(text, begin, end, detected):
             yield end
             begin = end
-
-
-def split_sentences(text: str, language: str | None = None, find: SentenceFinder | None = None) -> list[str]:
-    """Split a text behind each sentence. The pieces, joined, are the text again."""
-    ends = [0, *sentence_ends(text, language, find), len(text)]
-    return [text[begin:end] for begin, end in pairwise(ends) if end > begin]
 
 
 def leading_sentences(

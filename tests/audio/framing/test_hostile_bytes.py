@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from steadyvoice.audio.conversion import convert
 from steadyvoice.audio.frames import Frame, Framer
 from steadyvoice.audio.framing import AudioMeter, framer_for
-from steadyvoice.audio.validation import FormatSniffer, NotAudio, sniff_format
+from steadyvoice.audio.validation import FormatSniffer, NotAudio
 from steadyvoice.speech.format import AudioFormat
 
 FORMATS = ("pcm_24000", "wav_24000", "mp3_44100_128", "mp3_22050_32", "aac_24000_64", "opus_48000_64", "flac_24000")
@@ -96,7 +96,7 @@ def test_sniffing_byte_by_byte_gives_the_same_verdict(
     verdict = look.verdict
     if isinstance(verdict, NotAudio) and verdict.reason.startswith(("text", "JSON", "HTML")):
         return  # what begins as text is refused at once, and would be redeemed by what follows in the same piece
-    assert type(verdict) is type(sniff_format(data, None, format_)) or len(data) < 12
+    assert type(verdict) is type(FormatSniffer(format_).feed(data)) or len(data) < 12
 
 
 ENDLESS = {

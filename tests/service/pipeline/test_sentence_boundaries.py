@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyvoice.service.pipeline.text_splitting import find_sentence_ends
-from steadyvoice.speech.sentences import ORDINAL_LANGUAGES, sentence_ends, split_sentences
-from tests.speech.sentence_corpus import CORPUS, cuts_of, text_of
+from steadyvoice.speech.sentences import ORDINAL_LANGUAGES, sentence_ends
+from tests.speech.sentence_corpus import CORPUS, cuts_of, split_sentences, text_of
 
 from ..conftest import MakeService
 from ..scripted_provider import ScriptedProvider

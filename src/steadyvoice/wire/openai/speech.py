@@ -12,12 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steadyvoice._option_rules import is_number
-from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSServerError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
 from steadyvoice.speech.voice import is_valid_voice_id
-from steadyvoice.wire.error_response import body_excerpt, build_error_in_stream, parse_error_details
-from steadyvoice.wire.openai.errors import CODES
 from steadyvoice.wire.request_validation import (
     ELEVENLABS_BODY,
     ELEVENLABS_QUERY,
@@ -246,44 +243,3 @@ def encode_event(event: AudioDelta | AudioDone) -> bytes:
             usage = {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
             document = {"type": "speech.audio.done", "usage": usage}
     return b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
-
-
-def parse_event(
-    line: bytes, *, api_key: str | None = None, provider: str | None = None
-) -> AudioDelta | AudioDone | None:
-    """Parse one line of the stream; None for a line that is no event with audio or its end.
-
-    Raises TTSNotAudioError for invalid data, and the vendor's error when the event is one.
-    """
-    name, _, data = line.strip().partition(b":")
-    if name != b"data" or data.strip() in (b"", b"[DONE]"):
-        return None
-    try:
-        event = _parse_event_document(json.loads(data))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as cause:
-        raise _not_audio_error(data, api_key, provider) from cause
-    if event == "error":
-        kind = CODES.get(parse_error_details(data).code or "", TTSServerError)
-        raise build_error_in_stream(kind, data, api_key, provider)
-    return event if isinstance(event, AudioDelta | AudioDone) else None
-
-
-def _parse_event_document(document: Mapping[str, Any]) -> AudioDelta | AudioDone | str | None:
-    if document.get("error") or document.get("detail"):
-        return "error"
-    match document["type"]:
-        case "speech.audio.delta":
-            return AudioDelta(base64.b64decode(document["audio"], validate=True))
-        case "speech.audio.done":
-            usage = document.get("usage") or {}
-            return AudioDone(int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0)))
-        case "error":
-            return "error"
-        case _:
-            return None
-
-
-def _not_audio_error(data: bytes, api_key: str | None, provider: str | None) -> TTSError:
-    return TTSNotAudioError(
-        "an event of the response is not audio", provider=provider, body=body_excerpt(data, api_key)
-    )
