@@ -58,7 +58,7 @@ def slower(rng: Random) -> float:
     return 2 * lognormal(rng)
 
 
-class World(NamedTuple):
+class HedgeWorld(NamedTuple):
     """Latencies of both vendors in seconds, and the begin and end of a hang of the first one."""
 
     first: Draw
@@ -67,12 +67,12 @@ class World(NamedTuple):
 
 
 WORLDS = {
-    "lognormal, σ = 1": World(lognormal, lognormal),
-    "Pareto, α = 1.5": World(pareto, pareto),
-    "2 % stall for 3 to 10 s": World(stalls, stalls),
-    "lognormal, the second twice as slow": World(lognormal, slower),
+    "lognormal, σ = 1": HedgeWorld(lognormal, lognormal),
+    "Pareto, α = 1.5": HedgeWorld(pareto, pareto),
+    "2 % stall for 3 to 10 s": HedgeWorld(stalls, stalls),
+    "lognormal, the second twice as slow": HedgeWorld(lognormal, slower),
 }
-OUTAGE = World(lognormal, lognormal, (300.0, 420.0))
+OUTAGE = HedgeWorld(lognormal, lognormal, (300.0, 420.0))
 
 POLICIES: dict[str, HedgeConfig | None] = {
     "none": None,
@@ -82,7 +82,7 @@ POLICIES: dict[str, HedgeConfig | None] = {
 }
 
 
-class Vendor:
+class SlowVendor:
     """Vendor that charges for every text, and answers after its seeded latency."""
 
     local = False
@@ -129,13 +129,13 @@ class Result(NamedTuple):
         return self.charged / self.asked - 1
 
 
-def live(world: World, hedging: HedgeConfig | None) -> Result:
+def live(world: HedgeWorld, hedging: HedgeConfig | None) -> Result:
     return run(_live(world, hedging))
 
 
-async def _live(world: World, hedging: HedgeConfig | None) -> Result:
+async def _live(world: HedgeWorld, hedging: HedgeConfig | None) -> Result:
     clock = asyncio.get_running_loop().time
-    first, second = Vendor("first", world.first, world.hangs), Vendor("second", world.second)
+    first, second = SlowVendor("first", world.first, world.hangs), SlowVendor("second", world.second)
     rng = Random(11)
     waits: list[tuple[float, float]] = []
     opened: list[float] = []

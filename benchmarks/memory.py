@@ -45,7 +45,7 @@ kind = "tone"
 """
 
 
-class Vendor(asyncio.Protocol):
+class MemoryVendor(asyncio.Protocol):
     """Vendor that answers every request with the same audio, in the requested format."""
 
     audio: dict[str, bytes]
@@ -70,8 +70,8 @@ class Vendor(asyncio.Protocol):
 @asynccontextmanager
 async def vendor() -> AsyncIterator[str]:
     with TTSService([Tone()]) as tts:
-        Vendor.audio = {name: tts.synthesize(TEXT, format=name).audio for name in ("pcm_16000", "pcm_24000")}
-    server = await asyncio.get_running_loop().create_server(Vendor, "127.0.0.1", 0)
+        MemoryVendor.audio = {name: tts.synthesize(TEXT, format=name).audio for name in ("pcm_16000", "pcm_24000")}
+    server = await asyncio.get_running_loop().create_server(MemoryVendor, "127.0.0.1", 0)
     yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     server.close()
 
@@ -109,10 +109,10 @@ async def call(client: aiohttp.ClientSession, url: str, number: int, random: Ran
         case 3 | 4:
             document = {"input": TEXT, "model": f"model-{number}", "voice": f"voice-{number}", "response_format": "pcm"}
             async with client.post(f"{url}/v1/audio/speech", json=document, headers=headers) as answer:
-                assert (answer.status, len(await answer.read())) == (200, len(Vendor.audio["pcm_24000"]))
+                assert (answer.status, len(await answer.read())) == (200, len(MemoryVendor.audio["pcm_24000"]))
         case _:
             async with client.post(path, json={"text": TEXT}, headers=headers) as answer:
-                assert (answer.status, len(await answer.read())) == (200, len(Vendor.audio["pcm_16000"]))
+                assert (answer.status, len(await answer.read())) == (200, len(MemoryVendor.audio["pcm_16000"]))
 
 
 async def calls(url: str, numbers: Iterator[int]) -> None:

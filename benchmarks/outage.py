@@ -46,7 +46,7 @@ VENDOR = 'voice = "tones"\nconcurrency = 2000\nreal_time_factor = 0.25\n'
 
 
 @dataclass
-class Call:
+class OutageCall:
     """Answer as its caller saw it. Times in seconds of the monotonic clock."""
 
     begun: float
@@ -120,8 +120,8 @@ def _vendor() -> Iterator[tuple[str, subprocess.Popen[str]]]:
 
 async def _run_calls(
     options: argparse.Namespace, url: str, process: subprocess.Popen[str]
-) -> tuple[list[Call], Watch, int, list[float]]:
-    watch, calls = Watch(), list[Call]()
+) -> tuple[list[OutageCall], Watch, int, list[float]]:
+    watch, calls = Watch(), list[OutageCall]()
     providers: list[Provider] = [ElevenLabs("sk_test", base_url=url), Tone()]
     no_limit = aiohttp.TCPConnector(limit=0)
     async with (
@@ -151,16 +151,16 @@ async def _run_calls(
         return calls, watch, failures, asked
 
 
-async def _caller(client: aiohttp.ClientSession, url: str, calls: list[Call], rng: Random, pause: float) -> None:
+async def _caller(client: aiohttp.ClientSession, url: str, calls: list[OutageCall], rng: Random, pause: float) -> None:
     await asyncio.sleep(rng.uniform(0, pause))
     while True:
-        call = Call(time.monotonic(), hangs_up=rng.random() < 0.1)
+        call = OutageCall(time.monotonic(), hangs_up=rng.random() < 0.1)
         await _heard(client, url, call, rng)
         calls.append(call)
         await asyncio.sleep(rng.uniform(0, 2 * pause))
 
 
-async def _heard(client: aiohttp.ClientSession, url: str, call: Call, rng: Random) -> None:
+async def _heard(client: aiohttp.ClientSession, url: str, call: OutageCall, rng: Random) -> None:
     headers = {"x-steadyvoice-deadline": str(DEADLINE)}
     patience = rng.randrange(1, 40_000)  # bytes after which who hangs up has had enough
     try:
@@ -190,7 +190,7 @@ async def _ledger(client: aiohttp.ClientSession, url: str) -> list[dict[str, Any
         return entries
 
 
-def _print_results(options: argparse.Namespace, calls: list[Call], watch: Watch) -> None:
+def _print_results(options: argparse.Namespace, calls: list[OutageCall], watch: Watch) -> None:
     print(f"{options.callers} callers, {len(calls)} calls; the vendor was down for {options.dies:g} s\n")
     print("| when | calls | outcomes | first audio, median / p99 / max, s |")
     print("|---|---|---|---|")
@@ -212,20 +212,20 @@ def _print_results(options: argparse.Namespace, calls: list[Call], watch: Watch)
     print()
 
 
-def _outcome(call: Call) -> str:
+def _outcome(call: OutageCall) -> str:
     if call.hangs_up:
         return "hung up"
     return f"broken ({call.broken})" if call.broken else call.outcome
 
 
-def _check_deadline(calls: list[Call], slack: float) -> tuple[bool, str]:
+def _check_deadline(calls: list[OutageCall], slack: float) -> tuple[bool, str]:
     waits = [(call.first or call.over) - call.begun for call in calls]
     return max(
         waits
     ) <= DEADLINE + slack, f"every call within its deadline of {DEADLINE:g} s: {max(waits):.2f} s at most"
 
 
-def _check_words(calls: list[Call]) -> tuple[bool, str]:
+def _check_words(calls: list[OutageCall]) -> tuple[bool, str]:
     whole = [call for call in calls if not call.hangs_up and not call.broken]
     short = [call for call in whole if call.outcome != "muted" and words_in(call.audio, "pcm_8000") != WORDS]
     message = f"{len(short)} of {len(whole)} complete answers have missing or repeated words"
@@ -252,7 +252,7 @@ def _check_probes(watch: Watch, asked: list[float]) -> tuple[bool, str]:
     return inside == 0, f"{inside} requests besides probes while the circuit was open"
 
 
-def _check_recovery(calls: list[Call], watch: Watch) -> tuple[bool, str]:
+def _check_recovery(calls: list[OutageCall], watch: Watch) -> tuple[bool, str]:
     closed = [change.at for change in watch.changes if change.to_state is CircuitState.CLOSED]
     spoken = [call.begun for call in calls if call.outcome == "spoken" and call.begun > watch.returned]
     if not (closed and spoken):

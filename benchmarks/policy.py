@@ -19,7 +19,7 @@ from typing import NamedTuple
 from lab import peers_counting as counting
 from lab import peers_windowed as windowed
 from lab.estimator import Estimator
-from lab.outage_world import BROWN_OUT, HANGING, HARD, Trouble, World, arrivals
+from lab.outage_world import BROWN_OUT, HANGING, HARD, OutageWorld, Trouble, arrivals
 from lab.scoring import Policy, Score, Settle, score_policy, total
 from lab.steadyvoice_policy import SteadyvoicePolicy
 
@@ -40,17 +40,17 @@ class NoBreaker:
         return lambda now, works: None
 
 
-POLICIES: dict[str, Callable[[World], Policy]] = {
+POLICIES: dict[str, Callable[[OutageWorld], Policy]] = {
     "no breaker": lambda world: NoBreaker(),
-    "aiobreaker": lambda world: counting.AioBreaker(),
-    "circuitbreaker": lambda world: counting.CircuitBreakerPackage(),
+    "aiobreaker": lambda world: counting.AioBreakerModel(),
+    "circuitbreaker": lambda world: counting.CircuitBreakerPackageModel(),
     "gobreaker": lambda world: counting.GoBreaker(),
-    "hyx": lambda world: counting.Hyx(),
-    "interlock-cb": lambda world: windowed.Interlock(),
+    "hyx": lambda world: counting.HyxModel(),
+    "interlock-cb": lambda world: windowed.InterlockModel(),
     "opossum": lambda world: windowed.Opossum(),
     "Polly": lambda world: windowed.Polly(),
-    "purgatory": lambda world: counting.Purgatory(),
-    "pybreaker": lambda world: counting.PyBreaker(),
+    "purgatory": lambda world: counting.PurgatoryModel(),
+    "pybreaker": lambda world: counting.PyBreakerModel(),
     "resilience4j": lambda world: windowed.Resilience4j(),
     "steadyvoice default": lambda world: SteadyvoicePolicy(CircuitBreakerConfig()),
     "steadyvoice production": lambda world: SteadyvoicePolicy(CircuitBreakerConfig.production()),
@@ -59,8 +59,8 @@ POLICIES: dict[str, Callable[[World], Policy]] = {
 }
 SPREAD = ("no breaker", "resilience4j", "Polly", "circuitbreaker", "steadyvoice adaptive")
 
-WORLD = World()
-STEADY_ERRORS = World(healthy_seconds=inf, healthy_success=0.85)
+WORLD = OutageWorld()
+STEADY_ERRORS = OutageWorld(healthy_seconds=inf, healthy_success=0.85)
 OTHER_WORLDS = {
     "exponential durations of outages": replace(WORLD, steady=False),
     "trouble three times as often": replace(WORLD, healthy_seconds=100),
@@ -81,7 +81,7 @@ OTHER_WORLDS = {
     "healthy means 95 %": replace(WORLD, healthy_success=0.95),
     "30 s timeouts": replace(WORLD, timeout=30),
     "slow: answers in 4 s, 30 s timeouts": replace(WORLD, answer=4, timeout=30),
-    "slow without outages": World(healthy_seconds=inf, answer=4, timeout=30),
+    "slow without outages": OutageWorld(healthy_seconds=inf, answer=4, timeout=30),
 }
 
 
@@ -89,7 +89,7 @@ class Job(NamedTuple):
     """Run of one policy over one history."""
 
     policy: str
-    world: World
+    world: OutageWorld
     rate: float
     hours: float
     seed: int
@@ -115,7 +115,7 @@ Key = tuple[str, str, float]
 
 
 def _scores(
-    pool: ProcessPoolExecutor, policies: Iterable[str], worlds: dict[str, World], seeds: tuple[int, ...] = SEEDS
+    pool: ProcessPoolExecutor, policies: Iterable[str], worlds: dict[str, OutageWorld], seeds: tuple[int, ...] = SEEDS
 ) -> dict[Key, list[Score]]:
     keys = [(policy, name, rate) for policy in policies for name in worlds for rate in RATES]
     jobs = [Job(policy, worlds[name], rate, HOURS[rate], seed) for policy, name, rate in keys for seed in seeds]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from math import exp, inf, sqrt
 
-from lab.outage_world import World
+from lab.outage_world import OutageWorld
 from lab.scoring import Settle
 
 CONFIDENT_SUCCESS = 0.8
@@ -20,7 +20,7 @@ ASSUMED_FAILED_AFTER = 2.0
 class Estimator:
     """Policy that knows the frequency and duration of each kind of outage, but not their times."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: OutageWorld) -> None:
         self.openings = 0
         self._rates = [0.0] + [trouble.share / world.healthy_seconds for trouble in world.troubles]
         self._lasts = [0.0] + [trouble.seconds for trouble in world.troubles]

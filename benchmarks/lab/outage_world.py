@@ -33,7 +33,7 @@ BLIP = Trouble(share=0.08, seconds=4, success=0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class OutageWorld:
     """Parameters of a simulation. Durations in seconds; with `steady`, outages last 0.5 to 1.5 times their mean."""
 
     healthy_seconds: float = 300
@@ -60,7 +60,7 @@ class _Phase(NamedTuple):
     trouble: Trouble | None
 
 
-def arrivals(world: World, rate: float, hours: float, seed: int) -> Iterator[Arrival]:
+def arrivals(world: OutageWorld, rate: float, hours: float, seed: int) -> Iterator[Arrival]:
     """Yield the calls of so many hours, independent of each other, on average `rate` per second."""
     rng = random.Random(f"{seed} {rate}")
     end = hours * HOUR
@@ -72,7 +72,7 @@ def arrivals(world: World, rate: float, hours: float, seed: int) -> Iterator[Arr
         now = phase.end
 
 
-def _phases(world: World, end: float, rng: random.Random) -> Iterator[_Phase]:
+def _phases(world: OutageWorld, end: float, rng: random.Random) -> Iterator[_Phase]:
     now = 0.0
     while now < end:
         healthy = rng.expovariate(1 / world.healthy_seconds) if world.healthy_seconds < inf else inf
@@ -84,7 +84,7 @@ def _phases(world: World, end: float, rng: random.Random) -> Iterator[_Phase]:
         now += trouble.seconds * spread
 
 
-def _call(world: World, trouble: Trouble | None, now: float, rng: random.Random) -> Arrival:
+def _call(world: OutageWorld, trouble: Trouble | None, now: float, rng: random.Random) -> Arrival:
     success = world.healthy_success if trouble is None else trouble.success
     works = rng.random() < success
     answer = world.answer * rng.lognormvariate(0, 0.5)

@@ -11,7 +11,7 @@ from math import ceil, inf
 from lab.scoring import Settle
 
 
-class PyBreaker:
+class PyBreakerModel:
     """pybreaker 1.4.1: 5 in a row, 60 s, one probe, one success. The lock it holds during a call is left out."""
 
     def __init__(self, limit: int = 5, rest: float = 60) -> None:
@@ -45,14 +45,14 @@ class PyBreaker:
         self._era += 1
 
 
-class GoBreaker(PyBreaker):
+class GoBreaker(PyBreakerModel):
     """gobreaker 2: more than 5 in a row, 60 s, one probe, one success; a generation guards against late results."""
 
     def __init__(self) -> None:
         super().__init__(limit=6, rest=60)
 
 
-class AioBreaker:
+class AioBreakerModel:
     """aiobreaker 1.2.0: 5 in a row, 60 s; half-open admits every call; results count where the call began."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class AioBreaker:
             self._open_until = now + 60
 
 
-class CircuitBreakerPackage:
+class CircuitBreakerPackageModel:
     """circuitbreaker 2.1.3: 5 in a row, 30 s in whole seconds; any success closes, any further failure prolongs."""
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class CircuitBreakerPackage:
             self._opened = now
 
 
-class Purgatory:
+class PurgatoryModel:
     """purgatory 3.0.1: 5 in a row, 30 s; half-open admits every call, and counts late results as probes."""
 
     needed = 1
@@ -134,7 +134,7 @@ class Purgatory:
             self._open_until = now + 30
 
 
-class Hyx(Purgatory):
+class HyxModel(PurgatoryModel):
     """hyx 0.0.2: the same with three successes."""
 
     needed = 3

@@ -55,7 +55,7 @@ class Resilience4j:
         self._era = getattr(self, "_era", 0) + 1
 
 
-class Interlock(Resilience4j):
+class InterlockModel(Resilience4j):
     """interlock-cb 2.8.2: the same from ten calls on, and one probe at a time."""
 
     minimum = 10

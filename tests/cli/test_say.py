@@ -109,10 +109,10 @@ def test_file_has_no_audio_of_a_provider_that_broke_off(shell: Shell, simulator:
     assert words_in((shell.folder / "a.wav").read_bytes(), "wav_24000") == text.split()
 
 
-@pytest.mark.parametrize("who", ["tone", "backup"])
-def test_provider_is_selected_by_name_or_kind(shell: Shell, closed_port: str, who: str) -> None:
+@pytest.mark.parametrize("selected", ["tone", "backup"])
+def test_provider_is_selected_by_name_or_kind(shell: Shell, closed_port: str, selected: str) -> None:
     shell.write("two.toml", one_provider(base_url=closed_port) + '\n[[providers]]\nname = "backup"\nkind = "tone"\n')
-    ended = shell.run("say", "Hello", "--config", "two.toml", "-o", "a.wav", "--provider", who)
+    ended = shell.run("say", "Hello", "--config", "two.toml", "-o", "a.wav", "--provider", selected)
     assert ended.status == 0
     assert "spoken: " in ended.err
     assert "by backup" in ended.err

@@ -37,7 +37,7 @@ def table(results: list[Row]) -> str:
         "",
         "rejected, new",
         "rejected, known",
-        *(f"missed {span}, {who}" for span in spans for who in ("new", "known")),
+        *(f"missed {span}, {group}" for span in spans for group in ("new", "known")),
     ]
     lines = [head, ["---"] * len(head)]
     for name, new, known in results:

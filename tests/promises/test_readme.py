@@ -36,10 +36,10 @@ _RETRIES: dict[str, Callable[[FailureMeaning], bool]] = {
 
 def false_claims(reaction: str, row: FailureMeaning) -> Iterator[str]:
     """Yield what a reaction says, or leaves out, against the row of the failure table."""
-    said = {phrase: holds for phrase, holds in _RETRIES.items() if re.search(phrase, reaction)}
-    if not said and row.retry is not RetryAdvice.NO:
+    matched = {phrase: holds for phrase, holds in _RETRIES.items() if re.search(phrase, reaction)}
+    if not matched and row.retry is not RetryAdvice.NO:
         yield f"retry: {row.retry}"
-    yield from (f"{phrase}: {row.retry}, {row.billed}" for phrase, holds in said.items() if not holds(row))
+    yield from (f"{phrase}: {row.retry}, {row.billed}" for phrase, holds in matched.items() if not holds(row))
     if bool(re.search("the next provider", reaction)) != row.fail_over and not re.search("is closed at once", reaction):
         yield f"failover: {row.fail_over}"
     minutes = re.search(r"on hold for (\d+) minutes", reaction)

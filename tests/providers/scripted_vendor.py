@@ -56,7 +56,7 @@ class ScriptedVendor:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     client_left: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def will(self, *answer: Step) -> None:
+    def enqueue(self, *answer: Step) -> None:
         self.answers.append(answer)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

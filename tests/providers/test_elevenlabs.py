@@ -59,7 +59,7 @@ async def timed(vendor: ScriptedVendor) -> AsyncIterator[ElevenLabs]:
 
 
 async def test_response_headers_become_accepted(vendor: ScriptedVendor, provider: ElevenLabs) -> None:
-    vendor.will(chunked_response(b"one", b"two", **dict[str, Any](SpeechResponseHeaders("r-1", 5, 2, 10).headers())))
+    vendor.enqueue(chunked_response(b"one", b"two", **dict[str, Any](SpeechResponseHeaders("r-1", 5, 2, 10).headers())))
 
     result = await collect_events(provider, speech_request())
 
@@ -70,7 +70,7 @@ async def test_response_headers_become_accepted(vendor: ScriptedVendor, provider
 async def test_request_uses_the_streaming_endpoint_with_the_key_in_a_header(
     vendor: ScriptedVendor, provider: ElevenLabs
 ) -> None:
-    vendor.will(audio_response())
+    vendor.enqueue(audio_response())
     await collect_events(provider, speech_request(options={"enable_logging": False, "text": "Other"}))
 
     seen = vendor.seen[0]
@@ -105,7 +105,7 @@ async def test_error_responses_have_their_kind(
     code: str,
     kind: type[TTSError],
 ) -> None:
-    vendor.will(error_response(status, error_body(code, "No.", generation=generation), request_id="r-2"))
+    vendor.enqueue(error_response(status, error_body(code, "No.", generation=generation), request_id="r-2"))
 
     with pytest.raises(TTSError) as refused:
         await collect_events(provider, speech_request())
@@ -116,7 +116,9 @@ async def test_error_responses_have_their_kind(
 
 
 async def test_validation_errors_of_a_422_are_a_bad_request(vendor: ScriptedVendor, provider: ElevenLabs) -> None:
-    vendor.will(error_response(422, validation_body([ValidationIssue("missing", ("body", "text"), "Field required")])))
+    vendor.enqueue(
+        error_response(422, validation_body([ValidationIssue("missing", ("body", "text"), "Field required")]))
+    )
 
     with pytest.raises(speech.TTSBadRequestError, match=r"body\.text: Field required"):
         await collect_events(provider, speech_request())
@@ -124,7 +126,7 @@ async def test_validation_errors_of_a_422_are_a_bad_request(vendor: ScriptedVend
 
 @pytest.mark.parametrize("header", ["7", "Tue, 24 Nov 2026 12:00:07 GMT"])
 async def test_retry_after_is_in_seconds(vendor: ScriptedVendor, provider: ElevenLabs, header: str) -> None:
-    vendor.will(error_response(429, error_body("system_busy", "Later."), retry_after=header))
+    vendor.enqueue(error_response(429, error_body("system_busy", "Later."), retry_after=header))
 
     with pytest.raises(speech.TTSBusyError) as refused:
         await collect_events(provider, speech_request())
@@ -133,7 +135,7 @@ async def test_retry_after_is_in_seconds(vendor: ScriptedVendor, provider: Eleve
 
 
 async def test_key_repeated_by_the_vendor_is_redacted(vendor: ScriptedVendor, provider: ElevenLabs) -> None:
-    vendor.will(error_response(401, error_body("invalid_api_key", f"Bad key {KEY}", request_id=KEY)))
+    vendor.enqueue(error_response(401, error_body("invalid_api_key", f"Bad key {KEY}", request_id=KEY)))
 
     with pytest.raises(speech.TTSInvalidKeyError) as refused:
         await collect_events(provider, speech_request())
@@ -152,7 +154,7 @@ async def test_key_repeated_by_the_vendor_is_redacted(vendor: ScriptedVendor, pr
 async def test_readable_success_is_not_audio(
     vendor: ScriptedVendor, provider: ElevenLabs, content_type: str, body: bytes, message: str
 ) -> None:
-    vendor.will(audio_response(body, content_type=content_type, request_id="r-3"))
+    vendor.enqueue(audio_response(body, content_type=content_type, request_id="r-3"))
 
     with pytest.raises(speech.TTSNotAudioError, match=message) as refused:
         await collect_events(provider, speech_request())
@@ -161,15 +163,15 @@ async def test_readable_success_is_not_audio(
 
 
 async def test_error_with_status_200_keeps_its_kind(vendor: ScriptedVendor, provider: ElevenLabs) -> None:
-    vendor.will(error_response(200, error_body("quota_exceeded", "Out.")))
+    vendor.enqueue(error_response(200, error_body("quota_exceeded", "Out.")))
 
     with pytest.raises(speech.TTSQuotaExceededError):
         await collect_events(provider, speech_request())
 
 
 async def test_empty_success_is_an_error(vendor: ScriptedVendor, provider: ElevenLabs) -> None:
-    vendor.will(audio_response(b"", request_id="r-4"))
-    vendor.will(chunked_response())
+    vendor.enqueue(audio_response(b"", request_id="r-4"))
+    vendor.enqueue(chunked_response())
 
     for _ in range(2):
         result = CollectedEvents()
@@ -185,7 +187,7 @@ async def test_audio_with_timestamps_has_alignments(vendor: ScriptedVendor, time
         json.dumps(timed_audio_body(TimedAudio(data, times))).encode() + b"\n"
         for data, times in [(b"one", first), (b"two", None), (b"three", second)]
     )
-    vendor.will(chunked_response(lines[:50], lines[50:-1], content_type="application/json"))
+    vendor.enqueue(chunked_response(lines[:50], lines[50:-1], content_type="application/json"))
 
     result = await collect_events(timed, speech_request("Hi!"))
 
@@ -202,7 +204,7 @@ async def test_lines_of_one_read_are_one_chunk_up_to_an_error_line(vendor: Scrip
         for data, times in [(b"one", first), (b"two", None), (b"three", second)]
     ]
     error = json.dumps(error_body("quota_exceeded", "Out.")).encode() + b"\n"
-    vendor.will(chunked_response(b"".join([*lines, error, lines[0]]), content_type="application/json"))
+    vendor.enqueue(chunked_response(b"".join([*lines, error, lines[0]]), content_type="application/json"))
     result = CollectedEvents()
 
     with pytest.raises(speech.TTSQuotaExceededError):
@@ -214,7 +216,7 @@ async def test_lines_of_one_read_are_one_chunk_up_to_an_error_line(vendor: Scrip
 
 async def test_truncated_line_of_timed_audio_is_an_error(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
     line = json.dumps(timed_audio_body(TimedAudio(b"one"))).encode()
-    vendor.will(chunked_response(line + b"\n" + line[:20], content_type="application/json"))
+    vendor.enqueue(chunked_response(line + b"\n" + line[:20], content_type="application/json"))
     result = CollectedEvents()
 
     with pytest.raises(speech.TTSNotAudioError):
@@ -224,7 +226,7 @@ async def test_truncated_line_of_timed_audio_is_an_error(vendor: ScriptedVendor,
 
 
 async def test_error_between_timed_audio_is_the_vendors_error(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
-    vendor.will(
+    vendor.enqueue(
         chunked_response(json.dumps(error_body("quota_exceeded", "Out.")).encode(), content_type="application/json")
     )
 
@@ -240,7 +242,7 @@ async def test_response_without_audio_has_the_same_kind_with_and_without_timesta
 ) -> None:
     errors = []
     for asked in (timed, provider):
-        vendor.will(http_response(200, body.encode(), content_type="application/json"))
+        vendor.enqueue(http_response(200, body.encode(), content_type="application/json"))
         with pytest.raises(speech.TTSNotAudioError, match="HTTP 200") as caught:
             await collect_events(asked, speech_request())
         errors.append(caught.value)
@@ -251,7 +253,7 @@ async def test_response_without_audio_has_the_same_kind_with_and_without_timesta
 
 async def test_invalid_line_after_timed_audio_is_a_vendor_error(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
     line = json.dumps(timed_audio_body(TimedAudio(b"one"))).encode()
-    vendor.will(
+    vendor.enqueue(
         chunked_response(line + b"\n" + json.dumps(error_body("odd", "Hm.")).encode(), content_type="application/json")
     )
 
@@ -260,7 +262,7 @@ async def test_invalid_line_after_timed_audio_is_a_vendor_error(vendor: Scripted
 
 
 async def test_web_page_is_not_timed_audio(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
-    vendor.will(http_response(200, b"<html>", content_type="text/html"))
+    vendor.enqueue(http_response(200, b"<html>", content_type="text/html"))
 
     with pytest.raises(speech.TTSNotAudioError):
         await collect_events(timed, speech_request())
@@ -350,7 +352,7 @@ class TestElevenLabsSettings:
     ) -> None:
         monkeypatch.setenv("ELEVENLABS_API_KEY", "from-outside")
         provider = ElevenLabs(base_url=vendor.url)
-        vendor.will(audio_response())
+        vendor.enqueue(audio_response())
 
         await collect_events(provider, speech_request())
         await provider.aclose()
@@ -393,7 +395,7 @@ class TestElevenLabsSettings:
 
 
 async def test_closing_the_stream_closes_a_hanging_connection(vendor: ScriptedVendor, provider: ElevenLabs) -> None:
-    vendor.will(chunked_response(b"one", end=False), ConnectionAction.HANG)
+    vendor.enqueue(chunked_response(b"one", end=False), ConnectionAction.HANG)
     request = speech_request()
     events = provider.speak(request, provider.offer(request), connection_timeout=5.0)
     await anext(events)
@@ -408,9 +410,9 @@ async def test_closing_the_stream_closes_a_hanging_connection(vendor: ScriptedVe
 async def test_server_without_timestamps_is_called_without_them(
     vendor: ScriptedVendor, timed: ElevenLabs, status: int
 ) -> None:
-    vendor.will(error_response(status, {"detail": "Not Found"}))
-    vendor.will(audio_response(b"one"))
-    vendor.will(audio_response(b"two"))
+    vendor.enqueue(error_response(status, {"detail": "Not Found"}))
+    vendor.enqueue(audio_response(b"one"))
+    vendor.enqueue(audio_response(b"two"))
 
     assert (await collect_events(timed, speech_request())).data == b"one"
     assert (await collect_events(timed, speech_request())).data == b"two"
@@ -420,7 +422,7 @@ async def test_server_without_timestamps_is_called_without_them(
 
 
 async def test_unknown_voice_is_not_a_missing_timestamps_endpoint(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
-    vendor.will(error_response(404, error_body("voice_not_found", "no such voice")))
+    vendor.enqueue(error_response(404, error_body("voice_not_found", "no such voice")))
     with pytest.raises(speech.TTSVoiceUnknownError):
         await collect_events(timed, speech_request())
     assert len(vendor.seen) == 1
@@ -432,7 +434,7 @@ async def test_not_found_in_an_accepted_answer_is_no_missing_timestamps_endpoint
 ) -> None:
     """An accepted request may have been billed: only an error from sending it leads to another one."""
     audio = json.dumps(timed_audio_body(TimedAudio(b"one"))).encode() + b"\n" if begun else b""
-    vendor.will(http_response(200, audio + b'{"detail": "Not Found"}\n', content_type="application/json"))
+    vendor.enqueue(http_response(200, audio + b'{"detail": "Not Found"}\n', content_type="application/json"))
     result = CollectedEvents()
 
     with pytest.raises(speech.TTSError):
@@ -446,7 +448,7 @@ async def test_not_found_in_an_accepted_answer_is_no_missing_timestamps_endpoint
 
 async def test_server_that_knows_neither_endpoint_is_asked_twice(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
     for _ in range(2):
-        vendor.will(error_response(404, {"detail": "Not Found"}))
+        vendor.enqueue(error_response(404, {"detail": "Not Found"}))
 
     with pytest.raises(speech.TTSError) as missing:
         await collect_events(timed, speech_request())
@@ -456,7 +458,7 @@ async def test_server_that_knows_neither_endpoint_is_asked_twice(vendor: Scripte
 
 
 async def test_plain_audio_from_the_timestamps_endpoint_is_accepted(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
-    vendor.will(chunked_response(b"one", b"two"))
+    vendor.enqueue(chunked_response(b"one", b"two"))
     assert (await collect_events(timed, speech_request())).data == b"onetwo"
     assert not timed.offer(speech_request()).timed
 
@@ -474,7 +476,7 @@ async def test_lines_without_audio_yield_to_the_event_loop_and_are_limited(
     what: str, vendor: ScriptedVendor, timed: ElevenLabs
 ) -> None:
     block = EMPTY_LINES[what] * (32_768 // len(EMPTY_LINES[what]))
-    vendor.will(chunked_response(*[block] * 100, content_type="application/json"))
+    vendor.enqueue(chunked_response(*[block] * 100, content_type="application/json"))
     turns, on = 0, True
 
     def turn() -> None:
@@ -493,7 +495,7 @@ async def test_lines_without_audio_yield_to_the_event_loop_and_are_limited(
 
 async def test_endless_line_is_refused(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
     begin = b'{"audio_base64":"'
-    vendor.will(chunked_response(begin, *[b"A" * 65_536] * 200, content_type="application/json"))
+    vendor.enqueue(chunked_response(begin, *[b"A" * 65_536] * 200, content_type="application/json"))
 
     with pytest.raises(TTSNotAudioError, match="a line of the response is longer"):
         await collect_events(timed, speech_request())
@@ -509,7 +511,7 @@ class TestCreditByTheVendorsClock:
     ) -> Credit:
         headers = {} if date is None else {"date": format_datetime(date, usegmt=True)}
         document = {"character_count": 10, "character_limit": 50, "next_character_count_reset_unix": reset}
-        vendor.will(error_response(200, document, **headers))
+        vendor.enqueue(error_response(200, document, **headers))
         provider = ElevenLabs(KEY, base_url=vendor.url, wall_clock=lambda: ours)
         try:
             return await provider.credit()

@@ -40,7 +40,7 @@ async def provider(vendor: ScriptedVendor) -> AsyncIterator[OpenAICompatible]:
 
 
 async def test_response_headers_become_accepted(vendor: ScriptedVendor, provider: OpenAICompatible) -> None:
-    vendor.will(chunked_response(b"one", b"two", content_type="audio/pcm", x_request_id="r-1"))
+    vendor.enqueue(chunked_response(b"one", b"two", content_type="audio/pcm", x_request_id="r-1"))
 
     result = await collect_events(
         provider, speech_request(speed=1.5, options={"instructions": "whisper", "input": "Other"})
@@ -64,7 +64,7 @@ async def test_response_headers_become_accepted(vendor: ScriptedVendor, provider
 @pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
 async def test_base_url_may_end_in_v1_or_not(vendor: ScriptedVendor, ending: str) -> None:
     provider = OpenAICompatible(KEY, base_url=vendor.url + ending)
-    vendor.will(audio_response())
+    vendor.enqueue(audio_response())
 
     await collect_events(provider, speech_request())
     await provider.aclose()
@@ -85,7 +85,7 @@ async def test_base_url_may_end_in_v1_or_not(vendor: ScriptedVendor, ending: str
 async def test_error_responses_have_their_kind(
     vendor: ScriptedVendor, provider: OpenAICompatible, status: int, code: str | None, kind: type[TTSError]
 ) -> None:
-    vendor.will(error_response(status, error_body(f"No, {KEY}.", type="t", code=code), retry_after_ms="1500"))
+    vendor.enqueue(error_response(status, error_body(f"No, {KEY}.", type="t", code=code), retry_after_ms="1500"))
 
     with pytest.raises(TTSError) as refused:
         await collect_events(provider, speech_request())
@@ -98,9 +98,9 @@ async def test_error_responses_have_their_kind(
 async def test_success_in_json_or_empty_or_truncated_is_an_error(
     vendor: ScriptedVendor, provider: OpenAICompatible
 ) -> None:
-    vendor.will(error_response(200, {"audio": None}))
-    vendor.will(audio_response(b""))
-    vendor.will(chunked_response(b"one", end=False), ConnectionAction.CLOSE)
+    vendor.enqueue(error_response(200, {"audio": None}))
+    vendor.enqueue(audio_response(b""))
+    vendor.enqueue(chunked_response(b"one", end=False), ConnectionAction.CLOSE)
 
     for kind in (speech.TTSNotAudioError, speech.TTSEmptyAudioError, speech.TTSCutError):
         with pytest.raises(kind):
@@ -124,7 +124,7 @@ class TestOpenAIOffer:
         self, vendor: ScriptedVendor, formats: dict[str, str] | None, asked: str, offered: str, sent: str
     ) -> None:
         provider = OpenAICompatible(KEY, base_url=vendor.url, formats=formats)
-        vendor.will(audio_response())
+        vendor.enqueue(audio_response())
 
         await collect_events(provider, speech_request(format=asked))
         await provider.aclose()
@@ -171,7 +171,7 @@ class TestOpenAISettings:
     ) -> None:
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)
         provider = OpenAICompatible(base_url=vendor.url)
-        vendor.will(audio_response())
+        vendor.enqueue(audio_response())
 
         await collect_events(provider, speech_request())
         await provider.aclose()

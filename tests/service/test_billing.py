@@ -199,8 +199,8 @@ def test_nothing_that_may_be_billed_is_said_again_by_its_account_while_another_c
     acts: list[tuple[list[Exception | Say], str]],
 ) -> None:
     providers: list[ScriptedProvider] = []
-    for number, (deeds, account) in enumerate(acts):
-        provider = ScriptedProvider(deeds, name=f"{account}{number}")
+    for number, (actions, account) in enumerate(acts):
+        provider = ScriptedProvider(actions, name=f"{account}{number}")
         provider.credential = Credential(account)  # type: ignore[attr-defined]
         providers.append(provider)
     attempts = asyncio.run(_spoken(list(providers)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Clock:
+class SimulatorClock:
     def __init__(self, now: float = 0.0) -> None:
         self.now = now
 

@@ -15,7 +15,7 @@ from steadyvoice.simulator.runner import serve
 from tests.required_tools import require_tool
 
 from .client import OPENAI, STREAM, TEXT, TIMED, WORDS, Client, until
-from .clock import Clock
+from .clock import SimulatorClock
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "example.com", ""])
@@ -56,7 +56,7 @@ async def test_same_seed_gives_the_same_faults() -> None:
 
 
 async def test_fault_times_use_the_given_clock() -> None:
-    clock = Clock(500.0)
+    clock = SimulatorClock(500.0)
     async with Simulator(voice="tones", clock=clock) as sim:
         sim.faults.set(Fault(actions.Refuse(status=503), start=10, end=20))
         client = Client(sim.url)
@@ -105,15 +105,15 @@ async def test_simulator_stops_with_kept_connections() -> None:
 
 
 async def test_simulator_stops_while_clients_reconnect() -> None:
-    async def pester(url: str) -> None:
+    async def reconnect(url: str) -> None:
         with contextlib.suppress(ConnectionError):
             while True:
                 await Client(url).get("/v1/voices")
 
     async with Simulator(voice="tones") as sim:
-        pests = [asyncio.create_task(pester(sim.url)) for _ in range(5)]
+        clients = [asyncio.create_task(reconnect(sim.url)) for _ in range(5)]
         await until(lambda: len(sim.ledger) >= 20)
-    await asyncio.gather(*pests)
+    await asyncio.gather(*clients)
 
 
 async def test_simulator_stops_while_requests_arrive() -> None:

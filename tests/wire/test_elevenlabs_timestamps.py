@@ -40,7 +40,7 @@ TIMES = st.lists(st.tuples(st.text(max_size=3), *[st.floats(allow_nan=False, all
 
 
 def alignment_of(times: list[tuple[str, float, float]] | None) -> Alignment | None:
-    return Alignment(*(tuple(each[at] for each in times) for at in range(3))) if times else None  # type: ignore[arg-type]
+    return Alignment(*(tuple(each[index] for each in times) for index in range(3))) if times else None  # type: ignore[arg-type]
 
 
 @given(

@@ -10,7 +10,7 @@ import pytest
 from steadyvoice.audio.thread_pool import AudioThreadPool
 
 
-class Clock:
+class PoolClock:
     now = 0.0
 
     def __call__(self) -> float:
@@ -36,7 +36,7 @@ async def test_jobs_run_in_no_more_threads_than_allowed() -> None:
 
 
 async def test_queue_wait_is_that_of_the_oldest_queued_job() -> None:
-    clock = Clock()
+    clock = PoolClock()
     workers = AudioThreadPool(1, clock=clock)
     go, began = threading.Event(), threading.Event()
 
@@ -62,7 +62,7 @@ async def test_queue_wait_is_that_of_the_oldest_queued_job() -> None:
 
 
 async def test_job_of_a_cancelled_caller_finishes_and_leaves_the_queue() -> None:
-    workers = AudioThreadPool(1, clock=Clock())
+    workers = AudioThreadPool(1, clock=PoolClock())
     go, done = threading.Event(), threading.Event()
     first = asyncio.ensure_future(workers.run(go.wait, 10))
     second = asyncio.ensure_future(workers.run(done.set))

@@ -59,7 +59,7 @@ async def hear(answer: Any) -> Any:
     return next(iter(list(answer))) if inspect.isgenerator(answer) else answer
 
 
-class Speaker:
+class DecoratedSpeaker:
     def __init__(self, fn: Any) -> None:
         self.fn = fn
 
@@ -104,7 +104,7 @@ def test_decorated_partial_has_the_signature_of_the_partial(breaker: CircuitBrea
 
 
 async def test_callable_objects_are_decorated_by_their_kind(breaker: CircuitBreaker) -> None:
-    assert breaker(Speaker(plain))("hello") == "anna: hello"
+    assert breaker(DecoratedSpeaker(plain))("hello") == "anna: hello"
     assert await breaker(AsyncSpeaker())("hello") == "anna: hello"
     assert breaker.snapshot().totals.successes == 2
 

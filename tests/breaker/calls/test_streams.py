@@ -14,7 +14,7 @@ from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.entry_points import ProviderDownError, run_coroutine
 
 
-class Speaker:
+class StreamingSpeaker:
     """Listens to a stream of chunks through one of the doors: step by step, or leaving early."""
 
     def __init__(self, breaker: CircuitBreaker, method: str, script: str) -> None:
@@ -58,7 +58,7 @@ class Speaker:
 
 @pytest.fixture(params=["decorated", "decorated_async", "stream", "stream_async"])
 def listen(request: pytest.FixtureRequest) -> Any:
-    return lambda breaker, script: Speaker(breaker, request.param, script)
+    return lambda breaker, script: StreamingSpeaker(breaker, request.param, script)
 
 
 @pytest.fixture

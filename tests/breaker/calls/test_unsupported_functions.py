@@ -49,13 +49,13 @@ async def async_block() -> AsyncIterator[None]:
     yield
 
 
-class Block(contextlib.ContextDecorator):
+class UnsupportedBlock(contextlib.ContextDecorator):
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_about: object) -> None: ...
 
 
-class Speaker:
+class UnsupportedSpeaker:
     @property
     def voice(self) -> str:
         return "anna"
@@ -79,7 +79,7 @@ class Speaker:
 
 
 def of_speaker(name: str) -> Any:
-    return vars(Speaker)[name]
+    return vars(UnsupportedSpeaker)[name]
 
 
 UNSUITABLE: list[tuple[Any, str]] = [
@@ -87,7 +87,7 @@ UNSUITABLE: list[tuple[Any, str]] = [
     ("speak", "not a function"),
     (5, "not a function"),
     ([plain], "not a function"),
-    (Speaker, "a class"),
+    (UnsupportedSpeaker, "a class"),
     (of_speaker("voice"), "a property"),
     (of_speaker("cached"), "a cached_property"),
     (of_speaker("say_hello"), "a partialmethod"),
@@ -96,9 +96,9 @@ UNSUITABLE: list[tuple[Any, str]] = [
     (async_block, "a context manager"),
     (partial(block), "a context manager"),
     (block(), "a context manager"),
-    (Block(), "a context manager"),
+    (UnsupportedBlock(), "a context manager"),
     (of_speaker("block"), "a context manager"),
-    (Speaker().block, "a context manager"),
+    (UnsupportedSpeaker().block, "a context manager"),
     (staticmethod(block), "a context manager"),
     (staticmethod(property(plain)), "a property"),  # type: ignore[arg-type]
     (generator(), "the result of one"),
@@ -124,7 +124,14 @@ def test_coroutine_object_cannot_be_decorated(breaker: CircuitBreaker) -> None:
 
 def test_functions_of_many_kinds_can_be_decorated(breaker: CircuitBreaker) -> None:
     cached = functools.cache(plain)
-    anything: list[Callable[..., Any]] = [plain, cached, Speaker().speak, str.upper, len, partial(Speaker().speak, "a")]
+    anything: list[Callable[..., Any]] = [
+        plain,
+        cached,
+        UnsupportedSpeaker().speak,
+        str.upper,
+        len,
+        partial(UnsupportedSpeaker().speak, "a"),
+    ]
     for fn in anything:
         arguments = () if fn in (plain, cached) or isinstance(fn, partial) else ("spoken",)
         assert breaker(fn)(*arguments) == fn(*arguments)

@@ -499,7 +499,7 @@ def test_every_permit_of_sixteen_threads_is_counted_once(
     kind: type[CircuitBreaker], config: CircuitBreakerConfig
 ) -> None:
     breaker = kind("voice", replace(config, hung_after=60))
-    start, said = Barrier(17), Counter[str]()
+    start, outcomes = Barrier(17), Counter[str]()
 
     def caller(_: int) -> Counter[str]:
         start.wait(10)
@@ -532,14 +532,14 @@ def test_every_permit_of_sixteen_threads_is_counted_once(
             assert breaker.snapshot().totals.calls <= 16 * 300
             breaker.close()
         for each in callers:
-            said += each.result()
+            outcomes += each.result()
     breaker.acquire().ignore()
     snapshot = breaker.snapshot()
     assert snapshot.in_flight == 0 or config is not ADAPTIVE
     assert snapshot.state is CircuitState.CLOSED
-    assert snapshot.totals.refused == said["refused"]
-    assert snapshot.totals.calls == said["admitted"] + 1
-    assert said["admitted"] + said["refused"] == 16 * 300
+    assert snapshot.totals.refused == outcomes["refused"]
+    assert snapshot.totals.calls == outcomes["admitted"] + 1
+    assert outcomes["admitted"] + outcomes["refused"] == 16 * 300
 
 
 @pytest.mark.usefixtures("_switch_often")

@@ -166,8 +166,8 @@ def test_impossible_value_in_an_export_is_refused(breaker: CircuitBreaker, field
 
 
 def test_huge_count_in_an_export_takes_constant_time(breaker: CircuitBreaker) -> None:
-    crowd = 10**12  # one by one, this would take a day
-    breaker.restore({**breaker.export(), "window": [[crowd, crowd, crowd, 0, 0.0]]})
+    huge = 10**12  # one by one, this would take a day
+    breaker.restore({**breaker.export(), "window": [[huge, huge, huge, 0, 0.0]]})
     assert (breaker.snapshot().calls, breaker.snapshot().failures) == (4, 4)
 
 

@@ -155,9 +155,9 @@ def test_all_listeners_receive_events_in_the_same_order(breaker: CircuitBreaker)
 
 def test_call_events_go_only_to_listeners_subscribed_with_calls(breaker: CircuitBreaker, clock: VirtualClock) -> None:
     quiet: list[Event] = []
-    curious: list[Event] = []
+    with_calls: list[Event] = []
     breaker.subscribe(quiet.append)
-    stop = breaker.subscribe(curious.append, calls=True)
+    stop = breaker.subscribe(with_calls.append, calls=True)
     early = breaker.acquire()
     breaker.call(lambda: "spoken")
     breaker.acquire().ignore()
@@ -167,17 +167,17 @@ def test_call_events_go_only_to_listeners_subscribed_with_calls(breaker: Circuit
     early.success()
     with pytest.raises(CircuitOpenError):
         breaker.acquire()
-    calls = [event for event in curious if isinstance(event, CallRecorded)]
+    calls = [event for event in with_calls if isinstance(event, CallRecorded)]
     assert [call.outcome for call in calls] == ["success", "ignored", "failure", "late"]
     assert (calls[2].duration, calls[2].error) == (2, "failure")
-    (refused,) = [event for event in curious if isinstance(event, CallRefused)]
+    (refused,) = [event for event in with_calls if isinstance(event, CallRefused)]
     assert (refused.state, refused.retry_after) == ("open", 60)
     assert [type(event) for event in quiet] == [StateChanged]
     stop()
     breaker.reset()
-    received = len(curious)
+    received = len(with_calls)
     breaker.call(lambda: "spoken")
-    assert len(curious) == received
+    assert len(with_calls) == received
 
 
 def test_expired_probe_is_reported_at_the_time_of_its_timeout(clock: VirtualClock) -> None:

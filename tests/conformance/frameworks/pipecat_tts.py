@@ -26,7 +26,7 @@ TEXT = "Good evening, this is the news."
 RATE = 24000
 
 
-class Witness(FrameProcessor):  # type: ignore[misc]
+class FrameCollector(FrameProcessor):  # type: ignore[misc]
     """Takes note of what passes, in either direction."""
 
     def __init__(self, result: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ async def spoken(snippet: str, url: str) -> dict[str, Any]:
     async with aiohttp.ClientSession() as session:
         scope: dict[str, Any] = {"session": session}
         exec(snippet.replace("http://127.0.0.1:8040", url), scope)
-        pipeline = Pipeline([Witness(result), scope["tts"], Witness(result)])
+        pipeline = Pipeline([FrameCollector(result), scope["tts"], FrameCollector(result)])
         task = PipelineTask(pipeline, params=PipelineParams(audio_out_sample_rate=RATE), idle_timeout_secs=10)
         await task.queue_frames([TTSSpeakFrame(TEXT), EndFrame()])
         await asyncio.wait_for(PipelineRunner(handle_sigint=False).run(task), 30)

@@ -79,8 +79,8 @@ async def test_reconnect_continues_after_the_last_event() -> None:
         gateway.service.circuits["tone"].force_open("third")
         async with reading_events(gateway, first.id) as again:
             assert [(await again.next()).data["reason"] for _ in range(2)] == ["second", "third"]
-        async with reading_events(gateway, "0") as curious:
-            assert [(await curious.next()).data["reason"] for _ in range(3)] == ["first", "second", "third"]
+        async with reading_events(gateway, "0") as reconnected:
+            assert [(await reconnected.next()).data["reason"] for _ in range(3)] == ["first", "second", "third"]
 
 
 async def test_late_reader_is_told_how_many_entries_are_missing() -> None:
@@ -190,8 +190,8 @@ def test_little_is_buffered_for_a_reader_that_does_not_read(run: Run) -> None:
 
 def held(gateway: RunningGateway) -> int:
     """Bytes that wait in memory until they are read."""
-    guests: list[Any] = list(gateway.gateway._listener._connections.all)
-    return max(int(guest.transport.get_write_buffer_size()) for guest in guests)
+    connections: list[Any] = list(gateway.gateway._listener._connections.all)
+    return max(int(connection.transport.get_write_buffer_size()) for connection in connections)
 
 
 async def _read(reader: EventReader, many: int) -> None:
@@ -217,8 +217,8 @@ async def test_recent_call_keeps_no_other_object_alive() -> None:
         request, account = await gateway.next_call()
         order = GatewaySpeechRequest("text", ResolvedOptions.resolve({}))
         call = RecentCalls().add(request, "elevenlabs", order, account, now=1.0, wall_time=1.0, text=False)
-        attempt, mishap = call.attempts[0]
+        attempt, failure = call.attempts[0]
         assert account.attempts[0].error is not None
         assert attempt.error is None, "an error holds its traceback, and that all it went through"
-        assert mishap is not None
-        assert mishap.kind == "server_error"
+        assert failure is not None
+        assert failure.kind == "server_error"

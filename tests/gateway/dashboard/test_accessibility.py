@@ -62,8 +62,8 @@ def test_axe_finds_no_violations(
 ) -> None:
     stage: GatewayThread = request.getfixturevalue(when)
     options = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}, "reduced_motion": "reduce"}
-    with page_visit(browser, **options) as who:
-        page = who.open(stage.url)
+    with page_visit(browser, **options) as visitor:
+        page = visitor.open(stage.url)
         page.locator("#calls summary").first.click()
         assert violations(page, axe) == []
         if when == "outage":
@@ -78,8 +78,8 @@ def test_axe_finds_no_violations(
 
 
 def test_every_state_has_its_own_name_and_icon(browser: Browser, outage: GatewayThread) -> None:
-    with page_visit(browser) as who:
-        page = who.open(outage.url)
+    with page_visit(browser) as visitor:
+        page = visitor.open(outage.url)
         badges = {name: card(page, name).locator(".badge") for name in ("elevenlabs", "openai", "tone")}
         expect(badges["elevenlabs"]).to_have_text("open")
         expect(badges["openai"]).to_have_text("forced open")
@@ -89,7 +89,7 @@ def test_every_state_has_its_own_name_and_icon(browser: Browser, outage: Gateway
 
 
 def test_reduced_motion_is_respected(browser: Browser, outage: GatewayThread) -> None:
-    with page_visit(browser, reduced_motion="reduce") as who:
-        page = who.open(outage.url)
+    with page_visit(browser, reduced_motion="reduce") as visitor:
+        page = visitor.open(outage.url)
         moving = "[...document.querySelectorAll('*')].filter((e) => getComputedStyle(e).transitionDuration !== '0s')"
         assert page.evaluate(f"{moving}.length") == 0

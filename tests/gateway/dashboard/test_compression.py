@@ -31,7 +31,7 @@ async def sent(
         return answer, await answer.read()
 
 
-async def nobody(message: Message) -> None: ...
+async def discard(message: Message) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ async def test_long_admin_responses_are_compressed(path: str) -> None:
 
 def test_short_bodies_are_not_compressed() -> None:
     small = Response(body=b"x" * (MIN_COMPRESSED_SIZE - 1))
-    who = RequestContext({"headers": [(b"accept-encoding", b"gzip")]}, nobody, clock=lambda: 0.0)
-    assert compressed(small, who.headers).body == small.body
+    visitor = RequestContext({"headers": [(b"accept-encoding", b"gzip")]}, discard, clock=lambda: 0.0)
+    assert compressed(small, visitor.headers).body == small.body
     large = replace(small, body=b"x" * MIN_COMPRESSED_SIZE)
-    assert compressed(large, who.headers).headers["content-encoding"] == "gzip"
+    assert compressed(large, visitor.headers).headers["content-encoding"] == "gzip"
     assert precompressed(small.body) is None
     assert precompressed(b"x" * MIN_COMPRESSED_SIZE) is not None
     assert precompressed(Random(1).randbytes(10_000)) is None

@@ -27,8 +27,8 @@ def stage() -> Iterator[GatewayThread]:
 
 
 def test_sign_in_keeps_the_token_out_of_urls(browser: Browser, stage: GatewayThread) -> None:
-    with page_visit(browser) as who:
-        page = who.page
+    with page_visit(browser) as visitor:
+        page = visitor.page
         page.goto(stage.url)
         secret = page.get_by_label("Admin token")
         expect(secret).to_be_focused()
@@ -56,8 +56,8 @@ def test_sign_in_keeps_the_token_out_of_urls(browser: Browser, stage: GatewayThr
         assert page.evaluate("sessionStorage.length + localStorage.length + document.cookie.length") == 0
         assert page.evaluate("navigator.serviceWorker.controller") is None
 
-        sent = who.requests
+        sent = visitor.requests
         assert any(request.headers.get("authorization") == f"Bearer {TOKEN}" for request in sent)
         assert not [request.url for request in sent if TOKEN in request.url or "another" in request.url]
         assert TOKEN not in page.url
-        who.ignore_errors("401")
+        visitor.ignore_errors("401")

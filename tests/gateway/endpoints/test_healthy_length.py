@@ -39,7 +39,7 @@ def tone(length: float) -> bytes:
 async def test_complete_response_reaches_the_client(texts: list[str], endpoint: str, on_midstream: Any) -> None:
     async with scripted_vendor() as vendor:
         for text in texts:
-            vendor.will(chunked_response(tone(seconds(text)), content_type="audio/pcm"))
+            vendor.enqueue(chunked_response(tone(seconds(text)), content_type="audio/pcm"))
         one = OpenAICompatible("sk_any", name="openai", base_url=vendor.url)
         async with running_gateway(one, on_midstream=on_midstream) as gateway:
             for text in texts:
@@ -58,7 +58,7 @@ async def test_complete_response_reaches_the_client(texts: list[str], endpoint: 
 @pytest.mark.parametrize("endpoint", [OPENAI, f"{ELEVENLABS}/stream?output_format=pcm_24000"])
 async def test_truncated_passthrough_ends_with_an_error(endpoint: str) -> None:
     async with scripted_vendor() as vendor:
-        vendor.will(chunked_response(tone(seconds(ENGLISH) / 2), content_type="audio/pcm"))
+        vendor.enqueue(chunked_response(tone(seconds(ENGLISH) / 2), content_type="audio/pcm"))
         one = OpenAICompatible("sk_any", name="openai", base_url=vendor.url)
         async with running_gateway(one, on_midstream="error") as gateway:
             body = openai_body(ENGLISH, response_format="pcm") if endpoint == OPENAI else elevenlabs_body(ENGLISH)

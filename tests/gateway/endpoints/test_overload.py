@@ -139,9 +139,9 @@ def test_overload_is_in_metrics_state_overview_and_log(run: Run, caplog: pytest.
     async def scenario() -> None:
         gated = Gated()
         async with running_gateway(gated, max_active=1, max_queued=1, queue_timeout=50.0) as gateway:
-            crowd = [speak(gateway)]
+            requests = [speak(gateway)]
             await until(gateway, active=1, queued=0)
-            crowd.append(speak(gateway))
+            requests.append(speak(gateway))
             await until(gateway, active=1, queued=1)
             with caplog.at_level(logging.INFO, ACCESS_LOGGER):
                 assert (await speak(gateway)).status == 503
@@ -163,7 +163,7 @@ def test_overload_is_in_metrics_state_overview_and_log(run: Run, caplog: pytest.
             async with gateway.get("/admin/config") as answer:
                 assert (await answer.json())["server"]["max_active"] == 1
             gated.let.set()
-            assert [(await task).status for task in crowd] == [200, 200]
+            assert [(await task).status for task in requests] == [200, 200]
 
     run(scenario())
 

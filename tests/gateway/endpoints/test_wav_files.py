@@ -48,7 +48,7 @@ async def answered(vendor: ScriptedVendor, path: str, document: dict[str, Any], 
 async def test_wav_at_each_endpoint(how: str, on_midstream: str) -> None:
     async with scripted_vendor() as vendor:
         for _ in range(3):
-            vendor.will(chunked_response(FILES[how][:5_000], FILES[how][5_000:], content_type="audio/wav"))
+            vendor.enqueue(chunked_response(FILES[how][:5_000], FILES[how][5_000:], content_type="audio/wav"))
 
         headers, audio = await answered(vendor, WHOLE, {"text": "Hello"}, on_midstream=on_midstream)
         assert parse_strictly(audio) == SPOKEN
@@ -71,7 +71,7 @@ async def test_file_written_by_the_command_has_its_true_length(tmp_path: Path, n
         kind = name.partition(".")[2]
         flac = convert(PCM, AudioFormat.parse("pcm_24000"), AudioFormat.parse("flac_24000"))
         body = FILES["two files"] if kind == "wav" else flac + flac
-        vendor.will(chunked_response(body, content_type=f"audio/{kind}"))
+        vendor.enqueue(chunked_response(body, content_type=f"audio/{kind}"))
         (tmp_path / "c.toml").write_text(f'[[providers]]\nkind = "openai"\nbase_url = "{vendor.url}"\n')
         command = [sys.executable, "-m", "steadyvoice", "say", "Hello", "-o", name, "--config", "c.toml"]
         ended = await asyncio.to_thread(subprocess.run, command, cwd=tmp_path, capture_output=True, timeout=50)

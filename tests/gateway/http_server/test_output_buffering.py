@@ -60,11 +60,11 @@ async def test_large_writes_are_flushed_at_once_so_that_the_transport_can_pause(
 
 
 async def test_client_that_does_not_read_is_dropped_even_if_its_transport_never_pauses() -> None:
-    for poured in (False, True):
+    for with_sink in (False, True):
         wire, most = Wire(sends=False), 0
         line = line_on(wire)
         for _ in range(1000):
-            line.write_at_once([bytes(10_000)]) if poured else line.write(bytes(10_000))
+            line.write_at_once([bytes(10_000)]) if with_sink else line.write(bytes(10_000))
             most = max(most, wire.get_write_buffer_size())
             await asyncio.sleep(0)
         assert wire.closing

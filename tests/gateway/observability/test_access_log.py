@@ -214,7 +214,7 @@ async def test_access_log_can_be_switched_off(log: pytest.LogCaptureFixture) -> 
 
 
 async def test_library_log_lines_have_the_request_id() -> None:
-    written = Collected()
+    written = CollectedRecords()
     logger = logging.getLogger("steadyvoice")
     logger.addHandler(written)
     logger.setLevel(logging.INFO)
@@ -253,7 +253,7 @@ def test_log_record_is_one_json_line() -> None:
     assert "nothing" not in document
 
 
-class Collected(logging.Handler):
+class CollectedRecords(logging.Handler):
     """Keeps what the formatter makes of records."""
 
     def __init__(self) -> None:

@@ -123,9 +123,9 @@ async def test_interrupted_calls_are_counted_as_such() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("who", ["garbage", "silence"])
-async def test_no_label_takes_a_callers_value(who: str) -> None:
-    async with running_gateway(*_sorts[who]) as gateway:
+@pytest.mark.parametrize("vendor_kind", ["garbage", "silence"])
+async def test_no_label_takes_a_callers_value(vendor_kind: str) -> None:
+    async with running_gateway(*_sorts[vendor_kind]) as gateway:
         before = await _series(gateway)
         for n in range(40):
             await gateway.fetch("POST", f"/v1/text-to-speech/voice-{n}", json=elevenlabs_body(model_id=f"model-{n}"))

@@ -23,7 +23,7 @@ KEY = "sk_0123456789"
 @pytest.mark.parametrize("below", ["", "/elevenlabs", "/api/v3x"])
 async def test_elevenlabs_endpoint_paths_are_removed(vendor: ScriptedVendor, below: str, ending: str) -> None:
     provider = ElevenLabs(KEY, base_url=vendor.url + below + ending)
-    vendor.will(audio_response())
+    vendor.enqueue(audio_response())
 
     await collect_events(provider, speech_request())
     await provider.aclose()
@@ -51,7 +51,7 @@ async def test_elevenlabs_endpoint_paths_are_removed(vendor: ScriptedVendor, bel
 )
 async def test_openai_base_url_is_read_as_by_its_own_client(vendor: ScriptedVendor, path: str, asked: str) -> None:
     provider = OpenAICompatible(KEY, base_url=vendor.url + path)
-    vendor.will(audio_response())
+    vendor.enqueue(audio_response())
 
     await collect_events(provider, speech_request())
     await provider.aclose()

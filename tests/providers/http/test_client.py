@@ -42,9 +42,9 @@ async def read(client: HTTPClient, *, connection_timeout: float = 5.0) -> bytes:
 
 
 async def test_connection_is_reused_for_the_next_request(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(chunked_response(b"one"))
-    vendor.will(error_response(500, error_body("internal_server_error", "")))
-    vendor.will(audio_response(b"three"))
+    vendor.enqueue(chunked_response(b"one"))
+    vendor.enqueue(error_response(500, error_body("internal_server_error", "")))
+    vendor.enqueue(audio_response(b"three"))
 
     assert await read(client) == b"one"
     with pytest.raises(speech.TTSServerError):
@@ -55,13 +55,13 @@ async def test_connection_is_reused_for_the_next_request(vendor: ScriptedVendor,
 
 
 async def test_compressed_body_is_decompressed(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(audio_response(gzip.compress(b"speech" * 100), content_encoding="gzip"))
+    vendor.enqueue(audio_response(gzip.compress(b"speech" * 100), content_encoding="gzip"))
 
     assert await read(client) == b"speech" * 100
 
 
 async def test_body_falsely_declared_as_compressed_is_an_error(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(audio_response(b"speech" * 100, content_encoding="gzip"))
+    vendor.enqueue(audio_response(b"speech" * 100, content_encoding="gzip"))
 
     with pytest.raises(speech.TTSCutError):
         await read(client)
@@ -80,7 +80,7 @@ async def test_body_falsely_declared_as_compressed_is_an_error(vendor: ScriptedV
 async def test_truncated_body_is_an_error_that_may_have_been_billed(
     vendor: ScriptedVendor, client: HTTPClient, answered: tuple[bytes | ConnectionAction, ...]
 ) -> None:
-    vendor.will(*answered)
+    vendor.enqueue(*answered)
 
     with pytest.raises(speech.TTSCutError, match=r"cut off after [03] bytes: \S+ ?\S") as cut:
         await read(client)
@@ -90,7 +90,7 @@ async def test_truncated_body_is_an_error_that_may_have_been_billed(
 
 
 async def test_truncated_error_body_keeps_its_status(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(http_response(503, b'{"detail"', content_length="900"), ConnectionAction.CLOSE)
+    vendor.enqueue(http_response(503, b'{"detail"', content_length="900"), ConnectionAction.CLOSE)
 
     with pytest.raises(speech.TTSServerError, match="503"):
         await read(client)
@@ -98,7 +98,7 @@ async def test_truncated_error_body_keeps_its_status(vendor: ScriptedVendor, cli
 
 async def test_error_without_its_body_keeps_its_status(vendor: ScriptedVendor) -> None:
     client = HTTPClient("vendor", vendor.url, parse_vendor_error, headers={}, error_body_timeout=0.01)
-    vendor.will(http_response(429, content_length="900", retry_after="3"), ConnectionAction.HANG)
+    vendor.enqueue(http_response(429, content_length="900", retry_after="3"), ConnectionAction.HANG)
 
     with pytest.raises(speech.TTSBusyError) as busy:
         await read(client)
@@ -112,9 +112,9 @@ async def test_error_without_its_body_keeps_its_status(vendor: ScriptedVendor) -
 async def test_idle_connection_closed_by_the_vendor_is_stale(
     vendor: ScriptedVendor, client: HTTPClient, ending: ConnectionAction
 ) -> None:
-    vendor.will(audio_response(b"one"))
-    vendor.will(ending)
-    vendor.will(audio_response(b"two"))
+    vendor.enqueue(audio_response(b"one"))
+    vendor.enqueue(ending)
+    vendor.enqueue(audio_response(b"two"))
 
     assert await read(client) == b"one"
     with pytest.raises(speech.TTSStaleConnectionError, match=r"without a response: \S+ ?\S") as stale:
@@ -125,8 +125,8 @@ async def test_idle_connection_closed_by_the_vendor_is_stale(
 
 
 async def test_garbage_on_an_idle_connection_is_not_stale(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(audio_response(b"one"))
-    vendor.will(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+    vendor.enqueue(audio_response(b"one"))
+    vendor.enqueue(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
 
     await read(client)
     with pytest.raises(speech.TTSNotAudioError, match="malformed HTTP response"):
@@ -135,8 +135,8 @@ async def test_garbage_on_an_idle_connection_is_not_stale(vendor: ScriptedVendor
 
 async def test_idle_connection_that_breaks_late_is_no_answer(vendor: ScriptedVendor) -> None:
     client = HTTPClient("vendor", vendor.url, parse_vendor_error, headers={}, stale_within=-1.0)
-    vendor.will(audio_response(b"one"))
-    vendor.will(ConnectionAction.CLOSE)
+    vendor.enqueue(audio_response(b"one"))
+    vendor.enqueue(ConnectionAction.CLOSE)
 
     await read(client)
     with pytest.raises(speech.TTSNoAnswerError):
@@ -150,7 +150,7 @@ async def test_idle_connection_that_breaks_late_is_no_answer(vendor: ScriptedVen
 async def test_new_connection_closed_without_a_response_is_no_answer(
     vendor: ScriptedVendor, client: HTTPClient, ending: ConnectionAction
 ) -> None:
-    vendor.will(ending)
+    vendor.enqueue(ending)
 
     with pytest.raises(speech.TTSNoAnswerError, match=r"without a response: \S+ ?\S") as dropped:
         await read(client)
@@ -160,7 +160,7 @@ async def test_new_connection_closed_without_a_response_is_no_answer(
 
 
 async def test_redirects_are_not_followed(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(http_response(307, location="http://elsewhere.example/speak"))
+    vendor.enqueue(http_response(307, location="http://elsewhere.example/speak"))
 
     with pytest.raises(speech.TTSNotAudioError, match=r"redirect to http://elsewhere\.example/speak"):
         await read(client)
@@ -239,7 +239,7 @@ async def test_cancelled_request_closes_a_silent_connection(vendor: ScriptedVend
 
 
 async def test_cancelled_read_closes_the_connection(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(chunked_response(b"one", end=False), ConnectionAction.HANG)
+    vendor.enqueue(chunked_response(b"one", end=False), ConnectionAction.HANG)
     with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
         assert await reply.read() == b"one"
         waiting = asyncio.create_task(reply.read())
@@ -256,7 +256,7 @@ async def test_slow_consumer_pauses_reading(vendor: ScriptedVendor, client: HTTP
         while True:
             yield b"10000\r\n" + bytes(0x10000) + b"\r\n"
 
-    vendor.will(endless())
+    vendor.enqueue(endless())
     with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
         for _ in range(1_000):  # turns of the loop, in which the vendor could send 64 MB
             await asyncio.sleep(0)
@@ -264,8 +264,8 @@ async def test_slow_consumer_pauses_reading(vendor: ScriptedVendor, client: HTTP
 
 
 async def test_cookies_are_not_kept(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(audio_response(set_cookie="a=b; Path=/"))
-    vendor.will(audio_response())
+    vendor.enqueue(audio_response(set_cookie="a=b; Path=/"))
+    vendor.enqueue(audio_response())
 
     await read(client)
     await read(client)
@@ -277,14 +277,14 @@ async def test_client_ignores_the_environments_proxy(
     vendor: ScriptedVendor, client: HTTPClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    vendor.will(audio_response(b"one"))
+    vendor.enqueue(audio_response(b"one"))
 
     assert await read(client) == b"one"
 
 
 async def test_client_uses_the_given_proxy(vendor: ScriptedVendor) -> None:
     client = HTTPClient("vendor", "http://far.invalid", parse_vendor_error, headers={}, proxy=vendor.url)
-    vendor.will(audio_response(b"one"))
+    vendor.enqueue(audio_response(b"one"))
 
     assert await read(client) == b"one"
     assert vendor.seen[0].target == "http://far.invalid/speak"
@@ -292,8 +292,8 @@ async def test_client_uses_the_given_proxy(vendor: ScriptedVendor) -> None:
 
 
 async def test_client_can_be_used_after_closing(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(audio_response(b"one"))
-    vendor.will(audio_response(b"two"))
+    vendor.enqueue(audio_response(b"one"))
+    vendor.enqueue(audio_response(b"two"))
 
     assert await read(client) == b"one"
     await client.aclose()
@@ -302,8 +302,8 @@ async def test_client_can_be_used_after_closing(vendor: ScriptedVendor, client: 
 
 
 async def test_each_event_loop_has_its_own_connections(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(audio_response(b"one"))
-    vendor.will(audio_response(b"two"))
+    vendor.enqueue(audio_response(b"one"))
+    vendor.enqueue(audio_response(b"two"))
 
     async def elsewhere() -> bytes:
         try:

@@ -23,7 +23,7 @@ from tests.providers.scripted_vendor import ConnectionAction, ScriptedVendor, au
 
 
 async def test_request_head_and_body(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(audio_response(x_id="r1"))
+    vendor.enqueue(audio_response(x_id="r1"))
 
     params = {"a": "b c", "d": "é/"}
     say = client.prepare(
@@ -41,8 +41,8 @@ async def test_request_head_and_body(vendor: ScriptedVendor, client: HTTPClient)
 
 
 async def test_unread_long_response_does_not_block_later_requests(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(audio_response(bytes(3 * READ_BUFFER // 2)))
-    vendor.will(audio_response(b"two"))
+    vendor.enqueue(audio_response(bytes(3 * READ_BUFFER // 2)))
+    vendor.enqueue(audio_response(b"two"))
 
     with closing(await prepared_request(client).send("one", connection_timeout=5.0)):
         for _ in range(1_000):  # turns of the loop, in which all of it comes
@@ -53,7 +53,7 @@ async def test_unread_long_response_does_not_block_later_requests(vendor: Script
 
 async def test_path_of_the_base_url_comes_first(vendor: ScriptedVendor) -> None:
     client = HTTPClient("vendor", f"{vendor.url}/behind/a", parse_vendor_error, headers={})
-    vendor.will(audio_response())
+    vendor.enqueue(audio_response())
 
     await read(client)
 
@@ -62,8 +62,10 @@ async def test_path_of_the_base_url_comes_first(vendor: ScriptedVendor) -> None:
 
 
 async def test_interim_response_is_skipped(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", audio_response(b"one"))
-    vendor.will(audio_response(b"two"))
+    vendor.enqueue(
+        b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", audio_response(b"one")
+    )
+    vendor.enqueue(audio_response(b"two"))
 
     assert await read(client) == b"one"
     assert await read(client) == b"two"
@@ -71,8 +73,8 @@ async def test_interim_response_is_skipped(vendor: ScriptedVendor, client: HTTPC
 
 
 async def test_body_without_length_ends_with_the_connection(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\nspeech", ConnectionAction.CLOSE)
-    vendor.will(audio_response(b"two"))
+    vendor.enqueue(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\nspeech", ConnectionAction.CLOSE)
+    vendor.enqueue(audio_response(b"two"))
 
     assert await read(client) == b"speech"
     assert await read(client) == b"two"
@@ -80,15 +82,15 @@ async def test_body_without_length_ends_with_the_connection(vendor: ScriptedVend
 
 
 async def test_reset_truncates_a_body_without_length(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\nspeech", ConnectionAction.RESET)
+    vendor.enqueue(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\nspeech", ConnectionAction.RESET)
 
     with pytest.raises((speech.TTSCutError, speech.TTSNoAnswerError)):
         await read(client)
 
 
 async def test_connection_close_prevents_reuse(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(audio_response(b"one", connection="close"))
-    vendor.will(audio_response(b"two"))
+    vendor.enqueue(audio_response(b"one", connection="close"))
+    vendor.enqueue(audio_response(b"two"))
 
     assert await read(client) == b"one"
     assert await read(client) == b"two"
@@ -96,8 +98,8 @@ async def test_connection_close_prevents_reuse(vendor: ScriptedVendor, client: H
 
 
 async def test_unsolicited_bytes_close_the_connection(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(audio_response(b"one"), audio_response(b"a surplus"))
-    vendor.will(audio_response(b"two"))
+    vendor.enqueue(audio_response(b"one"), audio_response(b"a surplus"))
+    vendor.enqueue(audio_response(b"two"))
 
     assert await read(client) == b"one"
     await asyncio.sleep(0.01)  # in which the surplus may come
@@ -107,7 +109,7 @@ async def test_unsolicited_bytes_close_the_connection(vendor: ScriptedVendor, cl
 
 async def test_chunked_gzip_is_decompressed_in_chunks(vendor: ScriptedVendor, client: HTTPClient) -> None:
     packed = gzip.compress(bytes(range(256)) * 50)
-    vendor.will(
+    vendor.enqueue(
         chunked_response(*(packed[offset : offset + 7] for offset in range(0, len(packed), 7)), content_encoding="gzip")
     )
 
@@ -115,7 +117,7 @@ async def test_chunked_gzip_is_decompressed_in_chunks(vendor: ScriptedVendor, cl
 
 
 async def test_truncated_gzip_is_an_error(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(chunked_response(gzip.compress(b"speech" * 100)[:-9], content_encoding="gzip"))
+    vendor.enqueue(chunked_response(gzip.compress(b"speech" * 100)[:-9], content_encoding="gzip"))
 
     with pytest.raises(speech.TTSCutError, match="too early"):
         await read(client)
@@ -123,7 +125,7 @@ async def test_truncated_gzip_is_an_error(vendor: ScriptedVendor, client: HTTPCl
 
 async def test_idle_connections_are_closed_in_time(vendor: ScriptedVendor) -> None:
     transport = DirectTransport("vendor", vendor.url, {}, stale_within=1.0, keep_alive=0.05)
-    vendor.will(audio_response(b"one"))
+    vendor.enqueue(audio_response(b"one"))
 
     answer = await transport.send("POST", "/", b"{}", 5.0)
     while await answer.read():
@@ -138,7 +140,7 @@ async def test_concurrent_requests_have_a_connection_each_and_reuse_them(
     vendor: ScriptedVendor, client: HTTPClient
 ) -> None:
     for _ in range(6):
-        vendor.will(audio_response(b"one"))
+        vendor.enqueue(audio_response(b"one"))
 
     await asyncio.gather(*(read(client) for _ in range(3)))
     await asyncio.gather(*(read(client) for _ in range(3)))
@@ -148,7 +150,7 @@ async def test_concurrent_requests_have_a_connection_each_and_reuse_them(
 
 async def test_bytes_that_come_during_a_read_go_to_the_sink(vendor: ScriptedVendor, client: HTTPClient) -> None:
     going_on, got = asyncio.Event(), list[bytes]()
-    vendor.will(chunked_response(b"one", end=False), going_on, b"3\r\ntwo\r\n", b"0\r\n\r\n")
+    vendor.enqueue(chunked_response(b"one", end=False), going_on, b"3\r\ntwo\r\n", b"0\r\n\r\n")
 
     def sink(data: bytes) -> bool:
         got.append(data)
@@ -163,7 +165,7 @@ async def test_bytes_that_come_during_a_read_go_to_the_sink(vendor: ScriptedVend
 
 async def test_refused_bytes_stay_in_order(vendor: ScriptedVendor, client: HTTPClient) -> None:
     going_on = asyncio.Event()
-    vendor.will(chunked_response(b"one", end=False), going_on, b"3\r\ntwo\r\n", b"0\r\n\r\n")
+    vendor.enqueue(chunked_response(b"one", end=False), going_on, b"3\r\ntwo\r\n", b"0\r\n\r\n")
 
     with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
         assert await reply.read() == b"one"
@@ -174,8 +176,8 @@ async def test_refused_bytes_stay_in_order(vendor: ScriptedVendor, client: HTTPC
 
 async def test_sink_errors_are_raised_by_read(vendor: ScriptedVendor, client: HTTPClient) -> None:
     going_on = asyncio.Event()
-    vendor.will(chunked_response(b"one", end=False), going_on, b"3\r\ntwo\r\n", ConnectionAction.HANG)
-    vendor.will(audio_response(b"three"))
+    vendor.enqueue(chunked_response(b"one", end=False), going_on, b"3\r\ntwo\r\n", ConnectionAction.HANG)
+    vendor.enqueue(audio_response(b"three"))
 
     def sink(data: bytes) -> bool:
         raise speech.TTSTooSlowError("too slow", provider="vendor")
@@ -190,7 +192,7 @@ async def test_sink_errors_are_raised_by_read(vendor: ScriptedVendor, client: HT
 
 async def test_truncation_counts_the_bytes_of_the_sink(vendor: ScriptedVendor, client: HTTPClient) -> None:
     going_on = asyncio.Event()
-    vendor.will(chunked_response(b"one", end=False), going_on, b"3\r\ntwo\r\n", ConnectionAction.CLOSE)
+    vendor.enqueue(chunked_response(b"one", end=False), going_on, b"3\r\ntwo\r\n", ConnectionAction.CLOSE)
 
     with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
         assert await reply.read() == b"one"
@@ -207,7 +209,7 @@ async def test_malformed_rest_of_a_body_cuts_it_behind_its_audio(
     """To a reader, bytes that are no HTTP are a broken connection: what came before them counts, and is billed."""
     going_on, got = asyncio.Event(), list[bytes]()
     begin, rest = chunked_response(b"one", end=False), b"3\r\ntwo\r\nno chunk\r\n"
-    vendor.will(*([begin, going_on, rest] if apart else [begin + rest]), ConnectionAction.HANG)
+    vendor.enqueue(*([begin, going_on, rest] if apart else [begin + rest]), ConnectionAction.HANG)
 
     def sink(data: bytes) -> bool:
         got.append(data)
@@ -280,7 +282,7 @@ async def test_compressed_bytes_do_not_go_to_the_sink(vendor: ScriptedVendor, cl
     packed = gzip.compress(b"speech" * 100)
     going_on = asyncio.Event()
     rest = b"%x\r\n%s\r\n" % (len(packed) - 20, packed[20:])
-    vendor.will(chunked_response(packed[:20], end=False, content_encoding="gzip"), going_on, rest, b"0\r\n\r\n")
+    vendor.enqueue(chunked_response(packed[:20], end=False, content_encoding="gzip"), going_on, rest, b"0\r\n\r\n")
     body = b""
 
     def sink(data: bytes) -> bool:
@@ -336,10 +338,10 @@ async def waiting_connection(sink: ByteSink | None) -> tuple[HTTPConnection, asy
 
 
 async def test_sink_gets_nothing_after_an_error() -> None:
-    poured: list[bytes] = []
+    sent_to_sink: list[bytes] = []
 
     def sink(data: bytes) -> bool:
-        poured.append(data)
+        sent_to_sink.append(data)
         raise speech.TTSTooLongError("no end", provider="vendor")
 
     connection, waiting = await waiting_connection(sink)
@@ -348,31 +350,31 @@ async def test_sink_gets_nothing_after_an_error() -> None:
 
     with pytest.raises(speech.TTSTooLongError):
         await waiting
-    assert poured == [b"one"]
+    assert sent_to_sink == [b"one"]
 
 
 async def test_later_bytes_do_not_overtake_refused_ones() -> None:
-    poured: list[bytes] = []
+    sent_to_sink: list[bytes] = []
 
     def sink(data: bytes) -> bool:
-        poured.append(data)
-        return len(poured) > 1
+        sent_to_sink.append(data)
+        return len(sent_to_sink) > 1
 
     connection, waiting = await waiting_connection(sink)
     for packet in (b"3\r\none\r\n", b"3\r\ntwo\r\n", b"0\r\n\r\n"):
         receive(connection, packet)
 
     assert await waiting == b""
-    assert poured == [b"one", b"onetwo"]
+    assert sent_to_sink == [b"one", b"onetwo"]
 
 
 @pytest.mark.parametrize("tiny", [False, True], ids=["large chunks", "tiny chunks"])
 async def test_full_read_pauses_until_the_next_iteration(tiny: bool) -> None:
     """An event loop that reads while the buffer comes back full would otherwise do nothing else."""
-    poured: list[bytes] = []
+    sent_to_sink: list[bytes] = []
 
     def sink(data: bytes) -> bool:
-        poured.append(data)
+        sent_to_sink.append(data)
         return True
 
     connection, waiting = await waiting_connection(sink)
@@ -413,7 +415,7 @@ ENDLESS = {
 async def test_endless_head_is_refused(what: str, vendor: ScriptedVendor, client: HTTPClient) -> None:
     begin, more = ENDLESS[what]
     sent = CountedChunks(more)
-    vendor.will(begin, iter(sent))
+    vendor.enqueue(begin, iter(sent))
 
     with pytest.raises(speech.TTSNotAudioError, match=r"endless headers|not HTTP"):
         await read(client)
@@ -433,7 +435,7 @@ AFTERWARDS = {
 async def test_endless_body_without_data_is_refused(what: str, vendor: ScriptedVendor, client: HTTPClient) -> None:
     begin, more = AFTERWARDS[what]
     sent = CountedChunks(more)
-    vendor.will(chunked_response(b"speech", end=False) + begin, iter(sent))
+    vendor.enqueue(chunked_response(b"speech", end=False) + begin, iter(sent))
 
     with pytest.raises(speech.TTSCutError):
         await read(client)
@@ -442,7 +444,9 @@ async def test_endless_body_without_data_is_refused(what: str, vendor: ScriptedV
 
 
 async def test_trailers_do_not_change_headers(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(chunked_response(b"speech", end=False, x_id="r1") + b"0\r\nx-id: r2\r\ncontent-encoding: gzip\r\n\r\n")
+    vendor.enqueue(
+        chunked_response(b"speech", end=False, x_id="r1") + b"0\r\nx-id: r2\r\ncontent-encoding: gzip\r\n\r\n"
+    )
 
     async with asyncio.timeout(5.0):
         with closing(await prepared_request(client).send("Hi", connection_timeout=5.0)) as reply:
@@ -453,7 +457,7 @@ async def test_trailers_do_not_change_headers(vendor: ScriptedVendor, client: HT
 
 async def test_head_and_a_long_body_may_come_at_once(vendor: ScriptedVendor, client: HTTPClient) -> None:
     body = bytes(range(256)) * 2_000
-    vendor.will(audio_response(body, x_long="a" * 20_000))
+    vendor.enqueue(audio_response(body, x_long="a" * 20_000))
 
     assert await read(client) == body
 

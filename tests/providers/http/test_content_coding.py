@@ -67,7 +67,7 @@ async def test_compressed_body_is_decompressed_to_its_end(
     if size == 1:
         packed = PACKED[form][1]
     pieces = [packed[offset : offset + size] for offset in range(0, len(packed), size)]
-    vendor.will(chunked_response(*pieces, content_encoding=coding))
+    vendor.enqueue(chunked_response(*pieces, content_encoding=coding))
 
     assert await read(client) == SPEECH
 
@@ -77,7 +77,7 @@ async def test_compressed_body_is_decompressed_through_a_proxy(
     form: str, vendor: ScriptedVendor, asked: HTTPClient
 ) -> None:
     coding, packed = PACKED[form]
-    vendor.will(audio_response(packed, content_encoding=coding))
+    vendor.enqueue(audio_response(packed, content_encoding=coding))
 
     assert await read(asked) == SPEECH
 
@@ -103,7 +103,7 @@ DAMAGED = {
 @pytest.mark.parametrize("form", DAMAGED)
 async def test_damaged_compressed_body_is_an_error(form: str, vendor: ScriptedVendor, asked: HTTPClient) -> None:
     coding, packed = DAMAGED[form]
-    vendor.will(audio_response(packed, content_encoding=coding))
+    vendor.enqueue(audio_response(packed, content_encoding=coding))
 
     with pytest.raises(speech.TTSCutError, match="compressed body"):
         await read(asked)
@@ -126,23 +126,23 @@ async def test_damaged_compressed_body_is_an_error(form: str, vendor: ScriptedVe
     ],
 )
 async def test_unsupported_coding_is_refused(coding: str, vendor: ScriptedVendor, asked: HTTPClient) -> None:
-    vendor.will(audio_response(SPEECH, content_encoding=coding))
+    vendor.enqueue(audio_response(SPEECH, content_encoding=coding))
 
     with pytest.raises(speech.TTSNotAudioError):
         await read(asked)
 
 
 async def test_unsupported_coding_is_named_with_the_remedy(vendor: ScriptedVendor, asked: HTTPClient) -> None:
-    vendor.will(audio_response(SPEECH, content_encoding="zstd"))
+    vendor.enqueue(audio_response(SPEECH, content_encoding="zstd"))
 
     with pytest.raises(speech.TTSNotAudioError, match=r"'zstd'.*disable compression"):
         await read(asked)
 
 
 async def test_repeated_content_encoding_headers_add_up(vendor: ScriptedVendor, client: HTTPClient) -> None:
-    vendor.will(audio_response(gzip.compress(SPEECH), content_encoding="gzip\r\nContent-Encoding: gzip"))
-    vendor.will(audio_response(gzip.compress(SPEECH), content_encoding="br\r\nContent-Encoding: identity"))
-    vendor.will(audio_response(gzip.compress(SPEECH), content_encoding="identity\r\nContent-Encoding: gzip"))
+    vendor.enqueue(audio_response(gzip.compress(SPEECH), content_encoding="gzip\r\nContent-Encoding: gzip"))
+    vendor.enqueue(audio_response(gzip.compress(SPEECH), content_encoding="br\r\nContent-Encoding: identity"))
+    vendor.enqueue(audio_response(gzip.compress(SPEECH), content_encoding="identity\r\nContent-Encoding: gzip"))
 
     for coding in ("gzip, gzip", "br"):
         with pytest.raises(speech.TTSNotAudioError, match=f"'{coding}'"):
@@ -153,7 +153,7 @@ async def test_repeated_content_encoding_headers_add_up(vendor: ScriptedVendor, 
 async def test_compressed_transfer_coding_is_refused(vendor: ScriptedVendor, client: HTTPClient) -> None:
     packed = gzip.compress(SPEECH)
     body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed)
-    vendor.will(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ntransfer-encoding: gzip, chunked\r\n\r\n" + body)
+    vendor.enqueue(b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ntransfer-encoding: gzip, chunked\r\n\r\n" + body)
 
     with pytest.raises(speech.TTSNotAudioError, match="'gzip'"):
         await read(client)
@@ -161,7 +161,9 @@ async def test_compressed_transfer_coding_is_refused(vendor: ScriptedVendor, cli
 
 async def test_compressed_error_body_is_read(vendor: ScriptedVendor, asked: HTTPClient) -> None:
     complaint = json.dumps({"detail": {"status": "quota_exceeded", "message": "all spent"}}).encode()
-    vendor.will(http_response(401, gzip.compress(complaint), content_type="application/json", content_encoding="gzip"))
+    vendor.enqueue(
+        http_response(401, gzip.compress(complaint), content_type="application/json", content_encoding="gzip")
+    )
 
     with pytest.raises(speech.TTSQuotaExceededError, match="all spent"):
         await read(asked)
@@ -171,7 +173,7 @@ async def test_compressed_error_body_is_read(vendor: ScriptedVendor, asked: HTTP
 async def test_error_in_an_unsupported_coding_keeps_its_status(
     coding: str, vendor: ScriptedVendor, asked: HTTPClient
 ) -> None:
-    vendor.will(http_response(429, b"noise", content_type="application/json", content_encoding=coding))
+    vendor.enqueue(http_response(429, b"noise", content_type="application/json", content_encoding=coding))
 
     with pytest.raises(speech.TTSError) as failed:
         await read(asked)
@@ -180,8 +182,10 @@ async def test_error_in_an_unsupported_coding_keeps_its_status(
 
 async def test_size_of_a_document_is_limited_after_decompression(vendor: ScriptedVendor, asked: HTTPClient) -> None:
     document = b'"' + b"x" * (MAX_DOCUMENT + 1) + b'"'
-    vendor.will(http_response(200, gzip.compress(document), content_type="application/json", content_encoding="gzip"))
-    vendor.will(
+    vendor.enqueue(
+        http_response(200, gzip.compress(document), content_type="application/json", content_encoding="gzip")
+    )
+    vendor.enqueue(
         http_response(200, gzip.compress(b'{"a": 1}'), content_type="application/json", content_encoding="gzip")
     )
 
@@ -202,7 +206,7 @@ async def test_decompression_bomb_yields_to_the_event_loop(
     form: str, vendor: ScriptedVendor, asked: HTTPClient
 ) -> None:
     coding, packed = BOMBS[form]
-    vendor.will(audio_response(packed, content_encoding=coding))
+    vendor.enqueue(audio_response(packed, content_encoding=coding))
 
     sizes = list[int]()
     async with count_loop_iterations() as turns:
@@ -215,7 +219,7 @@ async def test_decompression_bomb_yields_to_the_event_loop(
 
 
 async def test_endless_empty_gzip_members_yield_to_the_event_loop(vendor: ScriptedVendor, asked: HTTPClient) -> None:
-    vendor.will(audio_response(gzip.compress(b"") * 100_000 + gzip.compress(b"speech"), content_encoding="gzip"))
+    vendor.enqueue(audio_response(gzip.compress(b"") * 100_000 + gzip.compress(b"speech"), content_encoding="gzip"))
 
     async with count_loop_iterations() as turns:
         assert await read(asked) == b"speech"

@@ -133,7 +133,7 @@ async def test_proxy_of_the_environment_is_used(
     vendor: ScriptedVendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, kind: str, variable: str, form: str
 ) -> None:
     monkeypatch.setenv(variable, form.format(proxy.port))
-    vendor.will(audio_response(b"spoken"))
+    vendor.enqueue(audio_response(b"spoken"))
 
     assert await speak(kind, vendor.url) == b"spoken"
     assert proxy.heads[0].startswith(f"POST {vendor.url}/v1/")
@@ -151,7 +151,7 @@ async def test_no_proxy_is_respected(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
     monkeypatch.setenv(variable, no_proxy.format(port=vendor.url.rpartition(":")[2]))
-    vendor.will(audio_response(b"spoken"))
+    vendor.enqueue(audio_response(b"spoken"))
 
     assert await speak(kind, vendor.url) == b"spoken"
     assert proxy.heads == []
@@ -162,14 +162,14 @@ async def test_trust_env_false_ignores_the_environment(
     vendor: ScriptedVendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, kind: str, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
-    vendor.will(audio_response(b"spoken"))
+    vendor.enqueue(audio_response(b"spoken"))
     assert await speak(kind, vendor.url, trust_env=False) == b"spoken"
     assert proxy.heads == []
 
     file = tmp_path / "steadyvoice.toml"
     file.write_text(f'[[providers]]\nkind = "{kind}"\napi_key = "k"\nbase_url = "{vendor.url}"\ntrust_env = false\n')
     [provider] = load_arguments(file, {})["providers"]
-    vendor.will(audio_response(b"spoken"))
+    vendor.enqueue(audio_response(b"spoken"))
     assert (await collect_events(provider, speech_request())).data == b"spoken"
     await provider.aclose()
     assert proxy.heads == []
@@ -178,7 +178,7 @@ async def test_trust_env_false_ignores_the_environment(
 async def test_configured_proxy_wins(vendor: ScriptedVendor, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "*")
-    vendor.will(audio_response(b"spoken"))
+    vendor.enqueue(audio_response(b"spoken"))
     assert await speak("openai", vendor.url, proxy=f"http://127.0.0.1:{proxy.port}") == b"spoken"
     assert len(proxy.heads) == 1
 
@@ -189,7 +189,7 @@ async def test_proxy_password_is_sent_to_the_proxy_only(
 ) -> None:
     async with proxy_on_a_socket("me:open sesame") as proxy:
         monkeypatch.setenv("http_proxy", f"http://me:open%20sesame@127.0.0.1:{proxy.port}")
-        vendor.will(audio_response(b"spoken"))
+        vendor.enqueue(audio_response(b"spoken"))
         assert await speak(kind, vendor.url) == b"spoken"
 
         monkeypatch.setenv("http_proxy", f"http://me:wrong-sesame@127.0.0.1:{proxy.port}")

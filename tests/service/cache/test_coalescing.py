@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from steadyvoice.service.cache.coalescing import CoalescedStream
 
 
-class Source:
+class ChunkSource:
     """Source of numbered chunks that records how it ended."""
 
     def __init__(self, chunks: int, size: int = 10, then: Exception | None = None) -> None:
@@ -41,7 +41,7 @@ def test_every_consumer_that_stays_reads_the_whole_stream(chunks: int, joins: li
             nonlocal closed
             closed = True
 
-        source = Source(chunks)
+        source = ChunkSource(chunks)
         stream = CoalescedStream(source(), 1000, on_closed)
 
         async def listener(turns: int, *, stays: bool) -> bytes | None:
@@ -65,7 +65,7 @@ def test_every_consumer_that_stays_reads_the_whole_stream(chunks: int, joins: li
 
 
 async def test_source_is_not_ahead_of_the_fastest_consumer() -> None:
-    source = Source(20)
+    source = ChunkSource(20)
     stream = CoalescedStream(source(), 1000, lambda: None)
     fast, slow = stream.subscribe(), stream.subscribe()
     await anext(slow)
@@ -79,7 +79,7 @@ async def test_source_is_not_ahead_of_the_fastest_consumer() -> None:
 
 
 async def test_every_consumer_gets_the_error_after_the_chunks_before_it() -> None:
-    stream = CoalescedStream(Source(3, then=ValueError("broke"))(), 1000, lambda: None)
+    stream = CoalescedStream(ChunkSource(3, then=ValueError("broke"))(), 1000, lambda: None)
 
     heard: list[bytes] = []
 
@@ -94,7 +94,7 @@ async def test_every_consumer_gets_the_error_after_the_chunks_before_it() -> Non
 
 async def test_chunks_without_possible_readers_are_dropped() -> None:
     landings: list[int] = []
-    source = Source(100, size=100_000)
+    source = ChunkSource(100, size=100_000)
     stream = CoalescedStream(source(), 300_000, lambda: landings.append(source.sent))
     tracemalloc.start()
     try:

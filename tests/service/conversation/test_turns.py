@@ -226,8 +226,8 @@ async def test_interruption_tells_what_was_heard_and_counts_for_nobody(make_serv
         heard = await turn.interrupt(played=played)
         assert loop_clock() - before <= 0.02
         await listening
-        at = round(played * 24000) * 2
-        assert heard.text.split() == words_in(listener.audio[:at], turn.format)
+        offset = round(played * 24000) * 2
+        assert heard.text.split() == words_in(listener.audio[:offset], turn.format)
         assert heard.text + heard.unheard == TEXT
         assert (heard.begin, heard.end, heard.exact) == (0, len(heard.text), True)
         assert listener.outcome == turn.outcome == "interrupted"

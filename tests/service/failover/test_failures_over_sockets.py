@@ -43,7 +43,7 @@ CIRCUIT = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, cooldown_pe
 QUICK = RetryConfig(base_delay=0.001, max_delay=0.001)
 
 
-class Clock:
+class SteppedClock:
     """Clock of the circuits, moved by hand, so that no test waits for a cooldown."""
 
     def __init__(self) -> None:
@@ -65,14 +65,14 @@ async def service(
 ) -> AsyncIterator[AsyncTTSService]:
     elevenlabs = ElevenLabs("sk_test", base_url=vendor.url)
     settings = {"circuit": CIRCUIT, "retry": QUICK, **settings}
-    async with AsyncTTSService([elevenlabs, *others], clock=clock or Clock(), **settings) as tts:
+    async with AsyncTTSService([elevenlabs, *others], clock=clock or SteppedClock(), **settings) as tts:
         yield tts
 
 
 async def test_503s_open_the_circuit_which_probes_reopens_and_closes(vendor: ScriptedVendor) -> None:
-    clock = Clock()
+    clock = SteppedClock()
     for _ in range(2):
-        vendor.will(error_response(503, {"detail": {"status": "internal", "message": "down"}}))
+        vendor.enqueue(error_response(503, {"detail": {"status": "internal", "message": "down"}}))
     async with service(vendor, clock=clock, muted=False) as tts:
         with pytest.raises(TTSServerError):
             await tts.synthesize(TEXT, format="pcm_8000")
@@ -87,15 +87,15 @@ async def test_503s_open_the_circuit_which_probes_reopens_and_closes(vendor: Scr
         assert tts.get_error_state()["totals"]["refused"] == 1
 
         clock.ahead += 1.0
-        vendor.will(error_response(503, {"detail": "still down"}))
+        vendor.enqueue(error_response(503, {"detail": "still down"}))
         with pytest.raises(TTSServerError):
             await tts.synthesize(TEXT, format="pcm_8000")
         state = tts.get_error_state()
         assert (state["last_transition"]["from"], state["last_transition"]["to"]) == ("half_open", "open")
 
         clock.ahead += 1.0
-        vendor.will(SPOKEN)
-        vendor.will(SPOKEN)
+        vendor.enqueue(SPOKEN)
+        vendor.enqueue(SPOKEN)
         for expected in ("half_open", "closed"):
             speech = await tts.synthesize(TEXT, format="pcm_8000")
             assert (speech.outcome, speech.audio) == ("spoken", SPEECH)
@@ -144,7 +144,7 @@ async def test_endless_drip_of_bytes_ends_on_time(vendor: ScriptedVendor) -> Non
 @pytest.mark.parametrize("body", [b'{"detail": "sorry"}', b"<!doctype html><title>Welcome</title>"])
 @pytest.mark.parametrize("kind", ["application/json", "audio/mpeg"])
 async def test_json_or_html_with_status_200_is_not_audio(vendor: ScriptedVendor, body: bytes, kind: str) -> None:
-    vendor.will(http_response(200, body, content_type=kind))
+    vendor.enqueue(http_response(200, body, content_type=kind))
     async with service(vendor, Tone()) as tts:
         speech = await tts.synthesize(TEXT, format="mp3_44100_128")
         assert speech.provider == "tone"
@@ -152,7 +152,7 @@ async def test_json_or_html_with_status_200_is_not_audio(vendor: ScriptedVendor,
         assert state["last_error"]["kind"] == "not_audio"
         assert state["totals"]["failures"] == 1
         assert len(vendor.seen) == 1, "who says yes may charge for it: another voice says it"
-        vendor.will(SPOKEN)
+        vendor.enqueue(SPOKEN)
         await tts.synthesize(TEXT, format="pcm_8000")
         assert "/with-timestamps" in vendor.seen[1].target, "one bad answer is no lack of times"
 
@@ -161,8 +161,8 @@ async def test_json_or_html_with_status_200_is_not_audio(vendor: ScriptedVendor,
 async def test_request_on_a_closed_kept_connection_is_not_billed_twice(
     vendor: ScriptedVendor, ending: ConnectionAction
 ) -> None:
-    vendor.will(SPOKEN)
-    vendor.will(ending)
+    vendor.enqueue(SPOKEN)
+    vendor.enqueue(ending)
     async with service(vendor, Tone()) as tts:
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "elevenlabs"
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "tone"
@@ -171,18 +171,18 @@ async def test_request_on_a_closed_kept_connection_is_not_billed_twice(
 
 
 async def test_stale_connection_is_replaced_when_no_other_provider_is_left(vendor: ScriptedVendor) -> None:
-    vendor.will(SPOKEN)
-    vendor.will(ConnectionAction.CLOSE)
-    vendor.will(SPOKEN)
+    vendor.enqueue(SPOKEN)
+    vendor.enqueue(ConnectionAction.CLOSE)
+    vendor.enqueue(SPOKEN)
     async with service(vendor) as tts:
         for _ in range(2):
             assert (await tts.synthesize(TEXT, format="pcm_8000")).outcome == "spoken"
 
 
 async def test_retry_after_of_a_429_is_kept_and_counts_half(vendor: ScriptedVendor) -> None:
-    clock = Clock()
+    clock = SteppedClock()
     busy = error_body("system_busy", "too much", generation=ErrorBodyVersion.LEGACY)
-    vendor.will(error_response(429, busy, retry_after="30"))
+    vendor.enqueue(error_response(429, busy, retry_after="30"))
     async with service(vendor, Tone(), clock=clock) as tts:
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "tone"
         state = tts.get_error_state()
@@ -192,7 +192,7 @@ async def test_retry_after_of_a_429_is_kept_and_counts_half(vendor: ScriptedVend
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "tone"
         assert len(vendor.seen) == 1
         clock.ahead += 1.5
-        vendor.will(SPOKEN)
+        vendor.enqueue(SPOKEN)
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "elevenlabs"
 
 
@@ -200,7 +200,7 @@ async def test_retry_after_of_a_429_is_kept_and_counts_half(vendor: ScriptedVend
 async def test_quota_exceeded_holds_the_key_and_not_the_circuit(
     vendor: ScriptedVendor, generation: ErrorBodyVersion
 ) -> None:
-    vendor.will(error_response(401, error_body("quota_exceeded", "no credit left", generation=generation)))
+    vendor.enqueue(error_response(401, error_body("quota_exceeded", "no credit left", generation=generation)))
     async with service(vendor, Tone()) as tts:
         for _ in range(3):
             assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "tone"
@@ -209,14 +209,14 @@ async def test_quota_exceeded_holds_the_key_and_not_the_circuit(
         assert state["circuit_state"] == "closed"
         assert state["totals"]["failures"] == 0
         assert [(hold["key"], hold["kind"]) for hold in state["holds"]] == [("elevenlabs/credential", "quota_exceeded")]
-    vendor.will(error_response(401, error_body("quota_exceeded", "no credit left", generation=generation)))
+    vendor.enqueue(error_response(401, error_body("quota_exceeded", "no credit left", generation=generation)))
     async with service(vendor, muted=False) as tts:
         with pytest.raises(TTSQuotaExceededError, match="buy credit"):
             await tts.synthesize(TEXT, format="pcm_8000")
 
 
 async def test_stream_cut_without_its_end_is_a_failure(vendor: ScriptedVendor) -> None:
-    vendor.will(chunked_response(SPEECH[:1000], end=False, content_type="audio/pcm"), ConnectionAction.CLOSE)
+    vendor.enqueue(chunked_response(SPEECH[:1000], end=False, content_type="audio/pcm"), ConnectionAction.CLOSE)
     async with service(vendor, Tone()) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_8000")
         assert (speech.outcome, speech.provider) == ("substituted", "tone")
@@ -232,7 +232,7 @@ async def test_refused_connection_is_a_connection_failure(vendor: ScriptedVendor
 
 
 async def test_vendor_notices_at_once_when_the_caller_hangs_up(vendor: ScriptedVendor) -> None:
-    vendor.will(chunked_response(SPEECH, end=False, content_type="audio/pcm"), ConnectionAction.HANG)
+    vendor.enqueue(chunked_response(SPEECH, end=False, content_type="audio/pcm"), ConnectionAction.HANG)
     async with service(vendor) as tts:
         async with tts.stream(TEXT, format="pcm_8000", on_midstream="error") as stream:
             await anext(stream)

@@ -68,9 +68,9 @@ kinds = pytest.mark.parametrize("kind", ["elevenlabs", "openai"])
 
 
 @kinds
-@pytest.mark.parametrize("who", GATEKEEPERS)
-async def test_firewall_page_does_not_hold_the_key(vendor: ScriptedVendor, kind: str, who: str) -> None:
-    vendor.will(GATEKEEPERS[who])
+@pytest.mark.parametrize("intermediary", GATEKEEPERS)
+async def test_firewall_page_does_not_hold_the_key(vendor: ScriptedVendor, kind: str, intermediary: str) -> None:
+    vendor.enqueue(GATEKEEPERS[intermediary])
     async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         speech = await tts.synthesize("Good morning")
         state = tts.get_error_state()
@@ -83,7 +83,7 @@ async def test_firewall_page_does_not_hold_the_key(vendor: ScriptedVendor, kind:
 
 
 async def test_cloudflare_ray_id_is_in_the_error(vendor: ScriptedVendor) -> None:
-    vendor.will(GATEKEEPERS["Cloudflare's challenge"])
+    vendor.enqueue(GATEKEEPERS["Cloudflare's challenge"])
     async with AsyncTTSService([first("openai", vendor)], muted=False) as tts:
         with pytest.raises(Exception, match=r"Just a moment\.\.\..*8f0a1b2c3d4e5f60-FRA.*firewall"):
             await tts.synthesize("Good morning")
@@ -102,7 +102,7 @@ async def test_cloudflare_ray_id_is_in_the_error(vendor: ScriptedVendor) -> None
     ],
 )  # fmt: skip
 async def test_vendors_own_refusal_of_the_key_holds_it(vendor: ScriptedVendor, kind: str, body: bytes) -> None:
-    vendor.will(body)
+    vendor.enqueue(body)
     async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         assert (await tts.synthesize("Good morning")).outcome == "substituted"
         [hold] = tts.get_error_state()["holds"]
@@ -114,7 +114,7 @@ async def test_vendors_own_refusal_of_the_key_holds_it(vendor: ScriptedVendor, k
 @pytest.mark.parametrize("status", [409, 418, 423, 431, 451])
 async def test_unknown_status_fails_over(vendor: ScriptedVendor, kind: str, status: int, body: str) -> None:
     for _ in range(9):
-        vendor.will({
+        vendor.enqueue({
             "with JSON": error_response(status, {"error": {"message": "I'm a teapot"}}),
             "with a page": http_response(status, b"<html><title>teapot</title></html>", content_type="text/html"),
             "with nothing": http_response(status),
@@ -132,6 +132,6 @@ async def test_unknown_status_fails_over(vendor: ScriptedVendor, kind: str, stat
 async def test_html_page_with_status_400_is_no_mistake_of_the_caller(vendor: ScriptedVendor, kind: str) -> None:
     page = b"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>"
     for _ in range(9):
-        vendor.will(http_response(400, page, content_type="text/html"))
+        vendor.enqueue(http_response(400, page, content_type="text/html"))
     async with AsyncTTSService([first(kind, vendor), Tone()], retry=QUICK) as tts:
         assert (await tts.synthesize("Good morning")).outcome == "substituted"

@@ -40,8 +40,8 @@ def openai(vendor: ScriptedVendor, **voices: Voice) -> OpenAICompatible:
 
 async def test_openai_voice_for_an_elevenlabs_voice(vendors: list[ScriptedVendor]) -> None:
     first, spare = vendors
-    first.will(DOWN)
-    spare.will(audio_response(SPEECH, content_type="audio/pcm"))
+    first.enqueue(DOWN)
+    spare.enqueue(audio_response(SPEECH, content_type="audio/pcm"))
     providers: list[Provider] = [elevenlabs(first, narrator=RACHEL), openai(spare, default=ONYX, reader=NOVA)]
     async with AsyncTTSService(providers, retry=QUICK) as tts:
         speech = await tts.synthesize(TEXT, voice="narrator", format="pcm_24000", speed=1.5)
@@ -53,8 +53,8 @@ async def test_openai_voice_for_an_elevenlabs_voice(vendors: list[ScriptedVendor
 
 async def test_elevenlabs_voice_for_an_openai_voice(vendors: list[ScriptedVendor]) -> None:
     first, spare = vendors
-    first.will(DOWN)
-    spare.will(audio_response(SPEECH, content_type="audio/pcm"))
+    first.enqueue(DOWN)
+    spare.enqueue(audio_response(SPEECH, content_type="audio/pcm"))
     providers: list[Provider] = [
         openai(first, narrator=NOVA),
         elevenlabs(spare, default=Voice("x", "de"), reader=RACHEL),
@@ -71,7 +71,7 @@ async def test_espeak_voice_for_an_elevenlabs_voice(vendors: list[ScriptedVendor
     require_tool(is_installed(), "espeakng-loader")
     heard: dict[str, Any] = {}
     for name, like in (("as it is", Voice("x", "en-US", "female")), ("matched", RACHEL)):
-        vendors[0].will(DOWN)
+        vendors[0].enqueue(DOWN)
         async with AsyncTTSService([elevenlabs(vendors[0], narrator=like), Espeak()], retry=QUICK) as tts:
             heard[name] = await tts.synthesize(TEXT, voice="narrator", format="pcm_22050")
     plain, matched = heard["as it is"], heard["matched"]

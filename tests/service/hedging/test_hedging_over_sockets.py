@@ -90,7 +90,7 @@ async def test_losing_hedge_is_disconnected() -> None:
 @pytest.mark.parametrize("seed", range(3))
 async def test_accounting_agrees_with_both_vendors(seed: int) -> None:
     rng = Random(seed)
-    moods = [
+    faults = [
         Fault(actions.SlowFirstByte(0.3), probability=0.3),
         Fault(actions.HangAfterHeaders(), probability=0.2),
         Fault(actions.Cut(0.5), probability=0.2),
@@ -111,7 +111,7 @@ async def test_accounting_agrees_with_both_vendors(seed: int) -> None:
             await read_chunks(stream, rng.choice([1, 5, 10_000]))
 
         for sim in (first, second):
-            sim.faults.set(*moods)
+            sim.faults.set(*faults)
         for _ in range(8):
             tts.reset_circuit_breaker()
             async with asyncio.TaskGroup() as group:

@@ -216,13 +216,13 @@ async def test_at_once_is_never_taken_literally() -> None:
 async def test_converting_leaves_the_event_loop_to_others() -> None:
     beats = 0
 
-    async def heart() -> None:
+    async def beat() -> None:
         nonlocal beats
         while True:
             await asyncio.sleep(0)
             beats += 1
 
-    heartbeat = asyncio.ensure_future(heart())
+    heartbeat = asyncio.ensure_future(beat())
     async with AsyncTTSService([ScriptedProvider([Say(pieces=1, first_after=0.0)])], timeouts=TimeoutConfig()) as tts:
         await asyncio.sleep(0)
         beats = 0

@@ -120,7 +120,7 @@ async def test_close_returns_in_both_processes_in_any_order() -> None:
 async def test_parents_connections_stay_the_parents() -> None:
     async with scripted_vendor() as vendor:
         for _ in range(6):
-            vendor.will(chunked_response(SOUND, content_type="audio/pcm"))
+            vendor.enqueue(chunked_response(SOUND, content_type="audio/pcm"))
         result = await run(
             """
             tts = TTSService([ElevenLabs("sk_test", base_url=sys.argv[1])])
@@ -190,7 +190,7 @@ async def test_stream_begun_before_the_fork_ends_with_an_error_in_the_child_only
 
 async def test_vendor_sees_the_parent_hang_up_while_a_child_lives() -> None:
     async with scripted_vendor() as vendor:
-        vendor.will(chunked_response(SOUND, end=False, content_type="audio/pcm"), ConnectionAction.HANG)
+        vendor.enqueue(chunked_response(SOUND, end=False, content_type="audio/pcm"), ConnectionAction.HANG)
         result = await run(
             """
             tts = TTSService([ElevenLabs("sk_test", base_url=sys.argv[1])], on_midstream="error")

@@ -231,7 +231,7 @@ async def test_stream_of_a_removed_provider_is_not_shared(tmp_path: Path) -> Non
 
 
 @dataclass
-class Metered(ScriptedProvider):
+class CreditedProvider(ScriptedProvider):
     """Has an account, and knows how much is left there."""
 
     credential: Credential = field(default_factory=lambda: Credential("the same"))
@@ -243,8 +243,8 @@ class Metered(ScriptedProvider):
 
 async def test_account_uses_the_limits_and_credit_checks_of_its_present_users() -> None:
     old, new = (
-        Metered(credential=Credential("the same", max_concurrency=5)),
-        Metered(credential=Credential("the same", max_concurrency=2)),
+        CreditedProvider(credential=Credential("the same", max_concurrency=5)),
+        CreditedProvider(credential=Credential("the same", max_concurrency=2)),
     )
     new.left = 7
     async with AsyncTTSService([old]) as tts:
@@ -254,20 +254,20 @@ async def test_account_uses_the_limits_and_credit_checks_of_its_present_users() 
         assert tts.handler("scripted").account_limits is allowance
         assert tts.get_error_state()["concurrency"]["limit"] == 2
         assert (await tts.check_credit())["scripted"] == Credit(7)
-        await tts.reconfigure(providers=[Metered(credential=Credential("another"))])
+        await tts.reconfigure(providers=[CreditedProvider(credential=Credential("another"))])
         assert tts.handler("scripted").account_limits is not allowance
 
 
 async def test_what_was_on_hold_stays_so_with_the_same_key_and_is_tried_anew_with_another() -> None:
-    old = Metered([TTSVoiceUnknownError("no"), Say()])
+    old = CreditedProvider([TTSVoiceUnknownError("no"), Say()])
     async with AsyncTTSService([old], retry=ONCE) as tts:
         with pytest.raises(TTSVoiceUnknownError):
             await tts.synthesize(TEXT, format=PCM)
         held = [hold["key"] for hold in tts.get_error_state()["holds"]]
         assert held
-        await tts.reconfigure(providers=[Metered()])
+        await tts.reconfigure(providers=[CreditedProvider()])
         assert [hold["key"] for hold in tts.get_error_state()["holds"]] == held
-        await tts.reconfigure(providers=[Metered(credential=Credential("another"))])
+        await tts.reconfigure(providers=[CreditedProvider(credential=Credential("another"))])
         assert not tts.get_error_state()["holds"]
 
 

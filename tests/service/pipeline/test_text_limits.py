@@ -42,7 +42,7 @@ class LimitedVendor:
 
     room: int
     stated: int | None = None
-    tells: int | None = None
+    reported: int | None = None
     name: str = "cramped"
     local: bool = False
     spoken: list[str] = field(default_factory=list)
@@ -58,7 +58,7 @@ class LimitedVendor:
         if len(request.text) > self.room:
             self.refused.append(len(request.text))
             error = TTSTextTooLongError("HTTP 400: too long", provider=self.name, status=400)
-            error.limit = self.tells
+            error.limit = self.reported
             raise error
         self.spoken.append(request.text)
         yield Accepted(characters_billed=len(request.text))
@@ -69,11 +69,11 @@ class LimitedVendor:
 
 
 @pytest.mark.parametrize("stated", [None, 10_000, 4_000])
-@pytest.mark.parametrize("tells", [None, 1_000, 3, 1_000_000])
+@pytest.mark.parametrize("reported", [None, 1_000, 3, 1_000_000])
 async def test_whole_text_is_spoken_in_pieces_that_fit(
-    make_service: MakeService, stated: int | None, tells: int | None
+    make_service: MakeService, stated: int | None, reported: int | None
 ) -> None:
-    vendor = LimitedVendor(1_000, stated, tells)
+    vendor = LimitedVendor(1_000, stated, reported)
     async with make_service(vendor, Tone()) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_8000")
         assert "".join(vendor.spoken) == TEXT
@@ -99,7 +99,7 @@ async def test_stream_continues_without_an_error(make_service: MakeService, on_m
 
 
 async def test_limit_is_learned_for_later_requests_of_that_model(make_service: MakeService) -> None:
-    vendor = LimitedVendor(1_000, 40_000, tells=1_000)
+    vendor = LimitedVendor(1_000, 40_000, reported=1_000)
     async with make_service(vendor) as tts:
         await tts.synthesize(TEXT, format="pcm_8000")
         assert vendor.refused == [len(TEXT)]
@@ -111,7 +111,7 @@ async def test_limit_is_learned_for_later_requests_of_that_model(make_service: M
 
 @pytest.mark.looptime
 async def test_stated_limit_is_tried_again_a_day_later(make_service: MakeService) -> None:
-    vendor = LimitedVendor(1_000, 40_000, tells=1_000)
+    vendor = LimitedVendor(1_000, 40_000, reported=1_000)
     async with make_service(vendor) as tts:
         await tts.synthesize(TEXT, format="pcm_8000")
         vendor.room = 40_000
@@ -121,7 +121,7 @@ async def test_stated_limit_is_tried_again_a_day_later(make_service: MakeService
 
 
 async def test_vendor_that_refuses_every_length_is_given_up_after_a_few_requests(make_service: MakeService) -> None:
-    vendor = LimitedVendor(0, tells=4_000)
+    vendor = LimitedVendor(0, reported=4_000)
     async with make_service(vendor, Tone()) as tts:
         speech = await tts.synthesize(TEXT, format="pcm_8000")
     assert speech.provider == "tone"

@@ -24,21 +24,21 @@ NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = 3600.0
 
 
-class Account:
+class CreditAccount:
     """A vendor's count of characters, which any number of providers draw on."""
 
     def __init__(self, remaining: int | None, resets_at: datetime | None = None, price: float = 1.0) -> None:
         self.remaining, self.resets_at, self.price = remaining, resets_at, price
         self.questions = 0
         self.silent: Exception | None = None
-        self.lies = False  # it refuses what it says is there
+        self.overstates = False  # it refuses what it says is there
         self.credential = Credential(f"account {id(self)}")
 
 
 class Prepaid(ScriptedProvider):
     """Speaks as long as there is credit."""
 
-    def __init__(self, account: Account, name: str = "prepaid") -> None:
+    def __init__(self, account: CreditAccount, name: str = "prepaid") -> None:
         super().__init__(name=name)
         self.account, self.credential = account, account.credential
 
@@ -48,7 +48,7 @@ class Prepaid(ScriptedProvider):
         self.requests.append(request)
         account, cost = self.account, len(request.text) * self.account.price
         await asyncio.sleep(0.1)
-        if account.lies or (account.remaining is not None and cost > account.remaining):
+        if account.overstates or (account.remaining is not None and cost > account.remaining):
             raise TTSQuotaExceededError("not enough credit", status=401)
         if account.remaining is not None:
             account.remaining -= int(cost)
@@ -75,7 +75,7 @@ async def failure_kind(tts: object, text: str) -> str | None:
 async def test_what_fits_the_remainder_is_said_while_the_rest_is_held_until_the_reset(
     make_service: MakeService,
 ) -> None:
-    account = Account(20, resets_at=NEW_YEAR + timedelta(hours=5))
+    account = CreditAccount(20, resets_at=NEW_YEAR + timedelta(hours=5))
     vendor = Prepaid(account)
     async with make_service(vendor, ScriptedProvider(name="other")) as tts:
         assert await failure_kind(tts, LONG) == "other"
@@ -99,7 +99,7 @@ async def test_what_fits_the_remainder_is_said_while_the_rest_is_held_until_the_
 async def test_credit_is_checked_every_15_minutes_and_new_credit_lifts_the_hold(
     make_service: MakeService,
 ) -> None:
-    account = Account(10, resets_at=NEW_YEAR + timedelta(days=20))
+    account = CreditAccount(10, resets_at=NEW_YEAR + timedelta(days=20))
     async with make_service(Prepaid(account), ScriptedProvider(name="other")) as tts:
         assert await failure_kind(tts, LONG) == "other"
         await asyncio.sleep(HOUR - 60)
@@ -116,7 +116,7 @@ async def test_credit_is_checked_every_15_minutes_and_new_credit_lifts_the_hold(
 
 @pytest.mark.looptime
 async def test_two_providers_of_one_account_are_held_together(make_service: MakeService) -> None:
-    account = Account(10)
+    account = CreditAccount(10)
     warm, cold = Prepaid(account, "warm"), Prepaid(account, "cold")
     async with make_service(warm, cold, ScriptedProvider(name="other")) as tts:
         assert await failure_kind(tts, LONG) == "other"
@@ -129,7 +129,7 @@ async def test_two_providers_of_one_account_are_held_together(make_service: Make
 
 @pytest.mark.looptime
 async def test_refusal_of_a_text_that_should_fit_is_followed_by_a_credit_check(make_service: MakeService) -> None:
-    account = Account(20, resets_at=NEW_YEAR + timedelta(days=20))
+    account = CreditAccount(20, resets_at=NEW_YEAR + timedelta(days=20))
     async with make_service(Prepaid(account), ScriptedProvider(name="other")) as tts:
         assert await failure_kind(tts, LONG) == "other"
         await asyncio.sleep(120)
@@ -142,7 +142,7 @@ async def test_refusal_of_a_text_that_should_fit_is_followed_by_a_credit_check(m
 
 @pytest.mark.looptime
 async def test_hold_without_credit_statement_ends_after_15_minutes(make_service: MakeService) -> None:
-    account = Account(10)
+    account = CreditAccount(10)
     account.silent = TTSInvalidKeyError("HTTP 401 missing_permissions", status=401)
     vendor = Prepaid(account)
     async with make_service(vendor, ScriptedProvider(name="other")) as tts:
@@ -159,8 +159,8 @@ async def test_hold_without_credit_statement_ends_after_15_minutes(make_service:
 
 @pytest.mark.looptime
 async def test_hold_stays_if_the_stated_credit_would_have_sufficed(make_service: MakeService) -> None:
-    account = Account(1000)
-    account.lies = True
+    account = CreditAccount(1000)
+    account.overstates = True
     vendor = Prepaid(account)
     async with make_service(vendor, ScriptedProvider(name="other")) as tts:
         for _ in range(10):
@@ -173,7 +173,7 @@ async def test_hold_stays_if_the_stated_credit_would_have_sufficed(make_service:
 async def test_retry_after_holds_exactly_that_long_whatever_the_account_says_of_its_reset(
     make_service: MakeService,
 ) -> None:
-    account = Account(10, resets_at=NEW_YEAR + timedelta(days=20))
+    account = CreditAccount(10, resets_at=NEW_YEAR + timedelta(days=20))
     vendor = Prepaid(account)
     async with make_service(vendor, ScriptedProvider(name="other")) as tts:
         with pytest.raises(TTSQuotaExceededError), tts.handler("prepaid").attempt():
@@ -187,7 +187,7 @@ async def test_retry_after_holds_exactly_that_long_whatever_the_account_says_of_
 
 @pytest.mark.looptime
 async def test_few_words_cause_no_credit_check(make_service: MakeService) -> None:
-    account = Account(1000)
+    account = CreditAccount(1000)
     async with make_service(Prepaid(account)) as tts:
         for _ in range(5):
             await failure_kind(tts, SHORT)
@@ -204,7 +204,7 @@ async def test_few_words_cause_no_credit_check(make_service: MakeService) -> Non
 async def test_when_the_credit_ends_is_forecast_and_said_in_time(
     make_service: MakeService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    account = Account(6 * 200, price=0.5)
+    account = CreditAccount(6 * 200, price=0.5)
     async with make_service(Prepaid(account), ScriptedProvider(name="other")) as tts:
         assert await tts.check_credit() == {"prepaid": Credit(1200)}
         with caplog.at_level(logging.WARNING, "steadyvoice.credit"):
@@ -226,7 +226,7 @@ async def test_when_the_credit_ends_is_forecast_and_said_in_time(
 async def test_the_end_is_a_time_of_day_and_there_is_none_when_new_credit_comes_first(
     make_service: MakeService,
 ) -> None:
-    account = Account(1000)
+    account = CreditAccount(1000)
     async with make_service(Prepaid(account)) as tts:
         await tts.check_credit()
         assert tts.get_error_state()["credit"]["ends_at"] is None, "nothing is spent"

@@ -75,8 +75,8 @@ async def test_limit_adapts_to_another_user_of_the_account() -> None:
         async with ours, theirs:
             for tts in (ours, theirs):
                 await tts.synthesize(TEXT, format="pcm_16000")
-            crowd = [tts.synthesize(TEXT, format="pcm_16000") for tts in (ours, theirs) for _ in range(10)]
-            await asyncio.gather(*crowd)
+            calls = [tts.synthesize(TEXT, format="pcm_16000") for tts in (ours, theirs) for _ in range(10)]
+            await asyncio.gather(*calls)
             assert refusals(sim) > 0, "neither knows of the other"
             for tts in (ours, theirs):
                 state = tts.get_error_state()
@@ -123,7 +123,7 @@ async def test_a_server_that_answers_with_something_else_is_told_apart(body: act
 @pytest.mark.parametrize("seed", range(3))
 async def test_billing_agrees_with_the_vendor_under_faults_and_cancellations(seed: int) -> None:
     rng = Random(seed)
-    moods = (
+    faults = (
         actions.Cut(0.5),
         actions.Refuse(status=503),
         actions.Empty(),
@@ -144,8 +144,8 @@ async def test_billing_agrees_with_the_vendor_under_faults_and_cancellations(see
                 await read_chunks(stream, rng.choice([1, 5, 10_000]))
 
             for _ in range(10):
-                mood = rng.choice(moods)
-                sim.faults.set(*([mood] if mood else []))
+                fault = rng.choice(faults)
+                sim.faults.set(*([fault] if fault else []))
                 tts.reset_circuit_breaker()
                 async with asyncio.TaskGroup() as group:
                     for _ in range(4):

@@ -53,11 +53,11 @@ def overload(tts: AsyncTTSService) -> dict[str, Any]:
 async def test_no_more_are_synthesised_at_once_than_may_be(make_service: MakeService) -> None:
     vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, max_active=3)
-    crowd = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(9)]
+    callers = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(9)]
     await asyncio.sleep(0.5)
     assert (overload(tts)["active"], overload(tts)["queued"]) == (3, 6)
     assert overload(tts)["overloaded"]
-    assert set(await asyncio.gather(*crowd)) == {"spoken"}
+    assert set(await asyncio.gather(*callers)) == {"spoken"}
     assert [request.text for request in vendor.requests] == [f"Number {number}" for number in range(9)], "in order"
     assert (overload(tts)["active"], overload(tts)["queued"]) == (0, 0)
 
@@ -65,7 +65,7 @@ async def test_no_more_are_synthesised_at_once_than_may_be(make_service: MakeSer
 async def test_beyond_the_queue_one_is_refused_at_once_and_nothing_is_spent(make_service: MakeService) -> None:
     vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, max_active=1, max_queued=1)
-    crowd = [asyncio.create_task(outcome_of(tts)) for _ in range(2)]
+    callers = [asyncio.create_task(outcome_of(tts)) for _ in range(2)]
     await asyncio.sleep(0.5)
     before = loop_clock()
     with pytest.raises(TTSOverloadedError) as refused:
@@ -77,7 +77,7 @@ async def test_beyond_the_queue_one_is_refused_at_once_and_nothing_is_spent(make
     assert (error.meaning.blame, error.meaning.circuit_weight, error.meaning.billed) == (Blame.US, 0.0, Billed.NO)
     assert not error.meaning.fail_over
     assert "1 utterances in progress, 1 queued" in str(error)
-    await asyncio.gather(*crowd)
+    await asyncio.gather(*callers)
     assert len(vendor.requests) == 2
     assert overload(tts)["refused"]["queue_full"] == 1
 
@@ -124,14 +124,14 @@ async def test_time_in_the_queue_is_the_callers_and_not_the_providers(make_servi
 async def test_hangup_in_the_queue_leaves_at_once(make_service: MakeService) -> None:
     vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, max_active=1)
-    crowd = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4)]
+    callers = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4)]
     await asyncio.sleep(0.5)
-    crowd[1].cancel()
+    callers[1].cancel()
     await asyncio.sleep(0)
     assert overload(tts)["queued"] == 2
     with suppress(asyncio.CancelledError):
-        await crowd[1]
-    assert [await task for task in (crowd[0], *crowd[2:])] == ["spoken"] * 3
+        await callers[1]
+    assert [await task for task in (callers[0], *callers[2:])] == ["spoken"] * 3
     assert [request.text for request in vendor.requests] == ["Number 0", "Number 2", "Number 3"]
     assert overload(tts)["active"] == 0
 
@@ -279,7 +279,7 @@ async def test_wait_for_an_audio_worker_holds_newcomers_back_too(make_service: M
     tts = make_service(ScriptedProvider([Say(first_after=3.0)]))
     wait = 0.5
     tts.admission.waits["workers"] = lambda: wait
-    crowd = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(5)]
+    callers = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(5)]
     await asyncio.sleep(0.2)
     newcomer = asyncio.create_task(outcome_of(tts))
     await asyncio.sleep(0.2)
@@ -287,20 +287,20 @@ async def test_wait_for_an_audio_worker_holds_newcomers_back_too(make_service: M
     wait = 0.0
     await asyncio.sleep(0.2)
     assert overload(tts)["queued"] == 0
-    await asyncio.gather(*crowd, newcomer)
+    await asyncio.gather(*callers, newcomer)
 
 
 async def test_requests_that_arrived_during_a_stall_do_not_start_all_at_once() -> None:
     clock = SkippingClock()
     vendor = ScriptedProvider([Say(first_after=1.0)])
     tts = lagged_service(clock, vendor, timeouts=TimeoutConfig(total_timeout=600.0))
-    crowd = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4)]
+    callers = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4)]
     await asyncio.sleep(0.5)
     clock.skip(20.0)
-    crowd += [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4, 44)]
+    callers += [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4, 44)]
     await asyncio.sleep(0)
     assert overload(tts)["queued"] == 40
-    assert set(await asyncio.gather(*crowd)) == {"spoken"}, "one stall that is over refuses nobody"
+    assert set(await asyncio.gather(*callers)) == {"spoken"}, "one stall that is over refuses nobody"
 
 
 async def test_late_process_refuses_in_time_instead_of_trying_a_local_voice_too_late() -> None:
@@ -359,9 +359,9 @@ async def test_few_utterances_are_spoken_however_late_the_loop_is() -> None:
     tts = lagged_service(clock, ScriptedProvider([Say(first_after=1.0)]), timeouts=TimeoutConfig(total_timeout=600.0))
     outcomes = []
     for _ in range(3):
-        crowd = [asyncio.create_task(outcome_of(tts)) for _ in range(3)]
+        callers = [asyncio.create_task(outcome_of(tts)) for _ in range(3)]
         await lagging(clock, 2.0, 1.0)
-        outcomes += await asyncio.gather(*crowd)
+        outcomes += await asyncio.gather(*callers)
     assert set(outcomes) == {"spoken"}
 
 
@@ -370,9 +370,9 @@ async def test_queue_is_admitted_in_small_steps_when_the_loop_has_caught_up(make
     tts = make_service(vendor, queue_timeout=60.0, timeouts=TimeoutConfig(total_timeout=600.0))
     wait = 0.5
     tts.admission.waits["workers"] = lambda: wait
-    crowd = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4)]
+    callers = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4)]
     await asyncio.sleep(0.2)
-    crowd += [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4, 104)]
+    callers += [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(4, 104)]
     await asyncio.sleep(0.2)
     assert len(vendor.requests) == 4
     wait, numbers = 0.0, []
@@ -382,7 +382,7 @@ async def test_queue_is_admitted_in_small_steps_when_the_loop_has_caught_up(make
     steps = [after - before for before, after in pairwise(numbers)]
     assert max(numbers[0] - 4, steps[0]) <= 2
     assert steps[:-1] == sorted(steps[:-1])
-    assert set(await asyncio.gather(*crowd)) == {"spoken"}
+    assert set(await asyncio.gather(*callers)) == {"spoken"}
 
 
 # ---------------------------------------------------------------- settings
@@ -390,13 +390,13 @@ async def test_queue_is_admitted_in_small_steps_when_the_loop_has_caught_up(make
 
 async def test_limits_can_be_changed_while_it_runs(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([SLOW]), max_active=1)
-    crowd = [asyncio.create_task(outcome_of(tts)) for _ in range(4)]
+    callers = [asyncio.create_task(outcome_of(tts)) for _ in range(4)]
     await asyncio.sleep(0.5)
     assert overload(tts)["queued"] == 3
     await tts.reconfigure(max_active=3, max_queued=7, queue_timeout=1.0)
     assert (overload(tts)["active"], overload(tts)["queued"]) == (3, 1)
     assert (tts.settings["max_active"], tts.settings["max_queued"], tts.settings["queue_timeout"]) == (3, 7, 1.0)
-    await asyncio.gather(*crowd)
+    await asyncio.gather(*callers)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from steadyvoice.service.resilience.concurrency import MAX_OVERTAKING, ConcurrencyLimit, QueueEntry
 
 
-def crowd(limiter: ConcurrencyLimit, size: int) -> list[QueueEntry]:
+def enqueue_many(limiter: ConcurrencyLimit, size: int) -> list[QueueEntry]:
     return [limiter.acquire(0.0) for _ in range(size)]
 
 
@@ -18,13 +18,13 @@ def running(entries: list[QueueEntry]) -> list[bool]:
 
 def test_without_limits_any_number_runs() -> None:
     limiter = ConcurrencyLimit()
-    assert all(running(crowd(limiter, 100)))
+    assert all(running(enqueue_many(limiter, 100)))
     assert (limiter.limit, limiter.running, limiter.waiting, limiter.expected_wait()) == (None, 100, 0, 0.0)
 
 
 def test_a_guess_holds_until_the_vendor_has_told() -> None:
     limiter = ConcurrencyLimit(initial=2)
-    entries = crowd(limiter, 5)
+    entries = enqueue_many(limiter, 5)
     assert running(entries) == [True, True, False, False, False]
     assert limiter.accepted(entries[0], 4, 0.0) == entries[2:4]
     assert (limiter.limit, limiter.running, limiter.waiting) == (4, 4, 1)
@@ -32,14 +32,14 @@ def test_a_guess_holds_until_the_vendor_has_told() -> None:
 
 def test_initial_limit_ends_with_a_response_without_a_limit() -> None:
     limiter = ConcurrencyLimit(initial=2)
-    entries = crowd(limiter, 5)
+    entries = enqueue_many(limiter, 5)
     assert limiter.accepted(entries[0], None, 0.0) == entries[2:]
     assert limiter.limit is None
 
 
 def test_an_answer_that_leaves_out_the_limit_does_not_lift_it() -> None:
     limiter = ConcurrencyLimit()
-    first, *_ = crowd(limiter, 1)
+    first, *_ = enqueue_many(limiter, 1)
     limiter.accepted(first, 4, 0.0)
     limiter.accepted(first, None, 0.0)
     assert limiter.limit == 4
@@ -47,7 +47,7 @@ def test_an_answer_that_leaves_out_the_limit_does_not_lift_it() -> None:
 
 def test_first_come_first_served() -> None:
     limiter = ConcurrencyLimit(initial=1)
-    first, second, third = crowd(limiter, 3)
+    first, second, third = enqueue_many(limiter, 3)
     assert limiter.release(second, 0.0) == [], "it gave up waiting"
     newcomer = limiter.acquire(0.0)
     assert limiter.release(first, 0.0) == [third]
@@ -66,7 +66,7 @@ def served(limiter: ConcurrencyLimit, running: QueueEntry) -> list[QueueEntry]:
 
 def test_continuations_overtake_and_new_requests_get_one_slot_in_four() -> None:
     limiter = ConcurrencyLimit(initial=1)
-    first, *newcomers = crowd(limiter, 4)
+    first, *newcomers = enqueue_many(limiter, 4)
     speaking = [limiter.acquire(0.0, is_continuation=True) for _ in range(7)]
     expected = [*speaking[:3], newcomers[0], *speaking[3:6], newcomers[1], speaking[6], newcomers[2]]
     assert served(limiter, first) == expected
@@ -74,7 +74,7 @@ def test_continuations_overtake_and_new_requests_get_one_slot_in_four() -> None:
 
 def test_continuations_without_waiting_requests_overtake_none() -> None:
     limiter = ConcurrencyLimit(initial=1)
-    (first,) = crowd(limiter, 1)
+    (first,) = enqueue_many(limiter, 1)
     for _ in range(10):
         following = limiter.acquire(0.0, is_continuation=True)
         assert limiter.release(first, 0.0) == [following]
@@ -117,7 +117,7 @@ def test_expected_wait_of_a_continuation_is_exact(speaking: int, newcomers: int,
     limiter = ConcurrencyLimit(initial=1)
     limiter.release(limiter.acquire(0.0), 1.0)  # a request runs for a second
     running = limiter.acquire(1.0)
-    crowd(limiter, newcomers)
+    enqueue_many(limiter, newcomers)
     for now in range(2, favoured + 2):
         following = limiter.acquire(now, is_continuation=True)
         limiter.release(running, now)
@@ -131,7 +131,7 @@ def test_expected_wait_of_a_continuation_is_exact(speaking: int, newcomers: int,
 
 def test_a_limit_of_the_users_own_is_never_exceeded_whatever_the_vendor_says() -> None:
     limiter = ConcurrencyLimit(initial=5, maximum=5)
-    entries = crowd(limiter, 9)
+    entries = enqueue_many(limiter, 9)
     assert sum(running(entries)) == 5
     limiter.accepted(entries[0], 20, 0.0)
     assert (limiter.limit, limiter.running) == (5, 5)
@@ -149,14 +149,14 @@ def test_of_several_such_limits_the_least_holds() -> None:
 
 def test_raised_limit_starts_waiting_requests() -> None:
     limiter = ConcurrencyLimit(maximum=1)
-    entries = crowd(limiter, 3)
+    entries = enqueue_many(limiter, 3)
     assert limiter.set_user_limits([2], 0.0) == [entries[1]]
     assert (limiter.running, limiter.waiting) == (2, 1)
 
 
 def test_refusal_halves_the_limit_and_a_burst_halves_it_once() -> None:
     limiter = ConcurrencyLimit()
-    entries = crowd(limiter, 20)
+    entries = enqueue_many(limiter, 20)
     for entry in entries[10:]:
         limiter.refused(entry)
         limiter.release(entry, 0.0)
@@ -165,7 +165,7 @@ def test_refusal_halves_the_limit_and_a_burst_halves_it_once() -> None:
 
 def test_later_refusal_halves_again_and_the_limit_grows_back_by_one() -> None:
     limiter = ConcurrencyLimit()
-    entries = crowd(limiter, 8)
+    entries = enqueue_many(limiter, 8)
     limiter.accepted(entries[0], 8, 0.0)
     limiter.refused(entries[7])
     limiter.release(entries[7], 0.0)
@@ -174,7 +174,7 @@ def test_later_refusal_halves_again_and_the_limit_grows_back_by_one() -> None:
         limiter.release(entry, 0.0)
     seen = [limiter.limit]
     for _ in range(40):
-        newcomers = crowd(limiter, 9)
+        newcomers = enqueue_many(limiter, 9)
         for entry in [entry for entry in newcomers if entry.running]:
             limiter.accepted(entry, 8, 0.0)
         for entry in newcomers:
@@ -187,7 +187,7 @@ def test_later_refusal_halves_again_and_the_limit_grows_back_by_one() -> None:
 
 def test_what_was_let_through_before_a_refusal_does_not_soften_it() -> None:
     limiter = ConcurrencyLimit()
-    entries = crowd(limiter, 8)
+    entries = enqueue_many(limiter, 8)
     limiter.refused(entries[7])
     for entry in entries[:7]:
         limiter.accepted(entry, None, 0.0)
@@ -196,7 +196,7 @@ def test_what_was_let_through_before_a_refusal_does_not_soften_it() -> None:
 
 def test_limit_grown_back_to_the_vendors_is_bound_by_that_alone() -> None:
     limiter = ConcurrencyLimit(initial=2)
-    entries = crowd(limiter, 2)
+    entries = enqueue_many(limiter, 2)
     limiter.refused(entries[1])
     for entry in entries:
         limiter.release(entry, 0.0)
@@ -209,7 +209,7 @@ def test_limit_grown_back_to_the_vendors_is_bound_by_that_alone() -> None:
 
 def test_what_is_not_used_does_not_grow() -> None:
     limiter = ConcurrencyLimit()
-    entries = crowd(limiter, 8)
+    entries = enqueue_many(limiter, 8)
     limiter.refused(entries[7])
     for entry in entries:
         limiter.release(entry, 0.0)
@@ -231,7 +231,7 @@ def test_the_last_place_is_never_taken_away() -> None:
 
 def test_how_long_one_more_would_wait_goes_by_how_long_the_others_ran() -> None:
     limiter = ConcurrencyLimit(initial=2)
-    first, _second = crowd(limiter, 2)
+    first, _second = enqueue_many(limiter, 2)
     assert limiter.expected_wait() == 0.0, "nobody knows yet"
     limiter.release(first, 4.0)
     assert limiter.expected_wait() == 0.0, "there is room"
@@ -247,11 +247,11 @@ def test_whatever_happens_no_more_are_let_through_than_may_and_no_place_is_lost(
 ) -> None:
     limiter = ConcurrencyLimit(initial)
     there: list[QueueEntry] = []
-    for now, (deed, which, number) in enumerate(history):
+    for now, (action, which, number) in enumerate(history):
         before = {entry for entry in there if entry.running}
-        match deed:
+        match action:
             case 0 | 1:
-                there.append(limiter.acquire(now, is_continuation=deed == 1))
+                there.append(limiter.acquire(now, is_continuation=action == 1))
             case 2 | 3 if there:
                 limiter.release(there.pop(which % len(there)), now)
             case 4 if there and there[which % len(there)].running:

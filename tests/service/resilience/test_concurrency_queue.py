@@ -28,19 +28,19 @@ from ..scripted_provider import ScriptedProvider, pcm
 pytestmark = pytest.mark.looptime
 
 
-class Account:
+class LimitedAccount:
     """Vendor's count of the requests running on one key, which refuses those above its limit."""
 
-    def __init__(self, limit: int, initial: int | None = None, *, tells: bool = True) -> None:
-        self.limit, self.tells = limit, tells
+    def __init__(self, limit: int, initial: int | None = None, *, reports_limit: bool = True) -> None:
+        self.limit, self.reports_limit = limit, reports_limit
         self.running, self.most, self.refused = 0, 0, 0
         self.credential = Credential(f"account {id(self)}", initial)
 
 
-class Metered(ScriptedProvider):
+class LimitedProvider(ScriptedProvider):
     """Speaks for a second, on an account with a limit that it tells."""
 
-    def __init__(self, account: Account, name: str = "metered") -> None:
+    def __init__(self, account: LimitedAccount, name: str = "metered") -> None:
         super().__init__(name=name)
         self.account = account
         self.credential = account.credential
@@ -60,7 +60,7 @@ class Metered(ScriptedProvider):
             if account.running > account.limit:
                 account.refused += 1
                 raise TTSConcurrencyError("HTTP 429", status=429)
-            yield Accepted(concurrency_limit=account.limit if account.tells else None)
+            yield Accepted(concurrency_limit=account.limit if account.reports_limit else None)
             await asyncio.sleep(0.9)
             yield AudioChunk(pcm(len(request.text) * 0.06))
         finally:
@@ -68,8 +68,8 @@ class Metered(ScriptedProvider):
 
 
 async def test_a_crowd_is_served_in_order_and_no_more_at_once_than_the_vendor_takes(make_service: MakeService) -> None:
-    account = Account(limit=3, initial=2)
-    vendor = Metered(account)
+    account = LimitedAccount(limit=3, initial=2)
+    vendor = LimitedProvider(account)
     tts = make_service(vendor)
     texts = [f"Number {number}" for number in range(12)]
     speeches = await asyncio.gather(*(tts.synthesize(text, format="pcm_8000") for text in texts))
@@ -80,17 +80,17 @@ async def test_a_crowd_is_served_in_order_and_no_more_at_once_than_the_vendor_ta
 
 
 async def test_error_state_has_running_and_waiting_requests(make_service: MakeService) -> None:
-    tts = make_service(Metered(Account(limit=2)))
+    tts = make_service(LimitedProvider(LimitedAccount(limit=2)))
     await tts.synthesize("Learn the limit", format="pcm_8000")
-    crowd = [asyncio.create_task(tts.synthesize("Hello", format="pcm_8000")) for _ in range(5)]
+    callers = [asyncio.create_task(tts.synthesize("Hello", format="pcm_8000")) for _ in range(5)]
     await asyncio.sleep(0.5)
     assert tts.get_error_state()["concurrency"] == {"in_use": 2, "limit": 2, "waiting": 3}
-    await asyncio.gather(*crowd)
+    await asyncio.gather(*callers)
 
 
 async def test_user_limit_applies_to_all_providers_with_the_key(make_service: MakeService) -> None:
-    account = Account(limit=10)
-    warm, cold = Metered(account, "warm"), Metered(account, "cold")
+    account = LimitedAccount(limit=10)
+    warm, cold = LimitedProvider(account, "warm"), LimitedProvider(account, "cold")
     warm.credential, cold.credential = Credential("one key"), Credential("one key", max_concurrency=3)
     tts = make_service(warm, cold)
     await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(9)))
@@ -111,27 +111,27 @@ def test_max_concurrency_is_a_setting_of_the_provider() -> None:
 
 
 async def test_stream_in_progress_does_not_wait_behind_new_requests(make_service: MakeService) -> None:
-    vendor = Metered(Account(limit=1, initial=1))
+    vendor = LimitedProvider(LimitedAccount(limit=1, initial=1))
     vendor.max_characters = 20
     tts = make_service(vendor, timeouts=TimeoutConfig(first_audio_timeout=30.0))
-    tale = "The rain has stopped. We walk home now. Nobody says a word."
+    text = "The rain has stopped. We walk home now. Nobody says a word."
 
-    async def crowd() -> None:
+    async def callers() -> None:
         await asyncio.sleep(0.5)
         await asyncio.gather(*(tts.synthesize(f"Number {number}", format="pcm_8000") for number in range(4)))
 
-    newcomers = asyncio.create_task(crowd())
-    async with tts.stream(tale, format="pcm_8000") as stream:
+    newcomers = asyncio.create_task(callers())
+    async with tts.stream(text, format="pcm_8000") as stream:
         async for _ in stream:
             pass
     await newcomers
-    order = [request.text in tale for request in vendor.requests]
+    order = [request.text in text for request in vendor.requests]
     assert order == [True, False] * 4, "it waits for whoever runs, and for nobody else"
 
 
 async def test_two_providers_of_one_key_stand_in_one_line(make_service: MakeService) -> None:
-    account = Account(limit=2, initial=2)
-    tts = make_service(Metered(account, "warm"), Metered(account, "cold"))
+    account = LimitedAccount(limit=2, initial=2)
+    tts = make_service(LimitedProvider(account, "warm"), LimitedProvider(account, "cold"))
     voices = [tts.synthesize("Hello", format="pcm_8000") for _ in range(6)]
     await asyncio.gather(*voices)
     states = tts.get_error_state()["providers"]
@@ -140,9 +140,9 @@ async def test_two_providers_of_one_key_stand_in_one_line(make_service: MakeServ
 
 
 async def test_request_that_would_wait_too_long_fails_over(make_service: MakeService) -> None:
-    account = Account(limit=1, initial=1)
+    account = LimitedAccount(limit=1, initial=1)
     tts = make_service(
-        Metered(account),
+        LimitedProvider(account),
         ScriptedProvider(name="next"),
         timeouts=TimeoutConfig(first_audio_timeout=1.5, total_timeout=20),
     )
@@ -157,24 +157,25 @@ async def test_request_that_would_wait_too_long_fails_over(make_service: MakeSer
     state = tts.get_error_state()
     assert state["totals"]["failures"] == 0
     assert account.refused == 0
-    crowd = [asyncio.create_task(tts.synthesize("Hello", format="pcm_8000")) for _ in range(4)]
+    callers = [asyncio.create_task(tts.synthesize("Hello", format="pcm_8000")) for _ in range(4)]
     await asyncio.sleep(0.5)
-    assert [caller.done() for caller in crowd] == [False, False, True, True], "now it is known how long that takes"
-    assert [caller.result().provider for caller in crowd[2:]] == ["next", "next"]
-    await asyncio.gather(*crowd)
+    assert [caller.done() for caller in callers] == [False, False, True, True], "now it is known how long that takes"
+    assert [caller.result().provider for caller in callers[2:]] == ["next", "next"]
+    await asyncio.gather(*callers)
 
 
 async def test_last_provider_is_waited_for_until_the_deadline(make_service: MakeService) -> None:
     tts = make_service(
-        Metered(Account(limit=1, initial=1)), timeouts=TimeoutConfig(first_audio_timeout=1.5, total_timeout=20)
+        LimitedProvider(LimitedAccount(limit=1, initial=1)),
+        timeouts=TimeoutConfig(first_audio_timeout=1.5, total_timeout=20),
     )
     speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(8)))
     assert {speech.outcome for speech in speeches} == {"spoken"}
 
 
 async def test_last_provider_is_waited_for_despite_a_long_expected_wait(make_service: MakeService) -> None:
-    account = Account(limit=1, initial=1)
-    tts = make_service(Metered(account))
+    account = LimitedAccount(limit=1, initial=1)
+    tts = make_service(LimitedProvider(account))
     limiter = tts.handler("metered").account_limits.queue.limiter
     limiter.release(limiter.acquire(loop_clock()), loop_clock() + 1000.0)  # it hung for a quarter of an hour
     speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(4)))
@@ -182,14 +183,14 @@ async def test_last_provider_is_waited_for_despite_a_long_expected_wait(make_ser
 
 
 async def test_the_wait_is_part_of_the_utterances_time(make_service: MakeService) -> None:
-    tts = make_service(Metered(Account(limit=1, initial=1)), timeouts=TimeoutConfig(total_timeout=3.5))
+    tts = make_service(LimitedProvider(LimitedAccount(limit=1, initial=1)), timeouts=TimeoutConfig(total_timeout=3.5))
     speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(6)))
     assert [speech.outcome for speech in speeches] == ["spoken"] * 3 + ["muted"] * 3
 
 
 async def test_our_being_too_many_is_no_failure_of_the_vendor(make_service: MakeService) -> None:
-    account = Account(limit=2)
-    tts = make_service(Metered(account), ScriptedProvider(name="next"))
+    account = LimitedAccount(limit=2)
+    tts = make_service(LimitedProvider(account), ScriptedProvider(name="next"))
     await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(8)))
     assert account.refused > 0, "nobody knew the limit"
     assert tts.get_error_state()["circuit_state"] == "closed"
@@ -200,8 +201,8 @@ async def test_our_being_too_many_is_no_failure_of_the_vendor(make_service: Make
 
 
 async def test_unstated_limit_is_found_by_refusals(make_service: MakeService) -> None:
-    account = Account(limit=3, tells=False)
-    tts = make_service(Metered(account), ScriptedProvider(name="next"))
+    account = LimitedAccount(limit=3, reports_limit=False)
+    tts = make_service(LimitedProvider(account), ScriptedProvider(name="next"))
     refused = []
     for _ in range(4):
         before = account.refused
@@ -213,7 +214,7 @@ async def test_unstated_limit_is_found_by_refusals(make_service: MakeService) ->
 
 
 async def test_a_vendor_that_fails_gives_the_places_back(make_service: MakeService) -> None:
-    vendor = Metered(Account(limit=2, initial=2))
+    vendor = LimitedProvider(LimitedAccount(limit=2, initial=2))
     vendor.down = True
     tts = make_service(vendor, ScriptedProvider(name="next"))
     await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(10)))
@@ -221,7 +222,7 @@ async def test_a_vendor_that_fails_gives_the_places_back(make_service: MakeServi
 
 
 async def test_cancelled_stream_releases_its_slot(make_service: MakeService) -> None:
-    tts = make_service(Metered(Account(limit=1, initial=1)))
+    tts = make_service(LimitedProvider(LimitedAccount(limit=1, initial=1)))
     async with tts.stream("Hello", format="pcm_8000", on_midstream="error") as stream:
         await anext(stream)
         assert tts.get_error_state()["concurrency"]["in_use"] == 1

@@ -115,9 +115,9 @@ async def test_a_provider_slower_than_its_past_is_believed_again_in_the_end(make
     tts, _ = await after_an_outage(make_service, Say(first_after=3.0))
     waits = []
     for _ in range(10):
-        who, wait = await spoken(tts)
+        provider, wait = await spoken(tts)
         waits.append(wait)
-        if who == "vendor":
+        if provider == "vendor":
             break
         await asyncio.sleep(60)
     assert waits == pytest.approx([1.0, 1.5, 2.25, 3.0])

@@ -61,7 +61,7 @@ async def service_answering(alignments: Any, normalized: Any, seconds: float) ->
     async with scripted_vendor() as vendor:
         lines = encoded_answer(alignments, normalized, seconds)
         for _ in range(3):
-            vendor.will(chunked_response(*lines, content_type="application/json"))
+            vendor.enqueue(chunked_response(*lines, content_type="application/json"))
         providers: list[Provider] = [ElevenLabs("sk_any", base_url=vendor.url), Tone()]
         async with AsyncTTSService(providers) as tts:
             yield tts

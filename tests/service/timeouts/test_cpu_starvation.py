@@ -163,11 +163,11 @@ async def test_late_loop_starts_no_hedge() -> None:
 async def test_calls_in_flight_during_a_stall_are_not_hanging() -> None:
     clock = SkippingClock()
     tts = service(clock, ScriptedProvider([Say(first_after=1.0)]), circuit=CircuitBreakerConfig.adaptive())
-    crowd = [asyncio.create_task(tts.synthesize(f"Number {number}", format="pcm_8000")) for number in range(20)]
+    callers = [asyncio.create_task(tts.synthesize(f"Number {number}", format="pcm_8000")) for number in range(20)]
     await asyncio.sleep(0.5)
     clock.skip(30.0)
     assert (await tts.synthesize("One more", format="pcm_8000")).outcome in ("spoken", "muted")
-    await asyncio.gather(*crowd)
+    await asyncio.gather(*callers)
     assert tts.circuits["scripted"].snapshot().totals.failures == 0
     assert tts.get_error_state()["circuit_state"] == "closed"
 

@@ -48,8 +48,8 @@ def test_last_sound_is_that_of_the_single_frames(
 ) -> None:
     audio = encoded(name, tuple(pieces))
     if name.startswith("mp3"):
-        at = round(where * len(audio))
-        audio = audio[:at] + stray + audio[at:]
+        offset = round(where * len(audio))
+        audio = audio[:offset] + stray + audio[offset:]
     validator, meter, frames, begin = validator_of(name), AudioMeter(AudioFormat.parse(name)), list[Frame](), 0
     for size in cycle(sizes):
         piece, begin = audio[begin : begin + size], begin + size

@@ -87,7 +87,7 @@ async def tts(vendor: ScriptedVendor) -> AsyncIterator[AsyncTTSService]:
 
 
 def script_answer(vendor: ScriptedVendor, audio: bytes) -> None:
-    vendor.will(chunked_response(*in_chunks(audio), content_type="audio/wav"))
+    vendor.enqueue(chunked_response(*in_chunks(audio), content_type="audio/wav"))
 
 
 @pytest.mark.parametrize("how", WAVS)
@@ -169,7 +169,7 @@ async def test_embedded_header_is_found_however_it_is_split(tts: AsyncTTSService
     audio = WAVS["two files of unknown size"]
     offset = audio.index(b"RIFF", 12)
     for cut in range(offset - 1, offset + 50):
-        vendor.will(chunked_response(audio[:cut], audio[cut:], content_type="audio/wav"))
+        vendor.enqueue(chunked_response(audio[:cut], audio[cut:], content_type="audio/wav"))
         assert parse_strictly((await tts.synthesize(TEXT, format="wav_24000")).audio).data == PCM
 
 

@@ -14,7 +14,7 @@ from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.simulator.fault_injection.actions import TlsFlaw
 
 from ..client import Client, End, until
-from ..clock import Clock
+from ..clock import SimulatorClock
 
 AT_CONNECTIONS = sorted(
     name for name, action in actions.ACTIONS.items() if actions.FaultTarget.CONNECTION in action.targets
@@ -120,7 +120,7 @@ async def test_probability_refuses_some_connections_and_repeats_with_its_seed() 
 
 @in_virtual_time
 async def test_connection_accepted_just_before_refusing_is_reset() -> None:
-    clock = Clock()
+    clock = SimulatorClock()
     async with Simulator(voice="tones", clock=clock) as sim:
         sim.faults.set(Fault(actions.RefuseConnection(), start=10))
         clock.now = 10  # and nobody has looked at it yet
@@ -191,8 +191,8 @@ async def test_tls_fails_with_each_flaw(flaw: TlsFlaw, message: str) -> None:
                 await session.get(f"{sim.url}/v1/voices", ssl=trusted)
             async with session.get(f"{sim.url}/v1/voices", ssl=trusted) as answer:
                 assert answer.status == 200
-        befallen, served = sim.ledger
-        assert (befallen.endpoint, befallen.fault, befallen.ending) == ("connection", "tls-failure", Ending.CUT)
+        faulty, served = sim.ledger
+        assert (faulty.endpoint, faulty.fault, faulty.ending) == ("connection", "tls-failure", Ending.CUT)
         assert served.fault is None
 
 

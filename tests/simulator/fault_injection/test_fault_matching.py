@@ -35,13 +35,13 @@ from steadyvoice.simulator.fault_injection.actions import (
 )
 from steadyvoice.simulator.fault_injection.matching import ENDPOINTS, Fault, FaultCall, FaultRules
 
-from ..clock import Clock
+from ..clock import SimulatorClock
 
 CALL = FaultCall("text-to-speech/stream", "george", 100)
 
 
-def faults(*rules: Fault, time: Clock | None = None, seed: int = 0) -> FaultRules:
-    made = FaultRules(time or Clock(), Random(seed))
+def faults(*rules: Fault, time: SimulatorClock | None = None, seed: int = 0) -> FaultRules:
+    made = FaultRules(time or SimulatorClock(), Random(seed))
     made.set(*rules)
     return made
 
@@ -125,7 +125,7 @@ def test_every_endpoint_can_be_a_condition(endpoint: str) -> None:
 
 
 def test_start_and_end_count_from_when_the_fault_was_set() -> None:
-    time = Clock(1000.0)
+    time = SimulatorClock(1000.0)
     made = faults(Fault(Hang(), start=10, end=20), time=time)
     found = []
     for time.now in (1000.0, 1009.9, 1010.0, 1019.9, 1020.0):

@@ -296,9 +296,9 @@ async def test_next_request_is_served_after_every_fault(sim: Simulator, client: 
     await client.speak(path, "One two three four five six", leave=True)
     await sim.idle()
     await healthy(client, path)
-    befallen, served = sim.ledger
-    assert befallen.fault == name
-    assert befallen.ending is not Ending.RUNNING
+    faulty, served = sim.ledger
+    assert faulty.fault == name
+    assert faulty.ending is not Ending.RUNNING
     assert (served.fault, served.ending) == (None, Ending.COMPLETED)
 
 

@@ -296,9 +296,9 @@ async def test_next_connection_is_served_after_every_fault(sim: Simulator, name:
     received = await talk(sim, messages if multi else WHOLE_TEXT, multi=multi)
     assert (received.words("a" if multi else None), received.code) == (WORDS, 1000)
     await sim.idle()
-    befallen, served = sim.ledger[0], sim.ledger[-1]  # aiohttp's client tries a reset upgrade twice
-    assert befallen.fault == name
-    assert befallen.ending is not Ending.RUNNING
+    faulty, served = sim.ledger[0], sim.ledger[-1]  # aiohttp's client tries a reset upgrade twice
+    assert faulty.fault == name
+    assert faulty.ending is not Ending.RUNNING
     assert (served.fault, served.ending) == (None, Ending.COMPLETED)
     assert sim.request_limit.running == 0
 
