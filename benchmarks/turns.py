@@ -41,8 +41,8 @@ VENDOR = 0.1
 """Seconds from text to the vendor's first audio."""
 
 
-class Vendor:
-    """Vendor in this process with a fixed latency, over HTTP's protocol or over a text stream's."""
+class ConversationVendor:
+    """ConversationVendor in this process with a fixed latency, over HTTP's protocol or over a text stream's."""
 
     local = False
 
@@ -130,8 +130,8 @@ class Stream:
         return AudioChunk(pcm, moved)
 
 
-class StreamingVendor(Vendor):
-    """Vendor that takes text while it is written."""
+class StreamingVendor(ConversationVendor):
+    """ConversationVendor that takes text while it is written."""
 
     def open_text_stream(self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float) -> Stream:
         """Return a stream."""
@@ -156,7 +156,7 @@ async def first_audio(conversation: AsyncConversation, text: str = SENTENCE) -> 
     return pushed, heard
 
 
-async def latencies(make: Callable[[], Vendor]) -> None:
+async def latencies(make: Callable[[], ConversationVendor]) -> None:
     """Print push to vendor, first audio over the vendor's, and interruption."""
     vendor = make()
     async with AsyncTTSService([vendor]) as tts:
@@ -185,13 +185,13 @@ async def latencies(make: Callable[[], Vendor]) -> None:
 async def outages() -> None:
     """Print what a provider that is known to be down costs, and one that hangs."""
     circuit = CircuitBreakerConfig.consecutive(1, cooldown_period=600)
-    async with AsyncTTSService([Vendor("down"), Tone()], circuit=circuit) as tts:
+    async with AsyncTTSService([ConversationVendor("down"), Tone()], circuit=circuit) as tts:
         tts.circuits["down"].force_open("benchmark")
         conversation = tts.conversation()
         times = [await first_audio(conversation) for _ in range(ROUNDS)]
         report("known to be down, local stand-in", [heard - pushed for pushed, heard in times])
     brisk = TimeoutConfig(connection_timeout=1, total_timeout=15, first_audio_timeout=0.5, stall_timeout=0.5)
-    for kind in (Vendor, StreamingVendor):
+    for kind in (ConversationVendor, StreamingVendor):
         over = list[float]()
         for _ in range(3):
             async with AsyncTTSService([kind("hangs", hangs=True), Tone()], timeouts=brisk) as tts:
@@ -250,7 +250,7 @@ def report(what: str, seconds: list[float]) -> None:
 
 async def main() -> None:
     """Run all parts."""
-    await latencies(Vendor)
+    await latencies(ConversationVendor)
     await latencies(StreamingVendor)
     await outages()
     await at_once()

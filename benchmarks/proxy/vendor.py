@@ -66,7 +66,7 @@ def _answer(content_type: str, chunks: list[bytes]) -> tuple[bytes, list[bytes]]
 
 
 @cache
-def _said(slim: bool, timed: bool) -> tuple[bytes, list[bytes]]:
+def _prepared_answer(slim: bool, timed: bool) -> tuple[bytes, list[bytes]]:
     name = SLIM if slim else USUAL
     return _answer("application/json", _timed(name)) if timed else _answer("audio/mpeg", parts(name))
 
@@ -93,7 +93,7 @@ class Vendor(asyncio.Protocol):
             self._answer(request[: request.find(b"\r\n")])
 
     def _answer(self, line: bytes) -> None:
-        head, chunks = _said(SLIM.encode() in line, b"/with-timestamps" in line)
+        head, chunks = _prepared_answer(SLIM.encode() in line, b"/with-timestamps" in line)
         if not self.pace:
             self._transport.write(b"".join([head, *chunks, b"0\r\n\r\n"]))
             return
@@ -113,7 +113,7 @@ class Vendor(asyncio.Protocol):
 async def _serve(port: int) -> None:
     for slim in (False, True):
         for timed in (False, True):
-            _said(slim, timed)
+            _prepared_answer(slim, timed)
     server = await asyncio.get_running_loop().create_server(Vendor, "127.0.0.1", port, backlog=4096)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await server.serve_forever()

@@ -36,7 +36,7 @@ async def test_usual_request_to_the_gateway_makes_few_calls(pace: float, most: i
     assert length.modules <= 60
 
 
-async def test_what_happens_anyway_is_subtracted() -> None:
+async def test_baseline_calls_are_subtracted() -> None:
     async def tick() -> None:
         while True:
             await asyncio.sleep(0.01)

@@ -45,7 +45,7 @@ def test_search_ends_at_its_bounds() -> None:
     assert searched(0.0, min_rate=2.0) == (0.0, [10, 5, 2.5])
 
 
-def test_search_that_is_over_takes_no_more_results() -> None:
+def test_finished_search_accepts_no_further_results() -> None:
     search = CapacitySearch(rate=None)
     with pytest.raises(ValueError, match="over"):
         search.record(True)
@@ -97,7 +97,7 @@ def test_margin_extends_an_outage_into_the_next_period() -> None:
     assert not fault_schedule.vendor_is_down("tone", 12.0)
 
 
-def test_openings_are_ours_unless_an_outage_explains_them() -> None:
+def test_openings_outside_of_outages_are_counted_as_false() -> None:
     def ours(provider: str, from_state: str, seconds: float) -> bool:
         return Opening(provider, from_state, "failure_rate", seconds).ours(20.0)
 

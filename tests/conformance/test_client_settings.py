@@ -78,11 +78,11 @@ def _anchor(heading: str) -> str:
 
 
 @pytest.mark.parametrize("heading", ["elevenlabs, Python 2.x", "openai, Python"])
-def test_a_python_client(gateway: BackgroundSimulator, heading: str) -> None:
+def test_python_client(gateway: BackgroundSimulator, heading: str) -> None:
     assert words_in(heard_by_python(gateway, heading), FORMAT) == WORDS
 
 
-def test_the_old_elevenlabs_client(gateway: BackgroundSimulator, pytestconfig: pytest.Config) -> None:
+def test_old_elevenlabs_client(gateway: BackgroundSimulator, pytestconfig: pytest.Config) -> None:
     folder = pytestconfig.cache.mkdir("elevenlabs-1") / OLD_ELEVENLABS
     if not folder.exists():
         unpacking = folder.with_suffix(".new")
@@ -121,7 +121,7 @@ def heard_by_python(gateway: BackgroundSimulator, heading: str, **environment: s
         "AI SDK, @ai-sdk/elevenlabs",
     ],
 )
-def test_a_javascript_client(gateway: BackgroundSimulator, pytestconfig: pytest.Config, heading: str) -> None:
+def test_javascript_client(gateway: BackgroundSimulator, pytestconfig: pytest.Config, heading: str) -> None:
     clients = install_npm_packages(JAVASCRIPT / "package.json", pytestconfig.cache.mkdir("javascript"))
     (code,) = snippets(heading)
     tell = "let heard = []; for await (const part of audio) heard.push(Buffer.from(part));\n"
@@ -142,7 +142,7 @@ def test_curl(gateway: BackgroundSimulator, tmp_path: Path) -> None:
     assert words_in((tmp_path / "news.mp3").read_bytes(), FORMAT) == WORDS
 
 
-def test_the_requests_of_open_webui_and_sillytavern(gateway: BackgroundSimulator) -> None:
+def test_requests_of_open_webui_and_sillytavern(gateway: BackgroundSimulator) -> None:
     """Send requests as in the sources: Open WebUI's `audio.py`, SillyTavern's `openai.js` ("OpenAI Compatible")."""
     bearer = {"authorization": "Bearer any"}
     assert {"id": "tts-1"} in gateway.document("/v1/audio/models", **bearer)["models"]
@@ -158,19 +158,19 @@ def test_the_requests_of_open_webui_and_sillytavern(gateway: BackgroundSimulator
 @asynccontextmanager
 async def mute(simulator: Simulator) -> AsyncIterator[str]:
     """Run a gateway without a working provider that answers with silence."""
-    async with _nobody(simulator, muted=True) as url:
+    async with _without_provider(simulator, muted=True) as url:
         yield url
 
 
 @asynccontextmanager
 async def unmuted(simulator: Simulator) -> AsyncIterator[str]:
     """Run a gateway without a working provider that answers with an error."""
-    async with _nobody(simulator, muted=False) as url:
+    async with _without_provider(simulator, muted=False) as url:
         yield url
 
 
 @asynccontextmanager
-async def _nobody(simulator: Simulator, *, muted: bool) -> AsyncIterator[str]:
+async def _without_provider(simulator: Simulator, *, muted: bool) -> AsyncIterator[str]:
     simulator.faults.set(Refuse(status=503))
     providers = [ElevenLabs(KEY, base_url=simulator.url)]
     async with AsyncTTSService(providers, muted=muted) as service, Gateway(service, ServerConfig(port=0)) as opened:

@@ -59,7 +59,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("form", SpeechEndpoint)
-def test_the_client_names_the_formats_that_we_know(form: SpeechEndpoint) -> None:
+def test_formats_of_the_client_are_supported(form: SpeechEndpoint) -> None:
     assert FORMATS[form] == set(form.formats)
 
 
@@ -69,7 +69,7 @@ def test_every_format_contains_every_word(eleven: ElevenLabs, format: str) -> No
     assert words_in(audio, format) == WORDS
 
 
-def test_without_a_format_it_is_mp3(eleven: ElevenLabs) -> None:
+def test_default_format_is_mp3(eleven: ElevenLabs) -> None:
     assert words_in(b"".join(eleven.text_to_speech.convert(GEORGE, text=TEXT)), "mp3_44100_128") == WORDS
 
 
@@ -155,7 +155,7 @@ async def test_async_client_receives_the_same(async_eleven: AsyncElevenLabs) -> 
     assert words_in(b"".join(base64.b64decode(piece.audio_base_64) for piece in pieces), "pcm_8000") == WORDS
 
 
-def test_the_voices_are_read_completely(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_voices_are_read_completely(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     assert eleven.voices.get_all() == validate_strictly(GetVoicesResponse, sim.document("/v1/voices"))
     assert eleven.voices.search() == validate_strictly(GetVoicesV2Response, sim.document("/v2/voices"))
     assert eleven.voices.get(GEORGE) == validate_strictly(Voice, sim.document(f"/v1/voices/{GEORGE}"))
@@ -177,7 +177,7 @@ def _every_page(eleven: ElevenLabs) -> Iterator[Voice]:
         yield from page.voices
 
 
-def test_the_models_are_read_completely(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_models_are_read_completely(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     models = [validate_strictly(Model, model) for model in sim.document("/v1/models")]
     assert eleven.models.list() == models
     assert {model.model_id for model in models} == set(MODELS)
@@ -185,7 +185,7 @@ def test_the_models_are_read_completely(sim: BackgroundSimulator, eleven: Eleven
     assert all(set(Model.model_fields) <= model.model_fields_set for model in models)
 
 
-def test_the_account_is_read_completely(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
+def test_account_is_read_completely(sim: BackgroundSimulator, eleven: ElevenLabs) -> None:
     b"".join(eleven.text_to_speech.convert(GEORGE, text=TEXT))
     assert eleven.user.get() == validate_strictly(User, sim.document("/v1/user"))
     subscription = eleven.user.subscription.get()

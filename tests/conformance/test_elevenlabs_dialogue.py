@@ -35,7 +35,7 @@ WORDS = " ".join(TEXTS).split()
 PCM: dict[str, Any] = {"inputs": LINES, "output_format": "pcm_8000"}
 
 
-def test_the_client_names_the_formats_that_we_know() -> None:
+def test_formats_of_the_client_are_supported() -> None:
     named = {name for choice in get_args(TextToDialogueConvertRequestOutputFormat) for name in get_args(choice)}
     assert named == set(SpeechEndpoint.WHOLE.formats)
 
@@ -68,7 +68,7 @@ def test_dialogue_has_timestamps_and_voice_segments(eleven: ElevenLabs) -> None:
     assert times[-1][1] == pytest.approx(seconds, abs=0.001)
 
 
-def test_every_piece_of_the_stream_has_them(eleven: ElevenLabs) -> None:
+def test_every_chunk_of_the_stream_has_timestamps_and_voice_segments(eleven: ElevenLabs) -> None:
     pieces = list(eleven.text_to_dialogue.stream_with_timestamps(**PCM))
     assert len(pieces) > 3
     texts = ["", "", ""]
@@ -145,7 +145,7 @@ def test_voices_that_frameworks_name_are_known(eleven: ElevenLabs, voice: str) -
     assert eleven.voices.settings.get(voice).stability == 0.5
 
 
-def test_the_history_and_the_usual_settings_are_read(eleven: ElevenLabs) -> None:
+def test_history_and_the_usual_settings_are_read(eleven: ElevenLabs) -> None:
     history = eleven.history.list(page_size=10)
     assert (history.history, history.has_more, history.last_history_item_id) == ([], False, None)
     assert eleven.voices.settings.get_default().similarity_boost == 0.75

@@ -92,7 +92,7 @@ def test_refused_value_is_named(eleven: ElevenLabs, voice: str, order: dict[str,
     assert (refused.value.status_code, refused.value.body["detail"]["code"]) == (status, code)
 
 
-def test_a_bad_key_and_an_empty_account_share_a_status() -> None:
+def test_bad_key_and_an_empty_account_share_a_status() -> None:
     with background_simulator(keys=("right",), character_limit=10) as sim, httpx.Client() as http:
         for key, code in (("wrong", "invalid_api_key"), ("right", "quota_exceeded")):
             with pytest.raises(ApiError) as refused:

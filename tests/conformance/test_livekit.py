@@ -28,17 +28,17 @@ WORDS = TEXT.split()
 HARMLESS = ("absolute-times", "big-frame", "other-spelling;style=mixed")
 FATAL = ("refuse;code=invalid_api_key", "restart", "final-without-audio")
 
-Told = dict[str, dict[str, Any]]
+Results = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def results(pytestconfig: pytest.Config) -> Told:
+def results(pytestconfig: pytest.Config) -> Results:
     python = installed(pytestconfig.cache.mkdir("livekit"))
     with background_simulator() as sim:
         command = [str(python), str(HERE / "plugin.py"), sim.url, VOICES["George"], TEXT, *HARMLESS, *FATAL]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
-    seen: Told = json.loads(done.stdout)
+    seen: Results = json.loads(done.stdout)
     return seen
 
 
@@ -61,37 +61,37 @@ def words(audio: str) -> list[str]:
     return words_in(base64.b64decode(audio), "pcm_16000")
 
 
-def test_two_utterances_on_one_connection_keep_their_words_and_times(results: Told) -> None:
+def test_two_utterances_on_one_connection_keep_their_words_and_times(results: Results) -> None:
     first, second = results["two on one connection"]["value"]
     assert (words(first["audio"]), first["timed"]) == (WORDS, WORDS)
     assert words(second["audio"]) == second["timed"] == [word.upper() for word in WORDS]
 
 
-def test_text_in_small_pieces_is_complete(results: Told) -> None:
+def test_text_in_small_pieces_is_complete(results: Results) -> None:
     (speech,) = results["in small pieces"]["value"]
     assert words(speech["audio"]) == speech["timed"] == WORDS
 
 
-def test_other_modes_of_the_plugin_work(results: Told) -> None:
+def test_other_modes_of_the_plugin_work(results: Results) -> None:
     assert words(results["whole"]["value"]) == WORDS
     assert results["voices"]["value"] == list(VOICES.values())
 
 
 @pytest.mark.parametrize("fault", HARMLESS)
-def test_harmless_faults_are_tolerated(results: Told, fault: str) -> None:
+def test_harmless_faults_are_tolerated(results: Results, fault: str) -> None:
     (speech,) = results[fault]["value"]
     assert words(speech["audio"]) == WORDS
 
 
-def test_a_restart_is_an_error_with_its_code(results: Told) -> None:
+def test_restart_is_an_error_with_its_code(results: Results) -> None:
     assert results["restart"]["error"] == {"class": "APIStatusError", "status": 1012}
 
 
-def test_refusal_is_an_error_or_times_out_if_sent_before_the_plugin_listens(results: Told) -> None:
+def test_refusal_is_an_error_or_times_out_if_sent_before_the_plugin_listens(results: Results) -> None:
     """Check a refusal. The plugin registers an utterance after connecting, and misses a close that comes before."""
     refused = results["refuse;code=invalid_api_key"]["error"]
     assert (refused["class"], refused["status"]) in (("APIStatusError", 1008), ("TimeoutError", None))
 
 
-def test_an_end_without_audio_is_an_error(results: Told) -> None:
+def test_end_without_audio_is_an_error(results: Results) -> None:
     assert results["final-without-audio"]["error"]["class"] == "APIError"

@@ -37,7 +37,7 @@ def _words_of(annotation: Any) -> set[str]:
     return {word for each in get_args(annotation) for word in _words_of(each)}
 
 
-def test_the_client_names_the_formats_voices_and_models_that_we_know() -> None:
+def test_formats_voices_and_models_of_the_client_are_supported() -> None:
     fields = get_type_hints(SpeechCreateParams)
     assert _words_of(fields["response_format"]) == set(RESPONSE_FORMATS)
     assert _words_of(fields["voice"]) == set(VOICES)
@@ -57,7 +57,7 @@ def test_every_voice_speaks(sim: BackgroundSimulator, openai_client: openai.Open
     assert sim.ledger()[-1].voice == voice
 
 
-def test_without_a_format_it_is_mp3(openai_client: openai.OpenAI) -> None:
+def test_default_format_is_mp3(openai_client: openai.OpenAI) -> None:
     answer = openai_client.audio.speech.create(model="tts-1", voice="nova", input=TEXT, speed=1.0)
     assert words_in(answer.content, RESPONSE_FORMATS["mp3"]) == WORDS
     assert answer.response.headers["content-type"] == "audio/mpeg"
@@ -98,7 +98,7 @@ def _events(lines: Iterable[str]) -> list[dict[str, Any]]:
     return [json.loads(line.removeprefix("data: ")) for line in lines if line]
 
 
-def test_the_models_are_read_completely(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
+def test_models_are_read_completely(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     listed = sim.document("/v1/models", authorization="Bearer any")
     assert listed["object"] == "list"
     models = [validate_strictly(Model, model) for model in listed["data"]]

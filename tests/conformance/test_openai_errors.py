@@ -85,7 +85,7 @@ def test_refused_value_names_its_field(
     assert refused.value.type == "invalid_request_error"
 
 
-def test_a_bad_key_is_an_authentication_error() -> None:
+def test_bad_key_is_an_authentication_error() -> None:
     with (
         background_simulator(keys=("right",)) as sim,
         openai.OpenAI(api_key="wrong", base_url=f"{sim.url}/v1") as client,
@@ -151,7 +151,7 @@ def test_stalled_stream_is_a_transport_error(sim: BackgroundSimulator, openai_cl
         list(answer.iter_bytes())
 
 
-def test_a_reset_is_a_connection_error(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
+def test_reset_is_a_connection_error(sim: BackgroundSimulator, openai_client: openai.OpenAI) -> None:
     sim.set_faults(actions.Reset())
     with pytest.raises(openai.APIConnectionError):
         spoken(openai_client.with_options(max_retries=0))

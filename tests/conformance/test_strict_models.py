@@ -17,13 +17,13 @@ WHOLE = subscription_body(Ours(1, 2))
 
 
 @pytest.mark.parametrize("change", [{"character_count": None}, {"character_count": "1"}, {"current_overage": {}}])
-def test_a_value_that_is_missing_or_of_another_type(change: dict[str, Any]) -> None:
+def test_value_that_is_missing_or_of_another_type(change: dict[str, Any]) -> None:
     assert validate_strictly(Subscription, WHOLE).tier == "free"
     with pytest.raises(ValidationError):
         validate_strictly(Subscription, {**WHOLE, **change})
 
 
-def test_a_field_that_is_missing() -> None:
+def test_field_that_is_missing() -> None:
     with pytest.raises(ValidationError, match="Field required"):
         validate_strictly(Subscription, {name: value for name, value in WHOLE.items() if name != "has_open_invoices"})
 

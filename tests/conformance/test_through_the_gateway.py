@@ -23,7 +23,7 @@ from .background_simulator import (
     gateway_in_an_outage,
     gateway_with_all_providers,
 )
-from .test_javascript import HERE, LIBRARY, TEXT, WORDS, Told, audio
+from .test_javascript import HERE, LIBRARY, TEXT, WORDS, Results, audio
 
 GEORGE = VOICES["George"]
 GATEWAYS = pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def test_javascript_clients_receive_every_word_and_read_every_list(pytestconfig:
     assert results["openai models"]["value"]
 
 
-def _run_javascript(pytestconfig: pytest.Config, gate: Any) -> Told:
+def _run_javascript(pytestconfig: pytest.Config, gate: Any) -> Results:
     clients = install_npm_packages(HERE / "package.json", pytestconfig.cache.mkdir("javascript"))
     with background_simulator(gate) as sim:
         command = ["node", str(HERE / "clients.js"), str(clients), sim.url, GEORGE, TEXT, sim.simulator.url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    seen: Told = json.loads(done.stdout)
+    seen: Results = json.loads(done.stdout)
     return seen

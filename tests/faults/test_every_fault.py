@@ -63,7 +63,7 @@ def test_call_ends_within_the_deadline(outcome: FaultOutcome) -> None:
 
 
 @every_outcome
-def test_circuit_counts_what_the_failure_table_says(outcome: FaultOutcome) -> None:
+def test_circuit_counts_failures_by_the_failure_table(outcome: FaultOutcome) -> None:
     assert outcome.counted == sum(FAILURE_TABLE[error.kind].circuit_weight for error in outcome.failures)
 
 
@@ -109,7 +109,7 @@ def test_reported_provider_really_spoke(outcome: FaultOutcome) -> None:
 
 @pytest.mark.parametrize("way", ENDPOINTS)
 @pytest.mark.parametrize("case", [case for case in ALL_CASES if case.act in ODD], ids=str)
-def test_harmless_oddities_are_heard_word_for_word(
+def test_harmless_faults_do_not_change_the_words(
     outcomes: dict[tuple[FaultCase, Way], FaultOutcome], case: FaultCase, way: Way
 ) -> None:
     assert outcomes[case, way].words == TEXT.split()

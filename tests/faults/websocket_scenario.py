@@ -96,9 +96,9 @@ async def run_case(case: FaultCase) -> TurnOutcome:
                 match event:
                     case Audio():
                         audio += event.data
-                    case Words(told):
-                        words += [word.text for word in told]
-                        late += sum(word.start < len(audio) / 32_000 - 0.001 for word in told)
+                    case Words(reported):
+                        words += [word.text for word in reported]
+                        late += sum(word.start < len(audio) / 32_000 - 0.001 for word in reported)
         except TTSError as failed:
             error = failed
         counted = tts.get_error_state()["window"]["failures"]

@@ -96,6 +96,80 @@ def _of_attributes(file: str, body: list[ast.stmt]) -> Iterator[Docstring]:
                 yield Docstring(file, behind.lineno, text)
 
 
+REPLACEMENTS = {
+    "told": "what it is: message, events, response, result, options",
+    "said": "what it is: message, text, request, header",
+    "wish": "option",
+    "wishes": "options",
+    "house": "context or service",
+    "who": "the role: provider, client, caller, visitor",
+    "whom": "the role: recipient, listener",
+    "nobody": "no_provider, no_client or discard",
+    "somebody": "client, caller or provider",
+    "poured": "written or sent_to_sink",
+    "befallen": "faulty or failed",
+    "mishap": "failure or error",
+    "anew": "again",
+    "tale": "text",
+    "luck": "random or seed",
+}
+"""Words that no name is made of, each with the standard one."""
+
+_JS_COMMENT = re.compile(r"//.*|/\*.*?\*/", re.DOTALL)
+_JS_STRING = re.compile(r"`(?:\\.|[^`\\])*`|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", re.DOTALL)
+_JS_BINDING = re.compile(
+    r"\b(?:const|let|var|function\*?|class)\s+(\w+)|\bthis\.(\w+)\s*=|(\w+)\s*=>|[(,\[{:]\s*(\w+)(?=\s*[,)\]}=])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Name that a file gives to a variable, parameter, function, class or attribute."""
+
+    file: str
+    line: int
+    name: str
+
+    @property
+    def refused_words(self) -> list[str]:
+        """Words in it that have a standard replacement."""
+        return [word for word in words_of_name(self.name) if word in REPLACEMENTS]
+
+    def __str__(self) -> str:
+        advice = "; ".join(f"instead of {word!r} write {REPLACEMENTS[word]}" for word in self.refused_words)
+        return f"{self.file}:{self.line}: {self.name}: {advice}"
+
+
+def names(source: Source) -> Iterator[Name]:
+    """Yield every name that a module binds."""
+    for node in ast.walk(ast.parse(source.text)):
+        match node:
+            case ast.Name(name, ast.Store()) | ast.arg(name) | ast.Attribute(_, name, ast.Store()):
+                yield Name(source.file, node.lineno, name)
+            case ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
+                yield Name(source.file, node.lineno, name)
+            case ast.ExceptHandler(_, str(name)) | ast.MatchAs(_, str(name)) | ast.MatchStar(str(name)):
+                yield Name(source.file, node.lineno, name)
+
+
+def javascript_names(file: Path) -> Iterator[Name]:
+    """Yield the names that a script binds, and the words of its comments, of which the same are refused."""
+    text = file.read_text("utf-8")
+    name = str(file.relative_to(ROOT))
+    for found in _JS_COMMENT.finditer(_JS_STRING.sub(_blank, text)):
+        for word in re.finditer(r"\w+", found[0]):
+            yield Name(name, text.count("\n", 0, found.start() + word.start()) + 1, word[0])
+    code = _JS_COMMENT.sub(_blank, _JS_STRING.sub(_blank, text))
+    for found in _JS_BINDING.finditer(code):
+        bound = next(filter(None, found.groups()))
+        yield Name(name, text.count("\n", 0, found.start()) + 1, bound)
+
+
+def _blank(found: re.Match[str]) -> str:
+    """Return as many lines as the match has, without their text."""
+    return re.sub(r"[^\n]", " ", found[0])
+
+
 def comment_lines(source: Source) -> int:
     """Count the lines that are a comment and nothing else; directives to tools are none."""
     return sum(

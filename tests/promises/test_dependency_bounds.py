@@ -135,11 +135,11 @@ def test_attributes_of_a_request_are_uvicorns() -> None:
     assert used - known_to(RequestResponseCycle) == set()
 
 
-def test_state_of_uvicorns_server_is_what_we_count_with() -> None:
+def test_private_state_of_uvicorns_server_exists() -> None:
     assert {"connections", "tasks", "total_requests"} <= set(vars(ServerState()))
 
 
-def test_a_connection_is_made_with_uvicorns_constructor() -> None:
+def test_connection_uses_uvicorns_constructor() -> None:
     assert list(inspect.signature(HttpToolsProtocol).parameters)[:3] == ["config", "server_state", "app_state"]
 
 

@@ -7,7 +7,18 @@ from statistics import median
 import pytest
 
 from .layers import ROOT
-from .source_words import Docstring, Source, comment_lines, docstrings, public_classes, sources, words_of_name
+from .source_words import (
+    Docstring,
+    Name,
+    Source,
+    comment_lines,
+    docstrings,
+    javascript_names,
+    names,
+    public_classes,
+    sources,
+    words_of_name,
+)
 
 MAX_SHARE_OF_BAD_DOCSTRINGS = 0.03
 """Share of docstrings that open with a pronoun, a relative clause or a question, or mention indefinite persons."""
@@ -71,6 +82,62 @@ def test_docstrings_outside_of_the_package_are_as_plain(folder: str) -> None:
 def test_no_two_public_classes_share_a_name(modules: list[Source]) -> None:
     doubled = {name: where for name, where in public_classes(modules).items() if len(where) > 1}
     assert doubled == {}
+
+
+@pytest.mark.parametrize("folder", ["tests", "benchmarks"])
+def test_no_two_public_classes_of_tests_or_benchmarks_share_a_name(folder: str) -> None:
+    doubled = {name: where for name, where in public_classes(sources(ROOT / folder)).items() if len(where) > 1}
+    assert doubled == {}
+
+
+@pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "examples", "docs", "deploy"])
+def test_names_are_made_of_standard_words(folder: str) -> None:
+    found = [name for module in sources(ROOT / folder) for name in names(module)]
+    assert found
+    refused = [name for name in found if name.refused_words]
+    assert not refused, "\n".join(map(str, refused))
+
+
+@pytest.mark.parametrize("folder", ["src/steadyvoice/gateway/page", "tests/conformance/js"])
+def test_names_and_comments_of_scripts_are_made_of_standard_words(folder: str) -> None:
+    found = [name for file in sorted((ROOT / folder).glob("*.js")) for name in javascript_names(file)]
+    assert found
+    refused = [name for name in found if name.refused_words]
+    assert not refused, "\n".join(map(str, refused))
+
+
+def test_every_kind_of_name_is_found() -> None:
+    text = """
+class A:
+    b: int
+    def c(self, d, *e, f=1, **g):
+        self.h = i = 2
+        for j in [k for k in e]: pass
+        with f as l: pass
+        try: (m := 3)
+        except ValueError as n: pass
+        match d:
+            case [o, *p]: pass
+            case int() as q: pass
+        return lambda r: None
+"""
+    found = {name.name for name in names(Source("m", "m.py", text))} - {"A", "self"}
+    assert found == set("bcdefghijklmnopqr")
+
+
+def test_every_kind_of_name_in_a_script_is_found() -> None:
+    script = ROOT / "src/steadyvoice/gateway/page/window_gauge.js"
+    found = {name.name for name in javascript_names(script)}
+    assert {"WindowGauge", "caption", "windowSeconds", "PITCH", "disc", "cross", "succeeded", "index"} <= found
+    assert "colours" in found, "comments are read, too"
+    assert "calls in the window" not in found
+
+
+def test_refused_word_is_reported_with_its_replacement() -> None:
+    assert str(Name("a.py", 3, "test_caller_is_told")).endswith(
+        "test_caller_is_told: instead of 'told' write what it is: message, events, response, result, options"
+    )
+    assert not Name("a.py", 3, "test_household_and_untold").refused_words
 
 
 def test_module_names_are_made_of_terms(modules: list[Source]) -> None:

@@ -55,13 +55,13 @@ def _names(body: list[ast.stmt], prefix: str = "") -> Iterator[str]:
 ROWS = list(rows())
 
 
-def test_tour_says_where_to_change_at_least_forty_things() -> None:
+def test_tour_locates_at_least_forty_subjects() -> None:
     assert len(ROWS) >= 40
     assert len({what for what, _, _ in ROWS}) == len(ROWS)
 
 
 @pytest.mark.parametrize(("what", "modules", "names"), ROWS, ids=[what for what, _, _ in ROWS])
-def test_place_to_change_it_exists(what: str, modules: list[str], names: list[str]) -> None:
+def test_every_location_in_the_tour_exists(what: str, modules: list[str], names: list[str]) -> None:
     assert modules, f"{what}: no module is named"
     for module in modules:
         assert (PACKAGE / module).is_file()

@@ -446,7 +446,7 @@ async def test_not_found_in_an_accepted_answer_is_no_missing_timestamps_endpoint
     assert timed.offer(speech_request()).timed
 
 
-async def test_server_that_knows_neither_endpoint_is_asked_twice(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
+async def test_server_without_either_endpoint_gets_two_requests(vendor: ScriptedVendor, timed: ElevenLabs) -> None:
     for _ in range(2):
         vendor.enqueue(error_response(404, {"detail": "Not Found"}))
 

@@ -270,7 +270,7 @@ def run_in_another_python(program: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_missing_extra_says_what_to_install() -> None:
+def test_missing_extra_is_named_in_the_error() -> None:
     program = """
 import sys
 sys.modules["espeakng_loader"] = None  # what Python does when it is not there

@@ -47,7 +47,7 @@ def bill(error: TTSError | None, *, accepted: bool = False, billed: float | None
         (bill(None, accepted=True, billed=10.0, heard=10), Bill(Charge.BILLED, 10, 0)),
     ],
 )
-def test_what_an_attempt_comes_to(settled: Bill, expected: Bill) -> None:
+def test_charge_of_an_attempt(settled: Bill, expected: Bill) -> None:
     assert settled == expected
 
 
@@ -88,7 +88,7 @@ async def test_report_has_the_cost_of_each_attempt(make_service: MakeService) ->
 
 
 @pytest.mark.looptime
-async def test_what_an_open_circuit_refuses_was_not_sent(make_service: MakeService) -> None:
+async def test_refusal_by_an_open_circuit_is_billed_as_not_sent(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider(name="first"), ScriptedProvider(name="next"))
     tts.circuits["first"].force_open("maintenance")
     speech = await tts.synthesize(TEXT, format="pcm_8000")
@@ -99,7 +99,7 @@ async def test_what_an_open_circuit_refuses_was_not_sent(make_service: MakeServi
 
 
 @pytest.mark.looptime
-async def test_a_local_voice_costs_nothing(make_service: MakeService) -> None:
+async def test_local_voice_costs_nothing(make_service: MakeService) -> None:
     speech = await make_service(ScriptedProvider(local=True)).synthesize(TEXT, format="pcm_8000")
     assert (speech.billed, speech.attempts[0].bill) == (0, Bill())
 
@@ -118,7 +118,7 @@ async def test_undelivered_audio_of_a_cancelled_stream_is_wasted(make_service: M
 
 
 @pytest.mark.looptime
-async def test_so_is_what_a_cancelled_caller_was_waiting_for(make_service: MakeService) -> None:
+async def test_cancelled_call_may_be_billed(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Hang()]))
     waiting = asyncio.create_task(tts.synthesize(TEXT, format="pcm_8000"))
     await asyncio.sleep(1.0)
@@ -129,7 +129,7 @@ async def test_so_is_what_a_cancelled_caller_was_waiting_for(make_service: MakeS
 
 
 @pytest.mark.looptime
-async def test_words_that_are_said_anew_were_wasted_the_first_time(make_service: MakeService) -> None:
+async def test_words_spoken_again_count_as_wasted(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Say(then=TTSCutError("cut"))], name="first"), ScriptedProvider(name="second"))
     stream = tts.stream(TEXT, format="pcm_8000", on_midstream="restart")
     assert [chunk async for chunk in stream]
@@ -157,7 +157,7 @@ async def test_words_delivered_before_an_interruption_are_not_wasted(make_servic
 
 
 @pytest.mark.looptime
-async def test_another_provider_on_the_same_account_comes_after_one_that_is_not(make_service: MakeService) -> None:
+async def test_provider_on_the_same_account_is_tried_after_other_accounts(make_service: MakeService) -> None:
     account = Credential("theirs")
     warm, cold, other = (
         ScriptedProvider([Hang()], name="warm"),
@@ -195,7 +195,7 @@ _acts = st.lists(
 
 
 @given(acts=st.lists(st.tuples(_acts, st.sampled_from("AB")), min_size=1, max_size=4))
-def test_nothing_that_may_be_billed_is_said_again_by_its_account_while_another_could(
+def test_possibly_billed_text_goes_to_another_account_first(
     acts: list[tuple[list[Exception | Say], str]],
 ) -> None:
     providers: list[ScriptedProvider] = []
@@ -235,6 +235,6 @@ async def _spoken(providers: list[Provider]):  # type: ignore[no-untyped-def]
         return (await tts.synthesize(TEXT, format="pcm_8000")).attempts
 
 
-def test_an_answer_that_was_taken_may_be_billed_whatever_comes_of_it() -> None:
+def test_accepted_request_may_be_billed_whatever_follows() -> None:
     assert Accepted().characters_billed is None
     assert bill(DOWN, accepted=True).charge is Charge.UNKNOWN

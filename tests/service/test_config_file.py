@@ -66,7 +66,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_whole_file_says_everything(tmp_path: Path) -> None:
+def test_complete_file_sets_every_option(tmp_path: Path) -> None:
     plan = load_arguments(write(tmp_path, WHOLE), ENVIRON)
     assert [provider.name for provider in plan["providers"]] == ["main", "tone"]
     assert plan["circuit"] == CircuitBreakerConfig(0.6, 30, 120, 5)
@@ -79,7 +79,7 @@ def test_a_whole_file_says_everything(tmp_path: Path) -> None:
     assert parse_file(write(tmp_path, WHOLE), ENVIRON).server.api_keys == ["gate"]
 
 
-def test_a_cache_is_where_a_table_says_and_nowhere_without_one(tmp_path: Path) -> None:
+def test_cache_is_enabled_by_its_table_only(tmp_path: Path) -> None:
     tone = '[[providers]]\nkind = "tone"'
     assert load_arguments(write(tmp_path, tone), {})["cache"] is None
     usual = load_arguments(write(tmp_path, f"[cache]\n{tone}"), {})["cache"]
@@ -88,7 +88,7 @@ def test_a_cache_is_where_a_table_says_and_nowhere_without_one(tmp_path: Path) -
         assert off.get_error_state()["cache"] is None
 
 
-def test_a_voice_is_an_id_or_a_table_that_describes_it(tmp_path: Path) -> None:
+def test_voice_is_an_id_or_a_table(tmp_path: Path) -> None:
     table = '{ id = "n", language = "en", gender = "female", rate = 150, loudness = -18.5 }'
     for value, voice in (('"n"', Voice("n")), (table, Voice("n", "en", "female", 150, -18.5))):
         provider = load_arguments(write(tmp_path, NARRATOR.format(value)), {})["providers"][0]
@@ -96,7 +96,7 @@ def test_a_voice_is_an_id_or_a_table_that_describes_it(tmp_path: Path) -> None:
         assert provider.voices == {"default": Voice("alloy"), "narrator": voice}
 
 
-def test_there_are_hedges_where_a_table_asks_for_them_and_nowhere_else(tmp_path: Path) -> None:
+def test_hedging_is_enabled_by_its_table_only(tmp_path: Path) -> None:
     tone = '[[providers]]\nkind = "tone"'
     assert load_arguments(write(tmp_path, tone), {})["hedging"] is None
     assert load_arguments(write(tmp_path, f"[hedge]\n{tone}"), {})["hedging"] == HedgeConfig()
@@ -193,13 +193,13 @@ def test_circuit_fields_lie_over_a_preset(tmp_path: Path, circuit: str, expected
         ("[[[", "not valid TOML"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_refused_with_the_full_path_of_its_key(tmp_path: Path, text: str, complaint: str) -> None:
+def test_invalid_value_is_rejected_with_the_path_of_its_key(tmp_path: Path, text: str, complaint: str) -> None:
     tone = "" if "providers" in text or not text else '\n[[providers]]\nkind = "tone"\n'
     with pytest.raises(TTSConfigurationError, match=complaint):
         load_arguments(write(tmp_path, text + tone), {"GATE": "x"})
 
 
-def test_a_secret_is_in_no_error(tmp_path: Path) -> None:
+def test_errors_contain_no_secret(tmp_path: Path) -> None:
     text = '[[providers]]\nkind = "elevenlabs"\napi_key = "env:ELEVENLABS_API_KEY"\nmodel = 3'
     with pytest.raises(TTSConfigurationError) as refused:
         load_arguments(write(tmp_path, text), ENVIRON)
@@ -209,7 +209,7 @@ def test_a_secret_is_in_no_error(tmp_path: Path) -> None:
     assert KEY not in repr(provider)
 
 
-def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+def test_unreadable_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(TTSConfigurationError, match="cannot be read"):
         load_arguments(tmp_path / "missing.toml", {})
     with pytest.raises(TTSConfigurationError, match="cannot be read"):
@@ -219,19 +219,19 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
         load_arguments(tmp_path / "latin.toml", {})
 
 
-def test_the_environment_offers_vendors_by_their_keys_and_a_local_voice() -> None:
+def test_providers_from_the_environment_are_those_with_a_key_and_a_local_voice() -> None:
     names = [provider.name for provider in arguments_from_environment(ENVIRON | {"OPENAI_API_KEY": "k"})["providers"]]
     assert names[:2] == ["elevenlabs", "openai"]
     assert names[2:] in (["espeak"], ["tone"])
     assert arguments_from_environment({})["providers"][0].local
 
 
-def test_the_environment_may_name_a_file(tmp_path: Path) -> None:
+def test_environment_variable_names_the_configuration_file(tmp_path: Path) -> None:
     path = write(tmp_path, '[[providers]]\nkind = "tone"\nname = "beeper"')
     assert [p.name for p in arguments_from_environment({"STEADYVOICE_CONFIG": str(path)})["providers"]] == ["beeper"]
 
 
-def test_a_service_comes_from_a_file(tmp_path: Path) -> None:
+def test_service_is_built_from_a_file(tmp_path: Path) -> None:
     path = write(tmp_path, '[[providers]]\nkind = "tone"')
     with TTSService.from_config(path) as tts:
         assert list(tts.circuits) == ["tone"]

@@ -55,7 +55,7 @@ def test_provider_with_the_voice_comes_first() -> None:
     assert voices(AT_OPENAIS, ours(), theirs(nova="shimmer")) == ["openai/shimmer", f"elevenlabs/{GEORGE}"]
 
 
-def test_never_another_voice_means_the_one_that_was_named_as_long_as_anybody_has_it() -> None:
+def test_voice_substitution_never_requires_the_named_voice() -> None:
     assert voices(AT_OPENAIS, ours(), theirs(), Tone(), substitution="never") == ["openai/nova"]
     assert voices(AT_OPENAIS, ours(), Tone(), substitution="never") == [f"elevenlabs/{GEORGE}"]
     assert voices(AT_OPENAIS, theirs(), ours(nova=BRIAN), substitution="never") == [f"elevenlabs/{BRIAN}"]
@@ -67,7 +67,7 @@ def test_vendor_voice_is_spoken_by_any_provider() -> None:
         parts(replace(AT_ELEVENLABS, unknown_voice="refuse"), Tone())
 
 
-async def test_the_service_takes_such_a_request_apart_and_loses_nothing(make_service: MakeService) -> None:
+async def test_options_from_request_restores_the_request(make_service: MakeService) -> None:
     pcm = AudioFormat.parse("pcm_8000")
     asked = replace(AT_ELEVENLABS, format=pcm, language="de", seed=5, previous_text="So.", next_text="Then.", speed=1.1)
     options = options_from_request(asked)

@@ -96,7 +96,7 @@ def test_timestamps_go_beyond_an_hour_and_a_hundred_hours() -> None:
     assert "100:00:00.000 --> 100:00:01.000" in captions(Alignment(("a",), (360_000.0,), (360_001.0,)))
 
 
-def test_a_line_holds_forty_two_characters_at_most() -> None:
+def test_line_holds_forty_two_characters_at_most() -> None:
     read = cues(captions(Alignment.spread("word " * 40, 40.0), "srt"), "srt")
     assert max(len(text) for _, _, text in read) <= 42
     assert [len(text.split()) for _, _, text in read] == [8] * 5
@@ -144,7 +144,7 @@ def test_line_break_within_an_entry_does_not_end_the_cue(form: Form) -> None:
     assert [text for _, _, text in cues(captions(alignment, form), form)] == ["Hello there!"]
 
 
-def test_a_sentence_that_ends_in_a_quotation_mark_ends_its_line_too() -> None:
+def test_sentence_that_ends_in_a_quotation_mark_ends_its_line_too() -> None:
     read = cues(captions(Alignment.spread("“It rains.” She left.", 2.0), "srt"), "srt")
     assert [text for _, _, text in read] == ["“It rains.”", "She left."]
 

@@ -76,7 +76,7 @@ def test_usual_durations_are_about_right(text: str, least: float, most: float) -
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 @pytest.mark.parametrize("text", ["안녕하세요 여러분", "Wir gingen über die Brücke", "Ủy ban sẽ họp lại"])
-def test_the_same_letters_in_another_form_take_the_same_time(text: str, form: str) -> None:
+def test_same_letters_in_another_form_take_the_same_time(text: str, form: str) -> None:
     written = unicodedata.normalize(form, text)  # type: ignore[arg-type]
     assert estimate_duration(written).plain == pytest.approx(estimate_duration(text).plain)
 

@@ -103,24 +103,24 @@ def test_billed_failure_is_not_retried_at_once_at_the_same_provider(kind: Failur
 
 
 @pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
-def test_error_says_what_happened_where_and_what_to_do_next(cls: type[TTSError]) -> None:
+def test_error_message_has_cause_provider_and_action(cls: type[TTSError]) -> None:
     message = str(cls("it broke", provider="elevenlabs"))
     assert message == f"elevenlabs: it broke; {meaning_of(cls.kind).advice}"
 
 
 @pytest.mark.parametrize("error", SUMMARIES, ids=lambda error: type(error).__name__)
-def test_a_summary_says_what_to_do_about_each_cause(error: TTSAllProvidersFailedError) -> None:
+def test_summary_lists_an_action_for_each_cause(error: TTSAllProvidersFailedError) -> None:
     for cause in error.causes:
         assert cause.message in str(error)
         assert cause.meaning.advice in str(error)
 
 
-def test_summary_without_causes_says_which_provider_to_add() -> None:
+def test_summary_without_causes_suggests_a_provider() -> None:
     assert "add one that works without a network" in str(TTSAllProvidersFailedError([]))
     assert TTSAllProvidersFailedError([]).kind is FailureKind.MISCONFIGURED
 
 
-def test_a_summary_reads_like_a_sentence() -> None:
+def test_summary_reads_like_a_sentence() -> None:
     key = TTSInvalidKeyError("401 invalid key", provider="openai", request_id="r-9")
     busy = TTSBusyError("429 busy", provider="elevenlabs", retry_after=11.2)
     assert str(TTSAllProvidersFailedError([busy, key])) == (
@@ -139,7 +139,7 @@ def test_summary_has_the_kind_of_the_first_cause_and_the_earliest_retry() -> Non
     assert TTSAllProvidersFailedError([TTSConnectError("refused")]).retry_after is None
 
 
-def test_interruption_says_how_much_was_delivered() -> None:
+def test_interruption_states_the_delivered_duration() -> None:
     error = TTSStreamInterruptedError([TTSServerError("gone", provider="a")], delivered=2.46)
     assert str(error).startswith("stream interrupted after 2.5 s of audio: no provider could speak: a (gone;")
     assert error.args == (str(error),)

@@ -13,7 +13,7 @@ from steadyvoice.speech.request import SpeechRequest
 MP3 = AudioFormat.parse("mp3")
 
 
-def test_a_text_and_a_format_are_enough() -> None:
+def test_text_and_a_format_are_enough() -> None:
     request = SpeechRequest("Hello", MP3)
     assert (request.voice, request.model, request.speed, request.options) == ("default", None, 1.0, {})
 
@@ -49,7 +49,7 @@ def test_other_speeds_are_refused(speed: float) -> None:
         ("unknown_voice", "maybe", "unknown_voice: must be one of refuse, passthrough, default, got 'maybe'"),
     ],
 )
-def test_a_field_of_the_wrong_type_is_named(field: str, value: Any, message: str) -> None:
+def test_field_of_the_wrong_type_is_named(field: str, value: Any, message: str) -> None:
     options: dict[str, Any] = {"text": "Hello", "format": MP3, field: value}
     with pytest.raises(TTSBadRequestError) as caught:
         SpeechRequest(**options)

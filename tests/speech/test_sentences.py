@@ -79,7 +79,7 @@ def test_text_is_split_at_the_best_place(text: str, limit: int, piece: str) -> N
     assert leading_piece(text, limit) == piece
 
 
-def test_a_sentence_is_preferred_to_a_clause_and_a_clause_to_a_word() -> None:
+def test_sentence_is_preferred_to_a_clause_and_a_clause_to_a_word() -> None:
     assert leading_piece("Yes it is. But then, well, not so much", 36) == "Yes it is. "
     assert leading_piece("Yes it is but then, well not so much", 30) == "Yes it is but then, "
 
@@ -108,7 +108,7 @@ def test_blanks_before_a_long_word_are_not_sent_alone() -> None:
     ],
 )
 @pytest.mark.parametrize("before", range(6))
-def test_what_readers_see_as_one_character_is_not_split(whole: str, before: int) -> None:
+def test_grapheme_cluster_is_not_split(whole: str, before: int) -> None:
     text = "字" * before + whole * 4
     limit = 6 if len(whole) < 6 else 8
     text = text.replace("。」", "字。」")

@@ -24,7 +24,7 @@ def test_cleaning_changes_only_the_ends_of_ordinary_text(text: str) -> None:
 
 
 @given(st.text(max_size=200))
-def test_a_cleaned_text_can_be_sent(text: str) -> None:
+def test_cleaned_text_can_be_sent(text: str) -> None:
     clean = clean_text(text)
     clean.encode()
     assert all(unicodedata.category(c) != "Cc" or c in "\n\t" for c in clean)

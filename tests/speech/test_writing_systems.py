@@ -78,7 +78,7 @@ def test_scripts_of_a_language_include_latin() -> None:
     assert scripts_of_languages(["en", "tlh"]) is None  # who knows
 
 
-def test_the_usual_language_of_a_script_is_written_in_it() -> None:
+def test_usual_language_of_a_script_is_written_in_it() -> None:
     for script in ("Cyrillic", "Han", "Hiragana", "Arabic", "Thai", "Tibetan"):
         language = usual_language(script)
         assert language

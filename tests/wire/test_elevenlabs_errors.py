@@ -103,14 +103,14 @@ def test_unrecognized_404_means_a_wrong_address() -> None:
     assert "base_url" in str(error)
 
 
-def test_the_list_of_a_422_names_the_field() -> None:
+def test_list_of_a_422_names_the_field() -> None:
     error = read(422, validation_body([ValidationIssue("missing", ("body", "text"), "Field required")]))
 
     assert type(error) is speech.TTSBadRequestError
     assert error.message == "HTTP 422: body.text: Field required"
 
 
-def test_the_request_id_comes_from_the_header_or_else_from_the_body() -> None:
+def test_request_id_comes_from_the_header_or_else_from_the_body() -> None:
     body = error_body("system_busy", "", request_id="from-body")
 
     assert read(429, body, **{"request-id": "from-header"}).request_id == "from-header"

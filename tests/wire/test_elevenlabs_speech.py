@@ -310,7 +310,7 @@ def test_voices_are_found_by_a_part_of_their_name_and_by_id() -> None:
 
 
 @pytest.mark.parametrize("size", ["0", "101", "-1", "ten", "²", ""])
-def test_a_page_of_an_impossible_size_is_refused(size: str) -> None:
+def test_page_of_an_impossible_size_is_refused(size: str) -> None:
     with pytest.raises(RequestValidationError, match="page_size"):
         parse_voice_search([("page_size", size)])
 
@@ -324,13 +324,13 @@ def test_subscription_is_parsed_to_the_same_with_its_remaining_quota(count: int,
     assert parse_subscription(user_body("u", mine)["subscription"]) == mine
 
 
-def test_an_unlimited_subscription_has_no_remainder() -> None:
+def test_unlimited_subscription_has_no_remainder() -> None:
     mine = Subscription(5, 5, unlimited=True)
 
     assert parse_subscription(subscription_body(mine)).remaining is None
 
 
-def test_an_extension_that_is_not_allowed_does_not_count() -> None:
+def test_extension_that_is_not_allowed_does_not_count() -> None:
     document: dict[str, Any] = subscription_body(Subscription(90, 100, extension=50))
     document["allowed_to_extend_character_limit"] = False
 

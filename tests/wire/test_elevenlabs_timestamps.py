@@ -144,7 +144,7 @@ def test_lines_are_complete_wherever_the_network_cut_them(lines: list[bytes], cu
     assert gathered.rest() == b""
 
 
-def test_what_comes_after_the_last_line_break_is_not_lost() -> None:
+def test_bytes_after_the_last_line_break_are_not_lost() -> None:
     gathered = JSONLineReader()
 
     assert gathered.feed(b"one\ntw") == [b"one"]

@@ -58,7 +58,7 @@ def test_query_sets_every_parameter() -> None:
     assert call == SocketParameters("eleven_flash_v2_5", "ulaw_8000", 180.0, True, 7, "de", "secret")
 
 
-def test_the_websocket_has_fewer_formats() -> None:
+def test_websocket_has_fewer_formats() -> None:
     assert len(FORMATS) == 18
     assert not {"wav_16000", "mp3_24000_48", "pcm_32000", "pcm_48000"} & set(FORMATS)
 
@@ -172,7 +172,7 @@ def test_documented_spelling_differs() -> None:
     }
 
 
-def test_the_two_spellings_can_be_mixed() -> None:
+def test_two_spellings_can_be_mixed() -> None:
     document = json.loads(encode_message(AudioMessage(b"abc", TIMES, None, "a"), FieldSpelling.MIXED))
     assert document["context_id"] == "a"
     assert document["alignment"]["charDurationsMs"] == [10, 90]

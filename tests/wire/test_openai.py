@@ -81,7 +81,7 @@ def test_no_options_are_sent_to_another_dialect() -> None:
     assert encode_request(asked, model="tts-1", voice="nova", response_format="pcm").settings == {}
 
 
-def test_a_voice_may_be_an_object_with_an_id() -> None:
+def test_voice_may_be_an_object_with_an_id() -> None:
     assert parse_request(body(voice={"id": "mine"})).voice == "mine"
 
 

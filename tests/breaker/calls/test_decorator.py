@@ -97,9 +97,9 @@ async def test_partials_and_methods_can_be_decorated(breaker: CircuitBreaker, fn
 
 @pytest.mark.parametrize("fn", KINDS, ids=lambda fn: fn.__name__)
 def test_decorated_partial_has_the_signature_of_the_partial(breaker: CircuitBreaker, fn: Any) -> None:
-    half_said = partial(fn, "hello")
-    guarded: Any = breaker(half_said)
-    assert inspect.signature(guarded) == inspect.signature(half_said)
+    partial_function = partial(fn, "hello")
+    guarded: Any = breaker(partial_function)
+    assert inspect.signature(guarded) == inspect.signature(partial_function)
     assert guarded.__name__ == fn.__name__
 
 

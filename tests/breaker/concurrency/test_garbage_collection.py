@@ -17,9 +17,9 @@ class Interrupted:
     def __init__(self, clock: VirtualClock) -> None:
         self.happens: Callable[[], object] = lambda: None
         config = CircuitBreakerConfig(window_size=1, cooldown_jitter=0.5, success_threshold=1)
-        self.breaker = CircuitBreaker("voice", config, clock=clock, random=self._luck)
+        self.breaker = CircuitBreaker("voice", config, clock=clock, random=self._random)
 
-    def _luck(self) -> float:
+    def _random(self) -> float:
         self.happens()
         return 0.0
 

@@ -212,7 +212,7 @@ for _name in ("progress", "pause", "suspend", "resume", "ignore", "abandon"):
     history=st.lists(steps, min_size=30, max_size=150),
     looking=st.booleans(),
 )
-def test_nothing_that_can_be_seen_differs(
+def test_quiet_circuit_behaves_like_any_other(
     config: CircuitBreakerConfig, history: list[tuple[Any, ...]], looking: bool
 ) -> None:
     assert_same(config, history, looking)
@@ -288,7 +288,7 @@ HISTORIES: dict[str, tuple[CircuitBreakerConfig, list[tuple[Any, ...]]]] = {
 
 @pytest.mark.parametrize("looking", [False, True])
 @pytest.mark.parametrize("name", HISTORIES)
-def test_nothing_differs_where_it_matters(name: str, looking: bool) -> None:
+def test_quiet_circuit_has_the_same_decisions_and_events(name: str, looking: bool) -> None:
     config, history = HISTORIES[name]
     assert_same(config, history, looking)
 
@@ -311,7 +311,7 @@ class Interleaved:
 
 
 @quiet_only
-def test_admission_is_decided_anew_if_the_circuit_opened_meanwhile() -> None:
+def test_admission_is_decided_again_if_the_circuit_opened_meanwhile() -> None:
     other = Interleaved()
     other.happens = other.breaker.force_open
     with pytest.raises(CircuitOpenError):
@@ -348,7 +348,7 @@ def test_result_is_recorded_if_its_quiet_period_ended_meanwhile(by: str) -> None
 
 
 @quiet_only
-def test_success_is_late_if_the_circuit_closed_anew_meanwhile() -> None:
+def test_success_is_late_if_the_circuit_closed_again_meanwhile() -> None:
     other = Interleaved()
     permit = other.breaker.acquire()
     other.happens = other.breaker.reset

@@ -100,9 +100,9 @@ def test_removed_circuit_is_created_again_with_the_settings_of_its_name() -> Non
         registry.tags("odd")
     registry.update(CircuitBreakerConfig())
     assert odd.config is DEVELOPMENT
-    anew = registry.circuit("odd")
-    assert anew is not odd
-    assert (anew.config, anew.state, registry.tags("odd")) == (DEVELOPMENT, "closed", {})
+    created = registry.circuit("odd")
+    assert created is not odd
+    assert (created.config, created.state, registry.tags("odd")) == (DEVELOPMENT, "closed", {})
 
 
 def test_circuits_can_be_removed_while_iterating() -> None:

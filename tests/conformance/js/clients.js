@@ -1,4 +1,4 @@
-// The vendors' own JavaScript clients, set on a simulator. Prints what they made of it as JSON: who reads it, judges.
+// The vendors' own JavaScript clients, set on a simulator. Prints what they made of it as JSON; the tests judge it.
 //
 //   node clients.js FOLDER_WITH_NODE_MODULES BASE_URL VOICE TEXT [SIMULATOR_URL]
 //
@@ -29,14 +29,14 @@ console.log(JSON.stringify(results));
 async function speakElevenLabs() {
   const speech = eleven.textToSpeech;
   for (const outputFormat of ["mp3_44100_128", "pcm_16000", "opus_48000_64", "ulaw_8000", "wav_24000"]) {
-    await tell(`convert ${outputFormat}`, async () => whole(await speech.convert(voice, { text, outputFormat })));
-    await tell(`stream ${outputFormat}`, async () => whole(await speech.stream(voice, { text, outputFormat })));
+    await record(`convert ${outputFormat}`, async () => whole(await speech.convert(voice, { text, outputFormat })));
+    await record(`stream ${outputFormat}`, async () => whole(await speech.stream(voice, { text, outputFormat })));
   }
   const outputFormat = "pcm_16000";
-  await tell("with timestamps", () => speech.convertWithTimestamps(voice, { text, outputFormat }));
-  await tell("stream with timestamps", async () =>
+  await record("with timestamps", () => speech.convertWithTimestamps(voice, { text, outputFormat }));
+  await record("stream with timestamps", async () =>
     gathered(await speech.streamWithTimestamps(voice, { text, outputFormat })));
-  await tell("every option", async () =>
+  await record("every option", async () =>
     whole(await speech.stream(voice, {
       text,
       outputFormat,
@@ -51,56 +51,56 @@ async function speakElevenLabs() {
 }
 
 async function readElevenLabs() {
-  await tell("voices", () => eleven.voices.getAll());
-  await tell("voices found", () => eleven.voices.search({ search: "george" }));
-  await tell("voice", () => eleven.voices.get(voice));
-  await tell("models", () => eleven.models.list());
-  await tell("user", () => eleven.user.get());
-  await tell("subscription", () => eleven.user.subscription.get());
+  await record("voices", () => eleven.voices.getAll());
+  await record("voices found", () => eleven.voices.search({ search: "george" }));
+  await record("voice", () => eleven.voices.get(voice));
+  await record("models", () => eleven.models.list());
+  await record("user", () => eleven.user.get());
+  await record("subscription", () => eleven.user.subscription.get());
   // Its schemas check nothing unless they are asked to.
-  await tell("voices strictly", () => strictly(serialization.GetVoicesResponse, "/v1/voices"));
-  await tell("voices found strictly", () => strictly(serialization.GetVoicesV2Response, "/v2/voices"));
-  await tell("models strictly", () => strictly(serialization.models.list.Response, "/v1/models"));
-  await tell("user strictly", () => strictly(serialization.User, "/v1/user"));
-  await tell("subscription strictly", () => strictly(serialization.Subscription, "/v1/user/subscription"));
+  await record("voices strictly", () => strictly(serialization.GetVoicesResponse, "/v1/voices"));
+  await record("voices found strictly", () => strictly(serialization.GetVoicesV2Response, "/v2/voices"));
+  await record("models strictly", () => strictly(serialization.models.list.Response, "/v1/models"));
+  await record("user strictly", () => strictly(serialization.User, "/v1/user"));
+  await record("subscription strictly", () => strictly(serialization.Subscription, "/v1/user/subscription"));
 }
 
 async function failElevenLabs() {
   const speak = (fault, more = {}) => async () =>
     whole(await eleven.textToSpeech.convert(voice, { text, outputFormat: "pcm_16000", ...more }, under(fault)));
   for (const status of [400, 401, 403, 404, 409, 422, 425]) {
-    await tell(`refused ${status}`, speak(`refuse;status=${status}`));
+    await record(`refused ${status}`, speak(`refuse;status=${status}`));
   }
-  await tell("refused in a list", speak("refuse;status=422;form=list"));
-  await tell("refused 429", speak("refuse;code=system_busy;retry_after=1"));
-  await tell("refused 503", speak("refuse;status=503;retry_after=1"));
-  await tell("no text", () => eleven.textToSpeech.convert(voice, { text: "" }));
-  await tell("unknown voice", () => eleven.textToSpeech.convert("nobody", { text }));
-  for (const fault of FAULTS) await tell(fault, speak(fault));
-  await tell("hang", async () =>
+  await record("refused in a list", speak("refuse;status=422;form=list"));
+  await record("refused 429", speak("refuse;code=system_busy;retry_after=1"));
+  await record("refused 503", speak("refuse;status=503;retry_after=1"));
+  await record("no text", () => eleven.textToSpeech.convert(voice, { text: "" }));
+  await record("unknown voice", () => eleven.textToSpeech.convert("nobody", { text }));
+  for (const fault of FAULTS) await record(fault, speak(fault));
+  await record("hang", async () =>
     eleven.textToSpeech.convert(voice, { text }, { ...under("hang"), timeoutInSeconds: 0.3, maxRetries: 0 }));
-  await tell("error line", async () =>
+  await record("error line", async () =>
     gathered(await eleven.textToSpeech.streamWithTimestamps(voice, { text }, under("error-line;after=0.5"))));
 }
 
 async function speakOpenAI() {
   for (const response_format of ["mp3", "opus", "aac", "flac", "wav", "pcm"]) {
-    await tell(`openai ${response_format}`, async () => whole((await openaiSpeech({ response_format })).body));
+    await record(`openai ${response_format}`, async () => whole((await openaiSpeech({ response_format })).body));
   }
-  await tell("openai sse", async () => (await openaiSpeech({ response_format: "pcm", stream_format: "sse" })).text());
-  await tell("openai models", async () => gathered(await openai.models.list()));
+  await record("openai sse", async () => (await openaiSpeech({ response_format: "pcm", stream_format: "sse" })).text());
+  await record("openai models", async () => gathered(await openai.models.list()));
 }
 
 async function failOpenAI() {
   for (const status of [400, 401, 403, 404, 409, 422, 429, 500]) {
-    await tell(`openai refused ${status}`, () =>
+    await record(`openai refused ${status}`, () =>
       openaiSpeech({}, under(`refuse;status=${status};retry_after=0.001`)));
   }
-  await tell("openai no text", () => openaiSpeech({ input: "" }));
-  await tell("openai hang", () => openaiSpeech({}, { ...under("hang"), timeout: 300, maxRetries: 0 }));
-  await tell("openai reset", () => openaiSpeech({}, { ...under("reset"), maxRetries: 0 }));
+  await record("openai no text", () => openaiSpeech({ input: "" }));
+  await record("openai hang", () => openaiSpeech({}, { ...under("hang"), timeout: 300, maxRetries: 0 }));
+  await record("openai reset", () => openaiSpeech({}, { ...under("reset"), maxRetries: 0 }));
   for (const fault of FAULTS) {
-    await tell(`openai ${fault}`, async () =>
+    await record(`openai ${fault}`, async () =>
       whole((await openaiSpeech({ response_format: "pcm" }, under(fault))).body));
   }
 }
@@ -114,9 +114,9 @@ function under(fault) {
 }
 
 // What an act came to, and how many requests and characters it took.
-async function tell(name, act) {
+async function record(name, act) {
   const before = await totals();
-  const outcome = await act().then((value) => ({ value }), (error) => ({ error: said(error) }));
+  const outcome = await act().then((value) => ({ value }), (error) => ({ error: describe(error) }));
   const after = await totals();
   results[name] = {
     ...outcome,
@@ -125,7 +125,7 @@ async function tell(name, act) {
   };
 }
 
-function said(error) {
+function describe(error) {
   const code = error.body?.detail?.code ?? error.code;
   return { class: error.constructor.name, status: error.statusCode ?? error.status, code, message: error.message };
 }

@@ -83,7 +83,7 @@ async def test_reconnect_continues_after_the_last_event() -> None:
             assert [(await reconnected.next()).data["reason"] for _ in range(3)] == ["first", "second", "third"]
 
 
-async def test_late_reader_is_told_how_many_entries_are_missing() -> None:
+async def test_late_reader_gets_the_number_of_missing_entries() -> None:
     async with running_gateway(Tone()) as gateway:
         async with reading_events(gateway) as reader:
             gateway.context.event_log.add("action", {"n": 0})
@@ -97,7 +97,7 @@ async def test_late_reader_is_told_how_many_entries_are_missing() -> None:
 
 
 @pytest.mark.parametrize("last_id", ["abcd1234-5", "nonsense", "-", "99", "\u0661-1".encode().decode("latin-1")])
-async def test_reader_from_before_a_restart_is_told_about_it(last_id: str) -> None:
+async def test_reader_from_before_a_restart_gets_a_lost_event(last_id: str) -> None:
     async with running_gateway(Tone()) as gateway:
         gateway.service.circuits["tone"].force_open("since")
         async with reading_events(gateway, last_id) as reader:

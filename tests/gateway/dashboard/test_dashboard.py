@@ -80,7 +80,7 @@ def test_outage_is_shown_within_a_second(gateway: GatewayThread, visitor: PageVi
     expect(page.locator("#log")).to_contain_text("closed → open")
 
 
-def test_the_countdown_counts_down_to_the_next_probe(gateway: GatewayThread, visitor: PageVisit) -> None:
+def test_countdown_counts_down_to_the_next_probe(gateway: GatewayThread, visitor: PageVisit) -> None:
     gateway.break_vendor()
     page = visitor.open(gateway.url)
     clock = card(page).get_by_role("timer")

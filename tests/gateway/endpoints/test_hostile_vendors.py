@@ -24,7 +24,9 @@ HOSTILE = [
 @pytest.mark.slow
 @pytest.mark.parametrize("midstream", ["resume", "error"])
 @pytest.mark.parametrize("act", HOSTILE, ids=actions.action_name)
-def test_hostile_vendor_stops_nobody_and_another_one_speaks(run: Run, act: actions.FaultAction, midstream: str) -> None:
+def test_gateway_fails_over_and_serves_other_requests_during_a_hostile_response(
+    run: Run, act: actions.FaultAction, midstream: str
+) -> None:
     async def scenario() -> None:
         async with running_gateway() as gateway:
             gateway.sim.faults.set(Fault(act, times=1))
@@ -41,7 +43,7 @@ def test_hostile_vendor_stops_nobody_and_another_one_speaks(run: Run, act: actio
     run(scenario())
 
 
-def test_answer_in_several_members_is_spoken_to_its_end(run: Run) -> None:
+def test_gzip_body_of_several_members_is_decompressed_completely(run: Run) -> None:
     async def scenario() -> None:
         async with running_gateway() as gateway:
             whole = await gateway.fetch(

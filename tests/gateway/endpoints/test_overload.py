@@ -47,7 +47,7 @@ def speak(gateway: RunningGateway, **options: Any) -> asyncio.Task[Any]:
     return asyncio.create_task(gateway.fetch("POST", ELEVENLABS, json=elevenlabs_body(), params=PCM, **options))
 
 
-def test_refusal_is_told_in_each_dialect_with_the_time_to_come_again(run: Run) -> None:
+def test_overload_refusal_has_retry_after_in_each_dialect(run: Run) -> None:
     async def scenario() -> None:
         gated = Gated()
         async with running_gateway(gated, max_active=1, max_queued=0) as gateway:

@@ -159,7 +159,7 @@ def test_client_that_reads_slowly_is_never_stuck(steps: list[tuple[float, int]])
         assert outflow.stuck(left, now) == pytest.approx(now - since)
 
 
-def test_write_timeout_begins_anew_after_everything_was_read() -> None:
+def test_write_timeout_restarts_after_everything_was_read() -> None:
     outflow = WriteProgress()
     assert [outflow.stuck(left, now) for left, now in [(9, 1), (9, 5), (0, 6), (9, 100), (9, 103)]] == [0, 4, 0, 0, 3]
 

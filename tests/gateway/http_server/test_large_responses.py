@@ -38,7 +38,7 @@ def limited(**settings: Any) -> Any:
     return running_gateway(max_audio_bytes=MOST, server={"max_answer_bytes": MOST}, **settings)
 
 
-def test_whole_answer_beyond_the_limit_is_sent_as_it_is_made(run: Run) -> None:
+def test_buffered_response_over_the_limit_is_streamed(run: Run) -> None:
     async def scenario() -> None:
         async with limited() as gateway:
             for path, document in (
@@ -53,7 +53,7 @@ def test_whole_answer_beyond_the_limit_is_sent_as_it_is_made(run: Run) -> None:
     run(scenario())
 
 
-def test_whole_answer_below_the_limit_still_tells_its_length(run: Run) -> None:
+def test_buffered_response_below_the_limit_has_a_content_length(run: Run) -> None:
     async def scenario() -> None:
         async with limited() as gateway:
             for path in (PCM, TIMED):
@@ -93,7 +93,7 @@ def test_answer_written_through_that_breaks_has_no_end(run: Run) -> None:
     run(scenario())
 
 
-def test_error_before_the_first_audio_is_an_error_also_where_it_would_be_written_through(run: Run) -> None:
+def test_error_before_the_first_audio_has_an_error_status_even_when_streamed(run: Run) -> None:
     async def scenario() -> None:
         async with limited(only_elevenlabs=True, muted=False) as gateway:
             gateway.sim.faults.set(Fault(actions.Refuse(status=500)))
@@ -104,7 +104,7 @@ def test_error_before_the_first_audio_is_an_error_also_where_it_would_be_written
     run(scenario())
 
 
-def test_old_client_is_told_that_an_answer_is_too_large_for_it(run: Run) -> None:
+def test_http_1_0_client_gets_an_error_for_a_response_over_the_limit(run: Run) -> None:
     async def scenario() -> None:
         async with limited() as gateway, aiohttp.ClientSession(version=aiohttp.HttpVersion10) as old:
             async with old.post(gateway.url + PCM, json=elevenlabs_body(LONG)) as answer:
@@ -118,7 +118,7 @@ def test_old_client_is_told_that_an_answer_is_too_large_for_it(run: Run) -> None
     run(scenario())
 
 
-def test_three_large_answers_at_once_hold_no_more_than_the_limit_each(run: Run) -> None:
+def test_three_concurrent_large_responses_buffer_at_most_the_limit_each(run: Run) -> None:
     async def scenario() -> None:
         async with limited() as gateway:
 

@@ -57,7 +57,7 @@ async def test_every_request_has_a_log_line(log: pytest.LogCaptureFixture) -> No
         assert "secret" not in log.text
 
 
-async def test_log_line_tells_failed_from_interrupted_responses(log: pytest.LogCaptureFixture) -> None:
+async def test_log_line_distinguishes_failed_and_interrupted_responses(log: pytest.LogCaptureFixture) -> None:
     async with running_gateway(on_midstream="error") as gateway:
         gateway.sim.faults.set(Fault(actions.Cut(after=1.0), endpoint="text-to-speech*"))
         with pytest.raises(aiohttp.ClientPayloadError):

@@ -71,14 +71,14 @@ class ProcessWithFakeChild:
         paths = (self._hanging, self._release, self._farewell)
         return start_child([sys.executable, "-c", CHILD, *map(str, paths)])
 
-    async def somebody_hangs(self) -> None:
+    async def wait_for_a_hanging_job(self) -> None:
         await asyncio.to_thread(self._hanging.read_bytes)
 
     async def release(self) -> None:
         await asyncio.to_thread(self._release.write_bytes, b"")
 
     @property
-    def said_farewell(self) -> bool:
+    def was_terminated(self) -> bool:
         return self._farewell.exists()
 
 
@@ -128,7 +128,7 @@ async def test_abandoned_job_leaves_no_garbage(stage: ProcessWithFakeChild) -> N
     gc.disable()
     try:
         stuck = stage.process.submit(HANG)
-        await stage.somebody_hangs()
+        await stage.wait_for_a_hanging_job()
         stuck.abandon()
         turn = weakref.ref(stuck)
         del stuck
@@ -140,7 +140,7 @@ async def test_abandoned_job_leaves_no_garbage(stage: ProcessWithFakeChild) -> N
 
 async def test_queue_reports_waiting_jobs_and_their_start(stage: ProcessWithFakeChild) -> None:
     first = stage.process.submit(HANG)
-    await stage.somebody_hangs()
+    await stage.wait_for_a_hanging_job()
     second, third = stage.process.submit(HELLO), stage.process.submit(HELLO)
     assert (first.waits, second.waits, third.waits) == (False, True, True)
     await first.wait_until_started()
@@ -157,7 +157,7 @@ async def test_queue_reports_waiting_jobs_and_their_start(stage: ProcessWithFake
 
 async def test_dropped_job_counts_as_started(stage: ProcessWithFakeChild) -> None:
     stage.process.submit(HANG)
-    await stage.somebody_hangs()
+    await stage.wait_for_a_hanging_job()
     waiting = stage.process.submit(HELLO)
     waiting.abandon()
     await waiting.wait_until_started()
@@ -185,7 +185,7 @@ async def test_unknown_voice_is_not_a_crash(stage: ProcessWithFakeChild) -> None
 
 async def test_abandoning_a_stuck_job_frees_the_queue(stage: ProcessWithFakeChild) -> None:
     stuck = asyncio.create_task(stage.process.speak(HANG))
-    await stage.somebody_hangs()
+    await stage.wait_for_a_hanging_job()
     waiting = asyncio.create_task(stage.process.speak(HELLO))
     stuck.cancel()
 
@@ -196,7 +196,7 @@ async def test_abandoning_a_stuck_job_frees_the_queue(stage: ProcessWithFakeChil
 
 async def test_abandoning_a_queued_job_affects_no_other(stage: ProcessWithFakeChild) -> None:
     slow = asyncio.create_task(stage.process.speak(HANG))
-    await stage.somebody_hangs()
+    await stage.wait_for_a_hanging_job()
     impatient = asyncio.create_task(stage.process.speak(DIE))
     await asyncio.wait([impatient], timeout=0)
     impatient.cancel()
@@ -277,7 +277,7 @@ async def test_idle_child_exits_normally(stage: ProcessWithFakeChild) -> None:
     await stage.process.speak(HELLO)
     await stage.process.aclose()
 
-    assert stage.said_farewell
+    assert stage.was_terminated
 
 
 async def test_ctrl_c_at_the_terminal_does_not_reach_the_child(stage: ProcessWithFakeChild) -> None:
@@ -290,7 +290,7 @@ async def test_ctrl_c_at_the_terminal_does_not_reach_the_child(stage: ProcessWit
 
 async def test_closing_does_not_wait_for_a_stuck_child(stage: ProcessWithFakeChild) -> None:
     stuck = asyncio.create_task(stage.process.speak(HANG))
-    await stage.somebody_hangs()
+    await stage.wait_for_a_hanging_job()
     await stage.process.aclose()
 
     with pytest.raises(TTSLocalCrashError):
@@ -300,7 +300,7 @@ async def test_closing_does_not_wait_for_a_stuck_child(stage: ProcessWithFakeChi
 
 async def test_queued_jobs_are_answered_on_closing_and_leave_no_child(stage: ProcessWithFakeChild) -> None:
     stuck = asyncio.create_task(stage.process.speak(HANG))
-    await stage.somebody_hangs()
+    await stage.wait_for_a_hanging_job()
     waiting = asyncio.create_task(stage.process.speak(HELLO))
     await asyncio.wait([waiting], timeout=0)
     await stage.process.aclose()

@@ -29,7 +29,7 @@ async def test_recording_of_the_former_version_is_played(tmp_path: Path) -> None
     assert (recorded.audio, recorded.alignment) == (spoken.audio, spoken.alignment)
 
 
-async def test_cache_of_a_later_version_is_left_alone_with_one_line_in_the_log(
+async def test_cache_of_a_later_version_is_not_opened_and_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / FILE_NAME

@@ -93,18 +93,18 @@ class FakeTextStream:
             pcm, times = synthesize_tones(text, sample_rate=self._rate)
             self._events.append(self._provider.delay)
             size = round(CHUNK * self._rate) * 2
-            told = 0
-            for at in range(0, len(pcm), size):
-                until = (at + size) / 2 / self._rate
+            aligned = 0
+            for offset in range(0, len(pcm), size):
+                until = (offset + size) / 2 / self._rate
                 count = sum(start < until for start in times.starts)
                 shift = self._seconds
                 part = Alignment(
-                    times.characters[told:count],
-                    tuple(shift + each for each in times.starts[told:count]),
-                    tuple(shift + each for each in times.ends[told:count]),
+                    times.characters[aligned:count],
+                    tuple(shift + each for each in times.starts[aligned:count]),
+                    tuple(shift + each for each in times.ends[aligned:count]),
                 )
-                self._events.append(AudioChunk(pcm[at : at + size], part if count > told else None))
-                told = count
+                self._events.append(AudioChunk(pcm[offset : offset + size], part if count > aligned else None))
+                aligned = count
             self._seconds += len(pcm) / 2 / self._rate
         self._changed.set()
 

@@ -27,8 +27,8 @@ DEEP = os.environ.get("STEADYVOICE_DEEP") == "1"
 pytestmark = [pytest.mark.looptime, pytest.mark.timeout(7200 if DEEP else 600), pytest.mark.slow]
 
 _VOCABULARY = ["rain", "sun", "a", "I", "we", "don't", "42", "über", "home,", "now.", "stop!", "Dr.", "Smith"]
-_LUCK = Random(2026)
-TEXTS = [" ".join(_LUCK.choices(_VOCABULARY, k=_LUCK.choice((1, 2, 4, 8, 16, 32)))) for _ in range(40)]
+_RANDOM = Random(2026)
+TEXTS = [" ".join(_RANDOM.choices(_VOCABULARY, k=_RANDOM.choice((1, 2, 4, 8, 16, 32)))) for _ in range(40)]
 FORMATS = st.sampled_from(["pcm_8000", "pcm_24000", "wav_8000", "mp3_22050_32"])
 CHUNKS = st.sampled_from([0.03, 0.11, 0.47])
 

@@ -85,7 +85,7 @@ def test_long_sentence_is_sent_before_it_has_ended() -> None:
     assert 100 < end <= 240
 
 
-def test_text_without_blanks_does_not_wait_for_ever() -> None:
+def test_text_without_blanks_is_sent() -> None:
     ledger = TurnLedger()
     ledger.push("สวัสดีวันนี้อากาศดี" * 40)
     assert ledger.next_end(first=True, limit=400, language="th") is not None

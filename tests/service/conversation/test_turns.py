@@ -202,7 +202,7 @@ async def test_silence_only_where_it_is_asked_for(make_service: MakeService) -> 
         assert not any(listener.audio)
 
 
-async def test_error_behind_some_audio_tells_how_much_was_delivered(make_service: MakeService) -> None:
+async def test_error_after_some_audio_states_the_delivered_duration(make_service: MakeService) -> None:
     provider = ScriptedProvider([Say(aligned=True), DOWN])
     async with make_service(provider) as tts:
         turn, listener = tts.conversation().turn(), Listener()
@@ -213,7 +213,7 @@ async def test_error_behind_some_audio_tells_how_much_was_delivered(make_service
     turn.push("more text")  # never raises for a vendor
 
 
-async def test_interruption_tells_what_was_heard_and_counts_for_nobody(make_service: MakeService) -> None:
+async def test_interruption_reports_the_heard_text_and_is_ignored_by_circuits(make_service: MakeService) -> None:
     provider = WordToneProvider(every=0.1)
     async with make_service(provider) as tts:
         turn = tts.conversation().turn()
@@ -370,7 +370,7 @@ async def test_closing_the_service_interrupts_its_turns(make_service: MakeServic
     assert (await listening).outcome == "interrupted"
 
 
-def test_the_same_conversation_for_threads() -> None:
+def test_same_conversation_for_threads() -> None:
     with TTSService([Tone()]) as tts, tts.conversation(timeouts=BRISK) as conversation:
         conversation.prewarm()
         turn = conversation.turn("greeting")
@@ -422,7 +422,7 @@ async def test_nothing_is_left_behind(make_service: MakeService, way: str) -> No
         assert not [name for name in live_objects() if "conversation" in name]
 
 
-async def test_switch_tells_of_another_voice_between_two_sentences(make_service: MakeService) -> None:
+async def test_provider_switch_between_sentences_is_reported(make_service: MakeService) -> None:
     first = ScriptedProvider([Say(aligned=True), DOWN, DOWN, DOWN], name="first")
     second = ScriptedProvider(name="second")
     async with make_service(first, second) as tts:

@@ -91,11 +91,11 @@ async def test_rest_of_a_broken_stream_is_silence_with_captions(make_service: Ma
     assert speech.audio.startswith(pcm(12 * 0.06))
 
 
-@pytest.mark.parametrize("client_kind", ["first", "second"])
-async def test_outcome_is_muted_from_the_first_moment_of_silence(client_kind: str) -> None:
+@pytest.mark.parametrize("provider", ["first", "second"])
+async def test_outcome_is_muted_from_the_first_moment_of_silence(provider: str) -> None:
     spoken = UtteranceReport("first")
-    spoken.current_speaker.start(client_kind)
-    spoken.add(client_kind, 0, 12, 0.7, Alignment())
+    spoken.current_speaker.start(provider)
+    spoken.add(provider, 0, 12, 0.7, Alignment())
 
     spoken.current_speaker.silent = True
 

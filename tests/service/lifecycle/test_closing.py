@@ -50,7 +50,7 @@ async def _next(stream: Any) -> Any:
 
 
 @pytest.mark.looptime
-async def test_a_listener_between_two_chunks_is_told_as_well(make_service: MakeService) -> None:
+async def test_reader_between_two_chunks_gets_the_closed_error(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Say(every=5.0)]), on_midstream="error")
     stream = tts.stream("Good morning", format="pcm_8000")
     await anext(stream)
@@ -92,7 +92,7 @@ def test_half_a_stream_of_a_closed_service_is_an_error_in_threads_too() -> None:
     tts.close()
 
 
-def test_a_forked_child_speaks_for_itself() -> None:
+def test_forked_child_has_its_own_loop() -> None:
     with TTSService([Tone()]) as tts:
         tts.synthesize("before", format="pcm_8000")
         context = multiprocessing.get_context("fork")
@@ -111,18 +111,18 @@ def test_program_can_exit_without_close() -> None:
 
 
 @pytest.mark.parametrize(("setting", "meant"), [("timeout", "timeouts"), ("mutd", "muted")])
-def test_a_misspelt_setting_is_not_swallowed(setting: str, meant: str) -> None:
+def test_unknown_setting_is_rejected(setting: str, meant: str) -> None:
     with pytest.raises(TypeError, match=f"'{setting}'.*did you mean '{meant}'"):
         TTSService([Tone()], **{setting: None})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wrong", [{"timeouts": {}}, {"retry": 3}, {"muted": "no"}, {"circuit": {"window_size": 3}}])
-def test_a_setting_of_the_wrong_kind_is_named(wrong: dict[str, Any]) -> None:
+def test_setting_of_the_wrong_type_is_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(TTSConfigurationError, match=f"{next(iter(wrong))}: must be (a|true or false)"):
         TTSService([Tone()], **wrong)
 
 
-def test_a_misspelt_wish_is_not_swallowed() -> None:
+def test_unknown_request_option_is_rejected() -> None:
     tts = AsyncTTSService([Tone()])
     with pytest.raises(TypeError, match="did you mean 'format'"):
         tts.stream("Hello", formt="wav")  # type: ignore[call-arg]
@@ -131,7 +131,7 @@ def test_a_misspelt_wish_is_not_swallowed() -> None:
 
 
 @pytest.mark.looptime
-async def test_what_failed_is_not_called_spoken(make_service: MakeService) -> None:
+async def test_failed_utterance_is_not_reported_as_spoken(make_service: MakeService) -> None:
     stream = make_service(ScriptedProvider([TTSServerError("HTTP 503")]), muted=False).stream(
         "Hello", format="pcm_8000"
     )
@@ -154,7 +154,7 @@ async def test_is_muted_ends_with_the_next_audio(make_service: MakeService) -> N
 
 
 @pytest.mark.looptime
-async def test_a_vendor_cannot_hide_behind_callers_in_a_hurry(make_service: MakeService) -> None:
+async def test_short_deadlines_do_not_hide_a_hanging_vendor(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Hang()]), ScriptedProvider(name="second"))
     for _ in range(14):
         assert (await tts.synthesize("Hi", format="pcm_8000", deadline=4.0)).provider == "second"
@@ -231,7 +231,7 @@ async def test_converting_leaves_the_event_loop_to_others() -> None:
     assert beats > 50, "one piece of 200 seconds was encoded meanwhile"
 
 
-def test_an_operation_that_is_none_is_our_own_mistake() -> None:
+def test_operation_that_is_not_callable_is_a_usage_error() -> None:
     handler = TTSErrorHandler("vendor", BRIEF)
     with pytest.raises(TypeError, match="coroutine function"):
         asyncio.run(handler.execute_with_retry(3))  # type: ignore[arg-type]

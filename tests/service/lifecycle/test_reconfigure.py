@@ -95,7 +95,7 @@ async def test_settings_of_a_circuit_that_are_none_change_nothing(own: Any) -> N
 
 
 @pytest.mark.parametrize("config", [{}, 5, "production"])
-def test_a_handlers_circuit_is_not_made_of_something_else(config: Any) -> None:
+def test_circuit_configuration_of_another_type_is_rejected(config: Any) -> None:
     with pytest.raises(TypeError, match="must be a CircuitBreakerConfig"):
         TTSErrorHandler("one", config)
 
@@ -169,7 +169,7 @@ async def test_closing_the_service_closes_removed_providers_as_well() -> None:
     assert waiting.outcome == "spoken"
 
 
-async def test_listeners_hear_the_circuits_to_come_and_no_longer_those_that_are_gone() -> None:
+async def test_listeners_get_events_of_new_circuits_and_none_of_removed_ones() -> None:
     heard: list[Event] = []
     async with AsyncTTSService([ScriptedProvider(name="one")]) as tts:
         unsubscribe = tts.subscribe(heard.append)
@@ -184,7 +184,7 @@ async def test_listeners_hear_the_circuits_to_come_and_no_longer_those_that_are_
         assert len(heard) == 1
 
 
-async def test_a_new_cache_is_another_one(tmp_path: Path) -> None:
+async def test_new_cache_setting_replaces_the_cache(tmp_path: Path) -> None:
     scripted = ScriptedProvider()
     async with AsyncTTSService([scripted], cache=tmp_path / "one") as tts:
         await tts.synthesize(TEXT, format=PCM)
@@ -208,7 +208,7 @@ async def test_a_new_cache_is_another_one(tmp_path: Path) -> None:
         ({"mutted": True}, "muted"),
     ],
 )
-async def test_what_makes_no_sense_changes_nothing(changes: dict[str, Any], message: str) -> None:
+async def test_invalid_settings_change_nothing(changes: dict[str, Any], message: str) -> None:
     scripted = ScriptedProvider()
     async with AsyncTTSService([scripted], circuits={"scripted": CIRCUIT}) as tts:
         before = tts.settings
@@ -258,7 +258,7 @@ async def test_account_uses_the_limits_and_credit_checks_of_its_present_users() 
         assert tts.handler("scripted").account_limits is not allowance
 
 
-async def test_what_was_on_hold_stays_so_with_the_same_key_and_is_tried_anew_with_another() -> None:
+async def test_hold_is_kept_with_the_same_key_and_released_with_a_new_one() -> None:
     old = CreditedProvider([TTSVoiceUnknownError("no"), Say()])
     async with AsyncTTSService([old], retry=ONCE) as tts:
         with pytest.raises(TTSVoiceUnknownError):

@@ -69,7 +69,7 @@ async def test_reading_on_after_a_cancelled_read_is_an_error(make_service: MakeS
 
 
 @pytest.mark.looptime
-async def test_a_cancelled_read_in_the_middle_is_no_clean_end(make_service: MakeService) -> None:
+async def test_cancelled_read_does_not_end_the_stream_cleanly(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([SLOW]), on_midstream="error")
     stream = tts.stream(SHORT_TEXT, format="pcm_8000")
     heard = [await anext(stream), await anext(stream)]
@@ -106,7 +106,7 @@ async def test_closing_ends_a_read_that_is_pending_in_another_task(
 
 
 @pytest.mark.looptime
-async def test_a_reader_between_two_chunks_is_told_that_another_task_closed(make_service: MakeService) -> None:
+async def test_reader_gets_an_error_when_another_task_closed_the_stream(make_service: MakeService) -> None:
     stream = make_service(ScriptedProvider([SLOW]), on_midstream="error").stream(SHORT_TEXT, format="pcm_8000")
     await anext(stream)
     await asyncio.create_task(stream.aclose())
@@ -127,7 +127,7 @@ async def test_any_number_of_tasks_may_close_at_once(make_service: MakeService) 
 
 
 @pytest.mark.looptime
-async def test_a_second_reader_is_refused_and_the_first_goes_on(make_service: MakeService) -> None:
+async def test_second_reader_is_refused_and_the_first_continues(make_service: MakeService) -> None:
     stream = make_service(ScriptedProvider([SLOW]), on_midstream="error").stream(SHORT_TEXT, format="pcm_8000")
     first = asyncio.create_task(read(stream))
     await asyncio.sleep(0)
@@ -139,7 +139,7 @@ async def test_a_second_reader_is_refused_and_the_first_goes_on(make_service: Ma
 
 
 @pytest.mark.looptime
-async def test_the_end_and_an_error_are_told_as_often_as_they_are_asked_for(make_service: MakeService) -> None:
+async def test_end_and_error_are_raised_by_every_further_read(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([Say(), TTSServerError("HTTP 503")]), muted=False, on_midstream="error")
     whole = tts.stream("Hi", format="pcm_8000")
     assert [chunk async for chunk in whole]
@@ -155,7 +155,7 @@ async def test_the_end_and_an_error_are_told_as_often_as_they_are_asked_for(make
 
 
 @pytest.mark.looptime
-async def test_a_task_that_reads_and_is_cancelled_stays_cancelled(make_service: MakeService) -> None:
+async def test_cancelled_reading_task_stays_cancelled(make_service: MakeService) -> None:
     vendor = ScriptedProvider([SLOW])
     stream = make_service(vendor).stream(SHORT_TEXT, format="pcm_8000")
     reading = asyncio.create_task(read(stream))
@@ -224,7 +224,7 @@ class SoftTimeLimitError(Exception):
     """Exception that a task queue raises from its signal handler."""
 
 
-def test_a_read_that_a_signal_handler_interrupts_is_no_clean_end() -> None:
+def test_read_interrupted_by_a_signal_handler_does_not_end_the_stream_cleanly() -> None:
     vendor = ScriptedProvider([Say(seconds=3.0, pieces=3, first_after=0.0, every=0.3)])
     with TTSService([vendor], circuit=BRIEF, on_midstream="error") as tts:
         stream = tts.stream(SHORT_TEXT, format="pcm_8000")
@@ -273,7 +273,7 @@ CALLS: dict[str, Call] = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_listener_that_calls_its_own_service_gets_an_error_instead_of_a_deadlock(name: str) -> None:
+def test_listener_that_calls_its_own_service_gets_an_error(name: str) -> None:
     vendor = ScriptedProvider([TTSServerError("HTTP 503"), TTSServerError("HTTP 503"), Say(first_after=0.0)])
     with TTSService([vendor], circuit=BRIEF) as tts:
         other = tts.stream("Hi", format="pcm_8000")

@@ -39,14 +39,14 @@ def test_stream_yields_audio(tts: TTSService) -> None:
     assert (stream.outcome, stream.provider) == ("spoken", "vendor")
 
 
-def test_a_stream_left_half_way_is_closed(tts: TTSService, vendor: ScriptedProvider) -> None:
+def test_abandoned_stream_is_closed(tts: TTSService, vendor: ScriptedProvider) -> None:
     with tts.stream("Good morning", format="pcm_8000", on_midstream="error") as stream:
         next(stream)
     assert vendor.cut_short == 1
     assert tts.get_error_state()["totals"]["failures"] == 0
 
 
-def test_mistakes_are_told_before_the_loop_even_starts(vendor: ScriptedProvider) -> None:
+def test_invalid_arguments_are_rejected_before_the_loop_starts(vendor: ScriptedProvider) -> None:
     threads = threading.active_count()
     service = TTSService([vendor])
     with pytest.raises(TTSError, match="unknown audio format"):
@@ -54,7 +54,7 @@ def test_mistakes_are_told_before_the_loop_even_starts(vendor: ScriptedProvider)
     assert threading.active_count() == threads
 
 
-def test_the_circuit_is_the_same_object_from_every_thread() -> None:
+def test_circuit_is_the_same_object_in_every_thread() -> None:
     vendor = ScriptedProvider([TTSServerError("HTTP 503")], name="vendor")
     with TTSService([vendor], circuit=BRIEF) as tts, ThreadPoolExecutor(8) as threads:
         outcomes = list(threads.map(lambda _: tts.synthesize("Hi", format="pcm_8000").outcome, range(16)))
@@ -85,7 +85,7 @@ def test_closing_ends_the_loop_and_the_providers(vendor: ScriptedProvider) -> No
     assert vendor.closed == 2
 
 
-def test_a_deadline_ends_a_hanging_vendor() -> None:
+def test_deadline_ends_a_call_to_a_hanging_vendor() -> None:
     with TTSService([ScriptedProvider([Hang()])], circuit=BRIEF) as tts:
         assert tts.synthesize("Hello", format="pcm_8000", deadline=0.05).outcome == "muted"
 

@@ -121,7 +121,7 @@ async def test_total_timeout_applies_with_a_sink(make_service: MakeService, with
 
 
 @WITH_AND_WITHOUT_SINK
-async def test_audio_without_end_is_not_passed_through_for_ever(make_service: MakeService, with_sink: bool) -> None:
+async def test_endless_audio_is_not_passed_through_without_limit(make_service: MakeService, with_sink: bool) -> None:
     tts = make_service(PassthroughProvider(steps=timed_chunks(5000, every=0.4)))
     heard = ReceivedAudio()
 

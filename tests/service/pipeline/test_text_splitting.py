@@ -21,14 +21,14 @@ from ..scripted_provider import RATE, Say, ScriptedProvider, Send, pcm
 
 pytestmark = pytest.mark.looptime
 
-TALE = "One sentence. Another one! A third? " * 5
+LONG_TEXT = "One sentence. Another one! A third? " * 5
 
 
 async def test_text_over_the_limit_is_split_at_sentences_and_delivered_as_one(make_service: MakeService) -> None:
     vendor = ScriptedProvider(max_characters=40)
-    speech = await make_service(vendor).synthesize(TALE, format="pcm_8000")
+    speech = await make_service(vendor).synthesize(LONG_TEXT, format="pcm_8000")
     texts = [request.text for request in vendor.requests]
-    assert "".join(texts) == clean_text(TALE)
+    assert "".join(texts) == clean_text(LONG_TEXT)
     assert all(len(text) <= 40 and text.rstrip()[-1] in ".!?" for text in texts)
     assert speech.outcome == "spoken"
     assert speech.audio == pcm(speech.duration)
@@ -41,7 +41,7 @@ async def test_text_over_the_limit_is_split_at_sentences_and_delivered_as_one(ma
 async def test_callers_request_ids_stay_at_the_ends_of_a_split_text(make_service: MakeService) -> None:
     vendor = ScriptedProvider(max_characters=40)
     options = {"previous_request_ids": ["before"], "next_request_ids": ["behind"], "style": 1}
-    await make_service(vendor).synthesize(TALE, format="pcm_8000", options=options)
+    await make_service(vendor).synthesize(LONG_TEXT, format="pcm_8000", options=options)
     first, *between, last = [dict(request.options) for request in vendor.requests]
     assert first == {"previous_request_ids": ["before"], "style": 1}
     assert last == {"next_request_ids": ["behind"], "style": 1}
@@ -51,8 +51,8 @@ async def test_callers_request_ids_stay_at_the_ends_of_a_split_text(make_service
 
 async def test_timestamps_of_pieces_are_joined(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Say(aligned=True)], max_characters=40)
-    speech = await make_service(vendor).synthesize(TALE, format="pcm_8000")
-    assert speech.alignment.text == clean_text(TALE)
+    speech = await make_service(vendor).synthesize(LONG_TEXT, format="pcm_8000")
+    assert speech.alignment.text == clean_text(LONG_TEXT)
     assert list(speech.alignment.starts) == sorted(speech.alignment.starts)
     assert speech.alignment.ends[-1] == pytest.approx(speech.duration)
 
@@ -61,7 +61,7 @@ async def test_half_sample_at_the_end_of_a_piece_shifts_nothing(make_service: Ma
     vendor = ScriptedProvider([Send(pcm(3.0) + b"\x07")], max_characters=40)
     ways: tuple[OnMidstream, ...] = ("error", "resume")
     for on_midstream in ways:
-        stream = make_service(vendor).stream(TALE, format="pcm_8000", on_midstream=on_midstream)
+        stream = make_service(vendor).stream(LONG_TEXT, format="pcm_8000", on_midstream=on_midstream)
         samples = array("h", b"".join([chunk async for chunk in stream]))
         assert set(samples) <= {1000, 7}
 
@@ -71,7 +71,7 @@ async def test_half_sample_at_the_end_of_a_piece_shifts_nothing(make_service: Ma
 @pytest.mark.parametrize("limit", [None, 60])
 async def test_output_has_the_requested_format(make_service: MakeService, name: str, limit: int | None) -> None:
     vendor = ScriptedProvider(max_characters=limit)
-    speech = await make_service(vendor).synthesize(TALE, format=name)
+    speech = await make_service(vendor).synthesize(LONG_TEXT, format=name)
     wanted = AudioFormat.parse(name)
     assert speech.format == wanted
     assert seconds_of(speech.audio, wanted) == pytest.approx(speech.duration, abs=0.12)

@@ -72,7 +72,7 @@ async def failure_kind(tts: object, text: str) -> str | None:
 
 
 @pytest.mark.looptime
-async def test_what_fits_the_remainder_is_said_while_the_rest_is_held_until_the_reset(
+async def test_text_that_fits_the_credit_is_spoken_and_longer_text_held_until_the_reset(
     make_service: MakeService,
 ) -> None:
     account = CreditAccount(20, resets_at=NEW_YEAR + timedelta(hours=5))
@@ -201,7 +201,7 @@ async def test_few_words_cause_no_credit_check(make_service: MakeService) -> Non
 
 
 @pytest.mark.looptime
-async def test_when_the_credit_ends_is_forecast_and_said_in_time(
+async def test_credit_exhaustion_is_forecast_and_warned_of_in_time(
     make_service: MakeService, caplog: pytest.LogCaptureFixture
 ) -> None:
     account = CreditAccount(6 * 200, price=0.5)
@@ -215,15 +215,15 @@ async def test_when_the_credit_ends_is_forecast_and_said_in_time(
         lasted = [60.0 * left for left in range(len(ends), 0, -1)]
         errors = [abs(predicted - truth) / truth for predicted, truth in zip(ends[60:-30], lasted[60:-30], strict=True)]
         assert max(errors) < 0.05
-        said_so = [record for record in caplog.records if record.name == "steadyvoice.credit"]
-        hours = [record.ends_in / HOUR for record in said_so]  # type: ignore[attr-defined]
+        warnings = [record for record in caplog.records if record.name == "steadyvoice.credit"]
+        hours = [record.ends_in / HOUR for record in warnings]  # type: ignore[attr-defined]
         assert len(hours) == 2, "a day before, and an hour before"
         assert 0.9 < hours[1] <= 1.0
-        assert "characters left" in said_so[0].getMessage()
+        assert "characters left" in warnings[0].getMessage()
 
 
 @pytest.mark.looptime
-async def test_the_end_is_a_time_of_day_and_there_is_none_when_new_credit_comes_first(
+async def test_exhaustion_forecast_is_a_wall_time_or_none_after_the_reset(
     make_service: MakeService,
 ) -> None:
     account = CreditAccount(1000)
@@ -240,7 +240,7 @@ async def test_the_end_is_a_time_of_day_and_there_is_none_when_new_credit_comes_
 
 
 @given(st.floats(0.01, 100.0), st.integers(0, 10_000_000))
-def test_a_steady_rate_is_found(per_second: float, remaining: int) -> None:
+def test_steady_consumption_rate_is_measured(per_second: float, remaining: int) -> None:
     meter = CreditMeter()
     meter.update(Credit(remaining), 0.0, NEW_YEAR)
     for second in range(0, 3600, 10):
@@ -260,7 +260,7 @@ def test_spending_of_other_processes_counts_towards_the_rate() -> None:
     assert forecast.per_hour > 1000
 
 
-def test_an_end_that_wavers_is_told_once_and_one_that_comes_back_is_told_again() -> None:
+def test_credit_warning_is_repeated_only_after_the_forecast_recovered() -> None:
     meter = CreditMeter()
     meter.add_spending(800, 800, None, 0.0)  # about one a second
     predicted = []
@@ -270,7 +270,7 @@ def test_an_end_that_wavers_is_told_once_and_one_that_comes_back_is_told_again()
     assert predicted == [True, False, False, False, True]
 
 
-def test_a_text_costs_what_the_models_last_one_did() -> None:
+def test_text_is_priced_by_the_last_bill_of_its_model() -> None:
     meter = CreditMeter()
     assert meter.cost(100, "flash") == 100
     meter.add_spending(50, 100, "flash", 0.0)
@@ -278,7 +278,7 @@ def test_a_text_costs_what_the_models_last_one_did() -> None:
 
 
 @given(st.integers(0, 200), st.integers(1, 100), st.none() | st.floats(-10.0, 1e6))
-def test_a_hold_for_want_of_credit_lets_through_what_is_there_and_no_more(
+def test_quota_hold_admits_only_texts_that_fit_the_credit(
     remaining: int, refused: int, resets_in: float | None
 ) -> None:
     hold = Hold("x/credential", FailureKind.QUOTA_EXCEEDED, 900.0, "no credit", refused_cost=float(refused))

@@ -27,7 +27,7 @@ def spoken_for(sim: Simulator) -> int:
 
 
 @pytest.mark.parametrize("limit", [2, 5])
-async def test_a_crowd_never_meets_with_a_429(limit: int) -> None:
+async def test_concurrent_callers_cause_no_429(limit: int) -> None:
     async with (
         Simulator(voice="tones", concurrency=limit, real_time_factor=0.02) as sim,
         AsyncTTSService([ElevenLabs("any", base_url=sim.url), Tone()]) as tts,
@@ -57,7 +57,7 @@ def test_credential_id_depends_on_key_and_host_and_reveals_neither() -> None:
     )
 
 
-async def test_two_voices_on_one_key_are_one_crowd() -> None:
+async def test_two_voices_with_one_key_share_a_limit() -> None:
     async with Simulator(voice="tones", concurrency=3, real_time_factor=0.02) as sim:
         providers = [ElevenLabs("key", name=name, base_url=sim.url) for name in ("one", "other")]
         async with AsyncTTSService(providers) as tts:
@@ -84,7 +84,7 @@ async def test_limit_adapts_to_another_user_of_the_account() -> None:
                 assert state["concurrency"]["in_use"] == 0
 
 
-async def test_the_account_is_asked_what_is_left_and_what_fits_is_said() -> None:
+async def test_credit_is_queried_and_texts_that_fit_are_spoken() -> None:
     async with (
         Simulator(voice="tones", character_limit=40, character_reset=4_000_000_000) as sim,
         AsyncTTSService([ElevenLabs("any", base_url=sim.url), Tone()]) as tts,
@@ -100,7 +100,7 @@ async def test_the_account_is_asked_what_is_left_and_what_fits_is_said() -> None
         assert len(speeches) == 2, "what did not fit was not even sent"
 
 
-async def test_a_key_that_may_not_ask_for_its_credit_speaks_all_the_same() -> None:
+async def test_key_without_permission_to_query_credit_still_speaks() -> None:
     async with (
         Simulator(voice="tones", keys=("good",)) as sim,
         AsyncTTSService([ElevenLabs("bad", base_url=sim.url), Tone()]) as tts,
@@ -111,7 +111,7 @@ async def test_a_key_that_may_not_ask_for_its_credit_speaks_all_the_same() -> No
 
 
 @pytest.mark.parametrize("body", [actions.Json(), actions.Html(), actions.Empty()])
-async def test_a_server_that_answers_with_something_else_is_told_apart(body: actions.FaultAction) -> None:
+async def test_malformed_credit_response_is_an_error(body: actions.FaultAction) -> None:
     async with Simulator(voice="tones") as sim:
         sim.faults.set(body)
         async with AsyncTTSService([ElevenLabs("any", base_url=sim.url)]) as tts:

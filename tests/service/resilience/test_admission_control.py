@@ -50,7 +50,7 @@ def overload(tts: AsyncTTSService) -> dict[str, Any]:
 # ---------------------------------------------------------------- limits and the queue
 
 
-async def test_no_more_are_synthesised_at_once_than_may_be(make_service: MakeService) -> None:
+async def test_active_utterances_do_not_exceed_the_limit(make_service: MakeService) -> None:
     vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, max_active=3)
     callers = [asyncio.create_task(outcome_of(tts, f"Number {number}")) for number in range(9)]
@@ -62,7 +62,7 @@ async def test_no_more_are_synthesised_at_once_than_may_be(make_service: MakeSer
     assert (overload(tts)["active"], overload(tts)["queued"]) == (0, 0)
 
 
-async def test_beyond_the_queue_one_is_refused_at_once_and_nothing_is_spent(make_service: MakeService) -> None:
+async def test_full_queue_refuses_at_once_without_a_request(make_service: MakeService) -> None:
     vendor = ScriptedProvider([SLOW])
     tts = make_service(vendor, max_active=1, max_queued=1)
     callers = [asyncio.create_task(outcome_of(tts)) for _ in range(2)]
@@ -388,7 +388,7 @@ async def test_queue_is_admitted_in_small_steps_when_the_loop_has_caught_up(make
 # ---------------------------------------------------------------- settings
 
 
-async def test_limits_can_be_changed_while_it_runs(make_service: MakeService) -> None:
+async def test_limits_can_be_changed_at_run_time(make_service: MakeService) -> None:
     tts = make_service(ScriptedProvider([SLOW]), max_active=1)
     callers = [asyncio.create_task(outcome_of(tts)) for _ in range(4)]
     await asyncio.sleep(0.5)

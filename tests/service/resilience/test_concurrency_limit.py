@@ -22,7 +22,7 @@ def test_without_limits_any_number_runs() -> None:
     assert (limiter.limit, limiter.running, limiter.waiting, limiter.expected_wait()) == (None, 100, 0, 0.0)
 
 
-def test_a_guess_holds_until_the_vendor_has_told() -> None:
+def test_guessed_limit_applies_until_the_vendor_reports_one() -> None:
     limiter = ConcurrencyLimit(initial=2)
     entries = enqueue_many(limiter, 5)
     assert running(entries) == [True, True, False, False, False]
@@ -37,7 +37,7 @@ def test_initial_limit_ends_with_a_response_without_a_limit() -> None:
     assert limiter.limit is None
 
 
-def test_an_answer_that_leaves_out_the_limit_does_not_lift_it() -> None:
+def test_response_without_a_limit_keeps_the_known_one() -> None:
     limiter = ConcurrencyLimit()
     first, *_ = enqueue_many(limiter, 1)
     limiter.accepted(first, 4, 0.0)
@@ -129,7 +129,7 @@ def test_expected_wait_of_a_continuation_is_exact(speaking: int, newcomers: int,
     assert served(limiter, running).index(last) + 1 == wait
 
 
-def test_a_limit_of_the_users_own_is_never_exceeded_whatever_the_vendor_says() -> None:
+def test_configured_limit_is_never_exceeded() -> None:
     limiter = ConcurrencyLimit(initial=5, maximum=5)
     entries = enqueue_many(limiter, 9)
     assert sum(running(entries)) == 5
@@ -140,7 +140,7 @@ def test_a_limit_of_the_users_own_is_never_exceeded_whatever_the_vendor_says() -
     assert ConcurrencyLimit(maximum=4).limit == 4
 
 
-def test_of_several_such_limits_the_least_holds() -> None:
+def test_lowest_configured_limit_applies() -> None:
     limiter = ConcurrencyLimit(initial=5)
     for mosts, limit in (([None, 3], 3), ([2, 3, None], 2), ([], 5)):
         limiter.set_user_limits(mosts, 0.0)
@@ -185,7 +185,7 @@ def test_later_refusal_halves_again_and_the_limit_grows_back_by_one() -> None:
     assert {4, 5, 6, 7, 8} <= set(seen), "one at a time"
 
 
-def test_what_was_let_through_before_a_refusal_does_not_soften_it() -> None:
+def test_requests_admitted_before_a_refusal_do_not_raise_the_limit() -> None:
     limiter = ConcurrencyLimit()
     entries = enqueue_many(limiter, 8)
     limiter.refused(entries[7])
@@ -207,7 +207,7 @@ def test_limit_grown_back_to_the_vendors_is_bound_by_that_alone() -> None:
     assert limiter.limit == 20, "a larger plan"
 
 
-def test_what_is_not_used_does_not_grow() -> None:
+def test_unused_limit_does_not_grow() -> None:
     limiter = ConcurrencyLimit()
     entries = enqueue_many(limiter, 8)
     limiter.refused(entries[7])
@@ -219,7 +219,7 @@ def test_what_is_not_used_does_not_grow() -> None:
     assert limiter.limit == 4
 
 
-def test_the_last_place_is_never_taken_away() -> None:
+def test_limit_does_not_fall_below_one() -> None:
     limiter = ConcurrencyLimit()
     for _ in range(5):
         entry = limiter.acquire(0.0)
@@ -229,7 +229,7 @@ def test_the_last_place_is_never_taken_away() -> None:
     assert limiter.limit == 1
 
 
-def test_how_long_one_more_would_wait_goes_by_how_long_the_others_ran() -> None:
+def test_expected_wait_is_estimated_from_past_durations() -> None:
     limiter = ConcurrencyLimit(initial=2)
     first, _second = enqueue_many(limiter, 2)
     assert limiter.expected_wait() == 0.0, "nobody knows yet"
@@ -242,9 +242,7 @@ def test_how_long_one_more_would_wait_goes_by_how_long_the_others_ran() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30), st.integers(1, 6)), max_size=200), st.integers(1, 4))
-def test_whatever_happens_no_more_are_let_through_than_may_and_no_place_is_lost(
-    history: list[tuple[int, int, int]], initial: int
-) -> None:
+def test_limit_is_never_exceeded_and_no_slot_is_lost(history: list[tuple[int, int, int]], initial: int) -> None:
     limiter = ConcurrencyLimit(initial)
     there: list[QueueEntry] = []
     for now, (action, which, number) in enumerate(history):

@@ -67,7 +67,7 @@ class LimitedProvider(ScriptedProvider):
             account.running -= 1
 
 
-async def test_a_crowd_is_served_in_order_and_no_more_at_once_than_the_vendor_takes(make_service: MakeService) -> None:
+async def test_queue_is_served_in_order_within_the_limit(make_service: MakeService) -> None:
     account = LimitedAccount(limit=3, initial=2)
     vendor = LimitedProvider(account)
     tts = make_service(vendor)
@@ -129,7 +129,7 @@ async def test_stream_in_progress_does_not_wait_behind_new_requests(make_service
     assert order == [True, False] * 4, "it waits for whoever runs, and for nobody else"
 
 
-async def test_two_providers_of_one_key_stand_in_one_line(make_service: MakeService) -> None:
+async def test_two_providers_with_one_key_share_a_queue(make_service: MakeService) -> None:
     account = LimitedAccount(limit=2, initial=2)
     tts = make_service(LimitedProvider(account, "warm"), LimitedProvider(account, "cold"))
     voices = [tts.synthesize("Hello", format="pcm_8000") for _ in range(6)]
@@ -182,7 +182,7 @@ async def test_last_provider_is_waited_for_despite_a_long_expected_wait(make_ser
     assert {speech.outcome for speech in speeches} == {"spoken"}
 
 
-async def test_the_wait_is_part_of_the_utterances_time(make_service: MakeService) -> None:
+async def test_wait_in_the_queue_counts_toward_the_deadline(make_service: MakeService) -> None:
     tts = make_service(LimitedProvider(LimitedAccount(limit=1, initial=1)), timeouts=TimeoutConfig(total_timeout=3.5))
     speeches = await asyncio.gather(*(tts.synthesize("Hello", format="pcm_8000") for _ in range(6)))
     assert [speech.outcome for speech in speeches] == ["spoken"] * 3 + ["muted"] * 3
@@ -213,7 +213,7 @@ async def test_unstated_limit_is_found_by_refusals(make_service: MakeService) ->
     assert tts.get_error_state()["totals"]["failures"] == 0
 
 
-async def test_a_vendor_that_fails_gives_the_places_back(make_service: MakeService) -> None:
+async def test_failing_vendor_releases_its_slots(make_service: MakeService) -> None:
     vendor = LimitedProvider(LimitedAccount(limit=2, initial=2))
     vendor.down = True
     tts = make_service(vendor, ScriptedProvider(name="next"))

@@ -57,7 +57,7 @@ def guard(**retry: float) -> TTSErrorHandler:
     return TTSErrorHandler("vendor", BRIEF, RetryConfig(**retry), clock=loop_clock, rng=Random(1))  # type: ignore[arg-type]
 
 
-async def test_a_success_is_passed_through() -> None:
+async def test_result_of_a_success_is_returned() -> None:
     handler, operation = guard(), Operation()
     assert await handler.execute_with_retry(operation) == "spoken"
     assert operation.calls == 1
@@ -67,14 +67,14 @@ async def test_a_success_is_passed_through() -> None:
 @pytest.mark.parametrize(
     "error", [TTSServerError("HTTP 503"), TimeoutError(), ConnectionResetError(), RuntimeError("odd")]
 )
-async def test_what_may_pass_is_tried_again(error: Exception) -> None:
+async def test_temporary_failure_is_retried(error: Exception) -> None:
     handler, operation = guard(), Operation(error)
     assert await handler.execute_with_retry(operation) == "spoken"
     assert operation.calls == 2
     assert handler.state.consecutive_failures == 0
 
 
-async def test_the_original_error_comes_out_when_all_attempts_failed() -> None:
+async def test_original_error_is_raised_when_all_attempts_failed() -> None:
     boom = RuntimeError("boom")
     handler, operation = guard(max_attempts=1), Operation(boom, boom)
     with pytest.raises(RuntimeError) as raised:
@@ -82,7 +82,7 @@ async def test_the_original_error_comes_out_when_all_attempts_failed() -> None:
     assert raised.value is boom
 
 
-async def test_the_call_that_opens_the_circuit_raises_its_own_error_and_the_next_is_refused() -> None:
+async def test_call_that_opens_the_circuit_raises_its_error_and_the_next_is_refused() -> None:
     handler, operation = guard(), Operation(*[TTSServerError(f"HTTP 50{n}") for n in range(9)])
     with pytest.raises(TTSServerError):
         await handler.execute_with_retry(operation)
@@ -112,7 +112,7 @@ async def test_manual_reset_closes_the_circuit_at_once() -> None:
     assert await handler.execute_with_retry(operation) == "spoken"
 
 
-async def test_a_vendors_retry_after_is_kept_to_the_second() -> None:
+async def test_retry_after_of_the_vendor_is_respected() -> None:
     handler, operation = guard(), Operation(TTSBusyError("HTTP 429", retry_after=7.0))
     before = loop_clock()
     assert await handler.execute_with_retry(operation) == "spoken"
@@ -131,7 +131,7 @@ async def test_retry_after_holds_other_callers_too() -> None:
     assert await handler.execute_with_retry(impatient) == "spoken"
 
 
-async def test_a_cancelled_operation_counts_for_nothing() -> None:
+async def test_cancelled_operation_is_ignored() -> None:
     handler = guard()
     task = asyncio.ensure_future(handler.execute_with_retry(asyncio.Event().wait))
     await asyncio.sleep(1)
@@ -174,7 +174,7 @@ async def refusal() -> CircuitOpenError:
     ],
     ids=["bare", "in a group", "ours, deep in a group", "beside a cancellation"],
 )
-async def test_a_refusal_by_a_circuit_further_in_counts_nothing_and_is_not_tried_again(
+async def test_refusal_of_an_inner_circuit_is_ignored_and_not_retried(
     around: Callable[[CircuitOpenError], BaseException],
 ) -> None:
     error = around(await refusal())
@@ -211,7 +211,7 @@ async def test_exception_group_counts_as_its_most_significant_error(
     assert handler.state.last_error.kind is kind
 
 
-def test_what_a_group_amounts_to_has_the_group_as_its_cause() -> None:
+def test_error_of_a_group_has_the_group_as_its_cause() -> None:
     cause, leaf = OSError("unreachable"), TTSConnectError("no route")
     leaf.__cause__ = cause
     whole = group(leaf)
@@ -229,7 +229,7 @@ def test_what_a_group_amounts_to_has_the_group_as_its_cause() -> None:
     ],
     ids=stable_repr,
 )
-async def test_a_group_of_departures_counts_for_nothing(error: BaseException) -> None:
+async def test_group_of_cancellations_is_ignored(error: BaseException) -> None:
     handler = guard(max_attempts=1)
     with pytest.raises(BaseExceptionGroup):
         await handler.execute_with_retry(Operation(error))
@@ -250,7 +250,7 @@ async def test_a_group_of_departures_counts_for_nothing(error: BaseException) ->
     ],
     ids=stable_repr,
 )
-async def test_the_circuits_settings_judge_what_is_no_speech_error(
+async def test_other_exceptions_are_classified_by_the_circuits_settings(
     settings: dict[str, Any], error: Exception, totals: tuple[int, int]
 ) -> None:
     handler = TTSErrorHandler(
@@ -261,7 +261,7 @@ async def test_the_circuits_settings_judge_what_is_no_speech_error(
     assert counted(handler) == totals
 
 
-async def test_the_circuits_settings_weigh_what_is_no_speech_error_and_open_for_it() -> None:
+async def test_other_exceptions_have_the_weight_of_the_circuits_settings() -> None:
     config = CircuitBreakerConfig(failure_weight=lambda error: 0.25)
     handler = TTSErrorHandler("vendor", config, RetryConfig(max_attempts=1), clock=loop_clock, rng=Random(1))
     with pytest.raises(RuntimeError):
@@ -291,7 +291,7 @@ async def test_retries_cannot_multiply_an_outage() -> None:
 
 
 @given(st.floats(0, 5), st.floats(1, 20), st.lists(st.booleans(), max_size=200))
-def test_the_budget_never_lends(share: float, reserve: float, attempts: list[bool]) -> None:
+def test_retry_budget_is_never_overdrawn(share: float, reserve: float, attempts: list[bool]) -> None:
     budget = RetryBudget(RetryConfig(budget=share, budget_reserve=reserve))
     earned = spent = 0
     for wants_retry in attempts:
@@ -322,6 +322,6 @@ def test_impossible_retry_settings_are_refused_by_name(field: str, value: object
         RetryConfig(**{field: value})  # type: ignore[arg-type]
 
 
-def test_a_first_pause_longer_than_the_longest_is_a_contradiction() -> None:
+def test_base_delay_over_the_maximum_delay_is_rejected() -> None:
     with pytest.raises(TTSConfigurationError, match="base_delay: must not be more than max_delay"):
         RetryConfig(base_delay=9, max_delay=1)

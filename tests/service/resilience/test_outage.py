@@ -18,7 +18,7 @@ pytestmark = pytest.mark.looptime
 DOWN = TTSServerError("HTTP 503", status=503)
 
 
-async def test_the_circuit_opens_refuses_probes_and_closes(
+async def test_circuit_opens_refuses_probes_and_closes(
     make_service: MakeService, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

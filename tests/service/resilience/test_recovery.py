@@ -62,7 +62,7 @@ async def spoken(tts: AsyncTTSService, **options: float) -> tuple[str | None, An
 
 
 @pytest.mark.looptime
-async def test_a_probe_that_hangs_costs_its_caller_a_second_and_no_word(make_service: MakeService) -> None:
+async def test_hanging_probe_costs_its_caller_a_second_and_no_word(make_service: MakeService) -> None:
     tts, vendor = await after_an_outage(make_service, Hang())
     assert await spoken(tts) == ("second", pytest.approx(MIN_PROBE_TIMEOUT))
     assert vendor.cut_short == 1, "the loser is hung up on"
@@ -73,7 +73,7 @@ async def test_a_probe_that_hangs_costs_its_caller_a_second_and_no_word(make_ser
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("act", [DOWN, Send(b""), Send(pcm(6.0, 0)), TTSEmptyAudioError("nothing")])
-async def test_a_probe_that_fails_is_not_heard_nor_asked_again(make_service: MakeService, act: Act) -> None:
+async def test_failed_probe_is_neither_delivered_nor_retried(make_service: MakeService, act: Act) -> None:
     tts, vendor = await after_an_outage(make_service, act)
     asked = len(vendor.requests)
     assert await spoken(tts) == ("second", pytest.approx(0.0))
@@ -82,7 +82,7 @@ async def test_a_probe_that_fails_is_not_heard_nor_asked_again(make_service: Mak
 
 
 @pytest.mark.looptime
-async def test_a_probe_that_speaks_is_heard(make_service: MakeService) -> None:
+async def test_successful_probe_is_delivered(make_service: MakeService) -> None:
     tts, _ = await after_an_outage(make_service, Say(first_after=0.3))
     for expected in ("half_open", "closed"):
         assert await spoken(tts) == ("vendor", pytest.approx(0.3))
@@ -90,13 +90,13 @@ async def test_a_probe_that_speaks_is_heard(make_service: MakeService) -> None:
 
 
 @pytest.mark.looptime
-async def test_a_probe_gets_twice_what_the_slowest_of_late_took(make_service: MakeService) -> None:
+async def test_probe_timeout_is_twice_the_slowest_recent_latency(make_service: MakeService) -> None:
     tts, _ = await after_an_outage(make_service, Hang(), usual=2.0)
     assert await spoken(tts) == ("second", pytest.approx(4.0))
 
 
 @pytest.mark.looptime
-async def test_the_second_probe_is_as_short_as_the_first(make_service: MakeService) -> None:
+async def test_second_probe_has_the_same_timeout(make_service: MakeService) -> None:
     tts, _ = await after_an_outage(make_service, Say(first_after=0.3), Hang())
     assert await spoken(tts) == ("vendor", pytest.approx(0.3))
     assert await spoken(tts) == ("second", pytest.approx(MIN_PROBE_TIMEOUT))
@@ -111,7 +111,7 @@ async def test_probes_that_are_refused_at_once_earn_no_patience(make_service: Ma
 
 
 @pytest.mark.looptime
-async def test_a_provider_slower_than_its_past_is_believed_again_in_the_end(make_service: MakeService) -> None:
+async def test_provider_that_became_slower_recovers_in_the_end(make_service: MakeService) -> None:
     tts, _ = await after_an_outage(make_service, Say(first_after=3.0))
     waits = []
     for _ in range(10):
@@ -124,7 +124,7 @@ async def test_a_provider_slower_than_its_past_is_believed_again_in_the_end(make
 
 
 @pytest.mark.looptime
-async def test_one_that_hangs_for_hours_does_not_cost_more_and_more(make_service: MakeService) -> None:
+async def test_hanging_probes_delay_each_caller_by_at_most_four_seconds(make_service: MakeService) -> None:
     tts, _ = await after_an_outage(make_service, Hang())
     for _ in range(20):
         _, wait = await spoken(tts)
@@ -151,7 +151,7 @@ async def test_closed_circuit_shortens_no_timeout(make_service: MakeService) -> 
 
 
 @pytest.mark.looptime
-async def test_a_probe_that_drips_is_given_up_like_any_other_stream(make_service: MakeService) -> None:
+async def test_dripping_probe_is_too_slow(make_service: MakeService) -> None:
     tts, vendor = await after_an_outage(make_service, Drip(0.5))
     loop = asyncio.get_running_loop()
     before = loop.time()
@@ -171,7 +171,7 @@ async def test_probe_of_a_whole_utterance_may_take_long_while_audio_arrives(
 
 
 @pytest.mark.looptime
-async def test_a_probe_that_is_believed_and_dies_at_its_twentieth_second_opens_the_circuit_again(
+async def test_accepted_probe_that_breaks_off_later_opens_the_circuit_again(
     make_service: MakeService,
 ) -> None:
     long = Say(seconds=25.0, pieces=25, every=0.8, first_after=0.3, then=TTSCutError("the connection broke"))
@@ -183,7 +183,7 @@ async def test_a_probe_that_is_believed_and_dies_at_its_twentieth_second_opens_t
 
 
 @pytest.mark.looptime
-async def test_a_believed_probe_that_dies_after_others_opened_the_circuit_adds_nothing(
+async def test_accepted_probe_that_breaks_off_while_the_circuit_is_open_is_ignored(
     make_service: MakeService,
 ) -> None:
     long = Say(seconds=25.0, pieces=25, every=0.8, first_after=0.3, then=TTSCutError("the connection broke"))
@@ -200,7 +200,7 @@ async def test_a_believed_probe_that_dies_after_others_opened_the_circuit_adds_n
 
 
 @pytest.mark.looptime
-async def test_a_stream_that_outlives_its_circuits_closing_and_dies_counts(make_service: MakeService) -> None:
+async def test_stream_that_breaks_off_after_the_circuit_closed_counts(make_service: MakeService) -> None:
     long = Say(seconds=25.0, pieces=25, every=0.8, first_after=0.3, then=TTSCutError("the connection broke"))
     tts, _ = await after_an_outage(make_service, long, Say(first_after=0.3))
     stream = tts.stream(TEXT * 20, format="pcm_8000", on_midstream="error")
@@ -218,7 +218,7 @@ def test_probe_timeout_without_samples_is_three_seconds() -> None:
 
 
 @given(st.lists(st.none() | st.floats(0, 100), max_size=60))
-def test_a_probe_gets_at_least_a_second_and_at_most_fifteen(history: list[float | None]) -> None:
+def test_probe_timeout_is_between_one_and_fifteen_seconds(history: list[float | None]) -> None:
     probe_timeout = ProbeTimeout()
     for first_audio in history:
         if first_audio is None:
@@ -231,7 +231,7 @@ def test_a_probe_gets_at_least_a_second_and_at_most_fifteen(history: list[float 
         assert MIN_PROBE_TIMEOUT <= probe_timeout.seconds <= MAX_PROBE_TIMEOUT
 
 
-def test_one_good_answer_ends_the_leniency() -> None:
+def test_success_resets_the_probe_timeout() -> None:
     probe_timeout = ProbeTimeout()
     probe_timeout.record_missed()
     probe_timeout.record(0.2)

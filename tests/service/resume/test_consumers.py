@@ -86,7 +86,7 @@ async def test_unclosed_stream_leaves_nothing_behind(make_service: MakeService) 
 
 
 @pytest.mark.parametrize("on_midstream", ["resume", "restart", "error"])
-async def test_report_of_a_left_stream_contains_what_was_heard(
+async def test_report_of_an_abandoned_stream_covers_the_delivered_audio(
     make_service: MakeService, on_midstream: OnMidstream
 ) -> None:
     vendor = WordToneProvider(every=0.13)
@@ -103,7 +103,7 @@ async def test_report_of_a_left_stream_contains_what_was_heard(
 
 
 @pytest.mark.parametrize("name", ["pcm_8000", "mp3_22050_32", "opus"])
-async def test_interruption_names_the_provider_and_what_was_heard(make_service: MakeService, name: str) -> None:
+async def test_interruption_names_the_provider_and_the_delivered_text(make_service: MakeService, name: str) -> None:
     vendor = WordToneProvider([Fault("cut", 0.5)], format=AudioFormat.parse("pcm_16000"))
     stream = make_service(vendor).stream(LONG_TEXT, format=name, on_midstream="error")
     with pytest.raises(TTSStreamInterruptedError):

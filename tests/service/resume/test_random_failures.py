@@ -31,9 +31,9 @@ DEEP = os.environ.get("STEADYVOICE_DEEP") == "1"
 pytestmark = [pytest.mark.looptime, pytest.mark.timeout(7200 if DEEP else 300), pytest.mark.slow]
 
 _VOCABULARY = ["rain", "sun", "a", "I", "we", "don't", "42", "über", "home,", "now.", "stop!"]
-_LUCK = Random(2026)
+_RANDOM = Random(2026)
 # A few texts only, for what was rendered once need not be again.
-TEXTS = [" ".join(_LUCK.choices(_VOCABULARY, k=_LUCK.choice((1, 2, 3, 4, 5, 6, 12)))) for _ in range(60)]
+TEXTS = [" ".join(_RANDOM.choices(_VOCABULARY, k=_RANDOM.choice((1, 2, 3, 4, 5, 6, 12)))) for _ in range(60)]
 
 FORMATS = st.sampled_from(["pcm_8000", "wav_8000", "mp3_22050_32"])
 SHARES = st.floats(0.0, 0.999)

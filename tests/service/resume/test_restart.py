@@ -19,7 +19,7 @@ pytestmark = pytest.mark.looptime
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pcm_8000", "wav_8000", "ulaw_8000", "mp3_22050_32", "opus", "flac", "aac"])
 @pytest.mark.parametrize("share", [0.3, 0.4713])
-async def test_restart_follows_what_was_heard_before(make_service: MakeService, name: str, share: float) -> None:
+async def test_restart_continues_after_the_delivered_text(make_service: MakeService, name: str, share: float) -> None:
     """After a break anywhere: in half a sample, in a frame, in a container that allows one stream a file."""
     first, second = WordToneProvider([Fault("cut", share)], name="first"), WordToneProvider(name="second")
     stream = make_service(first, second).stream(SHORT_TEXT, format=name, on_midstream="restart")

@@ -320,7 +320,7 @@ def test_invalid_timeouts_in_a_file_are_rejected_with_their_path(
         config_of(tmp_path, general, own)
 
 
-def test_non_streaming_server_says_so_in_its_offer() -> None:
+def test_offer_of_a_non_streaming_server_is_marked() -> None:
     def streams(**more: Any) -> bool:
         provider = OpenAICompatible("sk", base_url="http://localhost:1/v1", **more)
         return provider.offer(SpeechRequest(TEXT, format=AudioFormat.parse(PCM), voice="alloy")).streams

@@ -175,7 +175,7 @@ def test_validated_bytes_do_not_depend_on_chunk_sizes(name: str, hush: float, cu
 
 
 @pytest.mark.looptime
-async def test_silence_of_a_replaced_vendor_is_not_heard(make_service: MakeService) -> None:
+async def test_silence_of_a_replaced_vendor_is_not_delivered(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Send(pcm(6.0, 0))], name="vendor")
     tts = make_service(vendor, ScriptedProvider(name="second"))
     stream = tts.stream("Good morning", format="pcm_8000")
@@ -188,7 +188,7 @@ async def test_silence_of_a_replaced_vendor_is_not_heard(make_service: MakeServi
 
 
 @pytest.mark.looptime
-async def test_listener_is_told_at_once_when_the_voice_does_not_stop(
+async def test_listener_gets_the_error_at_once_when_the_voice_does_not_stop(
     make_service: MakeService,
 ) -> None:
     vendor = ScriptedProvider([Say(seconds=1000.0, pieces=1000)], name="vendor")

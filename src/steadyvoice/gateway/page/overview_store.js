@@ -12,7 +12,7 @@ export class OverviewStore {
     return this.newest ? this.newest - 1 : 1;
   }
 
-  /** Merge an overview. Another edition means that the gateway was restarted, and its statistics begin anew. */
+  /** Merge an overview. Another edition means that the gateway was restarted, and its statistics begin again. */
   take(overview) {
     if (overview.edition !== this.edition && this.edition) this.forget();
     this.edition = overview.edition;

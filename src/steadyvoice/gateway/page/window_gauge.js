@@ -68,7 +68,7 @@ class Dots {
 
 const disc = (x, y, r) => `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`;
 
-/** A cross, so that failures can be told apart without colours. */
+/** A cross, so that failures can be distinguished without colours. */
 function cross(x, y, r) {
   const t = r * 0.42;
   return `M${x - r} ${y - r + t}l${t} ${-t}l${r - t} ${r - t}l${r - t} ${t - r}l${t} ${t}l${t - r} ${r - t}l${r - t} ${r - t}l${-t} ${t}l${t - r} ${t - r}l${t - r} ${r - t}l${-t} ${-t}l${r - t} ${t - r}z`;
