@@ -14,23 +14,31 @@ from importlib.metadata import version
 from speed import measure
 from speed.measure import Timing
 from speed.own_venv import run_in_own_venv
-from speed.subjects import ADAPTIVE, INTERLOCK, OURS, PEERS, Case, Function, Subject
+from speed.subjects import ADAPTIVE, OURS, PEERS, PERMITS, Case, Function, Subject
 
 BREAKERS = 10_000
 THREADS = (1, 2, 4, 8)
+YARDSTICK = "circuitbreaker"
+TARGETS: tuple[tuple[Case, Subject, float], ...] = (
+    (Case.SUCCESS, OURS, 0.25),
+    (Case.SUCCESS, PERMITS, 2.0),
+    (Case.FAILURE, OURS, 2.0),
+    (Case.REFUSAL, OURS, 1.0),
+)
+"""Case, breaker, and the most that it may cost as a multiple of circuitbreaker's call."""
 
 
 def main() -> None:
     missing = run_in_own_venv(__file__, [peer.distribution for peer in PEERS if peer.distribution])
     peers = [peer for peer in PEERS if peer.distribution not in missing]
-    subjects: list[Subject] = [OURS, ADAPTIVE, *peers]
+    subjects: list[Subject] = [OURS, ADAPTIVE, PERMITS, *peers]
     _print_environment(peers, missing)
     sync = {case: _calls(subjects, case) for case in Case}
     _print_overheads("plain functions", sync)
     _print_overheads("coroutine functions", {case: _awaits(subjects, case) for case in Case})
     _print_threads(subjects)
     _print_memory_and_imports(subjects)
-    _print_targets(sync[Case.SUCCESS])
+    _print_targets(sync)
 
 
 def _print_environment(peers: list[Subject], missing: Mapping[str, str]) -> None:
@@ -108,30 +116,22 @@ def _print_memory_and_imports(subjects: list[Subject]) -> None:
     print(f"\n{'':24}{f'bytes each of {BREAKERS:,}':>26}{'import, ms':>14}")
     print(f"{'(import asyncio)':24}{'':26}{startup['asyncio'].ns / 1e6:14.1f}")
     for subject in subjects:
+        if subject is PERMITS:
+            continue  # the same breaker
         size = measure.bytes_each(subject, BREAKERS)
         print(f"{subject.name:24}{size:26.0f}{startup[subject.module].ns / 1e6:14.1f}")
 
 
-def _print_targets(timings: Mapping[str, Timing]) -> None:
-    overheads = {name: timing.ns - timings["bare"].ns for name, timing in timings.items() if name != "bare"}
-    ours, adaptive = overheads.pop(OURS.name), overheads.pop(ADAPTIVE.name)
-    fastest = min(overheads, key=lambda name: overheads[name])
+def _print_targets(sync: Mapping[Case, Mapping[str, Timing]]) -> None:
+    """Print what is to be reached, over circuitbreaker: its users are the ones who count nanoseconds."""
     print()
-    _print_target(
-        f"closed success {ours:.0f} ns, at most half of {fastest}'s {overheads[fastest]:.0f}",
-        ours,
-        overheads[fastest] / 2,
-    )
-    if INTERLOCK.name in overheads:
-        theirs = overheads[INTERLOCK.name]
-        _print_target(
-            f"closed success {ours:.0f} ns, at most a tenth of {INTERLOCK.name}'s {theirs:.0f}", ours, theirs / 10
-        )
-    print(f"        beside it, with adaptive(): {adaptive:.0f} ns")
-
-
-def _print_target(target: str, value: float, limit: float) -> None:
-    print(f"{'reached' if value <= limit else 'MISSED ':8}{target}")
+    for case, subject, factor in TARGETS:
+        column = sync[case]
+        if YARDSTICK not in column:
+            continue
+        ours, theirs = (column[name].ns - column["bare"].ns for name in (subject.name, YARDSTICK))
+        target = f"{subject.name}, {case.value}: {ours:.0f} ns, {YARDSTICK}: {theirs:.0f}, {ours / theirs:.2f} of it"
+        print(f"{'reached' if ours <= factor * theirs else 'MISSED ':8}{target}, at most {factor}")
 
 
 if __name__ == "__main__":

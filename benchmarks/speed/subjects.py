@@ -72,6 +72,28 @@ class Ours:
         return breaker.CircuitBreaker("ours", config)
 
 
+class Permits(Ours):
+    """Calls between `acquire()` and the settling of the permit, as the speech service makes them."""
+
+    def guard(self, fn: Function, case: Case) -> Function | None:
+        acquire = self._breaker(case).acquire
+
+        def guarded() -> Any:
+            permit = acquire()
+            try:
+                result = fn()
+            except Exception as error:
+                permit.failure(error)
+                raise
+            permit.success()
+            return result
+
+        return guarded
+
+    def guard_async(self, fn: Function, case: Case) -> Function | None:
+        return None  # the permit is the same
+
+
 class PyBreaker:
     name = distribution = module = "pybreaker"
 
@@ -199,6 +221,7 @@ class Interlock:
 
 OURS = Ours("steadyvoice", lambda config: config(window_size=100))
 ADAPTIVE = Ours("steadyvoice adaptive", lambda config: config.adaptive())
+PERMITS = Permits("steadyvoice acquire()", lambda config: config.adaptive())
 INTERLOCK = Interlock()
 PEERS: tuple[Subject, ...] = (
     AioBreaker(),

@@ -80,6 +80,7 @@ class LockedStateMachine:
         "_clock",
         "_dispatcher",
         "_era",
+        "_forget",
         "_history",
         "_in_section",
         "_lock",
@@ -110,6 +111,7 @@ class LockedStateMachine:
         self._era = self._machine.era
         self._quiet: QuietPeriod | None = None  # the first locked section begins one
         self._postponed: list[Postponed] = []
+        self._forget = self._postponed.append  # bound once, for the finalisers of all permits
         self._history = NO_HISTORY
         listening = tuple(listeners)
         self._dispatcher = EventDispatcher(listening) if listening else None  # made for the first event, too
@@ -185,7 +187,7 @@ class LockedStateMachine:
         if failure is None:
             self._succeed(call, None)
         else:
-            self._run_locked(fail, call, failure)
+            self._fail(call, failure, None)
 
     def _record_error(self, call: InFlightCall, error: BaseException) -> None:
         if is_cancellation(error):
@@ -195,15 +197,23 @@ class LockedStateMachine:
         if failure is None:
             self._run_locked(ignore, call)
         else:
-            self._run_locked(fail, call, failure)
+            self._fail(call, failure, None)
 
     def _record_lock_free_error(self, era: Era, error: BaseException) -> None:
         """Record the error of a call without a call object. One is made only if the call is to be ignored."""
         failure = None if is_cancellation(error) else classify_error(self._machine.config, error)
         if failure is None:
             self._run_locked(ignore, InFlightCall.new(era))
-        else:
+            return
+        quiet = self._quiet
+        # Successes of permits have no tick: behind one, the place of a failure would be unknown.
+        if quiet is None or quiet.ended or self._postponed or failure.trip or next(era.harmless, None) is None:
             self._run_locked(fail_lock_free_call, era, failure)
+            return
+        # In this order: the last of several arguments of `zip` is asked only if all before it have a value.
+        era.failed.extend(zip(((failure, self._wall_clock()),), era.ticks, strict=False))
+        if self._quiet is not quiet or not era.lock_free:
+            self._collect_late_ticks(era)
 
     def _succeed(self, call: InFlightCall, duration: float | None, now: float | None = None) -> None:
         """Settle a call that succeeded."""
@@ -225,6 +235,21 @@ class LockedStateMachine:
         self._run_locked(succeed, call, duration)
 
     def _fail(self, call: InFlightCall, failure: Failure, duration: float | None) -> None:
+        """Settle a call that failed."""
+        quiet = self._quiet
+        if quiet is not None and not (self._postponed or failure.trip):
+            now = self._clock()
+            if (
+                now < quiet.until
+                and next(quiet.harmless, None) is not None
+                and quiet.running.pop(call, None) is not None
+            ):
+                call.settled = True
+                latency = call.latency(now) if duration is None else duration
+                quiet.failed.append((len(quiet.ended), now, failure, latency, self._wall_clock()))
+                if self._quiet is not quiet:
+                    self._run_locked(settle_quiet_call, quiet.era, call)
+                return
         self._run_locked(fail, call, failure, duration)
 
     def _ignore(self, call: InFlightCall) -> None:
@@ -308,7 +333,7 @@ class LockedStateMachine:
                 if self._era.lock_free or self._era.open_refusal:
                     self._collect_ticks(now)
                 if quiet is not None:
-                    machine.record_quiet_results()
+                    machine.record_quiet_results(now)
                 if self._postponed:
                     self._run_postponed(self._postponed, now)
                 result = operation(machine, now, *arguments)
@@ -391,7 +416,7 @@ class LockedStateMachine:
                 now = self._clock()
                 self._collect_ticks(now)
                 if quiet is not None:
-                    self._machine.record_quiet_results()
+                    self._machine.record_quiet_results(now)
                 seen = view(self._machine, self._history, now, self._wall_clock())
                 self._finish_section(now)
                 self._in_section = False

@@ -193,7 +193,7 @@ class CircuitBreaker(LockedStateMachine):
                 call.era, call.started_at, call.last_progress_at = quiet.era, now, now
                 call.first_output_at, call.paused, call.settled = None, False, False
                 permit._breaker, permit._call = self, call
-                permit.__del__ = MethodType(self._postponed.append, call)
+                permit.__del__ = MethodType(self._forget, call)
                 quiet.running[call] = now
                 if self._quiet is not quiet:
                     self._admit_again(call)

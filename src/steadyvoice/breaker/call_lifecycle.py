@@ -235,32 +235,51 @@ def settle_quiet_call(machine: StateMachine, now: float, era: Era, call: InFligh
 def record_quiet_results(machine: StateMachine, now: float, era: Era) -> None:
     """Record the results that callers left in quiet periods of an era."""
     if era is machine.era:
-        machine.record_quiet_results()
+        machine.record_quiet_results(now)
     elif results := era.quiet_results:
-        for _ in range(len(results.ended)):
-            machine.record_late(None, now)
-            del results.ended[0]
+        for late in (results.ended, results.failed):
+            for _ in range(len(late)):
+                machine.record_late(None, now)
+                del late[0]
 
 
 def collect_lock_free_results(machine: StateMachine, now: float, era: Era) -> None:
-    """Count the ticks that callers left on an era without the lock: refusals of an open one, successes of any other."""
-    new = era.collect_ticks()
-    if not new:
+    """Count the ticks that callers left on an era without the lock: refusals of an open one, results of any other."""
+    first, remaining = era.collect_ticks()
+    if not remaining:
         return
     if era.state in (OPEN, FORCED_OPEN):
-        machine.refused += new
+        machine.refused += remaining
         return
+    failed = [each for each in era.failed.copy() if each[1] < first + remaining]
     try:
-        for minimum in machine.rules.minimum_call_counts:
-            missing = minimum - machine.window.calls
-            # The success that completed a minimum of calls may have opened the circuit: evaluate exactly there.
-            if era is machine.era and 0 < missing < new:
-                machine.record_successes(now, missing)
-                new -= missing
-        if era is machine.era:
-            machine.record_successes(now, new)
-        else:
-            machine.late += new
+        for (failure, wall_time), tick in failed:
+            successes = max(0, tick - first)
+            _count_successes(machine, now, era, successes)
+            remaining -= successes + 1
+            first = tick + 1
+            if era is machine.era:
+                machine.record_harmless_failure(now, failure, wall_time)
+            else:
+                machine.record_late(None, now)
+            del era.failed[0]
+        _count_successes(machine, now, era, remaining)
+        remaining = 0
+        if failed and era is machine.era:
+            machine.evaluate_rules(now)
     except BaseException:
-        era.return_ticks(new)  # a signal handler raised: thousands of calls may be among them
+        era.return_ticks(remaining)  # a signal handler raised: thousands of calls may be among them
         raise
+
+
+def _count_successes(machine: StateMachine, now: float, era: Era, successes: int) -> None:
+    """Count successes of an era, and evaluate where one completed a minimum of calls: there it may open the circuit."""
+    for minimum in machine.rules.minimum_call_counts:
+        missing = minimum - machine.window.calls
+        if era is machine.era and 0 < missing < successes:
+            machine.record_successes(now, missing)
+            successes -= missing
+    if era is machine.era:
+        machine.record_successes(now, successes)
+    else:
+        machine.late += successes

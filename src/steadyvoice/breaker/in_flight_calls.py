@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.errors import RecordedFailure
+from steadyvoice.breaker.failure_classification import Failure
 from steadyvoice.breaker.rules import pluralize, was_or_were
 from steadyvoice.breaker.states import Cause, CircuitState
 
@@ -43,9 +44,11 @@ class Era:
     #   ticks and then looks at the flag again. Whichever order the two threads' steps interleave in, either the tick
     #   came before the collection and is in it, or the caller finds the flag gone and comes to the lock itself, where
     #   the rest of the ticks is collected (`collect_lock_free_results`).
+    # * A failure draws a tick and appends itself in one step, `failed.extend(zip(...))`, which needs the interpreter's
+    #   lock. Its tick is its place among the successes. As many as `harmless` has numbers can break no rule.
     # * A new era has a new counter. So a caller that ticks on an old era can never be counted for the new one.
 
-    __slots__ = ("_collected", "lock_free", "open_refusal", "quiet_results", "state", "ticks")
+    __slots__ = ("_collected", "failed", "harmless", "lock_free", "open_refusal", "quiet_results", "state", "ticks")
 
     def __init__(self, state: CircuitState) -> None:
         self.state = state
@@ -54,25 +57,33 @@ class Era:
         self.quiet_results: QuietResults | None = None  # made for its first quiet period
         self.ticks = _NO_TICKS  # replaced before the first flag is set: most circuits never need one
         self._collected = 0  # including the ticks that collecting makes itself
+        self.failed = _NO_TICKED_FAILURES
+        self.harmless = _NONE_HARMLESS  # as many failures may be left without the lock as it has numbers
 
     def begin_ticks(self) -> None:
         """Prepare the counter for a flag that is about to be set."""
         if self.ticks is _NO_TICKS:
-            self.ticks = count()
+            self.ticks, self.failed = count(), []
 
-    def collect_ticks(self) -> int:
-        """Return the ticks since the last collection. Requires the lock, and neither `lock_free` nor `open_refusal`."""
-        ticks = next(self.ticks)
-        new = ticks - self._collected
+    def collect_ticks(self) -> tuple[int, int]:
+        """Return the first tick since the last collection, and the number of them.
+
+        Requires the lock, and neither `lock_free` nor `open_refusal`.
+        """
+        ticks, first = next(self.ticks), self._collected
         self._collected = ticks + 1  # a count can only be read by stepping it
-        return new
+        return first, ticks - first
 
     def return_ticks(self, ticks: int) -> None:
         """Leave so many ticks to the next collection."""
         self._collected -= ticks
 
 
+TickedFailure: TypeAlias = tuple[tuple[Failure, float], int]
+"""Failure that was left without the lock, with its time of day, and its tick."""
 _NO_TICKS = count()
+_NO_TICKED_FAILURES: list[TickedFailure] = []
+_NONE_HARMLESS: Iterator[int] = iter(())
 
 
 class InFlightCall:
@@ -114,16 +125,21 @@ class InFlightCall:
         return (now if self.first_output_at is None else self.first_output_at) - self.started_at
 
 
+QuietFailure: TypeAlias = tuple[int, float, Failure, float | None, float]
+"""Failure in a quiet period: the number of successes before it, time, failure, latency and time of day."""
+
+
 class QuietResults:
     """Results of one era that callers left for the next locked section.
 
     `ended` are the times at which calls succeeded; `silences` the seconds that calls took to their first output.
     """
 
-    __slots__ = ("ended", "silences")
+    __slots__ = ("ended", "failed", "silences")
 
     def __init__(self) -> None:
         self.ended: list[float] = []
+        self.failed: list[QuietFailure] = []
         self.silences: list[float] = []
 
 
@@ -134,12 +150,13 @@ class QuietPeriod:
     #
     # * the failures in its window break no rule, however many successes join them and however many results expire. A
     #   rate compares failures with at least the minimum of calls, and they stay below the threshold even there; a run
-    #   of failures only ends. So a success may be recorded later, as of the time at which it happened;
+    #   of failures only ends. So a success may be recorded later, as of the time at which it happened. The same holds
+    #   with as many more failures as `harmless` has numbers: a failure takes one, or comes to the lock;
     # * no call in flight hangs, and none begins to before `until`, for one that is admitted later hangs later;
     # * no ramp-up limits admissions, no listener wants an event of each call, and no duration is compared.
     #
     # What ends it: `until`, and each locked section, which begins a new one if it can. Whatever could change a verdict
-    # (a failure, a setting, manual control) needs such a section.
+    # (a failure more than are harmless, a setting, manual control) needs such a section.
     #
     # Why no call and no result is lost without the lock. Only under the interpreter's lock: there, each step on a
     # dictionary or list is one step for all threads; without it, every permit takes the breaker's lock.
@@ -152,16 +169,25 @@ class QuietPeriod:
     # * A signal handler may raise between two steps. Then the call is still running, and its permit gives it back; or
     #   it is not, and only its own result is missing.
 
-    __slots__ = ("ended", "era", "running", "silences", "silences_wanted", "until")
+    __slots__ = ("ended", "era", "failed", "harmless", "running", "silences", "silences_wanted", "until")
 
     def __init__(
-        self, era: Era, until: float, running: dict[InFlightCall, float], results: QuietResults, silences_wanted: int
+        self,
+        era: Era,
+        until: float,
+        running: dict[InFlightCall, float],
+        results: QuietResults,
+        *,
+        silences_wanted: int,
+        harmless: int,
     ) -> None:
         self.era = era
         self.until = until
         self.running = running
         self.ended = results.ended
+        self.failed = results.failed
         self.silences = results.silences
+        self.harmless = iter(range(harmless))
         self.silences_wanted = silences_wanted  # as many silences may lower the time after which a call hangs
 
 

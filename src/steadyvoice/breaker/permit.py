@@ -41,7 +41,7 @@ class Permit:
         """Return the permit for a call of this breaker."""
         permit = cls()
         permit._breaker, permit._call = breaker, call
-        permit.__del__ = MethodType(breaker._postponed.append, call)
+        permit.__del__ = MethodType(breaker._forget, call)
         return permit
 
     @property

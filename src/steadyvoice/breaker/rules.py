@@ -17,6 +17,8 @@ BASELINE_CALLS = 100
 """Calls that must have ended before their failure rate is trusted; at least as many are remembered from then on."""
 UNKNOWN_FAILURE_RATE = 0.05
 """Usual failure rate that is assumed until then, if not more is seen."""
+LOWEST_FAILURE_RATE = 1 / (2 * BASELINE_CALLS + 2)
+"""The least that `FailureBaseline.rate` can be."""
 ASSUMED_CALLS = 20
 """Number of calls that this assumption weighs as much as."""
 
@@ -248,7 +250,7 @@ SIMPLE_RULES = (FailureRate, SlowCallRate, ConsecutiveFailures, UnlikelyFailures
 class RuleSet:
     """Rule of a configuration and what follows from it, for all circuits that share the configuration."""
 
-    __slots__ = ("_rates", "minimum_call_counts", "rule", "slow_threshold", "uses_baseline")
+    __slots__ = ("_longest_run", "_rates", "minimum_call_counts", "rule", "slow_threshold", "uses_baseline")
 
     def __init__(self, rule: Rule) -> None:
         parts = rule.parts()
@@ -258,14 +260,25 @@ class RuleSet:
         self.slow_threshold = min((part.threshold for part in parts if isinstance(part, SlowCallRate)), default=None)
         self.uses_baseline = any(isinstance(part, UnlikelyFailures) for part in parts)
         self._rates = tuple(part for part in parts if isinstance(part, FailureRate))
+        # Failures in a row that break a part of the rule, at the lowest failure rate before them that can be learned.
+        runs: list[float] = [part.count for part in parts if isinstance(part, ConsecutiveFailures)]
+        runs += [part._needed(LOWEST_FAILURE_RATE) for part in parts if isinstance(part, UnlikelyFailures)]
+        self._longest_run = min(runs, default=math.inf)
 
-    def is_unbreakable(self, failures: float) -> bool:
-        """Return whether no number of successes, and no results that grow old, can break the rule with such failures.
+    def harmless_failures(self, failures: float, streak: float, most: int) -> int | None:
+        """Return how many more failures break no rule, whatever successes come and results expire; `most` at most.
 
-        `failures` are those of the window, by weight, and no call is slow. A rate compares at its minimum of calls at
-        the worst; a run of failures ends with the first success.
+        None if the failures that there are can break one, by weight: `failures` in the window, `streak` in a row. No
+        call is slow. A rate compares at its minimum of calls at the worst; a run of failures ends with a success.
         """
-        return all(failures / rate.minimum_calls < rate.threshold for rate in self._rates)
+        harmless = min(most, math.ceil(self._longest_run - streak) - 1) if self._longest_run < math.inf else most
+        for rate in self._rates:
+            if failures / rate.minimum_calls >= rate.threshold:
+                return None
+            harmless = min(harmless, math.ceil(rate.threshold * rate.minimum_calls - failures) - 1)
+        while harmless > 0 and any((failures + harmless) / r.minimum_calls >= r.threshold for r in self._rates):
+            harmless -= 1  # rounding
+        return max(0, harmless)
 
 
 class FailureBaseline:

@@ -43,8 +43,11 @@ class SlidingWindow(Protocol):
     def add_successes(self, now: float, count: int) -> None:
         """Add successes that were not slow."""
 
-    def with_successes(self, times: list[float]) -> SlidingWindow:
-        """Return a window that has these successes in addition. This one remains as it is."""
+    def copy(self) -> SlidingWindow:
+        """Return a window with the same results."""
+
+    def add_successes_at(self, times: list[float]) -> None:
+        """Add successes that were not slow, at these times."""
 
     def expire(self, now: float) -> None:
         """Remove the results that are too old."""
@@ -105,12 +108,15 @@ class CountWindow:
         if self._marks:
             self._evict()
 
-    def with_successes(self, times: list[float]) -> CountWindow:
-        """Return a window that has these successes in addition."""
+    def add_successes_at(self, times: list[float]) -> None:
+        """Add successes that were not slow."""
+        self.add_successes(0.0, len(times))
+
+    def copy(self) -> CountWindow:
+        """Return a window with the same results."""
         copy = CountWindow(self.size)
         copy.calls, copy.failures, copy.slow, copy._seen = self.calls, self.failures, self.slow, self._seen
         copy._marks = self._marks and self._marks.copy()
-        copy.add_successes(0.0, len(times))
         return copy
 
     def expire(self, now: float) -> None:
@@ -204,19 +210,22 @@ class TimeWindow:
         self._bucket(now).calls += count
         self.calls += count
 
-    def with_successes(self, times: list[float]) -> TimeWindow:
-        """Return a window that has these successes in addition."""
+    def add_successes_at(self, times: list[float]) -> None:
+        """Add successes that were not slow, at these times."""
+        if max(times) - self._newest.begin < self._width:
+            self.add_successes(times[0], len(times))
+            return
+        for time in times:
+            self.add(time, 0.0, slow=False)
+
+    def copy(self) -> TimeWindow:
+        """Return a window with the same results."""
         copy = TimeWindow(self.seconds)
         copy.calls, copy.failures, copy.slow, copy._failed = self.calls, self.failures, self.slow, self._failed
         # Only the newest bucket ever changes: the others are shared.
         copy._buckets, copy._newest = self._buckets.copy(), self._newest.copy()
         if copy._buckets and copy._buckets[-1] is self._newest:
             copy._buckets[-1] = copy._newest
-        if max(times) - copy._newest.begin < copy._width:
-            copy.add_successes(times[0], len(times))
-        else:
-            for time in times:
-                copy.add(time, 0.0, slow=False)
         return copy
 
     def expire(self, now: float) -> None:

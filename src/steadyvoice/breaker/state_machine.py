@@ -29,6 +29,7 @@ from steadyvoice.breaker.in_flight_calls import (
     InFlightCall,
     InFlightCalls,
     ProbeResults,
+    QuietFailure,
     QuietPeriod,
     QuietResults,
 )
@@ -135,7 +136,7 @@ class StateMachine:
         self.notifications: deque[Notification] | None = None
         self.recent_failures: deque[RecordedFailure] | None = None
         self.pending_commit: tuple[dict[str, Any], Notification | None] | None = None
-        self.recorded_quietly = (0, 0)
+        self.recorded_quietly = (0, 0, 0)
         self.state = CircuitState.CLOSED
         self.reason = "new"
         self.window: SlidingWindow = window_for(config, now)
@@ -417,36 +418,64 @@ class StateMachine:
             self._end_streak(count)
             self.evaluate_rules(now)
 
-    def record_quiet_results(self) -> None:
-        """Record what callers left in quiet periods of this era. Evaluates nothing: there, a success breaks no rule."""
+    def record_quiet_results(self, now: float) -> None:
+        """Record what callers left in quiet periods of this era."""
         results = self.era.quiet_results
-        if results is None or not (results.ended or results.silences):
+        if results is None or not (results.ended or results.silences or results.failed):
             return
-        ended, silences = results.ended.copy(), results.silences.copy()  # each in one step: other callers append
+        # Each in one step: other callers append. The failures first, for they stand behind successes.
+        failed, ended, silences = results.failed.copy(), results.ended.copy(), results.silences.copy()
         # One commit, like a transition: an exception that a signal handler raises must neither lose nor double a
         # hundred results. So the window, too, is a copy that takes the place of the one that was read.
-        fields: dict[str, Any] = {"recorded_quietly": (len(ended), len(silences))}
-        if ended:
-            fields |= {"successes": self.successes + len(ended), "streak": 0}
-            fields["window"] = self.window.with_successes(ended)
-            if self.rules.uses_baseline:
-                fields["baseline"] = baseline = self.baseline.copy()
-                baseline.record(self.streak, len(ended))
+        fields: dict[str, Any] = {"recorded_quietly": (len(ended), len(failed), len(silences))}
+        if ended or failed:
+            fields |= self._with_results(ended, failed)
         if silences and self.config.hung_factor is not None:
             fields["hang_threshold"] = threshold = self.hang_threshold.copy()
             if threshold.record_all(silences):
                 fields["next_timer_at"] = ALWAYS  # calls may hang sooner now
         self._commit(fields, None)
         self._forget_recorded_results()
+        if failed:
+            # None of them breaks a rule, unless it came too late for its own period and another one had begun.
+            self.evaluate_rules(now)
+
+    def _with_results(self, ended: list[float], failed: list[QuietFailure]) -> dict[str, Any]:
+        """Return the attributes that change with these successes and failures, in their order."""
+        window, streak, baseline, done = self.window.copy(), self.streak, self.baseline.copy(), 0
+        for each in [*failed, None]:
+            # Behind more successes than there are, if a locked section took them while a caller noted its failure.
+            position = len(ended) if each is None else min(each[0], len(ended))
+            if position > done:
+                window.add_successes_at(ended[done:position])
+                baseline.record(streak, position - done)
+                streak, done = 0, position
+            if each is not None:
+                _, at, failure, _, _ = each
+                window.add(at, failure.weight, slow=False)
+                streak += failure.weight
+        fields: dict[str, Any] = {"successes": self.successes + len(ended), "window": window, "streak": streak}
+        if self.rules.uses_baseline:
+            fields["baseline"] = baseline
+        if failed:
+            latest = [
+                RecordedFailure(f.kind, f.message, wall, latency)
+                for _, _, f, latency, wall in failed[-REMEMBERED_FAILURES:]
+            ]
+            fields["failures"] = self.failures + len(failed)
+            fields["recent_failures"] = deque([*(self.recent_failures or ()), *latest], maxlen=REMEMBERED_FAILURES)
+            fields["last_error"] = latest[-1]
+        return fields
 
     def _forget_recorded_results(self) -> None:
         """Delete the results that `record_quiet_results` has recorded. Idempotent."""
         if results := self.era.quiet_results:
-            ended, silences = self.recorded_quietly
+            ended, failed, silences = self.recorded_quietly
             # No call in between, so no signal: either these results are still there and the numbers say so, or neither.
             del results.ended[:ended]
+            del results.failed[:failed]
             del results.silences[:silences]
-            self.recorded_quietly = (0, 0)
+            self.recorded_quietly = (0, 0, 0)
 
     def record_failure(self, now: float, failure: Failure, duration: float | None, extends_streak: bool = True) -> None:
         """Count a failure of this era. Without `extends_streak`, it is no part of the present run of failures."""
@@ -464,6 +493,13 @@ class StateMachine:
             self._trip_or_warn(now, RuleBroken(Cause.TRIPPED, f"tripped by {failure.kind}"), failure.cooldown)
         else:
             self.evaluate_rules(now, failure.cooldown)
+
+    def record_harmless_failure(self, now: float, failure: Failure, wall_time: float) -> None:
+        """Count a failure of a closed circuit that breaks no rule, and that no clock measured."""
+        self.failures += 1
+        self._remember_failure(failure.kind, failure.message, wall_time, None)
+        self.window.add(now, failure.weight, slow=False)
+        self.streak += failure.weight
 
     def _record_failed_probe(self, now: float, failure: Failure) -> None:
         reason = failure.describe("a probe failed")
@@ -649,7 +685,8 @@ class StateMachine:
         in_flight, window = self.in_flight, self.window
         if in_flight.hung or window.slow:
             return None
-        if window.failures and not self.rules.is_unbreakable(window.failures):
+        harmless = self.rules.harmless_failures(window.failures, self.streak, MOST_QUIET_RESULTS)
+        if harmless is None:
             return None
         if self.tracks_calls and self.next_timer_at == NEVER:
             # No call is in flight. One that begins from now on does not hang before; a timer too early does no harm.
@@ -663,7 +700,12 @@ class StateMachine:
         running = in_flight.begin()
         if not self.tracks_calls:
             running = in_flight.unwatched = {} if in_flight.unwatched is None else in_flight.unwatched
-        return QuietPeriod(self.era, self.next_timer_at, running, results, wanted)
+        if self.lock_free_allowed:
+            # There, successes of plain calls are counted by ticks, among which a failure has its place. Before there
+            # are enough calls, it would end the time without a lock.
+            enough_calls = window.calls >= self.rules.minimum_call_counts[-1]
+            self.era.harmless, harmless = iter(range(harmless if enough_calls else 0)), 0
+        return QuietPeriod(self.era, self.next_timer_at, running, results, silences_wanted=wanted, harmless=harmless)
 
     def _refresh_hang_detection(self, now: float) -> None:
         """Derive from the configuration which calls hang. Idempotent."""
