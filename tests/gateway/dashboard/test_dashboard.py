@@ -64,9 +64,9 @@ def state(gateway: GatewayThread) -> CircuitState:
     return gateway.service.circuits["elevenlabs"].state
 
 
-def test_outage_is_shown_within_a_second(gateway: GatewayThread, visitor: PageVisit) -> None:
-    visitor.page.add_init_script(_WHEN_IT_SHOWS + _IN_A_TAB_BEHIND)
-    page = visitor.open(gateway.url)
+def test_outage_is_shown_within_a_second(gateway: GatewayThread, visit: PageVisit) -> None:
+    visit.page.add_init_script(_WHEN_IT_SHOWS + _IN_A_TAB_BEHIND)
+    page = visit.open(gateway.url)
     expect(page.get_by_role("heading", level=1)).to_have_text("All 3 circuits are closed")
     gateway.break_vendor()
     expect(card(page)).to_have_attribute("data-state", "open")
@@ -80,9 +80,9 @@ def test_outage_is_shown_within_a_second(gateway: GatewayThread, visitor: PageVi
     expect(page.locator("#log")).to_contain_text("closed → open")
 
 
-def test_countdown_counts_down_to_the_next_probe(gateway: GatewayThread, visitor: PageVisit) -> None:
+def test_countdown_counts_down_to_the_next_probe(gateway: GatewayThread, visit: PageVisit) -> None:
     gateway.break_vendor()
-    page = visitor.open(gateway.url)
+    page = visit.open(gateway.url)
     clock = card(page).get_by_role("timer")
     expect(clock).to_have_text(re.compile(r"^(1:00|0:5\d) until the next probe$"))
     first = clock.text_content()
@@ -101,10 +101,10 @@ def test_countdown_counts_down_to_the_next_probe(gateway: GatewayThread, visitor
 
 
 def test_reason_of_a_failed_probe_is_shown_once_and_truncation_is_marked(
-    gateway: GatewayThread, visitor: PageVisit
+    gateway: GatewayThread, visit: PageVisit
 ) -> None:
     gateway.break_vendor()
-    page = visitor.open(gateway.url)
+    page = visit.open(gateway.url)
     reason = card(page).locator(".reason")
     expect(reason).to_have_text(re.compile(r"^\d of the last \d calls failed\. Last error: HTTP 503 .*[.…]$"))
     gateway.clock.ahead += 61
@@ -113,17 +113,17 @@ def test_reason_of_a_failed_probe_is_shown_once_and_truncation_is_marked(
     expect(page.locator("#incidents .reason")).to_have_text(re.compile("failed; then a probe failed with [^.]*…$"))
 
 
-def test_failure_rate_is_shown_with_the_threshold(gateway: GatewayThread, visitor: PageVisit) -> None:
+def test_failure_rate_is_shown_with_the_threshold(gateway: GatewayThread, visit: PageVisit) -> None:
     gateway.call()
-    legend = card(visitor.open(gateway.url)).locator(".caption")
+    legend = card(visit.open(gateway.url)).locator(".caption")
     expect(legend).to_have_text("0 % of the last 1 call failed · opens at 50 %, from 2 calls")
     gateway.break_vendor()
     expect(legend).to_have_text("50 % of the last 2 calls failed · opens at 50 %")
 
 
-def test_reset_closes_the_circuit_and_is_logged_with_its_author(gateway: GatewayThread, visitor: PageVisit) -> None:
+def test_reset_closes_the_circuit_and_is_logged_with_its_author(gateway: GatewayThread, visit: PageVisit) -> None:
     gateway.break_vendor()
-    page = visitor.open(gateway.url)
+    page = visit.open(gateway.url)
     button = page.get_by_role("button", name="Reset elevenlabs")
     button.focus()
     page.keyboard.press("Enter")
@@ -134,8 +134,8 @@ def test_reset_closes_the_circuit_and_is_logged_with_its_author(gateway: Gateway
     expect(button).to_be_focused()
 
 
-def test_force_open_by_keyboard_with_reason_and_duration(gateway: GatewayThread, visitor: PageVisit) -> None:
-    page = visitor.open(gateway.url)
+def test_force_open_by_keyboard_with_reason_and_duration(gateway: GatewayThread, visit: PageVisit) -> None:
+    page = visit.open(gateway.url)
     page.get_by_role("button", name="Act… elevenlabs").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("radio", name="Force open")).to_be_focused()
@@ -155,9 +155,9 @@ def test_force_open_by_keyboard_with_reason_and_duration(gateway: GatewayThread,
 @pytest.mark.parametrize(
     ("word", "wanted"), [("Disable", "disabled"), ("Monitor", "monitoring"), ("Close", "closed"), ("Reset", "closed")]
 )
-def test_other_actions(gateway: GatewayThread, visitor: PageVisit, word: str, wanted: str) -> None:
+def test_other_actions(gateway: GatewayThread, visit: PageVisit, word: str, wanted: str) -> None:
     gateway.service.circuits["elevenlabs"].force_open("before")
-    page = visitor.open(gateway.url)
+    page = visit.open(gateway.url)
     page.get_by_role("button", name="Act… elevenlabs").click()
     page.get_by_role("radio", name=word, exact=False).check()
     page.get_by_role("button", name="Apply").click()
@@ -165,8 +165,8 @@ def test_other_actions(gateway: GatewayThread, visitor: PageVisit, word: str, wa
     assert state(gateway).value == wanted
 
 
-def test_settings_are_previewed_applied_and_undone(gateway: GatewayThread, visitor: PageVisit) -> None:
-    page = visitor.open(gateway.url)
+def test_settings_are_previewed_applied_and_undone(gateway: GatewayThread, visit: PageVisit) -> None:
+    page = visit.open(gateway.url)
     circuit = gateway.service.circuits["elevenlabs"]
     before = circuit.config
     page.get_by_role("button", name="Settings… elevenlabs").click()
@@ -192,11 +192,11 @@ def test_settings_are_previewed_applied_and_undone(gateway: GatewayThread, visit
     expect(page.locator("#log")).to_contain_text("cooldown_period 5 → 60")
     page.get_by_role("button", name="Undo for elevenlabs: cooldown_period back to 5").click()
     until(lambda: circuit.config.cooldown_period == 5, "what was undone")
-    visitor.ignore_errors("422")
+    visit.ignore_errors("422")
 
 
-def test_preset_as_base_of_settings(gateway: GatewayThread, visitor: PageVisit) -> None:
-    page = visitor.open(gateway.url)
+def test_preset_as_base_of_settings(gateway: GatewayThread, visit: PageVisit) -> None:
+    page = visit.open(gateway.url)
     page.get_by_role("button", name="Settings… tone").click()
     page.get_by_label("Base preset").select_option("production")
     expect(page.locator(".difference")).to_contain_text("window_size4 → 20")
@@ -204,9 +204,9 @@ def test_preset_as_base_of_settings(gateway: GatewayThread, visitor: PageVisit) 
     assert gateway.service.circuits["tone"].config.window_size == 4
 
 
-def test_open_call_stays_open_while_others_arrive(gateway: GatewayThread, visitor: PageVisit) -> None:
+def test_open_call_stays_open_while_others_arrive(gateway: GatewayThread, visit: PageVisit) -> None:
     gateway.break_vendor()
-    page = visitor.open(gateway.url)
+    page = visit.open(gateway.url)
     row = page.locator("#calls summary").first
     row.focus()
     page.keyboard.press("Enter")
@@ -220,8 +220,8 @@ def test_open_call_stays_open_while_others_arrive(gateway: GatewayThread, visito
     expect(page.locator("#calls details[open]")).to_have_count(0)
 
 
-def test_test_synthesis_shows_progress_and_plays(gateway: GatewayThread, visitor: PageVisit) -> None:
-    page = visitor.open(gateway.url)
+def test_test_synthesis_shows_progress_and_plays(gateway: GatewayThread, visit: PageVisit) -> None:
+    page = visit.open(gateway.url)
     page.get_by_label("Text").fill("Is anybody there?")
     page.get_by_role("button", name="Synthesize").click()
     expect(page.locator(".steps")).to_contain_text("first audio from elevenlabs")
@@ -232,9 +232,9 @@ def test_test_synthesis_shows_progress_and_plays(gateway: GatewayThread, visitor
     assert audio.evaluate("(it) => it.duration") > 0.5
 
 
-def test_page_reports_a_stopped_gateway_and_reconnects(gateway: GatewayThread, visitor: PageVisit) -> None:
+def test_page_reports_a_stopped_gateway_and_reconnects(gateway: GatewayThread, visit: PageVisit) -> None:
     gateway.break_vendor()
-    page = visitor.open(gateway.url)
+    page = visit.open(gateway.url)
     expect(card(page)).to_have_attribute("data-state", "open")
     heard = page.get_by_role("row", name="substituted")
     expect(heard.locator("td").last).not_to_have_text("0")
@@ -247,12 +247,12 @@ def test_page_reports_a_stopped_gateway_and_reconnects(gateway: GatewayThread, v
     expect(heard.locator("td").last).to_have_text("0")
     gateway.repair_vendor()
     expect(card(page)).to_have_attribute("data-state", "closed")
-    visitor.ignore_errors("ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE", "503")
+    visit.ignore_errors("ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE", "503")
 
 
-def test_reconnected_event_stream_repeats_nothing(gateway: GatewayThread, visitor: PageVisit) -> None:
+def test_reconnected_event_stream_repeats_nothing(gateway: GatewayThread, visit: PageVisit) -> None:
     gateway.service.circuits["openai"].disable("before the cut")
-    page = visitor.open(gateway.url)
+    page = visit.open(gateway.url)
     expect(page.locator("#log").get_by_text("before the cut", exact=True)).to_have_count(1)
     gateway.run(gateway.cut_readers)
     gateway.service.circuits["openai"].force_open("while nobody listened")
@@ -261,12 +261,12 @@ def test_reconnected_event_stream_repeats_nothing(gateway: GatewayThread, visito
     expect(page.locator("#log").get_by_text("and they were let in again")).to_have_count(1)
     for once in ("before the cut", "while nobody listened"):
         expect(page.locator("#log").get_by_text(once, exact=True)).to_have_count(1)
-    visitor.ignore_errors("ERR_INCOMPLETE", "ERR_CONNECTION")
+    visit.ignore_errors("ERR_INCOMPLETE", "ERR_CONNECTION")
 
 
-def test_no_layout_shift_during_an_outage(gateway: GatewayThread, visitor: PageVisit) -> None:
+def test_no_layout_shift_during_an_outage(gateway: GatewayThread, visit: PageVisit) -> None:
     gateway.call(12)
-    page = visitor.open(gateway.url)
+    page = visit.open(gateway.url)
     expect(page.locator("#calls li").nth(11)).to_be_visible()
     page.evaluate(_WATCH_JUMPS)
     gateway.break_vendor()
@@ -277,8 +277,8 @@ def test_no_layout_shift_during_an_outage(gateway: GatewayThread, visitor: PageV
     assert page.evaluate("window.jumped") < 0.005
 
 
-def test_number_of_shown_entries_is_bounded(gateway: GatewayThread, visitor: PageVisit) -> None:
-    page = visitor.open(gateway.url)
+def test_number_of_shown_entries_is_bounded(gateway: GatewayThread, visit: PageVisit) -> None:
+    page = visit.open(gateway.url)
 
     async def flood() -> None:
         for n in range(3000):

@@ -195,6 +195,7 @@ async def test_prewarm_opens_the_connection_and_raises_nothing(make_service: Mak
         await tts.conversation().prewarm()
 
 
+@pytest.mark.usefixtures("frozen_heap")
 @pytest.mark.parametrize("way", ["end", "interrupt", "cut"])
 async def test_nothing_is_left_behind(make_service: MakeService, way: str) -> None:
     async def converse() -> None:

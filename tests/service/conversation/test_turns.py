@@ -393,6 +393,7 @@ def test_same_conversation_for_threads() -> None:
         assert words_in(audio, "pcm_16000") == ["It", "rains."]
 
 
+@pytest.mark.usefixtures("frozen_heap")
 @pytest.mark.parametrize("way", ["end", "interrupt", "close", "error", "cancel"])
 async def test_nothing_is_left_behind(make_service: MakeService, way: str) -> None:
     provider = ScriptedProvider([DOWN]) if way == "error" else WordToneProvider(every=0.001)

@@ -68,7 +68,10 @@ class HeldCall(ProviderCall):
             left = self._timeouts.limit(self._count_time())
         # Only validated audio goes to the sink, so the first chunks always take the usual way.
         self._sink = sink if self.first_sound is not None else None
-        data = await self._in_time(reply.read(self._write_to_sink if self._sink else None), left)
+        try:
+            data = await self._in_time(reply.read(self._write_to_sink if self._sink else None), left)
+        finally:
+            self._sink = None  # it refers to the delivery, which refers to this call
         self._decoded |= bool(data)
         return data
 
