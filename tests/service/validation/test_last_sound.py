@@ -50,6 +50,9 @@ def test_last_sound_is_that_of_the_single_frames(
     if name.startswith("mp3"):
         offset = round(where * len(audio))
         audio = audio[:offset] + stray + audio[offset:]
+    # A false header counts until the next one is missing. The validator looks for sound in blocks of this size, so both
+    # have to look at the same places to see the same.
+    sizes = [min(size, 512) for size in sizes] if stray.startswith(b"\xff\xfb") else sizes
     validator, meter, frames, begin = validator_of(name), AudioMeter(AudioFormat.parse(name)), list[Frame](), 0
     for size in cycle(sizes):
         piece, begin = audio[begin : begin + size], begin + size
