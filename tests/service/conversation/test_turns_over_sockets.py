@@ -16,6 +16,8 @@ from steadyvoice.simulator import Fault, Simulator, actions
 from ..word_tone_provider import PATIENT
 from .turns import Listener, spoken
 
+pytestmark = pytest.mark.slow
+
 TEXT = "It rains today. We stay at home, and we read a good book. Tomorrow the sun will shine again for all of us."
 BRISK = TimeoutConfig(connection_timeout=1.0, total_timeout=15.0, first_audio_timeout=0.5, stall_timeout=0.5)
 KEY = "sk_" + "a" * 40

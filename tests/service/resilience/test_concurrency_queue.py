@@ -229,6 +229,7 @@ async def test_cancelled_stream_releases_its_slot(make_service: MakeService) -> 
     assert tts.get_error_state()["concurrency"]["in_use"] == 0
 
 
+@pytest.mark.slow
 async def test_ten_thousand_cancelled_callers_leave_no_slot_taken() -> None:
     rng = Random(6)
     limiter = ConcurrencyLimit(initial=4)
