@@ -25,6 +25,8 @@ from steadyvoice.simulator.fault_injection import actions
 from ..event_reader import reading_events
 from ..running_gateway import ELEVENLABS, OPENAI, TEXT, CallWitness, RunningGateway, elevenlabs_body, openai_body
 
+pytestmark = pytest.mark.slow
+
 FILE = """
 [server]
 port = 0

@@ -20,6 +20,8 @@ from steadyvoice.simulator.fault_injection import actions
 
 from ..running_gateway import ELEVENLABS, OPENAI, TEXT, RunningGateway, elevenlabs_body, openai_body, running_gateway
 
+pytestmark = pytest.mark.slow
+
 STREAM = f"{ELEVENLABS}/stream"
 
 

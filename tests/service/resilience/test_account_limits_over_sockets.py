@@ -15,6 +15,8 @@ from steadyvoice.simulator.ledger import Ending
 
 from ..scripted_provider import read_chunks
 
+pytestmark = pytest.mark.slow
+
 TEXT = "Good morning, is anybody there?"
 
 

@@ -22,7 +22,7 @@ from ..conftest import BRIEF, MakeService, loop_clock
 from ..hedging.late_provider import READY, USUAL, is_idle, late_provider, warm_up
 from ..scripted_provider import Hang, Say, ScriptedProvider
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.slow]
 
 TEXT = "Good morning"
 PCM = "pcm_8000"
