@@ -19,7 +19,7 @@ class OptionRule(Protocol):
 
     @property
     def expected(self) -> str:
-        """What the value must be, to follow the name of the option in a message."""
+        """Requirement in words, to follow the name of the option in a message."""
         ...
 
     def accepts(self, value: object) -> bool:
@@ -40,7 +40,7 @@ class Number(NamedTuple):
 
     @property
     def expected(self) -> str:
-        """What the value must be, such as "must be a number of seconds, more than 0"."""
+        """Requirement in words, such as "must be a number of seconds, more than 0"."""
         kind = f"must be a {'whole ' if self.whole else ''}number{f' of {self.unit}' if self.unit else ''}"
         if self.least is not None and self.most is not None:
             return f"{kind} from {_shown(self.least)} to {_shown(self.most)}"
@@ -73,7 +73,7 @@ class OneOf(NamedTuple):
 
     @property
     def expected(self) -> str:
-        """What the value must be, with all choices."""
+        """Requirement in words, with all choices."""
         return f"must be one of {', '.join(map(str, self.choices))}"
 
     def accepts(self, value: object) -> bool:
@@ -86,7 +86,7 @@ class Flag(NamedTuple):
 
     @property
     def expected(self) -> str:
-        """What the value must be, as Python and TOML users read it."""
+        """Requirement in words that fit both Python and TOML."""
         return "must be true or false"
 
     def accepts(self, value: object) -> bool:

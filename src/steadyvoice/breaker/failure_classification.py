@@ -46,7 +46,7 @@ class Failure(NamedTuple):
 
 
 _new_failure: Callable[[tuple[str, str, float, float | None, bool]], Failure] = partial(tuple.__new__, Failure)
-"""As `Failure(...)`, whose constructor is a Python function, at a third of its price."""
+"""Same as `Failure(...)`, whose constructor is a Python function, at a third of its price."""
 
 
 def make_failure(

@@ -294,7 +294,7 @@ class InFlightCalls:
 
 _NO_CALLS: dict[InFlightCall, None] = {}
 _NONE_RUNNING: dict[InFlightCall, float] = {}
-"""Both stand for dictionaries that are not needed yet, and stay empty: four of them would be a fifth of a circuit."""
+"""Placeholders of dictionaries not needed yet, which stay empty: four real ones would be a fifth of a circuit."""
 
 
 def _in_order(calls: Iterable[InFlightCall]) -> dict[InFlightCall, float]:

@@ -268,7 +268,7 @@ class TextStreamingUnsupportedError(Exception):
 
 
 class TextStream(Protocol):
-    """One answer, whose text is sent piece by piece while its audio comes.
+    """Stream of one answer, whose text is sent piece by piece while its audio comes.
 
     Iteration yields one `Accepted` when the first text has gone out, then `AudioChunk`s, and ends when all text was
     spoken and `finish` was called. Their alignments count seconds from the beginning of this stream; their characters

@@ -1,4 +1,4 @@
-"""One pooled websocket to a vendor: connects, sends the messages of its contexts, and hands out what comes back."""
+"""Pooled websocket to a vendor: connects, sends the messages of its contexts, and hands out what comes back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _context_numbers = count(1)
 
 
 class ContextConnection:
-    """One websocket and the contexts on it.
+    """Websocket and the contexts on it.
 
     `connect` opens the connection. `on_end` is called once, when it has ended, and `replace` when it is closed only to
     end one context early, while another stream may soon need one like it.

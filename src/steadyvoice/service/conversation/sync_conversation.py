@@ -57,7 +57,7 @@ class Conversation:
 
 
 class Turn(ReportedUtterance):
-    """One answer for code without an event loop: see `AsyncTurn`.
+    """Turn for code without an event loop: see `AsyncTurn`.
 
     One thread may push while another one iterates and a third interrupts. An exception that a signal handler raises
     during a read ends the turn, with the outcome `interrupted`.

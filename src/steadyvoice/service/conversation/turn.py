@@ -114,7 +114,7 @@ class EventBuffer:
 
 
 class AsyncTurn(ReportedUtterance):
-    """One answer: text is pushed piece by piece, and its events are iterated by one task.
+    """Turn of a conversation, one answer: text is pushed piece by piece, and its events are iterated by one task.
 
     `push()`, `flush()` and `end()` never block, and never raise for a vendor. The iteration ends with `Ended`, or
     raises the TTSError for which the rest of the text was not spoken. After `end()` or `interrupt()`, `push()` and
