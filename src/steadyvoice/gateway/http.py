@@ -67,6 +67,7 @@ ON_DISCONNECT = "steadyvoice.on_disconnect"
 """Key in a request's scope: function that takes a callback for the client's disconnect, or None to remove it."""
 
 _MAX_PARAMETERS = 50
+_MAX_WRITE = 256 * 1024  # bytes copied at once
 
 
 class ClientDisconnectedError(Exception):
@@ -101,7 +102,7 @@ class Response:
     """Complete response; an ASGI application of its own."""
 
     status: int = 200
-    body: bytes = b""
+    body: bytes | bytearray = b""
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -109,7 +110,13 @@ class Response:
         headers = {"content-type": self.content_type, "content-length": str(len(self.body)), **self.headers}
         await send({"type": "http.response.start", "status": self.status, "headers": raw_headers(headers)})
         body = b"" if scope["method"] == "HEAD" else self.body
-        await send({"type": "http.response.body", "body": body})
+        sent = 0
+        # A large body is written piece by piece: each waits until the client has read enough of those before it.
+        while len(body) - sent > _MAX_WRITE:
+            piece = bytes(body[sent : sent + _MAX_WRITE])
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            sent += _MAX_WRITE
+        await send({"type": "http.response.body", "body": bytes(body[sent:])})
 
 
 def json_response(document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

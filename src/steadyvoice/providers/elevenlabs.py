@@ -253,12 +253,12 @@ class ElevenLabs(VendorProvider):
     async def credit(self) -> Credit:
         """Query the account's credit, free of charge. Raises TTSError, also for a key without that permission."""
         path = SUBSCRIPTION_PATH
-        document, headers = await self._http.document_and_headers(path, connection_timeout=QUERY_CONNECT_TIMEOUT)
+        document = await self._http.document(path, connection_timeout=QUERY_CONNECT_TIMEOUT)
         try:
-            subscription = parse_subscription(document)
+            subscription = parse_subscription(document.value)
         except (ValueError, TypeError, AttributeError) as error:
             raise TTSNotAudioError(f"{path}: unexpected response: {error}", provider=self.name) from error
-        return Credit(subscription.remaining, self._resets_at(subscription.next_reset_unix, headers))
+        return Credit(subscription.remaining, self._resets_at(subscription.next_reset_unix, document.headers))
 
     def _resets_at(self, value: Any, headers: Mapping[str, str]) -> datetime | None:
         """Return when there will be new credit, by the vendor's clock. None if `value` is not a possible time."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 from steadyvoice._option_rules import COUNT, FLAG
 from steadyvoice.providers.base import Accepted, SynthesisOffer
 from steadyvoice.providers.credentials import require_api_key, resolve_api_key
-from steadyvoice.providers.http.client import PreparedHTTPRequest
+from steadyvoice.providers.http.client import FetchedDocument, PreparedHTTPRequest
 from steadyvoice.providers.vendor import VendorProvider, utc_now
 from steadyvoice.providers.voices import VoiceMap, choose_voice
 from steadyvoice.speech.errors import TTSConfigurationError, TTSUnsupportedFormatError
@@ -148,12 +147,12 @@ class OpenAICompatible(VendorProvider):
         """Whether the server is OpenAI's own."""
         return self._is_openai
 
-    async def fetch_json(self, target: str) -> Any:
+    async def fetch_document(self, target: str) -> FetchedDocument:
         """Return a JSON document that is free of charge, by its path below the version, such as `/audio/voices`.
 
         Raises TTSError.
         """
-        return await super().fetch_json(self._path.removesuffix(SPEECH_PATH.removeprefix("/v1")) + target)
+        return await super().fetch_document(self._path.removesuffix(SPEECH_PATH.removeprefix("/v1")) + target)
 
 
 def _validate_languages(languages: Sequence[str], provider: str) -> Sequence[str]:

@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from steadyvoice.providers.base import Accepted, AudioChunk, Credential, PreparedRequest, SynthesisOffer
 from steadyvoice.providers.credentials import credential_for, validate_concurrency
-from steadyvoice.providers.http.client import HTTPClient
+from steadyvoice.providers.http.client import FetchedDocument, HTTPClient
 from steadyvoice.providers.http.urls import select_proxy, validate_base_url
 from steadyvoice.providers.voices import VoiceMap, validate_voices
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError
@@ -113,7 +113,7 @@ class VendorProvider(ABC):
             while data := await response.read():
                 yield AudioChunk(data)
 
-    async def fetch_json(self, target: str) -> Any:
+    async def fetch_document(self, target: str) -> FetchedDocument:
         """Return a JSON document that is free of charge, such as voices or models, by its path. Raises TTSError."""
         return await self._http.document(target, connection_timeout=QUERY_CONNECT_TIMEOUT)
 

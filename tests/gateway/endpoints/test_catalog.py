@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import gzip
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from aiohttp import web
 
 from steadyvoice import ElevenLabs, Espeak, OpenAICompatible, Tone
+from steadyvoice.gateway.http import Response
+from steadyvoice.providers.http.client import MAX_DOCUMENT
 from steadyvoice.simulator import Fault, Simulator
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.wire.openai.speech import MODELS, VOICES
@@ -87,6 +91,69 @@ async def test_account_voices_are_queried_at_the_vendor() -> None:
         assert (await gateway.fetch("GET", "/v1/voices/nobody")).status == 404
 
 
+def voices_of_an_account(size: int, *, end: str = "]}") -> bytes:
+    """A list of voices of about so many bytes, with an ending that may be wrong."""
+    voice = json.dumps({"voice_id": GEORGE, "name": "George", "description": "x" * 4_000})
+    return ('{"voices":[' + ",".join([voice] * (size // len(voice))) + end).encode()
+
+
+@pytest.mark.parametrize("size", [1_000_000, MAX_DOCUMENT - 10_000])
+async def test_long_list_of_voices_is_passed_on_byte_for_byte_in_small_pieces(size: int) -> None:
+    """Neither parsed nor copied at once: the event loop serves other requests meanwhile."""
+    expected = voices_of_an_account(size)
+    async with (
+        vendor_with_voices(expected) as url,
+        running_gateway(ElevenLabs("sk", base_url=url)) as gateway,
+    ):
+        for _ in range(2):  # the second is from the cache
+            answer = await gateway.get("/v1/voices")
+            assert (answer.status, answer.content_type) == (200, "application/json")
+            assert await answer.read() == expected
+
+    pieces = list[bytes]()
+
+    async def receive() -> Any:
+        raise AssertionError("nothing is read")
+
+    async def send(message: Any) -> None:
+        pieces.append(message.get("body", b""))
+
+    await Response(body=bytearray(expected))({"method": "GET"}, receive, send)
+    assert b"".join(pieces) == expected
+    assert max(map(len, pieces)) <= 256 * 1024
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(voices_of_an_account(MAX_DOCUMENT + 100_000), id="too large"),
+        pytest.param(voices_of_an_account(1_000_000, end=',{"voice'), id="incomplete"),
+        pytest.param(voices_of_an_account(100_000, end=""), id="short and incomplete"),
+        pytest.param(b"<html>" + b"x" * 1_000_000, id="a page"),
+    ],
+)
+async def test_unusable_list_of_voices_is_replaced_by_the_configured_voices(body: bytes) -> None:
+    async with (
+        vendor_with_voices(body) as url,
+        running_gateway(ElevenLabs("sk", base_url=url, voices={"default": GEORGE, "narrator": GEORGE})) as gateway,
+    ):
+        voices = (await document(gateway, "/v1/voices"))["voices"]
+        assert "narrator" in {voice["name"] for voice in voices}
+
+
+@asynccontextmanager
+async def vendor_with_voices(body: bytes) -> AsyncIterator[str]:
+    """A server like ElevenLabs' with this list of voices, compressed like those of a proxy in between."""
+
+    async def voices(request: web.Request) -> web.Response:
+        answer = web.Response(body=gzip.compress(body, 1), content_type="application/json")
+        answer.headers["Content-Encoding"] = "gzip"
+        return answer
+
+    async with web_server("/v1/voices", voices) as url:
+        yield url
+
+
 @pytest.mark.parametrize("path", LISTS)
 async def test_new_lists_have_access_control_and_methods_like_the_others(path: str) -> None:
     async with running_gateway(
@@ -142,8 +209,14 @@ async def list_of_voices(answer: Any) -> AsyncIterator[str]:
     async def tell(request: web.Request) -> web.Response:
         return web.json_response(answer)
 
+    async with web_server("/v1/audio/voices", tell) as url:
+        yield url
+
+
+@asynccontextmanager
+async def web_server(path: str, handler: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
     app = web.Application()
-    app.router.add_get("/v1/audio/voices", tell)
+    app.router.add_get(path, handler)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -23,6 +23,7 @@ from steadyvoice.gateway.request_context import request_context
 from steadyvoice.gateway.router import Endpoints
 from steadyvoice.providers.base import Provider
 from steadyvoice.providers.elevenlabs import ElevenLabs
+from steadyvoice.providers.http.client import MAX_DOCUMENT, MAX_PARSED, FetchedDocument
 from steadyvoice.providers.openai import OpenAICompatible
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.request import DEFAULT_VOICE
@@ -52,19 +53,20 @@ from steadyvoice.wire.request_validation import RequestValidationError
 _CACHE_SECONDS = 60.0  # for which a vendor's response is reused
 _QUERY_TIMEOUT = 3.0  # seconds; short, because the gateway has an answer of its own
 _MAX_CACHED = 64
+_MAX_CACHED_BYTES = 2 * MAX_DOCUMENT
 
 
 @dataclass(frozen=True, slots=True)
 class _CachedDocument:
     at: float
-    document: Any
+    document: FetchedDocument
 
 
 class Queryable(Protocol):
     """Provider with free endpoints that can be queried."""
 
-    async def fetch_json(self, target: str) -> Any:
-        """Return the response to a GET request as JSON values. Raises TTSError."""
+    async def fetch_document(self, target: str) -> FetchedDocument:
+        """Return the response to a GET request. Raises TTSError."""
         ...
 
 
@@ -77,12 +79,12 @@ class Catalog:
         # After a reload, other accounts may be queried.
         context.on_settings.append(lambda _: self._cache.clear())
 
-    async def query_elevenlabs(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Any | None:
+    async def query_elevenlabs(self, path: str, query: Sequence[tuple[str, str]] = ()) -> FetchedDocument | None:
         """Return ElevenLabs' response, up to a minute old or the last one it gave; None if there is none."""
         target = f"{path}?{urlencode(query)}" if query else path
         return await self._query([each for each in self._healthy if isinstance(each, ElevenLabs)], target)
 
-    async def _query(self, providers: Sequence[Queryable], target: str) -> Any | None:
+    async def _query(self, providers: Sequence[Queryable], target: str) -> FetchedDocument | None:
         """Query the providers one after the other, unless a response is cached."""
         cached = self._cache.get(target)
         if cached and self._context.clock() - cached.at < _CACHE_SECONDS:
@@ -90,7 +92,7 @@ class Catalog:
         for provider in providers:
             with contextlib.suppress(TTSError, TimeoutError):
                 async with asyncio.timeout(_QUERY_TIMEOUT):
-                    document = await provider.fetch_json(target)
+                    document = await provider.fetch_document(target)
                 self._store(target, document)
                 return document
         return cached.document if cached else None
@@ -99,7 +101,7 @@ class Catalog:
         """Return the account's subscription; unlimited where no metered vendor is configured or answers."""
         document = await self.query_elevenlabs(elevenlabs_speech.SUBSCRIPTION_PATH)
         try:
-            return parse_subscription(document or {})
+            return parse_subscription((document and document.value) or {})
         except ValueError:
             return Subscription(0, 0, unlimited=True)
 
@@ -126,7 +128,8 @@ class Catalog:
         named = [name for each in self._providers for name in getattr(each, "voices", {})]
         servers = [each for each in self._providers if isinstance(each, OpenAICompatible)]
         compatible = [each for each in self._healthy if isinstance(each, OpenAICompatible) and not each.is_openai]
-        listed = openai_speech.parse_audio_voices(await self._query(compatible, "/audio/voices"))
+        found = await self._query(compatible, "/audio/voices")
+        listed = openai_speech.parse_audio_voices(found and found.value)
         stock = openai_speech.VOICES if servers and (not listed or any(each.is_openai for each in servers)) else ()
         return list(dict.fromkeys([*named, *listed, *stock])) or [DEFAULT_VOICE]
 
@@ -147,11 +150,12 @@ class Catalog:
     def _providers(self) -> list[Provider]:
         return self._context.service.providers
 
-    def _store(self, target: str, document: Any) -> None:
+    def _store(self, target: str, document: FetchedDocument) -> None:
         self._cache[target] = _CachedDocument(self._context.clock(), document)
         self._cache.move_to_end(target)
-        while len(self._cache) > _MAX_CACHED:
-            self._cache.popitem(last=False)
+        size = sum(len(each.document.body) for each in self._cache.values())
+        while len(self._cache) > _MAX_CACHED or size > _MAX_CACHED_BYTES:
+            size -= len(self._cache.popitem(last=False)[1].document.body)
 
 
 CatalogHandler = Callable[[Catalog, Scope], Awaitable[Response]]
@@ -192,9 +196,16 @@ class _CatalogEndpoint:
         await replace(response, headers=headers)(scope, receive, send)
 
 
+def _response(found: FetchedDocument | None, default: Callable[[], Any]) -> Response:
+    """Return the vendor's document, as it is if it is too large to be parsed, or else the default one."""
+    if found and len(found.body) > MAX_PARSED:
+        return Response(body=found.body)
+    return json_response((found and found.value) or default())
+
+
 async def _voices(catalog: Catalog, scope: Scope) -> Response:
     found = await catalog.query_elevenlabs(elevenlabs_speech.VOICES_PATH, query_parameters(scope["query_string"]))
-    return json_response(found or voices_body(catalog.voices))
+    return _response(found, lambda: voices_body(catalog.voices))
 
 
 async def _voice(catalog: Catalog, scope: Scope) -> Response:
@@ -203,7 +214,7 @@ async def _voice(catalog: Catalog, scope: Scope) -> Response:
         if requested in (id, name):
             return json_response(voice_body(name, id))
     found = await _query_voice(catalog, requested)
-    return json_response(found) if found else _voice_not_found(scope, requested)
+    return _response(found, dict) if found else _voice_not_found(scope, requested)
 
 
 async def _voice_settings(catalog: Catalog, scope: Scope) -> Response:
@@ -211,15 +222,15 @@ async def _voice_settings(catalog: Catalog, scope: Scope) -> Response:
     requested: str = scope["path_params"]["voice_id"]
     found = await _query_voice(catalog, requested, "/settings")
     known = any(requested in pair for pair in catalog.voices.items())
-    return json_response(found or voice_settings_body()) if found or known else _voice_not_found(scope, requested)
+    return _response(found, voice_settings_body) if found or known else _voice_not_found(scope, requested)
 
 
 async def _default_settings(catalog: Catalog, scope: Scope) -> Response:
     found = await catalog.query_elevenlabs(elevenlabs_speech.DEFAULT_SETTINGS_PATH)
-    return json_response(found or voice_settings_body())
+    return _response(found, voice_settings_body)
 
 
-async def _query_voice(catalog: Catalog, voice: str, suffix: str = "") -> Any | None:
+async def _query_voice(catalog: Catalog, voice: str, suffix: str = "") -> FetchedDocument | None:
     """Query the vendor about a voice of the account; None for a name that cannot be an id."""
     if not elevenlabs_speech.is_voice_id(voice):
         return None
@@ -236,7 +247,7 @@ async def _voice_search(catalog: Catalog, scope: Scope) -> Response:
     query = query_parameters(scope["query_string"])
     search = parse_voice_search(query)
     found = await catalog.query_elevenlabs(elevenlabs_speech.VOICES_V2_PATH, query)
-    return json_response(found or found_voices_body(search, catalog.voices))
+    return _response(found, lambda: found_voices_body(search, catalog.voices))
 
 
 async def _models(catalog: Catalog, scope: Scope) -> Response:
@@ -244,7 +255,7 @@ async def _models(catalog: Catalog, scope: Scope) -> Response:
     if request_context(scope).has_bearer_token:
         return json_response(openai_speech.models_body(catalog.openai_models))
     found = await catalog.query_elevenlabs(elevenlabs_speech.MODELS_PATH)
-    return json_response(found or catalog.elevenlabs_models)
+    return _response(found, lambda: catalog.elevenlabs_models)
 
 
 async def _model(catalog: Catalog, scope: Scope) -> Response:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -29,6 +30,18 @@ ErrorParser = Callable[[int, Mapping[str, str], bytes], TTSError]
 
 MAX_ERROR_BODY = 64 * 1024  # bytes
 MAX_DOCUMENT = 8 * 1024 * 1024  # bytes; an account may have hundreds of voices
+MAX_PARSED = 256 * 1024
+"""Bytes of the largest document that is parsed: the event loop runs nothing else meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedDocument:
+    """JSON document of a vendor. `value` is None for one larger than MAX_PARSED: only its `body` can be passed on."""
+
+    body: bytes | bytearray = field(repr=False)
+    value: Any
+    headers: Mapping[str, str]
+
 
 _TEXT_CONTENT_TYPES = re.compile(r"(text/|application/(json|xml|xhtml|problem|javascript))", re.IGNORECASE)
 
@@ -90,25 +103,30 @@ class HTTPClient:
         target = f"{path}?{urlencode(params)}" if params else path
         return PreparedHTTPRequest(self, target, self._encode(text), self._encode(document), accepted, json_expected)
 
-    async def document(self, path: str, *, connection_timeout: float) -> Any:
-        """Return the JSON document at a path. Raises TTSError. Its caller bounds the time that it takes."""
-        document, _ = await self.document_and_headers(path, connection_timeout=connection_timeout)
-        return document
+    async def document(self, path: str, *, connection_timeout: float) -> FetchedDocument:
+        """Return the JSON document at a path. Raises TTSError. Its caller bounds the time that it takes.
 
-    async def document_and_headers(self, path: str, *, connection_timeout: float) -> tuple[Any, Mapping[str, str]]:
-        """Return the JSON document at a path, and the headers of the response, with names in lower case."""
+        A document larger than MAX_PARSED is only checked to be a whole object or array by its first and last bytes:
+        to parse 8 MiB takes a tenth of a second, in which no other request would be served.
+        """
         response = await self._send("GET", path, None, connection_timeout)
         try:
-            body = await self._read_beginning(response, MAX_DOCUMENT)
+            body = await self._read_beginning(response, MAX_DOCUMENT + 1)
         finally:
             response.close()
         if not 200 <= response.status < 300:
-            raise self._parse_error(response.status, response.headers, body)
+            raise self._parse_error(response.status, response.headers, bytes(body[:MAX_ERROR_BODY]))
+        if len(body) > MAX_DOCUMENT:
+            message = f"{path}: response is larger than {MAX_DOCUMENT >> 20} MiB"
+            raise TTSNotAudioError(message, provider=self.provider)
+        if len(body) > MAX_PARSED:
+            if not _looks_like_json(body):
+                raise TTSNotAudioError(f"{path}: response is not JSON", provider=self.provider)
+            return FetchedDocument(body, None, response.headers)
         try:
-            return json.loads(body), response.headers
+            return FetchedDocument(body, json.loads(body), response.headers)
         except (ValueError, RecursionError) as error:
-            message = f"{path}: response is not JSON"
-            raise TTSNotAudioError(message, provider=self.provider) from error
+            raise TTSNotAudioError(f"{path}: response is not JSON", provider=self.provider) from error
 
     async def aclose(self) -> None:
         """Close the connections of this event loop. The next request opens new ones."""
@@ -138,7 +156,8 @@ class HTTPClient:
         if _may_be_audio(response, json_expected):
             return response
         try:
-            raise self._parse_error(response.status, response.headers, await self._read_beginning(response))
+            body = await self._read_beginning(response, MAX_ERROR_BODY)
+            raise self._parse_error(response.status, response.headers, bytes(body))
         finally:
             response.close()
 
@@ -191,19 +210,20 @@ class HTTPClient:
 
         return ProxyTransport(self.provider, self._base_url, self._proxy, self._headers)
 
-    async def _read_beginning(self, response: HTTPResponse, most: int = MAX_ERROR_BODY) -> bytes:
-        """Return as much of a body as comes within the timeout, `most` bytes at most. An error's may be incomplete."""
+    async def _read_beginning(self, response: HTTPResponse, limit: int) -> bytearray:
+        """Return as much of a body as comes within the timeout, `limit` bytes at most. An error's may be incomplete."""
         body, budget = bytearray(), WorkBudget()
         try:
             async with asyncio.timeout(self._error_body_timeout):
-                while len(body) < most and (data := await response.read()):
+                while len(body) < limit and (data := await response.read()):
                     body += data
                     budget.spend(len(data))
                     if budget.exhausted:
                         await budget.yield_to_loop()
         except OSError:  # a TimeoutError is one
             pass
-        return bytes(body[:most])
+        del body[limit:]  # in place: a copy of 8 MiB would stop the event loop
+        return body
 
 
 class PreparedHTTPRequest:
@@ -372,3 +392,9 @@ def _may_be_audio(response: HTTPResponse, json_expected: bool) -> bool:
         return False
     content_type = response.headers.get("content-type", "").strip()
     return not _TEXT_CONTENT_TYPES.match(content_type) or (json_expected and "json" in content_type.lower())
+
+
+def _looks_like_json(body: bytearray) -> bool:
+    """Return whether a document begins and ends like an object or array, by a few bytes of it."""
+    begin, end = bytes(body[:64]).strip()[:1], bytes(body[-64:]).strip()[-1:]
+    return begin + end in (b"{}", b"[]")
