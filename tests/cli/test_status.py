@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from steadyvoice.cli.status_view import format_duration, needs_attention, render
+from steadyvoice.cli.status import format_duration, needs_attention, render
 from tests.conformance.background_simulator import BackgroundSimulator, background_simulator, gateway_with_all_providers
 
 

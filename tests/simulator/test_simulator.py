@@ -11,7 +11,7 @@ import pytest
 from steadyvoice.providers.espeak import is_installed
 from steadyvoice.simulator import Ending, Fault, FaultError, Script, Simulator, words_in
 from steadyvoice.simulator.fault_injection import actions
-from steadyvoice.simulator.runner import serve
+from steadyvoice.simulator.simulator import serve
 from tests.required_tools import require_tool
 
 from .client import OPENAI, STREAM, TEXT, TIMED, WORDS, Client, until

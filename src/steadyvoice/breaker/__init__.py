@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from steadyvoice.breaker.breaker import CircuitBreaker
     from steadyvoice.breaker.config import CircuitBreakerConfig
     from steadyvoice.breaker.errors import CircuitArgumentError, CircuitConfigError, CircuitOpenError
-    from steadyvoice.breaker.event_logging import log_listener
     from steadyvoice.breaker.events import (
         CallRecorded,
         CallRefused,
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
         Listener,
         StateChanged,
         WouldHaveOpened,
+        log_listener,
     )
     from steadyvoice.breaker.failure_record import FailureRecord
     from steadyvoice.breaker.permit import Permit
@@ -43,7 +43,6 @@ _HOMES = {
     "breaker": ("CircuitBreaker",),
     "config": ("CircuitBreakerConfig",),
     "errors": ("CircuitArgumentError", "CircuitConfigError", "CircuitOpenError"),
-    "event_logging": ("log_listener",),
     "events": (
         "CallRecorded",
         "CallRefused",
@@ -53,6 +52,7 @@ _HOMES = {
         "Listener",
         "StateChanged",
         "WouldHaveOpened",
+        "log_listener",
     ),
     "failure_record": ("FailureRecord",),
     "permit": ("Permit",),

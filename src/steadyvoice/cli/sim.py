@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from steadyvoice.cli.errors import ExitStatus, UsageError
-from steadyvoice.simulator.runner import run
 from steadyvoice.simulator.script import ScriptError
+from steadyvoice.simulator.simulator import run
 
 
 def sim(port: int, script: Path | None, profile: str | None, *, tls: bool = False) -> ExitStatus:

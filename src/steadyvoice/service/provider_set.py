@@ -15,11 +15,10 @@ from steadyvoice.breaker import CircuitBreakerConfig, Listener
 from steadyvoice.providers.base import Credential, HasCredential, Provider
 from steadyvoice.service.pipeline.candidates import GuardedProvider
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig, provider_timeouts
-from steadyvoice.service.resilience.account_limits import AccountLimits
+from steadyvoice.service.resilience.account_limits import AccountLimits, VendorRequestIds
 from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.service.resilience.retry import RetryConfig
-from steadyvoice.service.resilience.vendor_request_ids import VendorRequestIds
 
 _log = logging.getLogger("steadyvoice.calls")
 

@@ -15,7 +15,6 @@ from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.simulator.fault_injection.actions import FaultError
 from steadyvoice.simulator.fault_injection.matching import Fault
 from steadyvoice.simulator.ledger import Ending, LedgerEntry, RequestLedger
-from steadyvoice.simulator.runner import run
 from steadyvoice.simulator.script import (
     Script,
     ScriptError,
@@ -25,7 +24,7 @@ from steadyvoice.simulator.script import (
     profile_names,
     read_script,
 )
-from steadyvoice.simulator.simulator import Simulator
+from steadyvoice.simulator.simulator import Simulator, run
 
 __all__ = [
     "Ending",

@@ -21,7 +21,7 @@ from steadyvoice import (
     Tone,
 )
 from steadyvoice.audio.word_tones import words_in
-from steadyvoice.service.resilience.text_limits import LIMIT_LIFETIME, MIN_CHARACTERS, TextLimits
+from steadyvoice.service.resilience.account_limits import LIMIT_LIFETIME, MIN_CHARACTERS, TextLimits
 from steadyvoice.simulator import Simulator
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.simulator.fault_injection.matching import Fault

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from steadyvoice import AudioFormat, SpeechRequest
-from steadyvoice.service.resilience.vendor_request_ids import VendorRequestIds
+from steadyvoice.service.resilience.account_limits import VendorRequestIds
 
 FORMAT = AudioFormat.parse("pcm_8000")
 

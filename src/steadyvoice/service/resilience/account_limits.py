@@ -1,6 +1,6 @@
-"""Limits of one credential: concurrent requests, remaining credit, and the hold after its quota is exceeded.
+"""Limits that a vendor sets: concurrent requests, credit and quota of an account, characters of a request.
 
-Providers that use the same credential share them.
+Also remembers which account issued a request id, because vendors refuse those of other accounts.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from steadyvoice.breaker.fork_safety import register_fork_aware
 from steadyvoice.providers.base import Accepted, Credential, Credit, HasCredential, Provider, ReportsCredit
@@ -17,8 +18,10 @@ from steadyvoice.service.log_messages import log_credit_unknown, log_credit_warn
 from steadyvoice.service.resilience.concurrency import ConcurrencyLimit, ConcurrencyQueue
 from steadyvoice.service.resilience.error_classification import classify
 from steadyvoice.service.resilience.holds import CREDENTIAL, SharedHold, update_quota_hold
-from steadyvoice.service.resilience.vendor_request_ids import VendorRequestIds
+from steadyvoice.speech.errors import TTSTextTooLongError
 from steadyvoice.speech.failure_kinds import FailureKind
+from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.wire.elevenlabs.request_stitching import REQUEST_ID_FIELDS, has_request_ids
 
 CREDIT_CHECK_INTERVAL = 15 * 60.0
 """Seconds between two credit checks, while the credit is exhausted and while it is spent."""
@@ -155,3 +158,108 @@ class AccountLimits:
     def _warn(self, now: float) -> None:
         if forecast := self.meter.warning(now):
             log_credit_warning(self.name, forecast)
+
+
+LIMIT_LIFETIME = 24 * 3600.0
+"""Seconds after which the stated limit is tried again: a refusal costs a request, but no characters."""
+
+MIN_CHARACTERS = 20
+"""Number of characters of a text so short that it is not refused for its length."""
+
+_MAX_MODELS = 200  # of one provider; bounded, because callers may invent model names
+
+
+class _Limit(NamedTuple):
+    characters: int
+    until: float
+
+
+class TextLimits:
+    """Limits of one provider by model, learned from refusals.
+
+    `clock` returns monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._limits: dict[str | None, _Limit] = {}
+
+    def max_characters(self, model: str | None, stated: int | None) -> int | None:
+        """Return the most characters that one request may have; None if there is no limit."""
+        if not self._limits:
+            return stated
+        learnt = self._current(model)
+        return min(stated or learnt, learnt) if learnt else stated
+
+    def learn(self, model: str | None, sent: int, refusal: TTSTextTooLongError) -> bool:
+        """Record that a text of so many characters was refused. Return whether a shorter one is worth another request.
+
+        The first refusal may state the limit; if not, or if a text within it is refused, half of the text is the next
+        limit. So a text of 40,000 characters is split eleven times at most. A text longer than a known limit teaches
+        nothing: it was sent before the limit became known. A refusal of a text of the minimum length is not about its
+        length, and the limits that led to it are forgotten.
+        """
+        if sent <= MIN_CHARACTERS:
+            self._limits.pop(model, None)
+            return False
+        known = self._current(model)
+        if known is not None and sent > known:
+            return True
+        named = refusal.limit
+        characters = max(MIN_CHARACTERS, sent // 2)
+        if named is not None and known is None and MIN_CHARACTERS <= named < sent:
+            characters = named
+        self._limits.pop(model, None)
+        self._limits[model] = _Limit(characters, self._clock() + LIMIT_LIFETIME)
+        if len(self._limits) > _MAX_MODELS:
+            del self._limits[next(iter(self._limits))]
+        return True
+
+    def _current(self, model: str | None) -> int | None:
+        limit = self._limits.get(model)
+        if limit is None or limit.until > self._clock():
+            return limit and limit.characters
+        del self._limits[model]
+        return None
+
+
+_GENERATION_SIZE = 2_048  # ids of one generation; two generations are kept
+
+
+class VendorRequestIds:
+    """Bounded memory of recently issued request ids: at least the last 2,048.
+
+    Two dictionaries alternate, so that forgetting costs nothing per id. Vendors accept ids for two hours; an id that is
+    forgotten by then is sent to any account, like one from before a restart.
+    """
+
+    def __init__(self) -> None:
+        self._young: dict[str, str] = {}
+        self._old: dict[str, str] = {}
+
+    def record(self, request_id: str, account: str) -> None:
+        """Record that an account issued this id."""
+        if len(self._young) >= _GENERATION_SIZE:
+            self._old, self._young = self._young, {}
+        self._young[request_id] = account
+
+    def issuer(self, request_id: str) -> str | None:
+        """Return the account that issued an id; None if it is unknown."""
+        return self._young.get(request_id) or self._old.get(request_id)
+
+    def without_foreign_ids(self, account: str, request: SpeechRequest) -> SpeechRequest:
+        """Return the request without ids that another account has issued; the same object if it has none."""
+        options = request.options
+        if not has_request_ids(options):
+            return request
+        kept = {name: self._known(account, options[name]) for name in REQUEST_ID_FIELDS if name in options}
+        if all(kept[name] is options[name] for name in kept):
+            return request
+        return replace(request, options={**options, **kept})
+
+    def _known(self, account: str, ids: Any) -> Any:
+        """Return the ids that the account may know; the same object if these are all."""
+        if not isinstance(ids, list | tuple):
+            return ids
+        known = [each for each in ids if not isinstance(each, str) or self.issuer(each.strip()) in (None, account)]
+        return ids if len(known) == len(ids) else known

@@ -31,14 +31,13 @@ from steadyvoice.service.error_state import (
     last_error,
 )
 from steadyvoice.service.log_messages import log_failure, log_hold, log_transition
-from steadyvoice.service.resilience.account_limits import AccountLimits
+from steadyvoice.service.resilience.account_limits import AccountLimits, TextLimits
 from steadyvoice.service.resilience.concurrency import QueueSlot
 from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError, classify
 from steadyvoice.service.resilience.failover import CandidateStatus, GiveUp, TryProvider, WaitForProvider, next_step
 from steadyvoice.service.resilience.holds import Holds
 from steadyvoice.service.resilience.latency import ProbeTimeout, SilenceLimits
 from steadyvoice.service.resilience.retry import RetryBudget, RetryConfig, RetryLoop
-from steadyvoice.service.resilience.text_limits import TextLimits
 from steadyvoice.speech.errors import TTSAbandonedInSilenceError, TTSDeadlineError, TTSError, TTSHoldError
 from steadyvoice.speech.failure_kinds import FailureKind, FailureScope, meaning_of
 from steadyvoice.speech.request import SpeechRequest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import types
 from collections.abc import Mapping
@@ -32,6 +33,30 @@ def parse_fault(written: str) -> Fault:
             raise FaultError(f"{pair!r}: write it as name=value")
         table[key] = value
     return fault_from_table(table)
+
+
+def parse_faults(text: str) -> list[Fault]:
+    """Parse a request body: a fault or a list of faults, each as a JSON object or in the form of the header.
+
+    Raises FaultError.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = text
+    return [_parse_fault_document(each) for each in (document if isinstance(document, list) else [document])]
+
+
+def _parse_fault_document(document: Any) -> Fault:
+    match document:
+        case str():
+            return parse_fault(document)
+        case dict():
+            return fault_from_table(document)
+        case _:
+            raise FaultError(
+                f'a fault must be like {{"fault": "stall", "after": 0.8}} or stall;after=0.8, got {document!r}'
+            )
 
 
 def fault_from_table(table: Mapping[str, Any]) -> Fault:

@@ -1,4 +1,4 @@
-"""HTTP routes of both vendors, and the handling of one request from its arrival to its ledger entry's end."""
+"""HTTP routes of both vendors, and of the simulator's own control endpoints, under `/sim`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from steadyvoice.simulator import elevenlabs, openai
 from steadyvoice.simulator.elevenlabs import unknown_voice
 from steadyvoice.simulator.fault_injection.actions import FaultAction, FaultError, Refuse
 from steadyvoice.simulator.fault_injection.matching import FaultCall
-from steadyvoice.simulator.fault_injection.syntax import FAULT_HEADER, fault_from_header
+from steadyvoice.simulator.fault_injection.syntax import FAULT_HEADER, fault_from_header, fault_to_table, parse_faults
 from steadyvoice.simulator.http.fault_responses import send_response
 from steadyvoice.simulator.http.response import (
     Rejection,
@@ -325,3 +325,58 @@ async def _allowed_methods(request: web.Request) -> set[str]:
     http = [each for each in request.app.router.resources() if not each.canonical.endswith(_WEBSOCKET_SUFFIXES)]
     found = [await resource.resolve(request) for resource in http]
     return {method for _, methods in found for method in methods} - {"*"}  # the route for unknown paths
+
+
+LEDGER_PATH = "/sim/ledger"
+FAULTS_PATH = "/sim/faults"
+
+
+class ControlRoutes:
+    """Routes of the control endpoints: GET the ledger; GET, POST (add), PUT (replace) and DELETE faults."""
+
+    def __init__(self, vendor: SimulatedVendor) -> None:
+        self._vendor = vendor
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return all control routes."""
+        return [
+            web.get(LEDGER_PATH, self._ledger, allow_head=False),
+            web.get(FAULTS_PATH, self._list, allow_head=False),
+            web.post(FAULTS_PATH, self._add),
+            web.put(FAULTS_PATH, self._set),
+            web.delete(FAULTS_PATH, self._clear),
+            # The vendors' routes come later and would answer in a vendor's form.
+            web.route("*", "/sim{path:(/.*)?}", _not_found),
+        ]
+
+    async def _ledger(self, request: web.Request) -> web.Response:
+        return web.json_response(self._vendor.ledger.as_dict())
+
+    async def _list(self, request: web.Request) -> web.Response:
+        return self._fault_list()
+
+    async def _add(self, request: web.Request) -> web.Response:
+        return await self._change(request, self._vendor.faults.add)
+
+    async def _set(self, request: web.Request) -> web.Response:
+        return await self._change(request, self._vendor.faults.set)
+
+    async def _clear(self, request: web.Request) -> web.Response:
+        self._vendor.faults.clear()
+        return self._fault_list()
+
+    async def _change(self, request: web.Request, change: Callable[..., None]) -> web.Response:
+        try:
+            change(*parse_faults((await request.read()).decode("utf-8", "replace")))
+        except FaultError as error:
+            return web.json_response({"error": str(error)}, status=422)
+        return self._fault_list()
+
+    def _fault_list(self) -> web.Response:
+        return web.json_response({"faults": [fault_to_table(fault) for fault in self._vendor.faults]})
+
+
+async def _not_found(request: web.Request) -> web.Response:
+    routes = f"GET {LEDGER_PATH}, and GET, POST, PUT and DELETE {FAULTS_PATH}"
+    message = f"no route for {request.method} {request.path}; available: {routes}"
+    return web.json_response({"error": message}, status=404)
