@@ -48,12 +48,12 @@ from steadyvoice.speech.errors import (
 from steadyvoice.speech.markup import MarkedText, Markup
 from steadyvoice.speech.request import SpeechRequest
 
-_LATE = 2.0
+_LATE = 2.5
 """Seconds before the deadline within which an overloaded process begins no stream, because its audio would come too
 slowly.
 """
 
-_LATE_SHARE = 0.2  # of the time given, likewise, for short deadlines
+_LATE_SHARE = 0.35  # of the time given, likewise, for short deadlines
 
 
 class Utterance:
@@ -392,8 +392,8 @@ class Utterance:
         """Whether a stream that began now would break off soon, because this process is behind.
 
         A stream with less time left than its audio takes to arrive is cut in mid-word, and a caller that has heard
-        something cannot be told to retry. Measured at twice the capacity: with a deadline of 5 s, nearly all streams
-        that broke off had begun in its last second.
+        something cannot be told to retry. Measured at twice the capacity: with a deadline of 5 s, all streams
+        that broke off had begun in its last 1.7 s.
         """
         if not self._admission.is_behind or self._policy.hold or self.report.spans:
             return False
