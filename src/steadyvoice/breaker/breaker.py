@@ -14,6 +14,8 @@ from dataclasses import fields
 from types import MethodType, TracebackType
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, TypeVar
 
+from steadyvoice._option_rules import is_finite
+from steadyvoice.breaker import _validators
 from steadyvoice.breaker._arguments import (
     check_clock,
     check_config,
@@ -28,7 +30,7 @@ from steadyvoice.breaker._locking import LockedStateMachine
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.context_manager import AsyncExitDescriptor, ExitDescriptor, push_permit
 from steadyvoice.breaker.decorators import guard, guard_async_stream, guard_stream
-from steadyvoice.breaker.errors import CircuitOpenError
+from steadyvoice.breaker.errors import CircuitArgumentError, CircuitOpenError
 from steadyvoice.breaker.guarded_calls import (
     NOT_CALLED,
     UNFINISHED_TYPES,
@@ -306,6 +308,34 @@ class CircuitBreaker(LockedStateMachine):
         Each time the circuit would have opened, listeners receive `WouldHaveOpened` once.
         """
         self._force(CircuitState.MONITORING, check_reason(reason, "monitoring only"), duration)
+
+    def trip(self, reason: str, cooldown: float | timedelta | None = None, *, level: int | None = None) -> bool:
+        """Open the circuit on evidence from elsewhere; return whether it is open by this.
+
+        It refuses calls for `cooldown` seconds, by default for its own next cooldown. A circuit that is open already
+        stays open for so long from now on, if that is longer. `level` is the number of times the backoff has been
+        applied, to be continued from. A monitored circuit reports that it would have opened; manual states stay.
+        """
+        seconds = _validators.optional_duration("cooldown", cooldown, "None: the circuit's own")
+        _validators.count("level", level, least=-1)
+        return self._run_locked(StateMachine.trip, check_reason(reason, "tripped from outside"), seconds, level)
+
+    def recover(self, reason: str = "") -> bool:
+        """Close an open or half-open circuit because probes succeeded elsewhere, as probes of its own would.
+
+        Return whether it was open or half-open. It counts as a recovery, and `ramp_up` applies.
+        """
+        return self._run_locked(StateMachine.recover, check_reason(reason, "recovered elsewhere"))
+
+    def grant_probe(self, until: float | None) -> None:
+        """Admit probes only before `until`, a time of the breaker's clock; None, as initially, at any time.
+
+        After that no caller becomes a probe, whether the cooldown is over or the circuit half-open; a probe in flight
+        counts when it ends. For several processes that take turns in probing one service.
+        """
+        if until is not None and not is_finite(until):
+            raise CircuitArgumentError("until", until, "must be a time of the breaker's clock, in seconds, or None")
+        self._run_locked(StateMachine.grant_probe, math.inf if until is None else float(until))
 
     def update(self, config: CircuitBreakerConfig) -> None:
         """Replace the configuration at run time. The newest results that fit the window are kept and evaluated at once.

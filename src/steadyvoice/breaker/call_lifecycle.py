@@ -37,10 +37,11 @@ def admit(machine: StateMachine, now: float, call: InFlightCall) -> CallRefusal 
         machine.run_timers(now)
     if machine.state_until is not None:
         if now >= machine.state_until:
-            machine.expire_state(now)
+            if not machine.lacks_grant(now):
+                machine.expire_state(now)
         elif machine.state is CLOSED and not _ramp_up_admits(machine, now):
             return _refuse(machine, now)
-    if not machine.records_results and machine.is_full:
+    if not machine.records_results and (machine.is_full or machine.lacks_grant(now)):
         return _refuse(machine, now)
     call.admit(machine.era, now)
     if machine.tracks_calls:
@@ -66,6 +67,8 @@ def _refuse(machine: StateMachine, now: float) -> CallRefusal:
 
 def _refusal_reason(machine: StateMachine, now: float) -> str:
     match machine.state:
+        case CircuitState.HALF_OPEN if machine.lacks_grant(now):
+            return "no probe is granted at present"
         case CircuitState.HALF_OPEN:
             return f"{machine.in_flight_count} of {pluralize(machine.config.half_open_max_calls, 'probe')} in flight"
         case CircuitState.CLOSED:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from steadyvoice._option_rules import is_whole_number
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.errors import CircuitArgumentError
-from steadyvoice.breaker.states import Cause, CircuitState, Outcome
+from steadyvoice.breaker.states import CLOSED, Cause, CircuitState, Outcome
 
 if TYPE_CHECKING:
     import logging
@@ -41,6 +41,11 @@ class StateChanged:
     retry_after: float | None
     at: float
     wall_time: datetime = NO_WALL_TIME
+
+    @property
+    def is_recovery(self) -> bool:
+        """Whether the circuit closed because probes succeeded, here or elsewhere."""
+        return self.to_state is CLOSED and self.cause in (Cause.PROBES_SUCCEEDED, Cause.ADOPTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,8 @@ class Snapshot:
     caller would be a probe. `in_flight` is None where calls in flight are not tracked. `window_size` is None for a time
     window. `normal_failure_rate` is that of the last calls before the present run of failures, 0.05 or more while few
     are known; it is learnt only if `significance` is set. `admitted_share` is the share of calls that is admitted:
-    below 1 during `ramp_up`, 0 where no call is.
+    below 1 during `ramp_up`, 0 where no call is. `probe_granted` is False while no caller may become a probe: see
+    `CircuitBreaker.grant_probe`.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Snapshot:
     normal_failure_rate: float
     admitted_share: float
     in_flight: int | None
+    probe_granted: bool
     probe_successes: int
     probe_failures: int
     opened_at: datetime | None
@@ -103,6 +105,7 @@ def take_snapshot(machine: StateMachine, history: TransitionHistory, now: float,
         normal_failure_rate=machine.baseline.rate,
         admitted_share=machine.admitted_share(now),
         in_flight=machine.in_flight_count,
+        probe_granted=now < machine.probes_until,
         probe_successes=machine.probes.succeeded,
         probe_failures=machine.probes.failed,
         opened_at=history.opened_at,
@@ -191,6 +194,8 @@ def _next_change(snapshot: Snapshot, config: CircuitBreakerConfig, remaining: fl
             return f"admits {snapshot.admitted_share:.0%} of the calls, gradually all; opens when a rule is broken"
         case CircuitState.CLOSED:
             return "opens when a rule is broken"
+        case CircuitState.OPEN | CircuitState.HALF_OPEN if not (remaining or snapshot.probe_granted):
+            return "waits until a probe is granted"
         case CircuitState.OPEN if not remaining:
             return "the next caller is a probe"
         case CircuitState.HALF_OPEN:

@@ -85,6 +85,7 @@ class StateMachine:
         "outage_started_at",
         "pending_commit",
         "probes",
+        "probes_until",
         "quiet_allowed",
         "ramp_up_credit",
         "random",
@@ -147,6 +148,7 @@ class StateMachine:
         self.state_until: float | None = None
         self.random = random
         self.cooldown = NO_COOLDOWN
+        self.probes_until = NEVER
         self.hang_threshold = NO_LATENCIES
         self.baseline = NO_BASELINE
         self.last_error: RecordedFailure | None = None
@@ -195,6 +197,10 @@ class StateMachine:
             return len(in_flight.running) + len(in_flight.paused) >= self.config.half_open_max_calls
         return self.state in (OPEN, FORCED_OPEN)
 
+    def lacks_grant(self, now: float) -> bool:
+        """Return whether the next caller would be a probe but for the grant that probes need: see `grant_probe`."""
+        return now >= self.probes_until and self.state in (OPEN, FORCED_OPEN, HALF_OPEN)
+
     def retry_after(self, now: float) -> float | None:
         """Return the seconds until the next caller becomes a probe; None unless open, or where it is unknown."""
         if self.state_until is None or self.state not in (OPEN, FORCED_OPEN):
@@ -240,11 +246,20 @@ class StateMachine:
             )
         self._commit({"state_until": until, "reason": reason, **self._new_era(to), **fields}, notification)
 
-    def _enter_open(self, at: float, cause: Cause, reason: str, requested_cooldown: float | None = None) -> None:
-        """Refuse calls for the next cooldown, or for the one that was requested."""
+    def _enter_open(
+        self,
+        at: float,
+        cause: Cause,
+        reason: str,
+        requested_cooldown: float | None = None,
+        level: int | None = None,
+    ) -> None:
+        """Refuse calls for the next cooldown or the requested one, at its level of the backoff or another."""
         healthy = 0.0 if self.state is HALF_OPEN else at - self.closed_at
         cooldown = self.cooldown.copy()
         until = at + cooldown.start(self.config, requested_cooldown, healthy, self.random)
+        if level is not None:
+            cooldown.restore(self.config, level, requested_cooldown)
         outage_started_at = at if self.outage_started_at is None else self.outage_started_at
         self.transition(
             OPEN, at, cause, reason, until, cooldown=cooldown, opened_at=at, outage_started_at=outage_started_at
@@ -252,7 +267,7 @@ class StateMachine:
 
     def _enter_closed(self, at: float, cause: Cause, reason: str, **fields: Any) -> None:
         """Admit calls again, with an empty window; gradually, if probes succeeded and `ramp_up` is set."""
-        recovered = cause is Cause.PROBES_SUCCEEDED
+        recovered = cause in (Cause.PROBES_SUCCEEDED, Cause.ADOPTED)
         if recovered and self.outage_started_at is not None:
             seconds = at - self.outage_started_at
             fields["recoveries"] = self.recoveries + 1
@@ -634,6 +649,38 @@ class StateMachine:
         cooldown = self.cooldown.copy()
         cooldown.reset()
         self.close(now, Cause.RESET, reason, cooldown=cooldown)
+
+    # ---------------------------------------------------------------- decisions from outside
+
+    def trip(self, now: float, reason: str, cooldown: float | None, level: int | None) -> bool:
+        """Open the circuit, or keep it open for so many seconds from now; return whether it is open by this."""
+        self.run_timers(now)
+        match self.state:
+            case CircuitState.CLOSED | CircuitState.HALF_OPEN:
+                self._enter_open(now, Cause.ADOPTED, reason, cooldown, level)
+            case CircuitState.OPEN if cooldown is not None and now + cooldown > (self.state_until or ALWAYS):
+                prolonged = self.cooldown.copy()
+                prolonged.restore(self.config, self.cooldown.level if level is None else level, cooldown)
+                self._commit({"state_until": now + cooldown, "opened_at": now, "cooldown": prolonged}, None)
+            case CircuitState.MONITORING:
+                self._trip_or_warn(now, RuleBroken(Cause.ADOPTED, reason))
+                return False
+            case _:
+                return False
+        return True
+
+    def recover(self, now: float, reason: str) -> bool:
+        """Close the circuit as successful probes would; return whether it was open or half-open."""
+        self.run_timers(now)
+        if self.state not in (OPEN, HALF_OPEN):
+            return False
+        self._enter_closed(now, Cause.ADOPTED, reason)
+        return True
+
+    def grant_probe(self, now: float, until: float) -> None:
+        """Admit probes only before `until`."""
+        self.run_timers(now)
+        self.probes_until = until
 
     # ---------------------------------------------------------------- reconfiguration
 

@@ -31,15 +31,15 @@ _MANUAL = {
 # every transition that is not in it. A timer fires when a call arrives: time alone moves no circuit.
 TRANSITIONS: Mapping[CircuitState, Mapping[CircuitState, str]] = MappingProxyType(
     {
-        CircuitState.CLOSED: {CircuitState.OPEN: "a rule is broken", **_MANUAL},
+        CircuitState.CLOSED: {CircuitState.OPEN: "a rule is broken, trip()", **_MANUAL},
         CircuitState.OPEN: {
             CircuitState.HALF_OPEN: "the cooldown is over and a call arrives",
-            CircuitState.CLOSED: "close(), reset()",
+            CircuitState.CLOSED: "recover(), close(), reset()",
             **_MANUAL,
         },
         CircuitState.HALF_OPEN: {
-            CircuitState.CLOSED: "enough probes in a row succeed, close(), reset()",
-            CircuitState.OPEN: "a probe fails",
+            CircuitState.CLOSED: "enough probes in a row succeed, recover(), close(), reset()",
+            CircuitState.OPEN: "a probe fails, trip()",
             **_MANUAL,
         },
         CircuitState.FORCED_OPEN: {
@@ -75,6 +75,7 @@ class Cause(StrEnum):
     PROBE_EXPIRED = "probe_expired"
     PROBES_SLOW = "probes_slow"
     PROBES_SUCCEEDED = "probes_succeeded"
+    ADOPTED = "adopted"
     MANUAL = "manual"
     DURATION_OVER = "duration_over"
     RESET = "reset"

@@ -12,7 +12,6 @@ from dataclasses import fields
 from typing import Any
 
 from steadyvoice.breaker import CircuitBreakerConfig, CircuitReset, ConfigChanged, Event, StateChanged, WouldHaveOpened
-from steadyvoice.breaker.states import Cause
 from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.http import to_json
 from steadyvoice.gateway.observability.event_log import EventLog
@@ -112,7 +111,7 @@ class EventRecorder:
 
     def _record_transition(self, event: StateChanged) -> None:
         self.statistics.add_transition(event.name, event.from_state, event.to_state, event.reason)
-        if event.cause is Cause.PROBES_SUCCEEDED:
+        if event.is_recovery:
             seconds = self._context.service.circuits[event.name].snapshot().recoveries.last_seconds
             if seconds is not None:
                 self.statistics.add_recovery(event.name, seconds)

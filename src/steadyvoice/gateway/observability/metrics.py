@@ -20,7 +20,6 @@ from prometheus_client.utils import floatToGoString
 
 from steadyvoice._version import __version__
 from steadyvoice.breaker import CircuitState, Event, StateChanged, WouldHaveOpened
-from steadyvoice.breaker.states import Cause
 from steadyvoice.gateway.context import GatewayContext
 from steadyvoice.gateway.http import Receive, Response, Scope, Send
 from steadyvoice.gateway.observability import metric_definitions
@@ -172,7 +171,7 @@ class Metrics:
             case StateChanged():
                 states = (event.from_state.value, event.to_state.value)
                 self._transitions.add((event.name, *states, event.cause.value))
-                if event.cause is Cause.PROBES_SUCCEEDED:
+                if event.is_recovery:
                     self._add_recovery(event.name)
             case WouldHaveOpened():
                 self._would_open.add((event.name, event.cause.value))
