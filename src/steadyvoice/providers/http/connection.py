@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from copy import copy
-from itertools import islice
+from itertools import islice, repeat
 from typing import Protocol, cast
 
 import httptools
@@ -47,20 +47,67 @@ class ResponseObserver(Protocol):
         ...
 
 
+class ReadBuffer:
+    """Buffer that sockets are read into, for an instant: connections of one event loop may share it."""
+
+    __slots__ = ("data", "get", "view")
+
+    def __init__(self) -> None:
+        self.data = bytearray(READ_BUFFER)
+        self.view = memoryview(self.data)
+        # A dictionary's method gives the buffer for any size hint, without a Python call for each read.
+        self.get = defaultdict(repeat(self.view).__next__).__getitem__
+
+
+class _QuickParser:
+    """Parser of usual responses, without a Python call for any part of them.
+
+    Its callbacks are methods of lists and dictionaries. They cannot decide anything: what they have noted is inspected
+    after the first read, and a response that is not usual is read again by the connection's own callbacks.
+    """
+
+    __slots__ = ("_new", "feed", "headers", "on_body", "on_header", "on_message_begin", "on_message_complete", "open")
+
+    def __init__(self, parts: deque[bytes | memoryview]) -> None:
+        self.headers: dict[bytes, bytes] = {}
+        self.open = [True]  # empty once the response is complete
+        self._new = [True]  # empty once it has begun: a second response is an error
+        self.on_header, self.on_body = self.headers.__setitem__, parts.append
+        self.on_message_begin, self.on_message_complete = self._new.pop, self.open.pop
+        self.feed = httptools.HttpResponseParser(self).feed_data
+
+    def begin(self, data: memoryview) -> dict[str, str] | None:
+        """Parse the first bytes of a response; return its headers, None if a general parser has to decide."""
+        self.headers.clear()
+        self._new[:] = self.open[:] = (True,)
+        try:
+            self.feed(data)
+            names = map(str.lower, map(bytes.decode, self.headers))
+            return dict(zip(names, map(bytes.decode, self.headers.values()), strict=True))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade, UnicodeDecodeError):
+            return None
+
+
 class HTTPConnection(asyncio.BufferedProtocol):
     """Client side of one connection: `request`, then `read` until `complete`, then perhaps the next request.
 
     With an `observer`, `start` a request and call `read_nowait` whenever the observer is called. The methods raise
     OSError, MalformedResponseError among them. Nothing is sent twice. `on_closed` is called when the connection is
-    gone. `buffer` is where the socket's bytes are read to, for an instant: connections of one event loop may share it
-    where reads do not overlap.
+    gone. Connections may share a `buffer` where reads do not overlap.
     """
+
+    __slots__ = (
+        "_buffer", "_disconnected", "_head", "_interim", "_keep_alive", "_loop", "_non_body", "_on_closed", "_parser",
+        "_parts", "_paused", "_quick", "_quick_parser", "_sink", "_sink_error", "_transport", "_waiter", "complete",
+        "error", "get_buffer", "head_received", "headers", "idle_since", "observer", "on_body", "received", "sock",
+        "status", "unread",
+    )  # fmt: skip
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         on_closed: Callable[[HTTPConnection], None],
-        buffer: bytearray | None = None,
+        buffer: ReadBuffer | None = None,
     ) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}  # by lower-case name
@@ -71,11 +118,14 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self.observer: ResponseObserver | None = None
         self.sock: socket.socket
         self._loop, self._on_closed = loop, on_closed
-        self._buffer = memoryview(buffer or bytearray(READ_BUFFER))
+        self._buffer = buffer or ReadBuffer()
+        self.get_buffer = self._buffer.get  # type: ignore[method-assign]
         self._parts: deque[bytes | memoryview] = deque()
         # The parser calls this method in C: a body of many small chunks costs no Python call for each.
         self.on_body = self._parts.append
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = None  # made for the first unusual response
+        self._quick_parser: _QuickParser | None = _QuickParser(self._parts)
+        self._quick: _QuickParser | None = None  # while it reads a response
         self.unread = 0  # of these parts, in bytes
         self._head = 0  # bytes of the head so far
         self._non_body = 0  # bytes since the last ones of the body
@@ -155,21 +205,25 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are no subclass
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
-
     def buffer_updated(self, nbytes: int) -> None:
         if self.complete:  # bytes without a request
             self.close()
             return
-        self.received += nbytes
-        parts = self._parts
+        parts, quick = self._parts, self._quick
         known = len(parts)
         try:
-            self._feed(self._buffer[:nbytes], known)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            cause = error.__context__ or error  # set when one of the callbacks below raised
-            self._fail(MalformedResponseError(str(cause) or "another protocol"))
+            if quick is not None:
+                quick.feed(self._buffer.view[:nbytes])
+                self._non_body = 0 if len(parts) > known else self._non_body + nbytes
+            elif self.received or not self._feed_quickly(nbytes):
+                self._feed(self._buffer.view[:nbytes], known)
+            if self._non_body > _MAX_HEAD:
+                raise MalformedResponseError("endless chunk extensions or trailers")
+        except (MalformedResponseError, httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(_malformed(error))
+        self.received += nbytes
+        if quick is not None and not quick.open:
+            self.complete = True
         if len(parts) > known:
             self.unread += sum(map(len, islice(parts, known, None)))
         if self.observer is not None:
@@ -179,7 +233,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
             self._wake()
         # libuv goes on reading in the same iteration of the loop for as long as reads fill the buffer. A pause after a
         # full one lets other connections have their turn.
-        if (nbytes == len(self._buffer) or self.unread > READ_BUFFER) and not (self._paused or self.error):
+        if (nbytes == READ_BUFFER or self.unread > READ_BUFFER) and not (self._paused or self.error):
             self._paused = True
             self._transport.pause_reading()
             self._loop.call_soon(self._resume_reading)
@@ -193,7 +247,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
                 self.error = self.error or error or ConnectionError("the server closed the connection")
         self._wake()
         self._on_closed(self)
-        del self._parser  # it refers to this connection's methods: a cycle that only the garbage collector would free
+        self._parser = None  # it refers to this connection's methods: a cycle that only the garbage collector would free
 
     # ---------------------------------------------------------------- callbacks of the parser
 
@@ -210,6 +264,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self.headers[key] = text
 
     def on_headers_complete(self) -> None:
+        assert self._parser is not None  # noqa: S101 - it calls this
         self.status = self._parser.get_status_code()
         self._interim = 100 <= self.status < 200
         if self._interim:
@@ -219,6 +274,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     def on_message_complete(self) -> None:
         if not self._interim:
+            assert self._parser is not None  # noqa: S101 - it calls this
             self._keep_alive = self._parser.should_keep_alive()
             self.complete = True
 
@@ -229,26 +285,47 @@ class HTTPConnection(asyncio.BufferedProtocol):
         """Whether the end of the connection is the end of the body, which has no declared length."""
         return "content-length" not in self.headers and "transfer-encoding" not in self.headers
 
+    def _feed_quickly(self, size: int) -> bool:
+        """Parse the first read of a response that is usual; return False, and parse nothing, if it is not.
+
+        It is a 200 whose whole head has come, without repeated headers: there are as many headers as lines.
+        """
+        quick, data = self._quick_parser, self._buffer.data
+        end = data.find(b"\r\n\r\n", 0, size)
+        if quick is None or not (0 < end < _MAX_HEAD and data.startswith(b"HTTP/1.1 200 ")):
+            return False
+        headers = quick.begin(self._buffer.view[:size])
+        if headers is None or len(headers) != data.count(b"\n", 0, end):
+            self._quick_parser = None  # it has read half of this, and the next response will hardly be another
+            self._parts.clear()
+            return False
+        self.status, self.headers, self.head_received = 200, headers, True
+        self._keep_alive = headers.get("connection", "keep-alive").lower() == "keep-alive"
+        self.complete = not quick.open
+        self._quick = quick
+        return True
+
     def _feed(self, data: memoryview, known: int) -> None:
-        """Feed the parser, and refuse a head, chunk extensions or trailers that exceed the limit."""
+        """Feed the general parser, and refuse a head that exceeds the limit."""
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpResponseParser(self)
         while data and not self.head_received:
             piece = data[: _MAX_HEAD - self._head]
             self._head += len(piece)
-            self._parser.feed_data(piece)
+            parser.feed_data(piece)
             if self._head >= _MAX_HEAD and not self.head_received:
                 raise MalformedResponseError("endless headers")
             data = data[len(piece) :]
         if data:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
             self._non_body = 0 if len(self._parts) > known else self._non_body + len(data)
-            if self._non_body > _MAX_HEAD:
-                raise MalformedResponseError("endless chunk extensions or trailers")
 
     def _begin(self) -> None:
         self.status, self.headers, self.received = 0, {}, 0
         self._head = self._non_body = 0
         self.complete = self.head_received = False
-        self._sink_error = None
+        self._sink_error = self._quick = None
         self._parts.clear()
         self.unread = 0
         if self._paused:
@@ -320,3 +397,13 @@ class HTTPConnection(asyncio.BufferedProtocol):
         if self._paused and self.unread <= READ_BUFFER and not self._disconnected:
             self._paused = False
             self._transport.resume_reading()
+
+
+def _malformed(error: Exception) -> MalformedResponseError:
+    """Return the error of a response that the parser or one of its callbacks refused."""
+    if isinstance(error, MalformedResponseError):
+        return error
+    cause = error.__context__ or error  # set when a callback raised
+    if isinstance(cause, IndexError):  # of _QuickParser
+        return MalformedResponseError("a second response to one request")
+    return MalformedResponseError(str(cause) or "another protocol")

@@ -13,7 +13,7 @@ from functools import lru_cache
 from ssl import SSLContext, create_default_context
 from typing import TYPE_CHECKING
 
-from steadyvoice.providers.http.connection import READ_BUFFER, HTTPConnection
+from steadyvoice.providers.http.connection import HTTPConnection, ReadBuffer
 
 if TYPE_CHECKING:
     from aiohappyeyeballs import AddrInfoType
@@ -63,7 +63,7 @@ class ConnectionPool:
         self._resolved: list[AddrInfoType] = []
         self._resolved_at = 0.0
         # One read buffer serves all connections, for a read is over at once; on Windows, reads overlap.
-        self._buffer = None if sys.platform == "win32" else bytearray(READ_BUFFER)
+        self._buffer = None if sys.platform == "win32" else ReadBuffer()
 
     def acquire_idle(self) -> HTTPConnection | None:
         """Take an idle connection from the pool; None if there is none."""
