@@ -41,12 +41,16 @@ class AudioMeter:
     `frames` holds the frames that the last bytes completed. Nothing is decoded, so every chunk can be measured.
     """
 
-    def __init__(self, format: AudioFormat) -> None:
+    __slots__ = (
+        "_coding", "_framer", "_frames", "_matching", "_samples", "_skim", "format", "frames", "seconds", "skimmed",
+    )  # fmt: skip
+
+    def __init__(self, format: AudioFormat, framer: Framer | None = None) -> None:
         self.format = format
         self.frames: list[Frame] = []
         self._coding: Coding | None = None
         self._matching: Coding | None = None  # the last coding that was found to match the format
-        self._framer = framer = framer_for(format)
+        self._framer = framer = framer or framer_for(format)
         self._skim = framer.skim if isinstance(framer, Mp3Framer | SampleFramer) else None
         self._samples: dict[int, int] = {}  # by sample rate, which may change where streams were joined
         self._frames = 0
@@ -54,6 +58,11 @@ class AudioMeter:
         """Seconds of audio in the whole frames seen so far, and in one whose end is known only when the next begins."""
         self.skimmed = False
         """Whether the last bytes were only counted: they are of the expected format, and no frame was cut."""
+
+    def resume(self, coding: Coding, samples: int, frames: int) -> None:
+        """Begin with samples and frames of this coding that the framer has counted before."""
+        self._coding, self._samples, self._frames = coding, {coding.rate: samples}, frames
+        self._count()
 
     def feed(self, data: bytes) -> float:
         """Add the next bytes and return the seconds of audio seen so far."""

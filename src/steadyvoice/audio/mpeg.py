@@ -55,6 +55,8 @@ class _Scanner:
     more than a frame is held. Tags are skipped without being held.
     """
 
+    __slots__ = ("_buffer", "_candidate", "_in_step", "_needed", "_read", "_size", "_skip", "stray_bytes")
+
     def __init__(self, size: int, read: Callable[[bytes], FrameHeader | None], candidate: re.Pattern[bytes]) -> None:
         self.stray_bytes = 0
         self._size = size  # bytes in a header
@@ -68,7 +70,7 @@ class _Scanner:
     @property
     def truncated(self) -> bool:
         """Whether the remaining bytes begin a frame that is not complete."""
-        head = bytes(self._buffer[: self._size])
+        head = bytes(self._buffer[: self._size])  # empty, where the last frame ended with the last byte
         return self._in_step and len(head) == self._size and self._read(head) is not None
 
     def _scan(self, data: bytes, *, last: bool = False) -> list[tuple[bytes, FrameHeader]]:
@@ -141,12 +143,16 @@ class _Scanner:
 class Mp3Framer(_Scanner):
     """Framer of MPEG layer III. An encoder's tag is not audio, but gives the number of samples to skip."""
 
+    __slots__ = ("_delay", "_has_audio", "coding", "declared_frames", "declares_length", "misreports_length")
+
     pending_seconds = 0.0
 
     def __init__(self) -> None:
         super().__init__(4, _mp3_header, _MP3_CANDIDATE)
         self._delay = 0  # samples still to skip
         self._has_audio = False
+        self.coding: Coding | None = None
+        """Coding of the frames that were counted last by `skim`."""
         self.declared_frames: int | None = None  # by the encoder's tag
         self.misreports_length = False
         self.declares_length = False
@@ -159,11 +165,17 @@ class Mp3Framer(_Scanner):
         """Return the frames that were held back at the end of the stream."""
         return self._audio_frames(self._scan(b"", last=True))
 
-    def skim(self, data: bytes, coding: Coding, *, to_sound: bool) -> tuple[int, int] | None:
+    @property
+    def holds_nothing(self) -> bool:
+        """Whether the last byte was the end of a frame, or none has come."""
+        return not self._buffer
+
+    def skim(self, data: bytes, coding: Coding | None, *, to_sound: bool) -> tuple[int, int] | None:
         """Add the next bytes and count their samples and frames, at a hundredth of the cost of cutting frames.
 
         Returns None, and adds nothing, where each frame has to be inspected: before a tag, out of step, of another
-        coding, or, with `to_sound`, where the last frame does not show at once that it is no silence.
+        `coding` (None: than the first of these frames), or, with `to_sound`, where the last frame does not show at once
+        that it is no silence.
         """
         if self._delay or self._skip or not self._in_step:
             return None
@@ -175,7 +187,7 @@ class Mp3Framer(_Scanner):
         at, end_of_data, needed, frames, samples, tail = 0, len(whole), 0, 0, 0, 0
         while at + 4 <= end_of_data:
             run = _mp3_run(whole[at : at + 4])
-            if run is None or run.header.coding is not coding:
+            if run is None or run.header.coding is not (coding := coding or run.header.coding):
                 return None
             shortest = run.shortest
             if at + shortest > end_of_data:
@@ -198,7 +210,7 @@ class Mp3Framer(_Scanner):
         self._needed = needed
         if not frames:
             return 0, 0
-        self.stray_bytes, self._has_audio = 0, True
+        self.stray_bytes, self._has_audio, self.coding = 0, True, coding
         return samples, frames
 
     def _audio_frames(self, found: Iterable[tuple[bytes, FrameHeader]]) -> list[Frame]:
@@ -223,6 +235,8 @@ class Mp3Framer(_Scanner):
 
 class AacFramer(_Scanner):
     """Framer of AAC in ADTS."""
+
+    __slots__ = ()
 
     pending_seconds = 0.0
     misreports_length = declares_length = False  # ADTS has no header for the whole stream

@@ -47,7 +47,9 @@ FormatVerdict = FormatMatch | FormatMismatch | NotAudio | NeedMoreBytes
 _FIRST_WIDE_CHARACTER = "\u2e80"  # nearly all of Chinese, Japanese and Korean comes from here on
 _SECONDS_PER_WIDE_CHARACTER = 0.25
 _MAX_SLOWDOWN = 20.0  # times the usual length; sums and dates are long when read aloud
-_MAX_PAUSES = 10.0  # seconds; a short text may be drawn out
+MAX_PAUSES = 10.0
+"""Seconds that a text may be drawn out, however short: any text may take as long."""
+
 _MAGIC_BYTES = 12  # bytes within which every container shows its magic number
 _MAX_FRAME_OFFSET = 4096  # bytes in which a stream that is joined in its middle must come to a frame
 _MAX_SNIFFED = 16 * 1024  # bytes in which that frame must end, and the next one begin
@@ -151,16 +153,18 @@ def longest_plausible(text: str, *, speed: float = 1.0) -> float:
     """Return the seconds of audio that a text may take, all pauses included. More is a voice in a loop."""
     wide = 0 if text.isascii() else sum(character >= _FIRST_WIDE_CHARACTER for character in text)
     usual = len(text) * SECONDS_PER_CHARACTER + wide * _SECONDS_PER_WIDE_CHARACTER
-    pauses = _MAX_PAUSES + (requested_pause(text) if "<" in text else 0.0)
+    pauses = MAX_PAUSES + (requested_pause(text) if "<" in text else 0.0)
     return pauses + _MAX_SLOWDOWN * usual / speed
 
 
 def ends_with_message(tail: bytes) -> bool:
     """Return whether an answer ends with a text message, such as an error in place of more audio."""
-    return tail[-1:] in _MESSAGE_ENDS and _MESSAGE.search(tail) is not None
+    return tail[-1:] in MESSAGE_ENDS and _MESSAGE.search(tail) is not None
 
 
-_MESSAGE_ENDS = (b"}", b">", b"\r", b"\n")
+MESSAGE_ENDS = (b"}", b">", b"\r", b"\n")
+"""Last bytes of text messages."""
+
 _MESSAGE = re.compile(rb"[{<][\t\r\n -~]{20,}[}>][\r\n]*\Z")
 
 _NON_AUDIO_TYPES = {

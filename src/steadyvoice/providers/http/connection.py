@@ -56,7 +56,7 @@ class ReadBuffer:
         self.data = bytearray(READ_BUFFER)
         self.view = memoryview(self.data)
         # A dictionary's method gives the buffer for any size hint, without a Python call for each read.
-        self.get = defaultdict(repeat(self.view).__next__).__getitem__
+        self.get: Callable[[int], memoryview] = defaultdict[int, memoryview](repeat(self.view).__next__).__getitem__
 
 
 class _QuickParser:
@@ -119,7 +119,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self.sock: socket.socket
         self._loop, self._on_closed = loop, on_closed
         self._buffer = buffer or ReadBuffer()
-        self.get_buffer = self._buffer.get  # type: ignore[method-assign]
+        self.get_buffer = self._buffer.get  # type: ignore[assignment, method-assign]
         self._parts: deque[bytes | memoryview] = deque()
         # The parser calls this method in C: a body of many small chunks costs no Python call for each.
         self.on_body = self._parts.append
@@ -247,7 +247,9 @@ class HTTPConnection(asyncio.BufferedProtocol):
                 self.error = self.error or error or ConnectionError("the server closed the connection")
         self._wake()
         self._on_closed(self)
-        self._parser = None  # it refers to this connection's methods: a cycle that only the garbage collector would free
+        self._parser = (
+            None  # it refers to this connection's methods: a cycle that only the garbage collector would free
+        )
 
     # ---------------------------------------------------------------- callbacks of the parser
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from steadyvoice.audio.frames import Coding
 from steadyvoice.audio.framing import AudioMeter
+from steadyvoice.audio.mpeg import Mp3Framer
 from steadyvoice.audio.validation import (
+    MAX_PAUSES,
+    MESSAGE_ENDS,
     FormatMatch,
     FormatMismatch,
     FormatSniffer,
@@ -28,7 +32,7 @@ from steadyvoice.speech.errors import (
     TTSTooLongError,
     TTSWrongFormatError,
 )
-from steadyvoice.speech.format import AudioFormat
+from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
 
 MAX_LEADING_SILENCE = 5.0
@@ -55,15 +59,49 @@ MakeError = Callable[[type[TTSError], str], TTSError]
 
 
 class AudioValidator:
-    """Validator of one answer: takes its bytes and returns them once they are known to be audible speech."""
+    """Validator of one answer: takes its bytes and returns them once they are known to be audible speech.
+
+    Nearly all MP3 is a run of similar frames from its first byte to its last, which shows all that has to be known by
+    their headers and a few bytes of sound. Such an answer is only counted; the meter, which cuts frames, and the format
+    sniffer are made for the first bytes that are anything else.
+    """
+
+    __slots__ = (
+        "_added_duration",
+        "_audible",
+        "_bytes_without_audio",
+        "_coding",
+        "_first_look",
+        "_first_text",
+        "_format",
+        "_framer",
+        "_frames",
+        "_head",
+        "_make_error",
+        "_max_duration",
+        "_meter",
+        "_samples",
+        "_speed",
+        "_tail",
+        "_text",
+        "_tracks_last_sound",
+        "has_audio",
+        "last_sound",
+        "seconds",
+    )  # fmt: skip
 
     def __init__(self, request: SpeechRequest, format: AudioFormat, make_error: MakeError) -> None:
-        self._text = request.text
+        self._text = self._first_text = request.text
+        self._speed = request.speed
         self._format, self._make_error = format, make_error
-        self._meter = AudioMeter(format)
-        self._max_duration = longest_plausible(request.text, speed=request.speed)
+        self._framer = Mp3Framer() if format.codec is Codec.MP3 else None  # until there is a meter
+        self._coding: Coding | None = None  # of the frames that were only counted
+        self._samples = self._frames = 0  # of these
+        self._meter: AudioMeter | None = None
+        self._max_duration = MAX_PAUSES  # a lower bound, until an answer is longer
+        self._added_duration = 0.0
         self._audible = False
-        self._first_look = FormatSniffer(format)
+        self._first_look: FormatSniffer | None = None
         self._head: bytes | bytearray | None = b""  # not validated yet; None once valid
         self._bytes_without_audio = 0  # bytes since the last that contained audio
         self._tail = b""
@@ -76,11 +114,11 @@ class AudioValidator:
     def add_text(self, text: str) -> None:
         """Note that the answer is to speak more text."""
         self._text += text
-        self._max_duration += longest_plausible(text)
+        self._added_duration += longest_plausible(text)
 
     def misreports_length(self, *, sole: bool) -> bool:
         """Return whether the audio's header states another length than it has. See AudioMeter.misreports_length."""
-        return self._meter.misreports_length(sole=sole)
+        return self._meter is not None and self._meter.misreports_length(sole=sole)
 
     async def validate(self, data: bytes) -> bytes:
         """Take bytes and return those that are valid, possibly none yet. Raises TTSError.
@@ -92,35 +130,29 @@ class AudioValidator:
 
     def take(self, data: bytes) -> bytes | None:
         """Take bytes and return them without waiting; None if the audio so far has to be evaluated first."""
-        meter, before, rest = self._meter, self.seconds, data
-        if not self._audible:
-            rest = self._measure_until_sound(data)
-        if rest:
-            # Once a sound was heard, samples are only counted, and the last bytes looked at: cutting frames was half of
-            # what reading a stream cost.
-            seconds = meter.skim(rest, to_sound=self._tracks_last_sound)
-            if meter.skimmed:
-                if seconds > self.seconds:
-                    self.last_sound = seconds
-                self.seconds = seconds
-            else:
-                self._note_frames()
+        before = self.seconds
+        if self._framer is None or not self._count(self._framer, data):
+            self._measure(data)
         seconds = self.seconds
         self._bytes_without_audio = 0 if seconds > before else self._bytes_without_audio + len(data)
         self._tail = data[-_TAIL_BYTES:] if len(data) >= _TAIL_BYTES else (self._tail + data)[-_TAIL_BYTES:]
         if self._bytes_without_audio > MAX_UNVALIDATED_BYTES or seconds > self._max_duration:
             self._raise_if_endless()
-        if self._head is None:
+        head = self._head
+        if head is None:
             return data
         # The first chunk is nearly always enough, so it is not copied.
-        if not self._head:
+        if not head:
+            if self.has_audio and self._audible:
+                self._head = None
+                return data
             self._head = data
+        elif isinstance(head, bytearray):
+            head += data
         else:
-            if isinstance(self._head, bytes):
-                self._head = bytearray(self._head)
-            self._head += data
+            self._head = bytearray(head) + data
         if not self.has_audio:
-            self._first_look.feed(data)
+            self._sniffer.feed(data)
         return None
 
     async def evaluate(self) -> bytes:
@@ -150,13 +182,16 @@ class AudioValidator:
     @property
     def ends_well(self) -> bool:
         """Whether an answer that ends here is valid to its last byte, without a need to decode anything."""
-        return self._head is None and not (self._meter.truncated or ends_with_message(self._tail))
+        tail, held = self._tail, self._framer or self._meter
+        if self._head is not None or (tail[-1:] in MESSAGE_ENDS and ends_with_message(tail)):
+            return False
+        return held is None or not held.truncated
 
     async def end(self) -> bytes:
         """Validate the whole answer and return what was still held. Raises TTSError."""
         held = self._head or b""
         if held and not self.has_audio:
-            if isinstance(self._first_look.verdict, FormatMatch) and not is_pronounceable(self._text):
+            if isinstance(self._sniffer.verdict, FormatMatch) and not is_pronounceable(self._text):
                 return b""  # a header, and rightly no audio
             raise self._make_error(TTSNotAudioError, f"answered with {len(held)} bytes that hold no {self._format}")
         if not self.has_audio and is_pronounceable(self._text):
@@ -165,23 +200,79 @@ class AudioValidator:
             await self._raise_if_silent(held)
         if ends_with_message(self._tail):
             raise self._make_error(TTSNotAudioError, f"ended with a message instead of {self._format}")
-        if self._meter.truncated:
+        if (self._framer or self._whole_meter).truncated:
             raise self._make_error(TTSCutError, f"ended in the middle of a frame, after {self.seconds:.1f} s of audio")
         return bytes(held)
 
-    def _measure_until_sound(self, data: bytes) -> bytes:
+    @property
+    def _sniffer(self) -> FormatSniffer:
+        if self._first_look is None:
+            self._first_look = FormatSniffer(self._format)
+        return self._first_look
+
+    @property
+    def _whole_meter(self) -> AudioMeter:
+        """Meter of all bytes so far, from which on it measures them."""
+        if self._meter is None:
+            self._meter = AudioMeter(self._format, self._framer)
+            if self._coding:
+                self._meter.resume(self._coding, self._samples, self._frames)
+            self._framer = None
+        return self._meter
+
+    def _count(self, framer: Mp3Framer, data: bytes) -> bool:
+        """Count the frames of MP3; return False, and count nothing, where they have to be measured."""
+        to_sound = self._tracks_last_sound or not self._audible
+        counted = framer.skim(data, self._coding, to_sound=to_sound)
+        if counted is None:
+            return False
+        if not counted[1]:
+            return True
+        self._samples += counted[0]
+        self._frames += counted[1]
+        is_first = self._coding is None
+        self._coding = coding = framer.coding
+        self.seconds = self._samples / self._format.sample_rate
+        if to_sound:
+            self.last_sound = self.seconds
+        # The first frames begin with the first byte, and the last of them is no silence. They need no other look,
+        # unless they are of another format: the meter words the error.
+        if is_first and coding:
+            if coding.rate != self._format.sample_rate or coding.channels != 1:
+                self._note_frames()
+            self._audible = True
+            self.has_audio = not self._head
+        return True
+
+    def _measure(self, data: bytes) -> None:
+        """Measure bytes: frame by frame until a sound is heard, then by counting where possible."""
+        meter, rest = self._whole_meter, data
+        if not self._audible:
+            rest = self._measure_until_sound(meter, data)
+        if rest:
+            # Once a sound was heard, samples are only counted, and the last bytes looked at: cutting frames was half of
+            # what reading a stream cost.
+            seconds = meter.skim(rest, to_sound=self._tracks_last_sound)
+            if meter.skimmed:
+                if seconds > self.seconds:
+                    self.last_sound = seconds
+                self.seconds = seconds
+            else:
+                self._note_frames()
+
+    def _measure_until_sound(self, meter: AudioMeter, data: bytes) -> bytes:
         """Measure bytes until there is a sound, and return the rest."""
         at = 0
         while at < len(data) and not self._audible:
-            self._meter.feed(data[at : at + _LISTENING_BLOCK])
-            self._audible = surely_audible(self._meter.frames)
+            meter.feed(data[at : at + _LISTENING_BLOCK])
+            self._audible = surely_audible(meter.frames)
             self._note_frames()
             at += _LISTENING_BLOCK
         return data[at:]
 
     def _note_frames(self) -> None:
         """Record where the frames that were just cut have their last sound. Raises TTSWrongFormatError."""
-        meter = self._meter
+        meter = self._whole_meter
         self.seconds = meter.seconds
         if self._tracks_last_sound and (silence := trailing_silence(meter.frames)) is not None:
             self.last_sound = meter.seconds - silence
@@ -197,14 +288,16 @@ class AudioValidator:
             )
             raise self._make_error(TTSNotAudioError, message)
         self._max_duration = max(
-            self._max_duration, MAX_LEADING_SILENCE + _SPELLING_FACTOR * estimate_duration(self._text).most
-        )  # which a slow voice may take that ignores its speed and spells the text
+            longest_plausible(self._first_text, speed=self._speed) + self._added_duration,
+            # A slow voice may take as long that ignores its speed and spells the text.
+            MAX_LEADING_SILENCE + _SPELLING_FACTOR * estimate_duration(self._text).most,
+        )
         if self.seconds > self._max_duration:
             message = f"{self.seconds:.0f} s of audio for {len(self._text)} characters, without an end"
             raise self._make_error(TTSTooLongError, message)
 
     def _is_audio(self) -> bool:
-        match self._first_look.verdict:
+        match self._sniffer.verdict:
             case NotAudio(reason):
                 raise self._make_error(TTSNotAudioError, f"answered with {reason} instead of {self._format}")
             case FormatMismatch(reason):
