@@ -165,11 +165,6 @@ class Mp3Framer(_Scanner):
         """Return the frames that were held back at the end of the stream."""
         return self._audio_frames(self._scan(b"", last=True))
 
-    @property
-    def holds_nothing(self) -> bool:
-        """Whether the last byte was the end of a frame, or none has come."""
-        return not self._buffer
-
     def skim(self, data: bytes, coding: Coding | None, *, to_sound: bool) -> tuple[int, int] | None:
         """Add the next bytes and count their samples and frames, at a hundredth of the cost of cutting frames.
 
