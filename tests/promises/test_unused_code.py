@@ -13,7 +13,6 @@ CALLED_FROM_OUTSIDE = {
     "data_received": "asyncio.Protocol",
     "eof_received": "asyncio.Protocol",
     "execute_with_retry": "user, as documented",
-    "get_buffer": "asyncio.BufferedProtocol",
     "on_broken_pipe": "rich.Console",
     "retryable": "user, as documented",
     "synthesize_tones": "user, as documented",
