@@ -119,7 +119,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self.sock: socket.socket
         self._loop, self._on_closed = loop, on_closed
         self._buffer = buffer or ReadBuffer()
-        self.get_buffer = self._buffer.get  # type: ignore[assignment, method-assign]
+        self.get_buffer: Callable[[int], memoryview] = self._buffer.get  # type: ignore[assignment]
         self._parts: deque[bytes | memoryview] = deque()
         # The parser calls this method in C: a body of many small chunks costs no Python call for each.
         self.on_body = self._parts.append
