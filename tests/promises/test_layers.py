@@ -42,7 +42,7 @@ def test_speech_imports_no_third_party_package() -> None:
 def test_no_module_imports_a_vendors_own_client() -> None:
     packages = {each.imported.partition(".")[0] for each in all_imports()}
     assert {"aiohttp", "pydantic"} <= packages
-    assert packages.isdisjoint({"elevenlabs", "openai", "httpx", "httpx2", "requests", "websockets"})
+    assert packages.isdisjoint({"elevenlabs", "openai", "httpx", "httpx2", "requests"})
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,9 @@ def test_query_sets_every_parameter() -> None:
             "sync_alignment": "true",
         }
     )
-    assert call == SocketParameters("eleven_flash_v2_5", "ulaw_8000", 180.0, True, 7, "de", "secret")
+    assert call == SocketParameters(
+        "eleven_flash_v2_5", "ulaw_8000", 180.0, True, 7, "de", "secret", sync_alignment=True
+    )
 
 
 def test_websocket_has_fewer_formats() -> None:

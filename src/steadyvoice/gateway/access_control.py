@@ -22,6 +22,7 @@ class RouteClass(Enum):
     """Class of a route, which decides on the credential that it needs."""
 
     SPEECH = "speech"  # an API key; open to web pages of allowed origins
+    SOCKET = "socket"  # the same, where a websocket's client may send its key later
     ADMIN = "admin"  # the admin token; without one configured, requests from this machine
     PUBLIC = "public"  # health checks, without a credential
     METRICS = "metrics"  # as public, unless `metrics = "admin"`
@@ -72,10 +73,14 @@ def check_access(head: RequestHead, rules: AccessRules) -> HTTPError | None:
     return _check_host(head, rules) or _check_origin(head, rules) or _check_credential(head, rules)
 
 
+_FOR_PAGES = (RouteClass.SPEECH, RouteClass.SOCKET)
+"""Route classes that web pages of allowed origins may use."""
+
+
 def allowed_origin(head: RequestHead, rules: AccessRules) -> str | None:
     """Return the origin of a foreign page that may call this route, for the CORS headers of the response."""
     origin = _header(head, b"origin")
-    is_speech = head.route_class is RouteClass.SPEECH
+    is_speech = head.route_class in _FOR_PAGES
     return origin if is_speech and origin and origin.lower() in rules.allowed_origins else None
 
 
@@ -144,7 +149,7 @@ def _check_origin(head: RequestHead, rules: AccessRules) -> HTTPError | None:
         return None
     if origin.lower() == "null":  # of a sandbox, a file or a redirect, which any site can make
         return HTTPError(403, "foreign_origin", "Origin null is not allowed: the page does not name its site")
-    hint = "; add it to server.allowed_origins" if head.route_class is RouteClass.SPEECH else ""
+    hint = "; add it to server.allowed_origins" if head.route_class in _FOR_PAGES else ""
     return HTTPError(403, "foreign_origin", f"origin {_printable_origin(origin)} is not allowed{hint}")
 
 
@@ -171,7 +176,10 @@ def _check_fetch_metadata(head: RequestHead) -> HTTPError | None:
 def _check_credential(head: RequestHead, rules: AccessRules) -> HTTPError | None:
     match head.route_class:
         case RouteClass.SPEECH:
-            return _check_api_key(head, rules)
+            return _check_api_key(api_key_from(head.headers), rules)
+        case RouteClass.SOCKET:
+            key = api_key_from(head.headers)
+            return None if key is None else _check_api_key(key, rules)
         case RouteClass.ADMIN:
             return _check_admin(head, rules)
         case RouteClass.METRICS if rules.metrics_for_admins:
@@ -180,11 +188,15 @@ def _check_credential(head: RequestHead, rules: AccessRules) -> HTTPError | None
             return None
 
 
-def _check_api_key(head: RequestHead, rules: AccessRules) -> HTTPError | None:
+def accepts_api_key(key: str, rules: AccessRules) -> bool:
+    """Whether a key that was sent outside of the headers is valid; any is if none is needed."""
+    return _check_api_key(key.removeprefix("Bearer ").strip().encode(), rules) is None
+
+
+def _check_api_key(key: bytes | None, rules: AccessRules) -> HTTPError | None:
     # Without keys, the gateway listens on loopback only; the configuration is refused otherwise.
     if not rules.api_keys:
         return None
-    key = api_key_from(head.headers)
     if key is None:
         return HTTPError(401, "needs_authorization", "missing API key: send xi-api-key, or Authorization: Bearer")
     return None if _matches_any(key, rules.api_keys) else HTTPError(401, "invalid_api_key", "invalid API key")

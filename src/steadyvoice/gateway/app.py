@@ -25,8 +25,10 @@ from steadyvoice.gateway.observability.metrics import Metrics
 from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.router import Endpoints, RouteTable
 from steadyvoice.gateway.speech_endpoint import SpeechHandler
+from steadyvoice.gateway.websocket.endpoint import OpenSockets, SocketHandler
 from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
 from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint
+from steadyvoice.wire.elevenlabs.websocket import SocketEndpoint
 from steadyvoice.wire.openai import speech as openai_speech
 
 
@@ -43,6 +45,7 @@ def all_routes(context: GatewayContext, reloader: Reloader) -> dict[RouteClass, 
     return {
         # Speech comes first: paths with a parameter are tried in this order.
         RouteClass.SPEECH: {**_speech_routes(context), **catalog_routes(Catalog(context))},
+        RouteClass.SOCKET: _socket_routes(context),
         RouteClass.ADMIN: admin_routes(context, recorder.calls, Overview(context, recorder.statistics), reloader),
         RouteClass.METRICS: {"/metrics": {"GET": metrics}},
         RouteClass.PUBLIC: {
@@ -60,6 +63,14 @@ def _speech_routes(context: GatewayContext) -> dict[str, Endpoints]:
         path = f"{elevenlabs_speech.SPEECH_PATH}/{{voice_id}}{form.value}"
         routes[path] = {"POST": SpeechHandler(context, ElevenLabsDialect(form))}
     return routes
+
+
+def _socket_routes(context: GatewayContext) -> dict[str, Endpoints]:
+    sockets = OpenSockets(context)
+    return {
+        f"{elevenlabs_speech.SPEECH_PATH}/{{voice_id}}{form.value}": {"GET": SocketHandler(context, form, sockets)}
+        for form in SocketEndpoint
+    }
 
 
 class Health:

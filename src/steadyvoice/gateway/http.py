@@ -66,6 +66,9 @@ OUTLET_FACTORY = "steadyvoice.outlet"
 ON_DISCONNECT = "steadyvoice.on_disconnect"
 """Key in a request's scope: function that takes a callback for the client's disconnect, or None to remove it."""
 
+WEBSOCKET = "steadyvoice.websocket"
+"""Key in a request's scope: function that accepts the upgrade to a websocket which the request asks for."""
+
 _MAX_PARAMETERS = 50
 _MAX_WRITE = 256 * 1024  # bytes copied at once
 

@@ -36,8 +36,6 @@ class GatewayMiddleware:
         match scope["type"]:
             case "http":
                 await self._http(scope, receive, send)
-            case "websocket":
-                await send({"type": "websocket.close", "code": 1008, "reason": "websockets are not served"})
             case "lifespan":
                 await _lifespan(receive, send)
 
@@ -124,7 +122,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 def dialect_for(request: RequestContext) -> ErrorDialect:
     """Choose the dialect of an error by the path and, where both vendors have it, by the kind of credential."""
-    if request.route_class is not RouteClass.SPEECH:
+    if request.route_class not in (RouteClass.SPEECH, RouteClass.SOCKET):
         return GatewayDialect()
     path: str = request.suggested_path or request.scope["path"]
     if path.startswith("/v1/audio/"):
@@ -163,9 +161,7 @@ def _route_not_found(route: Route, request: RequestContext) -> Response:
     if route.problem:
         return _error_response(HTTPError(400, "invalid_path", route.problem), request)
     message = f"no route for {method[:20]} {_printable_path(path)}"
-    if path.rstrip("/").endswith("stream-input"):
-        message += ": websockets are not served; use POST /v1/text-to-speech/{voice_id}/stream"
-    elif suggestion := route.suggestion:
+    if suggestion := route.suggestion:
         methods = route.suggested_methods
         use = method if method in methods else methods[0]
         filled = f" ({suggestion.filled})" if suggestion.filled != suggestion.path else ""

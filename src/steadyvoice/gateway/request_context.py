@@ -44,8 +44,9 @@ class RequestContext:
     """
 
     __slots__ = (
-        "_clock", "_extra", "_send", "bytes_sent", "complete", "continued", "finished_at", "headers", "log_fields",
-        "received_at", "request_id", "response_started_at", "route_class", "scope", "status", "suggested_path",
+        "_clock", "_extra", "_send", "bytes_sent", "complete", "continued", "finished_at", "headers", "is_turn",
+        "log_fields", "received_at", "request_id", "response_started_at", "route_class", "scope", "status",
+        "suggested_path",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, send: Send, *, clock: Callable[[], float]) -> None:
@@ -61,6 +62,7 @@ class RequestContext:
         self.log_fields: dict[str, Any] = {}  # further fields of the access log
         self.finished_at: float | None = None  # set if observers get the request only some time later
         self.continued: ContinuedSpeech | None = None
+        self.is_turn = False  # turn of a websocket: a call of its own, and no request
         self._send = send
         self._extra: list[tuple[bytes, bytes]] = [(b"x-request-id", self.request_id.encode())]
 

@@ -72,7 +72,7 @@ class RouteTable:
             prefix + suffix.split("/")[1]
             for prefix, (_, suffixes) in self._named.items()
             for suffix, route in suffixes.items()
-            if suffix and route.route_class is RouteClass.SPEECH
+            if suffix and route.route_class in (RouteClass.SPEECH, RouteClass.SOCKET)
         }
         """Vendors' paths without their parameter, such as `/v1/text-to-speech/stream`, where `stream` is no voice."""
 

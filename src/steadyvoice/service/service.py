@@ -172,9 +172,10 @@ class AsyncTTSService:
         here) and `max_text_characters`. The format is pcm_24000 unless another one is named. Raises TypeError and
         TTSError.
         """
-        return self._conversation(options, paced=True)
+        return self.open_conversation(options, paced=True)
 
-    def _conversation(self, options: ConversationOptions, *, paced: bool) -> AsyncConversation:
+    def open_conversation(self, options: ConversationOptions, *, paced: bool) -> AsyncConversation:
+        """Return a conversation: see `conversation()`. Unless `paced`, text is sent as soon as it can be."""
         # Imported here, so that services without conversations do not load them.
         from steadyvoice.service.conversation.conversation import AsyncConversation, ConversationServices
 
@@ -190,7 +191,7 @@ class AsyncTTSService:
         from steadyvoice.service.conversation.turn_utterance import TurnUtterance
 
         own = typed("ConversationOptions", {"format": "mp3_44100_128", **options, "muted": self.settings["muted"]})
-        stream = AsyncSpeechStream(TurnUtterance(self._conversation(own, paced=False), pieces), self._forget)
+        stream = AsyncSpeechStream(TurnUtterance(self.open_conversation(own, paced=False), pieces), self._forget)
         self._open.add(stream)
         return stream
 

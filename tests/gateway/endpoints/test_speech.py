@@ -334,8 +334,8 @@ async def test_unknown_path_is_answered_in_the_dialect() -> None:
     async with running_gateway() as gateway:
         assert "detail" in await (await gateway.get("/v1/nowhere")).json()
         assert "error" in await (await gateway.get("/v1/audio/nowhere")).json()
-        socket = await gateway.get(f"{ELEVENLABS}/stream-input?model_id=eleven_v3", headers=WEBSOCKET)
-        assert (socket.status, "websockets are not served" in await socket.text()) == (404, True)
+        socket = await gateway.get(f"{ELEVENLABS}/stream-inputs?model_id=eleven_v3", headers=WEBSOCKET)
+        assert (socket.status, "no route" in await socket.text()) == (404, True)
         for path, status in (("/admin/nowhere", 404), ("/nowhere", 404), (ELEVENLABS, 405)):
             async with gateway.get(path) as answer:
                 assert answer.status == status

@@ -72,7 +72,7 @@ class ElevenLabsDialect:
 
     def error_response(self, error: HTTPError, request_id: str) -> Response:
         """Return the error with ElevenLabs' code where it has one, and the request id in header and body."""
-        code = (_CODES.get(error.kind) if error.kind else None) or error.code
+        code = error_code(error)
         param = {"voice": "voice_id", "model": "model_id"}.get(error.param or "", error.param)
         id = own_request_id(request_id)
         body = error_body(code, error.message, request_id=id, param=param, status=error.status)
@@ -82,6 +82,11 @@ class ElevenLabsDialect:
     def validation_error(self, issues: Sequence[ValidationIssue], request_id: str) -> Response:
         """Return a 422 in FastAPI's format, as ElevenLabs does."""
         return json_response(validation_body(issues), status=422, headers={"request-id": own_request_id(request_id)})
+
+
+def error_code(error: HTTPError) -> str:
+    """Return ElevenLabs' code of an error where it has one, else the gateway's."""
+    return (_CODES.get(error.kind) if error.kind else None) or error.code
 
 
 _CODES: Mapping[FailureKind, str] = {

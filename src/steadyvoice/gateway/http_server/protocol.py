@@ -21,7 +21,7 @@ import httptools
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from steadyvoice.gateway.http import BODY_ARRIVED, ON_DISCONNECT, OUTLET_FACTORY
+from steadyvoice.gateway.http import BODY_ARRIVED, ON_DISCONNECT, OUTLET_FACTORY, WEBSOCKET
 from steadyvoice.gateway.http_server.connections import (
     ConnectionPhase,
     ConnectionRefusal,
@@ -35,6 +35,7 @@ from steadyvoice.gateway.http_server.connections import (
 )
 from steadyvoice.gateway.http_server.half_close import HalfCloseProbe
 from steadyvoice.gateway.http_server.output import BufferedOutput, ChunkWriter, HTTP10Response
+from steadyvoice.gateway.http_server.websocket import ClientWebSocket, WebSocketUpgrade, asks_for_websocket
 from steadyvoice.gateway.request_context import request_id_from
 from steadyvoice.wire.elevenlabs.request_stitching import own_request_id
 
@@ -86,6 +87,8 @@ class ClientConnection(HttpToolsProtocol):
         self._fast_target: Any = None  # of a request that may take the fast lane, until its body has come
         self._fast_body: list[bytes] = []
         self._exchange: FastExchange | None = None  # request in the fast lane
+        self._upgrade: WebSocketUpgrade | None = None  # of the last request of this connection, until it is answered
+        self._websocket: ClientWebSocket | None = None
 
     # Callbacks of the transport.
 
@@ -104,6 +107,13 @@ class ClientConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, within the limits."""
         if self._phase is ConnectionPhase.CLOSING:
+            return
+        if self._websocket:
+            self._websocket.receive_data(data)
+            return
+        if self._upgrade:
+            if not self._upgrade.receive_early(data):
+                self.reset()
             return
         if self._exchange:  # whatever comes during a response is unusual
             self._exchange.hand_over_now()
@@ -126,16 +136,23 @@ class ClientConnection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as stopped:
-            self._ignore_upgrade(data[stopped.args[0] :])
+            self._answer_upgrade(data[stopped.args[0] :])
         except httptools.HttpParserError as error:
             reason = "" if isinstance(error, httptools.HttpParserCallbackError) else str(error)
             self._refuse(self._refusal or malformed_request(data, reason))
 
-    def _ignore_upgrade(self, rest: bytes) -> None:
-        """Parse a request again without its Upgrade header, after which the parser leaves the body unread."""
+    def _answer_upgrade(self, rest: bytes) -> None:
+        """Parse a request again without its Upgrade header, after which the parser leaves the body unread.
+
+        The endpoint of a websocket accepts the upgrade. Others answer as if it had not been asked for.
+        """
         method = self.parser.get_method()
         if method == b"CONNECT":
             return self._refuse(ConnectionRefusal(405, "CONNECT is not supported"))
+        if asks_for_websocket(method, self.headers) and self._phase is not ConnectionPhase.RESPONSE:
+            self._upgrade = WebSocketUpgrade(list(self.headers), self._open_websocket, self)
+            self._upgrade.receive_early(rest)
+            rest = b""
         kept = [b"%s: %s" % header for header in self.headers if header[0] not in (b"connection", b"upgrade")]
         self.parser = httptools.HttpRequestParser(self)
         return self._parse(b"\r\n".join([b"%s %s HTTP/1.1" % (method, self.url), *kept, b"", rest]))
@@ -161,6 +178,10 @@ class ClientConnection(HttpToolsProtocol):
         self._connections.idle.pop(self, None)
         self.pipeline.clear()
         super().connection_lost(exc)
+        self._upgrade = None
+        if self._websocket:
+            self._websocket.connection_lost()
+            self._websocket = None
         # uvicorn's method has also released the parser, which holds this object's methods: a cycle that only the
         # garbage collector would free.
         if self._running:  # uvicorn notifies the last pipelined request only
@@ -235,6 +256,9 @@ class ClientConnection(HttpToolsProtocol):
         cycle = self.cycle
         scope[BODY_ARRIVED] = lambda: not cycle.more_body
         scope[OUTLET_FACTORY] = lambda: ChunkWriter(cycle, self._output) if cycle.chunked_encoding else None
+        if self._upgrade:
+            scope[WEBSOCKET] = self._upgrade.accept
+            cycle.keep_alive = False  # frames may follow that are no request
 
     def _checked_head(self) -> ConnectionRefusal | None:
         """Return the refusal of a head that exceeds a limit, or None.
@@ -350,6 +374,26 @@ class ClientConnection(HttpToolsProtocol):
         self._prepare_cycle()
         self._start_asgi_task(cycle, self.app)
 
+    # Websockets.
+
+    def _open_websocket(self, socket: ClientWebSocket) -> None:
+        """Carry a websocket from now on, until its endpoint returns."""
+        self._upgrade, self._websocket = None, socket
+        self.cycle.response_started = self.cycle.response_complete = True
+
+    def write_frames(self, data: bytes) -> None:
+        """Send bytes at once."""
+        self._output.write_at_once((data,))
+
+    async def drain(self) -> None:
+        """Wait until the client has read most of what was sent."""
+        await self.flow.drain()
+
+    def end_output(self) -> None:
+        """Send nothing more, and wait a moment for the client's end."""
+        if self._phase is not ConnectionPhase.CLOSING:
+            self._linger()
+
     # Callbacks of responses.
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -376,6 +420,8 @@ class ClientConnection(HttpToolsProtocol):
             _break_cycles(cycle.scope)
             if self._running is cycle:
                 self._running = None
+            if self._websocket and self._phase is not ConnectionPhase.CLOSING:
+                self.reset()  # the endpoint has failed, or was cancelled, without closing it
 
     def _abort_response(self, cycle: Any) -> None:
         """End an incomplete response as a broken transfer, or with an error if it has not begun."""
@@ -422,6 +468,8 @@ class ClientConnection(HttpToolsProtocol):
 
     def check_timeouts(self, now: float) -> None:
         """End the connection if its phase has lasted too long, or if the client has stopped reading."""
+        if self._websocket:
+            self._websocket.check_timeouts(now)
         # While the client keeps up, the buffer's size says nothing: it is filled and emptied between two checks.
         unsent = self.transport.get_write_buffer_size() if self.flow.write_paused or self.transport.is_closing() else 0
         if self._write_progress.stuck(unsent, now) > self._limits.write:
@@ -436,7 +484,9 @@ class ClientConnection(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Close the connection at once when it is idle, else after its response."""
         self.use_application()
-        if self._phase is ConnectionPhase.RESPONSE:
+        if self._websocket:
+            self._websocket.shutdown()
+        elif self._phase is ConnectionPhase.RESPONSE:
             self.cycle.keep_alive = False
         elif self._phase is not ConnectionPhase.CLOSING:
             self.close()
@@ -523,7 +573,7 @@ class ClientConnection(HttpToolsProtocol):
 
 def _break_cycles(scope: Any) -> None:
     """Remove what refers back to the connection, so that reference counting frees the request at once."""
-    for name in (ON_DISCONNECT, BODY_ARRIVED, OUTLET_FACTORY):
+    for name in (ON_DISCONNECT, BODY_ARRIVED, OUTLET_FACTORY, WEBSOCKET):
         scope.pop(name, None)
     scope["state"].clear()
 

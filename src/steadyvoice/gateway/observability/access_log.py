@@ -35,11 +35,16 @@ class AccessLog:
     def speech_finished(
         self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
     ) -> None:
-        """Add the fields of an utterance to its request's line, which is written soon after."""
+        """Add the fields of an utterance to its request's line, which is written soon after.
+
+        A turn has a line of its own.
+        """
         if self._enabled:
             request.log_fields |= _speech_fields(request, api, order, account)
             if self._context.server.log_texts:
                 request.log_fields["text"] = order.text[:_MAX_TEXT]
+        if request.is_turn:
+            self.request_finished(request)
 
     def request_finished(self, request: RequestContext) -> None:
         """Write the line of a finished request."""

@@ -58,6 +58,7 @@ class SocketParameters:
     seed: int | None = None
     language_code: str | None = None
     api_key: str | None = None
+    sync_alignment: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +117,9 @@ def parse_query(query: Mapping[str, str], formats: Sequence[str] = FORMATS) -> S
         None if seed is None else int(seed),
         query.get("language_code"),
         query.get("authorization") or query.get("single_use_token") or query.get("xi-api-key"),
+        _flag_in(query, "sync_alignment", issues),
     )
-    for name in ("enable_logging", "enable_ssml_parsing", "sync_alignment"):
+    for name in ("enable_logging", "enable_ssml_parsing"):
         _flag_in(query, name, issues)
     if issues:
         raise RequestValidationError(issues)
@@ -156,6 +158,7 @@ class FieldSpelling(Enum):
     DOCUMENTED = "documented"  # context_id, is_final, charsDurationsMs: as the documentation's examples do
     MIXED = "mixed"  # context_id with isFinal, as LiveKit received it: https://github.com/livekit/agents/pull/5813
     SNAKE = "snake"  # context_id, is_final, char_durations_ms: the sockets of text-to-dialogue
+    BOTH = "both"  # contextId and context_id, isFinal: for any client, because Pipecat reads the first one only
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +180,16 @@ class FinalMessage:
 
 @dataclass(frozen=True, slots=True)
 class ErrorMessage:
-    """Error message; unless it is about one context, the connection is closed with `code` after it."""
+    """Error message; unless it is about one context, the connection is closed with `code` after it.
+
+    `final`: the context has ended with it.
+    """
 
     error: str
     message: str
     code: int = POLICY_VIOLATION
     context_id: str | None = None
+    final: bool = False
 
 
 ServerMessage = AudioMessage | FinalMessage | ErrorMessage
@@ -190,34 +197,36 @@ ServerMessage = AudioMessage | FinalMessage | ErrorMessage
 
 def encode_message(message: ServerMessage, spelling: FieldSpelling = FieldSpelling.USUAL) -> str:
     """Encode a server's message. Times are rounded to milliseconds, so that adjacent characters still meet."""
+    document: dict[str, Any]
+    final: bool | None = None
     match message:
-        case ErrorMessage(error, text, code, context_id):
-            named = {} if context_id is None else {_CONTEXT_FIELD[spelling]: context_id}
-            return json.dumps({"message": text, "error": error, "code": code, **named})
+        case ErrorMessage(error, text, code, context_id, is_last):
+            document = {"message": text, "error": error, "code": code}
+            final = is_last or None
         case AudioMessage(audio, alignment, normalized, context_id):
-            document: dict[str, Any] = {
+            document = {
                 "audio": base64.b64encode(audio).decode("ascii"),
                 "alignment": _encode_alignment(alignment, spelling),
                 _normalized_field(spelling): _encode_alignment(normalized, spelling),
             }
-            final = None
         case FinalMessage(context_id):
-            empty = {"audio": None, "alignment": None, _normalized_field(spelling): None}
+            empty: dict[str, Any] = {"audio": None, "alignment": None, _normalized_field(spelling): None}
             document = {} if context_id is not None else empty
             final = True
-    if final or context_id is None:
+    if final or (context_id is None and not isinstance(message, ErrorMessage)):
         snake = spelling in (FieldSpelling.DOCUMENTED, FieldSpelling.SNAKE)
         document["is_final" if snake else "isFinal"] = final
     if context_id is not None:
-        document[_CONTEXT_FIELD[spelling]] = context_id
+        document |= dict.fromkeys(_CONTEXT_FIELDS[spelling], context_id)
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
-_CONTEXT_FIELD = {
-    FieldSpelling.USUAL: "contextId",
-    FieldSpelling.DOCUMENTED: "context_id",
-    FieldSpelling.MIXED: "context_id",
-    FieldSpelling.SNAKE: "context_id",
+_CONTEXT_FIELDS = {
+    FieldSpelling.USUAL: ("contextId",),
+    FieldSpelling.DOCUMENTED: ("context_id",),
+    FieldSpelling.MIXED: ("context_id",),
+    FieldSpelling.SNAKE: ("context_id",),
+    FieldSpelling.BOTH: ("contextId", "context_id"),
 }
 
 
@@ -299,6 +308,7 @@ _ALIGNMENT_FIELDS = {
     FieldSpelling.DOCUMENTED: ("chars", "charStartTimesMs", "charsDurationsMs"),
     FieldSpelling.MIXED: ("chars", "charStartTimesMs", "charDurationsMs"),
     FieldSpelling.SNAKE: ("chars", "char_start_times_ms", "char_durations_ms"),
+    FieldSpelling.BOTH: ("chars", "charStartTimesMs", "charDurationsMs"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Websocket endpoints of the gateway."""
