@@ -1,8 +1,8 @@
 """HTTP router: the endpoint and route class of a path, and suggestions for unknown paths.
 
-A route's class decides which credential is needed (`access_control.py`). Paths are matched here and nowhere else,
-after percent-decoding: a former router, whose expressions ended with `$`, took `/metrics%0A` for `/metrics`, while the
-check before it did not.
+The routes are listed in `app.py`. A route's class decides which credential is needed (`access_control.py`). Paths are
+matched here and nowhere else, after percent-decoding: a former router, whose expressions ended with `$`, took
+`/metrics%0A` for `/metrics`, while the check before it did not.
 
 Clients put base URL and path together in many ways: a `/v1` too many or too few, a trailing slash, another case, a
 reverse proxy's prefix. Suggestions consist of an endpoint's own path and, where it is harmless, the id from the

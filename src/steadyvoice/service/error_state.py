@@ -1,4 +1,4 @@
-"""Error state of a provider, as a value and as JSON."""
+"""Error state of a provider, as a value and as JSON: the result of `get_error_state()`."""
 
 from __future__ import annotations
 

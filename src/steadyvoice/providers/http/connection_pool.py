@@ -1,4 +1,7 @@
-"""Connection pool of one host in one event loop: idle connections kept for the next request, and TLS settings."""
+"""Connection pool of one host in one event loop: idle connections kept for the next request, and TLS settings.
+
+It has no connection limit of its own: the concurrency limit of a credential bounds the requests (`service/resilience`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cache configuration and cache keys: which speech is cached, and under which key. No I/O."""
+"""Cache settings and cache keys: which utterances are cached, under which key, and how long they are fresh. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splitting of a text at sentence boundaries into the pieces of one request, and texts without words to pronounce.
+"""Splitting of a text at sentence boundaries into the pieces of one request; texts without words, such as emoji only.
 
 Sentence boundaries come from the library `sentencex`, in some 300 languages.
 """

@@ -1,6 +1,7 @@
 """Limits that a vendor sets: concurrent requests, credit and quota of an account, characters of a request.
 
-Also remembers which account issued a request id, because vendors refuse those of other accounts.
+Providers that use the same credential share the limits of its account. Request ids are remembered with the account
+that issued them, because a vendor does not take those of another one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Failover: choice of the next provider, decided from the status of each.
+"""Failover: choice of the next provider or a retry, and the share of the remaining time that an attempt may use.
 
-Pure: no clock, no I/O, no state.
+Decided from the status of each provider. Pure: no clock, no I/O, no state.
 """
 
 from __future__ import annotations
