@@ -31,6 +31,7 @@ TARGETS: tuple[tuple[Case, Subject, float], ...] = (
 def main() -> None:
     missing = run_in_own_venv(__file__, [peer.distribution for peer in PEERS if peer.distribution])
     peers = [peer for peer in PEERS if peer.distribution not in missing]
+    # Ours comes first in every table: overheads are printed as multiples of it.
     subjects: list[Subject] = [OURS, ADAPTIVE, PERMITS, *peers]
     _print_environment(peers, missing)
     sync = {case: _calls(subjects, case) for case in Case}
@@ -74,6 +75,7 @@ def _open(guarded: Callable[[], object], case: Case) -> None:
     """Open the circuit with a failure, if refusals are measured; the function itself is not called afterwards."""
     if case is not Case.REFUSAL:
         return
+    # Some peers raise the function's own error for the failure that opens, and refuse only the call after it.
     for _ in range(2):
         try:
             guarded()
@@ -96,6 +98,7 @@ def _overhead(column: Mapping[str, Timing], name: str) -> str:
     timing, bare = column[name], column["bare"]
     if name == "bare":
         return f"({bare.ns:.0f} ±{bare.spread:4.0%})       "
+    # The bare call is subtracted on both sides, or an expensive function would make all breakers look alike.
     ours = column[OURS.name].ns - bare.ns
     overhead = timing.ns - bare.ns
     return f"{overhead:7.0f} ±{timing.spread:4.0%} {overhead / ours:6.1f}x"
@@ -112,6 +115,7 @@ def _print_threads(subjects: list[Subject]) -> None:
 
 
 def _print_memory_and_imports(subjects: list[Subject]) -> None:
+    # asyncio alone is measured too, because several peers import it and most applications have it already.
     startup = measure.imports(dict.fromkeys(["asyncio", *(subject.module for subject in subjects)]))
     print(f"\n{'':24}{f'bytes each of {BREAKERS:,}':>26}{'import, ms':>14}")
     print(f"{'(import asyncio)':24}{'':26}{startup['asyncio'].ns / 1e6:14.1f}")

@@ -74,6 +74,7 @@ async def _service(folder: Path, url: str) -> None:
             alone = await _hits(tts, texts[:1])
             together = await _hits(tts, texts)
             seconds = (await tts.synthesize(texts[0], format=FORMAT)).duration
+            # Rounds visit all texts in turn, so that a hit is not of the entry that was read just before.
             late = quantiles(cached, n=100)[-1]
             print(
                 f"| {seconds:.0f} s | {1000 * median(spoken):.0f} | {1000 * median(cached):.2f} | {1000 * late:.2f}"
@@ -88,6 +89,7 @@ async def _first(tts: AsyncTTSService, text: str, outcome: str) -> float:
     first = time.perf_counter() - begun
     async for _ in stream:
         pass
+    # A cache that missed would be measured as a slow hit, and one that hit as a fast synthesis.
     if stream.outcome != outcome:
         raise SystemExit(f"{outcome} was expected, got {stream.outcome}")
     return first
@@ -95,6 +97,7 @@ async def _first(tts: AsyncTTSService, text: str, outcome: str) -> float:
 
 async def _hits(tts: AsyncTTSService, texts: list[str]) -> float:
     async def caller(text: str) -> None:
+        # The same number of hits in both cases: with one caller they come one after the other.
         for _ in range(HITS // len(texts)):
             await tts.synthesize(text, format=FORMAT)
 

@@ -83,6 +83,8 @@ def main() -> int:
 def _measure(home: Path, rounds: int, quick: bool, *, with_litellm: bool) -> list[Target]:
     duration = 1.0 if quick else 4.0
     paced, few, many = (40, 10, 100) if quick else (PACED, FEW, MANY)
+    # Each part has a vendor and gateways of its own: kept connections and learned speech rates of one part would show
+    # in the next.
     with ExitStack() as stack:
         at_once = stack.enter_context(_vendor(home, 0.0))
         subjects = stack.enter_context(_gateways())
@@ -91,6 +93,7 @@ def _measure(home: Path, rounds: int, quick: bool, *, with_litellm: bool) -> lis
         subjects += [ours(home, at_once, PLAIN)]
         subjects += [ours(home, at_once, RESUME, resume=True)]
         subjects += [ours(home, at_once, TWO, behind=at_once)]
+        # A port without a listener refuses connections at once, as a vendor whose process is down.
         subjects += [ours(home, at_once, DOWN, behind=free_port())]
         subjects += _litellm(home, at_once, with_litellm)
         rates = _saturated(home, subjects, rounds, duration)
@@ -164,6 +167,8 @@ def _wrk(home: Path, subject: Gateway, duration: float) -> tuple[float, float]:
         "-t1",
         f"-c{CALLERS}",
         f"-d{max(1, round(duration))}s",
+        # By default wrk gives a request up after two seconds, in which the slowest proxy may not answer at
+        # saturation.
         "--timeout",
         "30s",
         "-s",
@@ -178,6 +183,7 @@ def _wrk(home: Path, subject: Gateway, duration: float) -> tuple[float, float]:
         raise RuntimeError(f"{subject.name}: {failed[0]}")
     found = re.search(r"(\d+) requests in", output)
     count = max(1, int(found[1]) if found else 0)
+    # The requested duration at the most: the process also takes time to start and to end.
     return count / min(took, max(1, round(duration)) + 0.1), used / count
 
 
@@ -209,6 +215,7 @@ def _first_bytes(subjects: Sequence[Gateway], rounds: int, count: int) -> dict[s
     first: dict[str, list[float]] = {subject.name: [] for subject in subjects}
     for _ in range(rounds):
         for subject in subjects:
+            # Spread over the length of one answer, so that a first byte does not wait behind the other first bytes.
             first[subject.name] += _calls(subject, count, within=seconds(USUAL))["first"]
     soon = _medians(first)
     print(f"First byte of audio, {count} streams at once:")
@@ -241,6 +248,7 @@ def _watched(subject: Gateway) -> Iterator[list[int]]:
     most, over = [0], threading.Event()
 
     def watch() -> None:
+        # Sampled, because the system's own record of the peak includes the start of the process.
         while not over.wait(0.1):
             most[0] = max(most[0], processes.memory(subject.pids))
 
@@ -256,6 +264,7 @@ def _watched(subject: Gateway) -> Iterator[list[int]]:
 def _calls(subject: Gateway, count: int, within: float) -> Any:
     asked = {"port": subject.port, "path": subject.path, "body": subject.body, "count": count, "within": within}
     here = str(Path(__file__).parent)
+    # The callers are a process of their own: their work would slow the sampling of the gateway's memory.
     paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
     command = [sys.executable, "-m", "proxy.callers", json.dumps(asked)]
     return json.loads(processes.run(command, OTHERS, env={"PYTHONPATH": paths}))

@@ -33,6 +33,7 @@ from steadyvoice.breaker import Event, StateChanged
 
 TEXTS = 3_000
 A_SECOND = 5.0
+# Loud enough not to be taken for silence, which would be a failure of its own.
 SOUND = b"\x00\x10\x00\xf0" * 400  # 0.1 s, at 8 kHz
 
 Draw = Callable[[Random], float]
@@ -102,6 +103,7 @@ class SlowVendor:
         begin, end = self._hangs
         if begin <= asyncio.get_running_loop().time() < end:
             await asyncio.Event().wait()
+        # Seeded by vendor and text, not drawn in the order of the calls, which depends on the policy.
         await asyncio.sleep(self._draw(Random(f"{self.name} {request.text}")))
         yield AudioChunk(SOUND)
         yield AudioChunk(SOUND * (len(request.text) // 2))
@@ -136,6 +138,7 @@ def live(world: HedgeWorld, hedging: HedgeConfig | None) -> Result:
 async def _live(world: HedgeWorld, hedging: HedgeConfig | None) -> Result:
     clock = asyncio.get_running_loop().time
     first, second = SlowVendor("first", world.first, world.hangs), SlowVendor("second", world.second)
+    # Seeds differ from those of the latencies, so that arrivals and latencies are independent.
     rng = Random(11)
     waits: list[tuple[float, float]] = []
     opened: list[float] = []
@@ -167,6 +170,7 @@ async def _live(world: HedgeWorld, hedging: HedgeConfig | None) -> Result:
 
 def main() -> None:
     begin = perf_counter()
+    # Thousands of failures and hedges would be logged.
     logging.disable()
     print(f"{TEXTS:,} texts of 20 to 120 characters, {A_SECOND:g} a second; seconds to the first sound\n")
     with ProcessPoolExecutor(os.cpu_count()) as pool:

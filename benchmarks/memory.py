@@ -83,6 +83,7 @@ async def gateway(folder: Path, url: str) -> AsyncIterator[tuple[str, int]]:
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=log)
     assert process.stdout
+    # The port is chosen by the system; the line that names it is printed once the gateway listens.
     while b"ElevenLabs" not in (line := await process.stdout.readline()):
         assert line, (folder / "log").read_text()
     yield line.split()[-1].decode(), process.pid
@@ -92,6 +93,7 @@ async def gateway(folder: Path, url: str) -> AsyncIterator[tuple[str, int]]:
 
 
 async def call(client: aiohttp.ClientSession, url: str, number: int, random: Random) -> None:
+    # New names for every call: anything that is kept by name, and never dropped, grows with them.
     headers = {"x-request-id": f"call-{number}"}
     path = f"{url}/v1/text-to-speech/voice-{number}/stream?output_format=pcm_16000"
     match number % 10:
@@ -105,6 +107,8 @@ async def call(client: aiohttp.ClientSession, url: str, number: int, random: Ran
                 await answer.read()
         case 2:
             async with client.post(path, json={"text": TEXT}, headers=headers) as answer:
+                # The headers have come and the body is not read: the connection is closed in the middle of the
+                # answer.
                 answer.close()
         case 3 | 4:
             document = {"input": TEXT, "model": f"model-{number}", "voice": f"voice-{number}", "response_format": "pcm"}
@@ -143,6 +147,7 @@ async def main(requests: int) -> int:
                 await asyncio.sleep(0.5)  # connections that were hung up on are let go of
                 sizes.append(size(pid))
                 print(f"| {(step + 1) * requests // STEPS:,} | {sizes[-1][0]:.1f} | {sizes[-1][1]} |", flush=True)
+    # After a fifth of all requests, because caches, pools and the allocator's arenas fill up first.
     (settled, files), (last, last_files) = sizes[1], sizes[-1]
     grown = last / settled - 1
     flat = grown <= MOST_GROWTH and last_files <= files + CALLERS

@@ -113,6 +113,7 @@ def _vendor() -> Iterator[tuple[str, subprocess.Popen[str]]]:
         try:
             yield url, process
         finally:
+            # A stopped process does not act on SIGTERM before it continues, and would be waited for forever.
             process.send_signal(signal.SIGCONT)
             process.terminate()
             process.communicate()
@@ -123,6 +124,7 @@ async def _run_calls(
 ) -> tuple[list[OutageCall], Watch, int, list[float]]:
     watch, calls = Watch(), list[OutageCall]()
     providers: list[Provider] = [ElevenLabs("sk_test", base_url=url), Tone()]
+    # aiohttp's limit of 100 connections would have callers wait for each other, not for the gateway.
     no_limit = aiohttp.TCPConnector(limit=0)
     async with (
         AsyncTTSService(providers) as service,
@@ -130,6 +132,7 @@ async def _run_calls(
         aiohttp.ClientSession(connector=no_limit) as client,
     ):
         service.circuits["elevenlabs"].subscribe(watch.record)
+        # The ledger counts from the start of the simulator, on the clock of another process.
         offset = await _offset(client, url)
         rng = Random(options.seed)
         callers = [
@@ -227,6 +230,7 @@ def _check_deadline(calls: list[OutageCall], slack: float) -> tuple[bool, str]:
 
 def _check_words(calls: list[OutageCall]) -> tuple[bool, str]:
     whole = [call for call in calls if not call.hangs_up and not call.broken]
+    # Silence has no words; whether it was due is not for this criterion to say.
     short = [call for call in whole if call.outcome != "muted" and words_in(call.audio, "pcm_8000") != WORDS]
     message = f"{len(short)} of {len(whole)} complete answers have missing or repeated words"
     return not short, message
@@ -248,6 +252,7 @@ def _check_probes(watch: Watch, asked: list[float]) -> tuple[bool, str]:
     ]
     # Requests to a stopped process get their time in the ledger when it continues: all of them at once.
     known = [time for time in asked if not watch.died < time < watch.returned + SLACK]
+    # A margin at both ends: a request that was sent just before the circuit opened arrives a little later.
     inside = sum(begin + 0.05 < time < end - 0.05 for time in known for begin, end in refusing)
     return inside == 0, f"{inside} requests besides probes while the circuit was open"
 

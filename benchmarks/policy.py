@@ -107,6 +107,7 @@ def main() -> None:
 
 
 def _run(job: Job) -> Score:
+    # Generated again for each policy, from the same seed: sending it between processes takes longer.
     history = arrivals(job.world, job.rate, job.hours, job.seed)
     return score_policy(history, POLICIES[job.policy](job.world))
 

@@ -39,7 +39,9 @@ TEXT = (
 SECONDS = 9.0  # approximate length of the text
 FORMATS = ("pcm_16000", "wav_24000", "mp3_44100_128")
 SHORT_TIMEOUTS = TimeoutConfig(connection_timeout=2.0, read_timeout=1.0, total_timeout=6.0)
+# Hardly any backoff: pauses are measured in the audio, and waiting in real time measures nothing.
 FAST_RETRY = RetryConfig(base_delay=0.001, max_delay=0.001)
+# The provider that fails stays available, so that the resumption is measured and not the circuit.
 NEVER_OPENS = CircuitBreakerConfig(failure_threshold=1.0, window_size=1000, minimum_calls=1000)
 
 ProviderFactory = Callable[[str], Provider]
@@ -63,6 +65,7 @@ class Tally:
         self.cuts += 1
         self.lost += sum(missing.values())
         self.repeated += sum(extra.values())
+        # Pauses are compared only where all words are there: the joint of a lost word has no counterpart.
         if heard != expected:
             self.out_of_order += not (missing or extra)
             return
@@ -123,6 +126,7 @@ async def _cut(
     faults = _random_faults(rng, timed=endpoint.startswith("text"))
     providers = [make(sim.url) for make in makers]
     async with AsyncTTSService(providers[:1], timeouts=SHORT_TIMEOUTS, retry=FAST_RETRY, circuit=NEVER_OPENS) as tts:
+        # Spoken without a fault by the first provider, as the measure of the pauses between its words.
         whole, _ = await _spoken_words(tts, form)
     # Without timestamps each sentence is a request of its own, and either may fail.
     nth = 1 if endpoint.startswith("text") else rng.choice((1, 2))

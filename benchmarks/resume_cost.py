@@ -65,12 +65,15 @@ async def _measure_latency(url: str) -> None:
     for name, make in _vendors(url).items():
         async with AsyncTTSService([make()]) as tts:
             for form in FORMATS:
+                # Both ways alternate within each round, so that load of the machine affects them alike; the first
+                # round warms up, and is dropped.
                 rounds = [{way: await _stream(tts, form, way) for way in get_args(Way)} for _ in range(ROUNDS + 1)]
                 for way in get_args(Way):
                     _print(name, form, way, [each[way] for each in rounds[1:]])
 
 
 async def _measure_bytes(url: str) -> None:
+    # Counted on the wire: bytes that a client library reports exclude headers and chunk sizes.
     async with byte_counting_relay(url) as relay:
         for name, make in _vendors(relay.url).items():
             async with AsyncTTSService([make()]) as tts:

@@ -103,6 +103,7 @@ def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, _terminated)
     system_processes.ahead = options.ahead
+    # The processors that this process may use, which in a container are fewer than the machine has.
     cores = sorted(os.sched_getaffinity(0))
     core, load_core = cores[0], cores[-1]
     print(f"{platform.platform()}, Python {platform.python_version()}, {len(cores)} processors")
@@ -230,6 +231,7 @@ async def _observe(bench: TestBed, gateway: Running, order: generator.LoadOption
             if now <= order.seconds:  # while calls still come
                 seen.cpu = (gateway.cpu() - before) / max(now, 1.0)
                 seen.load_cpu = (bench.vendor.cpu() - load_before + used) / max(now, 1.0)
+            # Samples stay on whole seconds, however long one takes.
             await asyncio.sleep(1.0 - (time.monotonic() - begun) % 1.0)
     finally:
         system_processes.end(load)
@@ -255,6 +257,7 @@ async def _probe(url: str, seen: Observed, begun: float) -> None:
             pass  # the time it took is recorded as lag
         seen.lag.append((now - begun, time.monotonic() - now))
 
+    # Without a limit: probes that are not answered yet must not hold up the next one.
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
         try:
             while True:
@@ -358,6 +361,7 @@ def _print_phase(phase: Phase, period: float) -> None:
     opened = Counter(f"{each.provider} {each.from_state} {each.cause}" for each in phase.openings)
     _line("circuits opened", _counts(opened) or "none")
     _line("errors in the log", f"{len(phase.log_errors)}" + "".join(f"\n    {each}" for each in phase.log_errors[:3]))
+    # A load generator that is late itself sees answers later than they came.
     if report["own_lag_p99"] > 0.1:
         _line("note", f"the load generator itself was {report['own_lag_p99']:.2f} s late (p99): times are too long")
     print()

@@ -42,7 +42,7 @@ VENDOR = 0.1
 
 
 class ConversationVendor:
-    """ConversationVendor in this process with a fixed latency, over HTTP's protocol or over a text stream's."""
+    """Vendor in this process with a fixed latency, which speaks sentence by sentence."""
 
     local = False
 
@@ -131,7 +131,7 @@ class Stream:
 
 
 class StreamingVendor(ConversationVendor):
-    """ConversationVendor that takes text while it is written."""
+    """Vendor in this process that takes text while it is written."""
 
     def open_text_stream(self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float) -> Stream:
         """Return a stream."""
@@ -161,6 +161,7 @@ async def latencies(make: Callable[[], ConversationVendor]) -> None:
     vendor = make()
     async with AsyncTTSService([vendor]) as tts:
         conversation = tts.conversation()
+        # The first turn of a process imports modules and fills caches; it is not measured.
         await first_audio(conversation)
         to_vendor, over, interrupts = list[float](), list[float](), list[float]()
         for _ in range(ROUNDS):
@@ -215,6 +216,7 @@ async def at_once() -> None:
             reading = asyncio.create_task(read())
             for token in TEXT.split(" "):
                 turn.push(f"{token} ")
+                # About fifty tokens a second, as a fast language model writes.
                 await asyncio.sleep(0.02)
             turn.end()
             await reading
@@ -229,6 +231,7 @@ async def at_once() -> None:
         tracemalloc.start()
         conversation = tts.conversation()
         turns = []
+        # Python's own allocations only: resident memory grows in steps that are larger than a turn.
         start = tracemalloc.get_traced_memory()[0]
         for _ in range(100):
             turn = conversation.turn()

@@ -32,6 +32,7 @@ class Estimator:
         self._out: deque[list[float]] = deque()  # [sent at, whether it was taken for a failure or has ended]
 
     def admit(self, now: float) -> Settle | None:
+        # A call without a result for two seconds is taken for a failure, once: it may hang for its whole timeout.
         while self._out and (self._out[0][1] or self._out[0][0] <= now - ASSUMED_FAILED_AFTER):
             sent = self._out.popleft()
             if not sent[1]:
@@ -42,6 +43,7 @@ class Estimator:
         self._arrivals += 1
         if chance < CONFIDENT_SUCCESS and any(not ended for _, ended in self._out):
             return None
+        # Refusing is right below one half, as a refused call that would have failed is no mistake.
         if chance < 0.5 and now < self._asked + self._apart(now):
             return None
         self._asked = now
@@ -62,6 +64,7 @@ class Estimator:
 
     def _learn(self, now: float, *, works: bool) -> None:
         self._pass_time(now)
+        # Bounded below, or a single result that the model calls impossible would make every belief zero.
         likely = [max(chance if works else 1 - chance, 1e-3) for chance in self._works]
         joint = [belief * chance for belief, chance in zip(self._belief, likely, strict=True)]
         self._belief = [share / sum(joint) for share in joint]

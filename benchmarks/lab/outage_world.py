@@ -62,6 +62,7 @@ class _Phase(NamedTuple):
 
 def arrivals(world: OutageWorld, rate: float, hours: float, seed: int) -> Iterator[Arrival]:
     """Yield the calls of so many hours, independent of each other, on average `rate` per second."""
+    # A string, because `random` takes no tuple as a seed.
     rng = random.Random(f"{seed} {rate}")
     end = hours * HOUR
     now = 0.0
@@ -69,6 +70,7 @@ def arrivals(world: OutageWorld, rate: float, hours: float, seed: int) -> Iterat
         now = max(now, phase.begin)
         while (now := now + rng.expovariate(rate)) < min(phase.end, end):
             yield _call(world, phase.trouble, now, rng)
+        # Arrivals have no memory, so the wait for the next one may begin anew at the phase's end.
         now = phase.end
 
 

@@ -23,6 +23,7 @@ class PyBreakerModel:
         self._era = 0
 
     def admit(self, now: float) -> Settle | None:
+        # One probe at a time: further calls are refused while it is in flight.
         if self._state == "half open" or (self._state == "open" and now < self._open_until):
             return None
         if self._state == "open":
@@ -66,6 +67,7 @@ class AioBreakerModel:
             if now < self._open_until:
                 return None
             self._state = "half open"
+        # The state object that admitted a call receives its result, even after a transition.
         began = self._state
         return lambda now, works: self._record(began, now, works)
 

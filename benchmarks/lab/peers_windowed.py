@@ -102,6 +102,7 @@ class Opossum:
         self._window = Rolling(10)
 
     def admit(self, now: float) -> Settle | None:
+        # Every call counts when it fires, refused ones included: they dilute the rate of failures.
         self._window.add(now, True)
         if self._state == "probing" or (self._state == "open" and now < self._open_until):
             return None

@@ -55,11 +55,13 @@ def score_policy(history: Iterable[Arrival], policy: Policy) -> Score:
     for arrival in history:
         _settle_until(out, arrival.at)
         score.arrivals += 1
+        # The oracle sends what will rather succeed than fail, and is wrong where chance decides otherwise.
         score.floor += arrival.works is (arrival.success < 0.5)
         settle = policy.admit(arrival.at)
         if settle is None:
             score.refused_good += arrival.works
             continue
+        # The number of the arrival breaks ties: functions cannot be compared.
         heapq.heappush(out, (arrival.at + arrival.seconds, score.arrivals, settle, arrival.works))
         if not arrival.works:
             score.failed += 1

@@ -44,4 +44,5 @@ class SteadyvoicePolicy:
 
     def _listen(self, event: Event) -> None:
         if isinstance(event, StateChanged) and event.to_state is CircuitState.OPEN:
+            # From closed only, as for the peers: a failed probe opens nothing that was usable.
             self.openings += event.from_state is CircuitState.CLOSED

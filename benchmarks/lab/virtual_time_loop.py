@@ -16,6 +16,7 @@ class _VirtualSelector(selectors.SelectSelector):
         self.now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        # The loop asks to wait until its next timer; time jumps there, and ready sockets are still polled.
         self.now += timeout or 0.0
         return super().select(0)
 

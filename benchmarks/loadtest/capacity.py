@@ -74,4 +74,5 @@ class CapacitySearch:
             return self._overloaded / 2 if self._overloaded / 2 >= self.min_rate else None
         if self._overloaded / self.capacity <= self.precision:
             return None
+        # The geometric mean, because the precision is a ratio.
         return float((self.capacity * self._overloaded) ** 0.5)

@@ -81,6 +81,7 @@ def openings(events: Iterable[Mapping[str, Any]], began: float) -> list[Opening]
     """Select from `/admin/events` the circuits that opened after `began` (seconds since 1970), by themselves."""
     found = []
     for event in events:
+        # With "by", an administrator has opened it.
         if event["event"] != "transition" or event["to"] != "open" or "by" in event:
             continue
         seconds = datetime.fromisoformat(event["at"].replace("Z", "+00:00")).timestamp() - began

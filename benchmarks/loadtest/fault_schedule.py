@@ -44,4 +44,5 @@ def vendor_is_down(vendor: str, seconds: float, period: float = PERIOD, margin: 
         return False
     begin, end = (share * period for share in DOWN[vendor])
     now = seconds % period
+    # A margin may reach into the next period, where the time begins at zero again.
     return seconds >= begin and (begin <= now < end + margin or now + period < end + margin)

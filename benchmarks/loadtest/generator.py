@@ -143,12 +143,14 @@ async def load(order: LoadOptions) -> Report:
     report, begun = Report(), time.monotonic()
     running: set[asyncio.Task[None]] = set()
     lag = asyncio.create_task(_own_lag(own := list[float]()))
+    # Slow readers have a session of their own, because the size of its read buffer is set for a whole session.
     slow = aiohttp.TCPConnector(limit=0, socket_factory=_slow_socket)
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as usual,
         aiohttp.ClientSession(connector=slow, read_bufsize=_SLOW_READ) as slowly,
     ):
         for arrival, call in zip(arrivals(order.rate, order.seconds, order.seed), calls(order.seed), strict=False):
+            # Against the clock, not after the last call: a generator that is late catches up, and keeps its rate.
             await asyncio.sleep(begun + arrival - time.monotonic())
             session = slowly if call.ending is Ending.SLOW else usual
             task = asyncio.create_task(_caller(session, order.url, CallResult(call, arrival), report))
@@ -172,6 +174,7 @@ async def _caller(session: aiohttp.ClientSession, url: str, got: CallResult, rep
             await _make(session, url, got, begun)
     except TimeoutError:
         got.category = GAVE_UP
+    # An answer that has begun and breaks off is another failure than none at all.
     except (aiohttp.ClientError, OSError) as error:
         got.category = BROKEN if got.status else NO_ANSWER
         got.error = f"{type(error).__name__}: {error}"[:200]

@@ -116,6 +116,7 @@ class Running:
         """Return the events that `/admin/events` has kept, without those of calls."""
         request = urllib.request.Request(f"{self.url}/admin/events?last_event_id=0")
         kept: list[dict[str, Any]] = []
+        # The stream of events never ends: two seconds of silence mean that all kept ones have been sent.
         with urllib.request.urlopen(request, timeout=2) as answer:
             kind = ""
             for line in _lines_until_silent(answer):
@@ -153,12 +154,14 @@ def _run(arguments: list[str], core: int, log: Path, sign: str) -> Iterator[Runn
         system_processes.prioritize([process.pid])
         yield Running(_address(process, log, sign), process, log)
     finally:
+        # A gateway drains its streams for thirty seconds before it ends.
         system_processes.end(process, within=35.0)
 
 
 def _address(process: subprocess.Popen[bytes], log: Path, sign: str) -> str:
     end = time.monotonic() + _STARTS_WITHIN
     while time.monotonic() < end and process.poll() is None:
+        # The last part has no line end yet, and may be half an address.
         lines = log.read_text(errors="replace").split("\n")[:-1]
         if found := next((line.split()[-1] for line in lines if sign in line and "http" in line), ""):
             return found

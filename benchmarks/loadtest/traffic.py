@@ -120,6 +120,7 @@ class Call:
     def bytes_per_second(self) -> float:
         """Bytes on the wire for a second of audio, roughly."""
         bare = self.format.bytes_per_second or (self.format.bitrate or 200) * 125.0
+        # base64 writes three bytes as four.
         return bare * (4 / 3 if self.endpoint.json else 1)
 
 

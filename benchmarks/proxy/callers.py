@@ -82,6 +82,7 @@ async def calls(port: int, path: str, body: Any, count: int, within: float) -> l
     data = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nxi-api-key: k\r\n"
     request = f"{head}Authorization: Bearer k\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+    # Evenly, not at random: every gateway gets the same moments.
     return await asyncio.gather(*(call(port, request, within * index / count) for index in range(count)))
 
 

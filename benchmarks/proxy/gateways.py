@@ -105,6 +105,7 @@ def ours(
     config.write_text(head + "".join(providers))
     command = [sys.executable, "-m", "steadyvoice", "serve", "--config", str(config), "--port", str(port)]
     gateway = _ready(Gateway(name, port, processes.begin(command, CORE, home / f"{port}.out"), path))
+    # The circuit of the vendor that is down opens before anything is measured: the steady state counts.
     if behind not in (None, vendor):
         _until(lambda: _circuit(gateway, "vendor-0") == "open", lambda: _speak(gateway), 60.0)
     return gateway
@@ -112,6 +113,7 @@ def ours(
 
 def _ready(gateway: Gateway, within: float = 30.0) -> Gateway:
     try:
+        # A gateway that listens may not speak yet; the first answers also fill its caches.
         _until(lambda: _speak(gateway) > 30_000, lambda: time.sleep(0.2), within)
     except BaseException:
         processes.end(gateway.process)

@@ -62,6 +62,7 @@ def memory(pids: Sequence[int]) -> int:
 
 def family(pid: int) -> list[int]:
     """Return a process and all its descendants, whichever thread started them."""
+    # Each thread has a list of the children that it started; a process has none of its own.
     children = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
     return [pid, *(each for child in children for each in family(int(child)))]
 
@@ -85,6 +86,7 @@ def busy() -> float:
 
 
 def _busy() -> float:
+    # Idle time and the wait for disks are left out.
     user, nice, system, _, _, *rest = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
     return (user + nice + system + sum(rest)) / TICK
 
@@ -97,6 +99,7 @@ def _children(task: Path) -> list[str]:
 
 
 def _cpu(pid: int) -> float:
+    # The name, in parentheses, may contain spaces and parentheses. User and system time are fields 14 and 15.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICK
 
@@ -104,5 +107,6 @@ def _cpu(pid: int) -> float:
 def _settle(core: int) -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # the process ends with the benchmark, however that ends
     os.sched_setaffinity(0, {core})
+    # Two thousand streams need twice as many descriptors in a proxy; the usual soft limit is 1,024.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

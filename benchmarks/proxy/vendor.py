@@ -111,9 +111,12 @@ class Vendor(asyncio.Protocol):
 
 
 async def _serve(port: int) -> None:
+    # Encoded before the port is printed, or the first request would wait for the encoder.
     for slim in (False, True):
         for timed in (False, True):
             _prepared_answer(slim, timed)
+    # Two thousand connections may arrive at once; the usual backlog of 100 would drop some, which try again after a
+    # second.
     server = await asyncio.get_running_loop().create_server(Vendor, "127.0.0.1", port, backlog=4096)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await server.serve_forever()

@@ -105,6 +105,7 @@ def _bind(loop: Callable[[Function, int], int], function: Function) -> Callable[
 def _in_rounds(runs: Mapping[str, Callable[[int], int]]) -> dict[str, Timing]:
     times = {name: _calls_per_round(run) for name, run in runs.items()}
     samples: dict[str, list[float]] = {name: [] for name in runs}
+    # A collection would fall on whichever subject happens to run.
     gc.disable()
     try:
         for _ in range(ROUNDS):
@@ -118,6 +119,7 @@ def _in_rounds(runs: Mapping[str, Callable[[int], int]]) -> dict[str, Timing]:
 def _calls_per_round(run: Callable[[int], int]) -> int:
     """Return the number of calls that fill a round. Trying fills every sliding window, too."""
     times = 256
+    # Doubled until a quarter of a round is filled, so that the clock's resolution does not matter.
     while (took := run(times)) < ROUND_NS / 4:
         times *= 2
     return max(1, int(times * ROUND_NS / took))
@@ -163,7 +165,9 @@ async def _errors_async(function: Function, times: int) -> int:
 
 
 def _run_threads(function: Function, times: int, threads: int) -> int:
+    # The same number of calls in total, whatever the number of threads.
     share = max(1, times // threads)
+    # Starting a thread takes longer than many calls: the clock runs from the moment that all are ready.
     ready = Barrier(threads + 1)
 
     def work() -> None:

@@ -17,6 +17,7 @@ def run_in_own_venv(script: str, distributions: Iterable[str]) -> dict[str, str]
     """Continue in the peers' environment, created when missing. Return a reason for each package not installed."""
     if Path(sys.prefix).resolve() != HOME.resolve():
         install_peers(HOME, distributions)
+        # The process is replaced, so that interrupts and the exit status need no forwarding.
         python = str(HOME / "bin" / "python")
         os.execve(python, [python, script, *sys.argv[1:]], {**os.environ, "PYTHONPATH": _source_folder()})
     return _missing(HOME)
@@ -25,6 +26,7 @@ def run_in_own_venv(script: str, distributions: Iterable[str]) -> dict[str, str]
 def install_peers(home: Path, distributions: Iterable[str]) -> dict[str, str]:
     """Create the environment when missing. Return a reason for each package not installed."""
     wanted = sorted(distributions)
+    # What failed before is tried again: the network may have been the reason.
     if _failures_file(home).exists():
         wanted = sorted(_missing(home))
     else:

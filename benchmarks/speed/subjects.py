@@ -66,6 +66,7 @@ class Ours:
         breaker = import_module(self.module)
         config = self._preset(breaker.CircuitBreakerConfig)
         if case is Case.FAILURE:
+            # No rule may trip: all calls fail.
             config = replace(config, failure_threshold=None, consecutive_failures=10**9, significance=None)
         if case is Case.REFUSAL:
             config = replace(config, consecutive_failures=1, cooldown_period=LONG, max_cooldown=None)
@@ -150,6 +151,7 @@ class Purgatory:
         return factory("peer")(fn)  # type: ignore[no-any-return]
 
     def new(self, number: int) -> object:
+        # Its breakers belong to a factory, which is counted once and not per breaker.
         if self._factory is None:
             self._factory = import_module(self.module).SyncCircuitBreakerFactory()
         return self._factory.get_breaker(f"peer {number}")

@@ -29,6 +29,7 @@ async def byte_counting_relay(vendor: str) -> AsyncIterator[ByteCountingRelay]:
             while data := await responses.read(65_536):
                 counted.bytes += len(data)
                 writer.write(data)
+                # Back-pressure reaches the vendor as without the relay.
                 await writer.drain()
 
         counting = asyncio.create_task(count())

@@ -15,6 +15,7 @@ from steadyvoice.simulator import Simulator
 @contextmanager
 def simulator_process(**settings: Any) -> Iterator[str]:
     """Run the simulator and yield its URL."""
+    # Not forked: a fork would copy this process's event loop and threads.
     ours, child = get_context("spawn").Pipe()
     process = get_context("spawn").Process(target=_serve, args=(child, settings), daemon=True)
     process.start()
