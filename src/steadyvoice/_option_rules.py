@@ -28,40 +28,40 @@ class OptionRule(Protocol):
 
 
 class Number(NamedTuple):
-    """Rule for a number, or a whole number, of a `unit`, within bounds that are inclusive (`least`, `most`) or not."""
+    """Rule for a number of a `unit`: `minimum` and `maximum` are allowed values, `above` and `below` are not."""
 
     unit: str = ""
-    whole: bool = False
-    least: float | None = None
+    integer: bool = False
+    minimum: float | None = None
     above: float | None = None
-    most: float | None = None
+    maximum: float | None = None
     below: float | None = None
     finite: bool = True
 
     @property
     def expected(self) -> str:
         """Requirement in words, such as "must be a number of seconds, more than 0"."""
-        kind = f"must be a {'whole ' if self.whole else ''}number{f' of {self.unit}' if self.unit else ''}"
-        if self.least is not None and self.most is not None:
-            return f"{kind} from {_shown(self.least)} to {_shown(self.most)}"
+        kind = f"must be a {'whole ' if self.integer else ''}number{f' of {self.unit}' if self.unit else ''}"
+        if self.minimum is not None and self.maximum is not None:
+            return f"{kind} from {_shown(self.minimum)} to {_shown(self.maximum)}"
         bounds = [
-            "" if self.least is None else f"{_shown(self.least)} or more",
+            "" if self.minimum is None else f"{_shown(self.minimum)} or more",
             "" if self.above is None else f"more than {_shown(self.above)}",
-            "" if self.most is None else f"at most {_shown(self.most)}",
+            "" if self.maximum is None else f"at most {_shown(self.maximum)}",
             "" if self.below is None else f"less than {_shown(self.below)}",
         ]
-        given = " and ".join(filter(None, bounds))
-        return f"{kind}, {given}" if given else kind
+        requirement = " and ".join(filter(None, bounds))
+        return f"{kind}, {requirement}" if requirement else kind
 
     def accepts(self, value: object) -> bool:
         """Return whether a value is such a number. True and False are none, and neither is text with digits."""
         fits: Callable[[object], TypeGuard[float]] = (
-            is_whole_number if self.whole else is_finite if self.finite else is_number
+            is_whole_number if self.integer else is_finite if self.finite else is_number
         )
         return fits(value) and (
-            (self.least is None or value >= self.least)
+            (self.minimum is None or value >= self.minimum)
             and (self.above is None or value > self.above)
-            and (self.most is None or value <= self.most)
+            and (self.maximum is None or value <= self.maximum)
             and (self.below is None or value < self.below)
         )
 
@@ -95,12 +95,12 @@ class Flag(NamedTuple):
 
 
 FLAG = Flag()
-COUNT = Number(whole=True, least=1)
-SECONDS = Number("seconds", least=0)
+COUNT = Number(integer=True, minimum=1)
+SECONDS = Number("seconds", minimum=0)
 POSITIVE_SECONDS = Number("seconds", above=0)
-FACTOR = Number(least=1)
-SHARE = Number(least=0, most=1)
-POSITIVE_SHARE = Number(above=0, most=1)
+FACTOR = Number(minimum=1)
+SHARE = Number(minimum=0, maximum=1)
+POSITIVE_SHARE = Number(above=0, maximum=1)
 PROBABILITY = Number(above=0, below=1)
 
 

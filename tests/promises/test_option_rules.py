@@ -151,10 +151,10 @@ def test_broken_rule_reads_the_same_everywhere(rule: str, name: str, use: Callab
     ("rule", "expected"),
     [
         (Number(), "must be a number"),
-        (Number("bytes", whole=True, least=1, most=9), "must be a whole number of bytes from 1 to 9"),
+        (Number("bytes", integer=True, minimum=1, maximum=9), "must be a whole number of bytes from 1 to 9"),
         (Number(above=0, below=1), "must be a number, more than 0 and less than 1"),
-        (Number(least=0, below=1), "must be a number, 0 or more and less than 1"),
-        (Number(least=0.25, most=4.0), "must be a number from 0.25 to 4"),
+        (Number(minimum=0, below=1), "must be a number, 0 or more and less than 1"),
+        (Number(minimum=0.25, maximum=4.0), "must be a number from 0.25 to 4"),
         (OneOf(("any", "never")), "must be one of any, never"),
     ],
 )

@@ -33,10 +33,10 @@ texts = st.text(max_size=200)
 def test_unspoken_characters_take_no_time(silent: str) -> None:
     plain = estimate_duration(SENTENCE)
     marked = estimate_duration(f"{silent} {SENTENCE} {silent}")
-    assert marked.least == pytest.approx(plain.least)
+    assert marked.shortest == pytest.approx(plain.shortest)
     assert marked.usual - requested_pause(silent) * 2 == pytest.approx(plain.usual, rel=0.15)
     assert not is_pronounceable(silent)
-    assert estimate_duration(silent).least == 0
+    assert estimate_duration(silent).shortest == 0
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_unspoken_characters_take_no_time(silent: str) -> None:
 )  # fmt: skip
 def test_optional_parts_add_to_the_upper_bound_only(text: str) -> None:
     length = estimate_duration(f"{SENTENCE} {text}")
-    assert length.least <= estimate_duration(SENTENCE + " a").least + 0.001
-    assert length.most >= 2 * length.usual - 0.001 or length.usual == pytest.approx(
+    assert length.shortest <= estimate_duration(SENTENCE + " a").shortest + 0.001
+    assert length.longest >= 2 * length.usual - 0.001 or length.usual == pytest.approx(
         estimate_duration(SENTENCE).usual, rel=0.5
     )
     assert is_pronounceable(f"{SENTENCE} {text}")
@@ -83,24 +83,24 @@ def test_same_letters_in_another_form_take_the_same_time(text: str, form: str) -
 
 def test_foreign_letters_may_be_skipped_by_a_voice_that_cannot_read_them() -> None:
     mixed = estimate_duration("They told us to say 你好 and 谢谢 and 再见 to everybody")
-    assert mixed.least == pytest.approx(estimate_duration("They told us to say and and to everybody").least)
+    assert mixed.shortest == pytest.approx(estimate_duration("They told us to say and and to everybody").shortest)
     chinese = estimate_duration("我们今天在iPhone上安装了新的软件，大家都觉得很好用，非常满意")
     assert chinese.script == "Han"
-    assert chinese.least > estimate_duration("我们今天在上安装了新的软件，大家都觉得很好用，非常满意").least
+    assert chinese.shortest > estimate_duration("我们今天在上安装了新的软件，大家都觉得很好用，非常满意").shortest
 
 
 def test_speed_attribute_halves_the_least_duration() -> None:
     hurried = estimate_duration(f"<prosody rate='x-fast'>{SENTENCE}</prosody>")
-    assert hurried.least == pytest.approx(estimate_duration(SENTENCE).least / 2)
+    assert hurried.shortest == pytest.approx(estimate_duration(SENTENCE).shortest / 2)
     assert not hurried.indicates_rate
 
 
 @given(texts)
 def test_any_text_has_an_estimate_in_order(text: str) -> None:
     length = estimate_duration(text)
-    assert length.least >= 0
-    assert length.least <= max(length.usual, length.plain + length.digits) + 1e-9
-    assert length.usual <= length.most + requested_pause(text) + 0.06 * len(text)
+    assert length.shortest >= 0
+    assert length.shortest <= max(length.usual, length.plain + length.digits) + 1e-9
+    assert length.usual <= length.longest + requested_pause(text) + 0.06 * len(text)
 
 
 @given(texts, st.floats(0, 60), st.sampled_from([FASTEST_ORDINARY_SHARE, 0.4, 0.75]))
@@ -112,7 +112,7 @@ def test_quick_estimate_never_contradicts_the_full_one(text: str, seconds: float
 @given(texts)
 @example("㊊")
 def test_text_with_a_least_duration_is_pronounceable(text: str) -> None:
-    if estimate_duration(text).least > 0:
+    if estimate_duration(text).shortest > 0:
         assert is_pronounceable(text)
 
 

@@ -184,8 +184,8 @@ class SampleBuffer:
 
     def tail(self, seconds: float) -> bytes:
         """Return the samples of the last `seconds`, as far as they are still held."""
-        whole = len(self._pending) // 2
-        return bytes(self._pending[2 * max(0, whole - round(seconds * self._rate)) : 2 * whole])
+        held = len(self._pending) // 2
+        return bytes(self._pending[2 * max(0, held - round(seconds * self._rate)) : 2 * held])
 
     def feed(self, data: bytes) -> None:
         step = self._step or len(data) or 1
@@ -198,8 +198,8 @@ class SampleBuffer:
         self._pending += self._converter.finish()
 
     def release(self, seconds: float | None = None) -> bytes:
-        whole = len(self._pending) // 2
-        count = whole if seconds is None else min(whole, max(0, round(seconds * self._rate) - self._released))
+        held = len(self._pending) // 2
+        count = held if seconds is None else min(held, max(0, round(seconds * self._rate) - self._released))
         with memoryview(self._pending) as view:  # slicing the bytearray itself would copy twice
             ready = bytes(view[: 2 * count])
         del self._pending[: 2 * count]

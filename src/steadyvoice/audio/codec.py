@@ -46,16 +46,16 @@ class Decoder:
         self._coding: Coding | None = None
         self._context: AudioCodecContext | None = None
         self._mono = MonoConverter()
-        self._seen = 0  # bytes
+        self._fed_bytes = 0  # bytes
         self._decoded_any = False
         self.is_plain_pcm = False
         """Whether the last frame held 16-bit mono samples, which need no decoding."""
 
     def feed(self, data: bytes) -> list[Pcm]:
         """Add the next bytes and decode the frames that they complete."""
-        self._seen += len(data)
+        self._fed_bytes += len(data)
         pieces = self._decode(self._framer.feed(data))
-        if not self._decoded_any and self._seen > _MAX_UNDECODABLE:
+        if not self._decoded_any and self._fed_bytes > _MAX_UNDECODABLE:
             raise self._refusal()
         return pieces
 
@@ -97,7 +97,7 @@ class Decoder:
         return decoded.rate, pcm
 
     def _refusal(self) -> TTSNotAudioError:
-        return TTSNotAudioError(f"not decodable as {self._format}: no frame of audio in {self._seen} bytes")
+        return TTSNotAudioError(f"not decodable as {self._format}: no frame of audio in {self._fed_bytes} bytes")
 
 
 def _context_for(coding: Coding) -> AudioCodecContext:
@@ -240,10 +240,10 @@ class _FFmpegEncoder:
             raise ValueError("encoder is closed: create a new one for another stream")
         rest = self._rest
         rest += pcm
-        whole = len(rest) // self._block * self._block
-        for at in range(0, whole, self._block):
+        complete = len(rest) // self._block * self._block
+        for at in range(0, complete, self._block):
             self._encode(bytes(rest[at : at + self._block]))
-        del rest[:whole]
+        del rest[:complete]
         return self._sink.taken()
 
     def finish(self) -> bytes:

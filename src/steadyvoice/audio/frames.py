@@ -111,9 +111,9 @@ class SampleFramer:
         if self._rest:
             data = self._rest + data
         count = len(data) // self._width
-        whole = count * self._width
-        self._rest = data[whole:]
-        return [Frame(data[:whole], count, self._coding)] if count else []
+        complete = count * self._width
+        self._rest = data[complete:]
+        return [Frame(data[:complete], count, self._coding)] if count else []
 
     def skim(self, data: bytes, coding: Coding, *, to_sound: bool) -> tuple[int, int] | None:
         """Add the next bytes and return the number of samples, and of frames: one, as `feed` would return.

@@ -178,10 +178,10 @@ class Mp3Framer(_Scanner):
         if len(buffer) + len(data) < self._needed:
             buffer += data
             return 0, 0
-        whole = bytes(buffer) + data if buffer else data
-        at, end_of_data, needed, frames, samples, tail = 0, len(whole), 0, 0, 0, 0
+        pending = bytes(buffer) + data if buffer else data
+        at, end_of_data, needed, frames, samples, tail = 0, len(pending), 0, 0, 0, 0
         while at + 4 <= end_of_data:
-            run = _mp3_run(whole[at : at + 4])
+            run = _mp3_run(pending[at : at + 4])
             if run is None or run.header.coding is not (coding := coding or run.header.coding):
                 return None
             shortest = run.shortest
@@ -189,7 +189,7 @@ class Mp3Framer(_Scanner):
                 needed = shortest
                 break
             # Each padded frame adds a byte: after `shortest` of them, the number of frames would be ambiguous.
-            found = run.pattern.match(whole, at, at + shortest * (shortest - 1))
+            found = run.pattern.match(pending, at, at + shortest * (shortest - 1))
             end = found.end() if found else at
             if end == at:
                 if at + run.header.length <= end_of_data:  # the frame is complete, and differs from the others
@@ -199,9 +199,9 @@ class Mp3Framer(_Scanner):
             frames += (count := (end - at) // shortest)
             samples += count * run.header.samples
             at, tail = end, min(shortest, SOUND_BYTES)
-        if to_sound and frames and len(set(whole[at - tail : at])) <= MAX_DISTINCT_BYTES_OF_SILENCE:
+        if to_sound and frames and len(set(pending[at - tail : at])) <= MAX_DISTINCT_BYTES_OF_SILENCE:
             return None
-        buffer[:] = whole[at:]
+        buffer[:] = pending[at:]
         self._needed = needed
         if not frames:
             return 0, 0

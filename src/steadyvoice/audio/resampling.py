@@ -83,9 +83,9 @@ class Resampler:
             return pcm
         rest = self._rest
         rest += pcm
-        whole = len(rest) // self._block * self._block
-        ready = b"".join(self._resampled(bytes(rest[at : at + self._block])) for at in range(0, whole, self._block))
-        del rest[:whole]
+        complete = len(rest) // self._block * self._block
+        ready = b"".join(self._resampled(bytes(rest[at : at + self._block])) for at in range(0, complete, self._block))
+        del rest[:complete]
         return ready
 
     def finish(self) -> bytes:

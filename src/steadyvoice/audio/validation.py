@@ -146,7 +146,7 @@ def is_long_enough(text: str, seconds: float, *, speed: float = 1.0) -> bool:
     vendors ignore it. What is known of a provider's own voices is used by `service/pipeline/speech_rate.py`.
     """
     length = estimate_duration(text)
-    return length.plain + length.digits < SHORT_SECONDS or seconds * max(speed, 1.0) >= length.least
+    return length.plain + length.digits < SHORT_SECONDS or seconds * max(speed, 1.0) >= length.shortest
 
 
 def longest_plausible(text: str, *, speed: float = 1.0) -> float:

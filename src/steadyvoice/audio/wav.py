@@ -93,7 +93,7 @@ class WavFramer:
         self._long_size: int | None = None  # size of the `data` chunk by the 64-bit extension
         self._zeros = 0  # zero bytes behind the declared end of samples
         self._empty = False  # the `data` chunk declares a size of zero
-        self._odd = False  # a chunk of odd size has just ended, which a byte of padding should follow
+        self._expects_padding = False  # a chunk of odd size has just ended, which a byte of padding should follow
 
     @property
     def pending_seconds(self) -> float:
@@ -170,7 +170,7 @@ class WavFramer:
     def _read_mark(self, mark: re.Match[bytes], at: int) -> int | None:
         if mark.re is _PARTIAL_MARK:
             return mark.start() if mark.start() > at else None
-        self._state, self._odd = _State.CHUNK, False
+        self._state, self._expects_padding = _State.CHUNK, False
         return mark.start()
 
     def _end_samples(self, data: bytes, at: int, frames: list[Frame]) -> int | None:
@@ -194,7 +194,7 @@ class WavFramer:
     def _open_file(self, data: bytes, at: int) -> int | None:
         if len(data) - at < 12:
             return None
-        self._coding, self._long_size, self._odd = None, None, False
+        self._coding, self._long_size, self._expects_padding = None, None, False
         if _FILE.match(data, at):
             self._state = _State.CHUNK
             return at + 12
@@ -203,10 +203,10 @@ class WavFramer:
 
     def _open_chunk(self, data: bytes, at: int) -> int | None:
         """Read the head of a chunk, and its parameters of the samples."""
-        if len(data) - at < 8 + self._odd:
+        if len(data) - at < 8 + self._expects_padding:
             return None
-        if self._odd:  # some writers omit the padding
-            self._odd = False
+        if self._expects_padding:  # some writers omit the padding
+            self._expects_padding = False
             if not _is_chunk(data, at):
                 return at + 1
         kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
@@ -225,7 +225,7 @@ class WavFramer:
                 self._coding = _parse_format_chunk(content)
             case b"ds64" if len(content) == 16:
                 self._long_size = int.from_bytes(content[8:], "little")
-        self._state, self._skip, self._odd = _State.SKIPPED, size, bool(size % 2)
+        self._state, self._skip, self._expects_padding = _State.SKIPPED, size, bool(size % 2)
         if not size:
             self._state = _State.CHUNK
         return at + 8

@@ -85,8 +85,8 @@ def count(field: str, value: object, *, least: int = 1) -> None:
     """Validate a whole number from `least` to MAX_COUNT, or None. Raises CircuitConfigError."""
     if value is None:
         return
-    check(field, value, Number(whole=True, least=least))
-    check(field, value, Number(whole=True, most=MAX_COUNT))
+    check(field, value, Number(integer=True, minimum=least))
+    check(field, value, Number(integer=True, maximum=MAX_COUNT))
 
 
 def to_seconds(value: object) -> Any:

@@ -389,13 +389,13 @@ class ProbeResults:
 
         `slow_threshold` is the share of slow calls that would open a closed circuit, None where no share would.
         """
-        wanted = config.success_threshold
+        needed = config.success_threshold
         if self._last_failure and self.failed > config.half_open_failures:
             return self._last_failure if self.failed == 1 else self._after_several(self._last_failure)
-        if slow_threshold is not None and self.slow and self.slow / wanted >= slow_threshold:
-            reason = f"{self.slow} of {pluralize(wanted, 'probe')} {was_or_were(self.slow)} slow"
+        if slow_threshold is not None and self.slow and self.slow / needed >= slow_threshold:
+            reason = f"{self.slow} of {pluralize(needed, 'probe')} {was_or_were(self.slow)} slow"
             return ProbeDecision(Cause.PROBES_SLOW, reason)
-        if self.succeeded < wanted:
+        if self.succeeded < needed:
             return None
         if self.failed:
             reason = f"{self.succeeded} of {pluralize(self.succeeded + self.failed, 'probe')} succeeded"

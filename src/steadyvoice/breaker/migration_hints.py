@@ -186,16 +186,16 @@ def setting_in_files(name: str) -> str | None:
 
 def raise_unknown_keywords(keywords: Mapping[str, object], settings: Iterable[str]) -> NoReturn:
     """Raise TypeError for unknown keyword arguments of a breaker, with their replacements."""
-    names, own = sorted(keywords), frozenset(settings)
-    hints = "; ".join(f"instead of {name}, {_replacement(name, keywords[name], own)}" for name in names)
+    names, known = sorted(keywords), frozenset(settings)
+    hints = "; ".join(f"instead of {name}, {_replacement(name, keywords[name], known)}" for name in names)
     raise TypeError(f"CircuitBreaker() got an unexpected keyword argument {names[0]!r}; {hints}")
 
 
-def _replacement(name: str, value: object, own: frozenset[str]) -> str:
+def _replacement(name: str, value: object, known: frozenset[str]) -> str:
     number = is_whole_number(value)
     if name == "failure_threshold" and number and value != 1:
         return f"CircuitBreaker(name, CircuitBreakerConfig.consecutive({value}))"
-    if name in own:
+    if name in known:
         return f"CircuitBreaker(name, CircuitBreakerConfig({name}=...))"
     replacement = SETTINGS.get(name) or "nothing: there is no such setting"
     if replacement is _CONSECUTIVE and number:

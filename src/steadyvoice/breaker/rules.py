@@ -265,13 +265,13 @@ class RuleSet:
         runs += [part._needed(LOWEST_FAILURE_RATE) for part in parts if isinstance(part, UnlikelyFailures)]
         self._longest_run = min(runs, default=math.inf)
 
-    def harmless_failures(self, failures: float, streak: float, most: int) -> int | None:
-        """Return how many more failures break no rule, whatever successes come and results expire; `most` at most.
+    def harmless_failures(self, failures: float, streak: float, limit: int) -> int | None:
+        """Return how many more failures break no rule, whatever successes come and results expire; `limit` at most.
 
         None if the failures that there are can break one, by weight: `failures` in the window, `streak` in a row. No
         call is slow. A rate compares at its minimum of calls at the worst; a run of failures ends with a success.
         """
-        harmless = min(most, math.ceil(self._longest_run - streak) - 1) if self._longest_run < math.inf else most
+        harmless = min(limit, math.ceil(self._longest_run - streak) - 1) if self._longest_run < math.inf else limit
         for rate in self._rates:
             if failures / rate.minimum_calls >= rate.threshold:
                 return None

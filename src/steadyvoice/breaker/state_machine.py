@@ -705,9 +705,9 @@ class StateMachine:
                     self.state_until = self._end_of_ramp_up(self.closed_at, now)
                 self.evaluate_rules(now)
 
-    def set_call_events(self, wanted: bool) -> None:
+    def set_call_events(self, enabled: bool) -> None:
         """Emit an event for each call, or stop doing so. Lock-free successes emit none, so they end while wanted."""
-        self._commit(derive_settings(self.config, wanted), None)
+        self._commit(derive_settings(self.config, enabled), None)
 
     def update_lock_free(self) -> None:
         """Allow successes to skip the lock until the next locked section, if none of them can change the state.
@@ -743,7 +743,7 @@ class StateMachine:
         results = self.era.quiet_results
         if results is None:
             results = self.era.quiet_results = QuietResults()
-        wanted = MOST_QUIET_RESULTS if self.config.hung_factor is None else self.hang_threshold.missing_calls
+        max_calls = MOST_QUIET_RESULTS if self.config.hung_factor is None else self.hang_threshold.missing_calls
         running = in_flight.begin()
         if not self.tracks_calls:
             running = in_flight.unwatched = {} if in_flight.unwatched is None else in_flight.unwatched
@@ -752,7 +752,7 @@ class StateMachine:
             # are enough calls, it would end the time without a lock.
             enough_calls = window.calls >= self.rules.minimum_call_counts[-1]
             self.era.harmless, harmless = iter(range(harmless if enough_calls else 0)), 0
-        return QuietPeriod(self.era, self.next_timer_at, running, results, silences_wanted=wanted, harmless=harmless)
+        return QuietPeriod(self.era, self.next_timer_at, running, results, silences_wanted=max_calls, harmless=harmless)
 
     def _refresh_hang_detection(self, now: float) -> None:
         """Derive from the configuration which calls hang. Idempotent."""

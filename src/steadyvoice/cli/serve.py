@@ -88,9 +88,9 @@ def _log_json_lines() -> None:
         return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONFormatter())
-    ours = logging.getLogger("steadyvoice")
-    ours.addHandler(handler)
-    ours.setLevel(logging.INFO)
+    package_logger = logging.getLogger("steadyvoice")
+    package_logger.addHandler(handler)
+    package_logger.setLevel(logging.INFO)
     logging.getLogger("steadyvoice.calls").setLevel(logging.WARNING)
 
 

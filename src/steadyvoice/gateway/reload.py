@@ -100,11 +100,11 @@ def configuration_difference(before: Mapping[str, Any], after: Mapping[str, Any]
     return {"before": {path: old.get(path) for path in paths}, "after": {path: new.get(path) for path in paths}}
 
 
-def _applicable(current: ServerConfig, wanted: ServerConfig) -> tuple[ServerConfig, list[str]]:
+def _applicable(current: ServerConfig, requested: ServerConfig) -> tuple[ServerConfig, list[str]]:
     """Return the settings to apply now, and the keys that need a restart. Raises TTSConfigurationError."""
     fixed = {name: getattr(current, name) for name in RESTART_KEYS}
-    needs_restart = [f"server.{name}" for name, value in fixed.items() if getattr(wanted, name) != value]
-    return wanted.laid_over(**fixed), needs_restart
+    needs_restart = [f"server.{name}" for name, value in fixed.items() if getattr(requested, name) != value]
+    return requested.laid_over(**fixed), needs_restart
 
 
 def _flattened(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -204,16 +204,16 @@ class PathSuggestions:
         return next((found for place in places if (found := self._exactly(place))), None)
 
     def _exactly(self, core: Segments) -> Suggestion | None:
-        asked = tuple(_normalized(segment) for segment in core)
-        if path := self._paths.get(asked):
+        segments = tuple(_normalized(segment) for segment in core)
+        if path := self._paths.get(segments):
             return Suggestion(path, path)
         for known, path in self._paths.items():
-            if len(known) == len(asked) and _PARAMETER in known:
+            if len(known) == len(segments) and _PARAMETER in known:
                 at = known.index(_PARAMETER)
                 if (
-                    known[:at] == asked[:at]
-                    and known[at + 1 :] == asked[at + 1 :]
-                    and asked[at] not in _VARIANT_SUFFIXES
+                    known[:at] == segments[:at]
+                    and known[at + 1 :] == segments[at + 1 :]
+                    and segments[at] not in _VARIANT_SUFFIXES
                 ):
                     return Suggestion(path, _filled(path, core[at]))
         return None
@@ -221,8 +221,8 @@ class PathSuggestions:
     def _similar(self, core: Segments) -> Suggestion | None:
         """Find an endpoint whose first segments are spelled almost like these."""
         known = {"/".join(each): path for each, path in self._paths.items() if _PARAMETER not in each}
-        asked = "/".join(core).lower().replace("_", "-")
-        near = get_close_matches(asked, known, 1, _MIN_SIMILARITY) or get_close_matches(
+        path = "/".join(core).lower().replace("_", "-")
+        near = get_close_matches(path, known, 1, _MIN_SIMILARITY) or get_close_matches(
             core[0].lower(), known, 1, _MIN_SIMILARITY
         )
         return Suggestion(known[near[0]], known[near[0]]) if near else None

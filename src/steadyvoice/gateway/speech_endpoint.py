@@ -275,10 +275,10 @@ async def _json_document(stream: AsyncSpeechStream) -> AsyncGenerator[bytes, Non
     begin, rest = _DOCUMENT_BEGIN, b""
     async for data in stream:
         data = rest + data
-        whole = len(data) - len(data) % 3
-        rest = data[whole:]
-        if whole:
-            yield begin + b64encode(memoryview(data)[:whole])
+        complete = len(data) - len(data) % 3
+        rest = data[complete:]
+        if complete:
+            yield begin + b64encode(memoryview(data)[:complete])
             begin = b""
     yield begin + b64encode(rest)
     for part in _slices(_document_end(stream.alignment), _SEND_SIZE):

@@ -91,14 +91,14 @@ def _common_problem(key: str) -> str | None:
     return None
 
 
-def resolve_api_key(given: str | None, variable: str, *, provider: str, any_key: bool = True) -> str | None:
+def resolve_api_key(api_key: str | None, variable: str, *, provider: str, any_key: bool = True) -> str | None:
     """Return the key given, or that of the environment variable without the whitespace around it; None if neither.
 
     With `any_key`, a key such as "none" passes: a self-hosted server may accept it. Raises TTSConfigurationError for
     text that cannot be a key, without showing it.
     """
-    key = strip_secret(os.environ.get(variable, "")) if given is None else given
-    where = f"{provider}.api_key: {f'the environment variable {variable} ' if given is None else ''}"
+    key = strip_secret(os.environ.get(variable, "")) if api_key is None else api_key
+    where = f"{provider}.api_key: {f'the environment variable {variable} ' if api_key is None else ''}"
     if not isinstance(key, str):
         raise TTSConfigurationError(f"{where}must be text, got {type(key).__name__}")
     if key and (problem := api_key_problem(key, may_be_nothing=any_key)):
@@ -131,9 +131,9 @@ def credential_for(
     return Credential(credential_id(key, host), initial_concurrency, max_concurrency, fingerprint)
 
 
-def require_api_key(given: str | None, variable: str, *, provider: str) -> str:
+def require_api_key(api_key: str | None, variable: str, *, provider: str) -> str:
     """Return the key as `resolve_api_key` does, for a vendor that requires one. Raises TTSConfigurationError."""
-    key = resolve_api_key(given, variable, provider=provider, any_key=False)
+    key = resolve_api_key(api_key, variable, provider=provider, any_key=False)
     if key is None:
         raise TTSConfigurationError(f"{provider}.api_key: missing; pass api_key=... or set {variable}")
     return key

@@ -286,17 +286,17 @@ class ElevenLabs(VendorProvider):
         self._has_timestamps = False
 
     def _parse_line(
-        self, line: bytes, status: int, headers: Mapping[str, str], seen: Sequence[bytes | StreamedLine]
+        self, line: bytes, status: int, headers: Mapping[str, str], lines_so_far: Sequence[bytes | StreamedLine]
     ) -> TimedAudio:
-        """Return the audio and times of a line; if that fails, and lines were `seen`, raise the error in those."""
+        """Return the audio and times of a line; if that fails, raise the error in `lines_so_far`, if there are any."""
         # An error may come with status 200, as a JSON document in place of a line. As the first line, it is judged as
         # an error response is; in the middle of audio, as an error of the vendor's.
         try:
             return parse_timed_audio(line, api_key=self._key, provider=self.name)
         except TTSError:
-            if not seen:
+            if not lines_so_far:
                 raise
-            body = b"\n".join(map(_json_of_line, seen))[:MAX_ERROR_BODY]
+            body = b"\n".join(map(_json_of_line, lines_so_far))[:MAX_ERROR_BODY]
             raise self._error_of(status, headers, body) from None
 
 
@@ -356,13 +356,11 @@ class _TimedLines:
             for piece in rest.audio if isinstance(rest, StreamedLine) else []:
                 take(AudioChunk(piece))
 
-    def _chunk(self, line: bytes | StreamedLine, seen: Sequence[bytes | StreamedLine]) -> AudioChunk:
-        """Return the audio and times of a line. Where `seen` is given, no line with audio came before: these lines may
-        be an error response.
-        """
+    def _chunk(self, line: bytes | StreamedLine, lines_so_far: Sequence[bytes | StreamedLine]) -> AudioChunk:
+        """Return the audio and times of a line. Lines in `lines_so_far` had no audio: they may be an error response."""
         if isinstance(line, StreamedLine):
             line = line.skeleton
-        timed = self._provider._parse_line(line, self._status, self._headers, seen)
+        timed = self._provider._parse_line(line, self._status, self._headers, lines_so_far)
         # The vendor leaves either alignment out of some lines. Most texts are spoken as they are written, so one can
         # stand for the other.
         alignment = self._timeline.placed(timed.alignment or timed.normalized)

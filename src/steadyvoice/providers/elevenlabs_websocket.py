@@ -207,8 +207,8 @@ class _DialogueContext(ElevenLabsContext):
         return SocketRoute(target, self.feature, max_contexts=1, keeps_idle=False, can_cancel=False)
 
     def open(self, context_id: str) -> str:
-        given = self._first.get("voice_settings") or {}
-        settings = {name: given[name] for name in _DIALOGUE_SETTINGS if given.get(name) is not None}
+        requested = self._first.get("voice_settings") or {}
+        settings = {name: requested[name] for name in _DIALOGUE_SETTINGS if requested.get(name) is not None}
         return encode_dialogue_message(
             DialogueMessage(
                 context_id,

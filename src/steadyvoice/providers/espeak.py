@@ -31,8 +31,8 @@ from steadyvoice.speech.voice import Gender, Voice, is_language_tag, most_simila
 from steadyvoice.speech.writing_systems import count_scripts, unsupported_script, usual_language
 
 _SLOWEST, _FASTEST = 80, 450  # words a minute
-_SPEECH_RATE = Number("words a minute", whole=True, least=_SLOWEST, most=_FASTEST)
-_PITCH = Number(whole=True, least=0, most=99)
+_SPEECH_RATE = Number("words a minute", integer=True, minimum=_SLOWEST, maximum=_FASTEST)
+_PITCH = Number(integer=True, minimum=0, maximum=99)
 _VARIANTS = {"female": "+f3", "male": ""}
 _GENDERS: dict[str, Gender] = {"": "male", "m": "male", "f": "female"}  # of variants such as f3; others have names
 # eSpeak speaks more words a minute than it is told: 1.05 (German) to 1.34 (French) times as many were measured.

@@ -91,7 +91,7 @@ class VendorProvider(ABC):
             key, host, initial_concurrency=limit or initial_concurrency, max_concurrency=limit
         )
         self._account_headers = headers
-        self._proxy = select_proxy(self.base_url, given=proxy, trust_env=trust_env, provider=self.name)
+        self._proxy = select_proxy(self.base_url, proxy=proxy, trust_env=trust_env, provider=self.name)
         self._http = HTTPClient(self.name, self.base_url, self._error_of, headers=headers, proxy=self._proxy)
 
     @abstractmethod

@@ -131,9 +131,9 @@ class ServerConfig(ConfigTable):
         except ValueError:
             return False
 
-    def laid_over(self, **given: Any) -> ServerConfig:
+    def laid_over(self, **changes: Any) -> ServerConfig:
         """Return the table with some values replaced, validated again. Raises TTSConfigurationError."""
-        return _validate(ServerConfig, {**self.model_dump(), **given}, "server")
+        return _validate(ServerConfig, {**self.model_dump(), **changes}, "server")
 
     @model_validator(mode="after")
     def _origins_that_can_be(self) -> Self:
@@ -225,12 +225,12 @@ def build_arguments(config: ConfigFile, former: LoadedConfig | None = None) -> S
     general = parse_timeouts(config.timeouts, "timeouts")
     providers = []
     for index, table in enumerate(config.providers):
-        fields, own = _provider_fields(table), table.get("circuit")
+        fields, circuit = _provider_fields(table), table.get("circuit")
         known = next((each for former_table, each in built if _provider_fields(former_table) == fields), None)
         provider = known or _build_provider(fields, f"providers.{index}")
         providers.append(provider)
-        if own is not None:
-            circuits[provider.name] = parse_circuit(own, f"providers.{index}.circuit")
+        if circuit is not None:
+            circuits[provider.name] = parse_circuit(circuit, f"providers.{index}.circuit")
         if "timeouts" in table:
             own_timeouts = parse_provider_timeouts(table["timeouts"], f"providers.{index}.timeouts", general)
             timeouts[provider.name] = own_timeouts
@@ -277,27 +277,27 @@ def false_to_none(circuit: Mapping[str, Any]) -> dict[str, Any]:
 
 def parse_timeouts(table: Any, path: str) -> TimeoutConfig:
     """Return the configuration of a `[timeouts]` table: its fields laid over its preset, or over the default."""
-    own = dict(table)
-    preset = _take_timeout_preset(own, path)
-    return _with_path(path, lambda: (preset or TimeoutConfig()).laid_over(own))
+    settings = dict(table)
+    preset = _take_timeout_preset(settings, path)
+    return _with_path(path, lambda: (preset or TimeoutConfig()).laid_over(settings))
 
 
 def parse_provider_timeouts(table: Any, path: str, general: TimeoutConfig) -> dict[str, float | None]:
     """Return the fields of one provider's timeouts that override the general ones; a preset overrides all."""
     if not isinstance(table, dict):
         raise TTSConfigurationError(f"{path}: must be a table")
-    own = dict(table)
-    if preset := _take_timeout_preset(own, path):
-        own = {field.name: getattr(preset, field.name) for field in fields(preset)} | own
-    _with_path(path, lambda: general.laid_over(own))
-    return own
+    settings = dict(table)
+    if preset := _take_timeout_preset(settings, path):
+        settings = {field.name: getattr(preset, field.name) for field in fields(preset)} | settings
+    _with_path(path, lambda: general.laid_over(settings))
+    return settings
 
 
-def _take_timeout_preset(own: dict[str, Any], path: str) -> TimeoutConfig | None:
+def _take_timeout_preset(settings: dict[str, Any], path: str) -> TimeoutConfig | None:
     """Remove the preset from a table's fields, and return it."""
-    if "preset" not in own:
+    if "preset" not in settings:
         return None
-    preset = own.pop("preset")
+    preset = settings.pop("preset")
     validate_option(f"{path}.preset", preset, OneOf(tuple(TIMEOUT_PRESETS)))
     return TIMEOUT_PRESETS[preset]()
 

@@ -157,9 +157,9 @@ def validate_settings(providers: Sequence[Provider], settings: ServiceSettings) 
         for name in named or {}:
             if name not in names:
                 raise TTSConfigurationError(f"{key}.{name}: no provider has this name")
-    for name, own in (settings.get("circuits") or {}).items():
-        if not isinstance(own, CircuitBreakerConfig):
-            raise TTSConfigurationError(f"circuits.{name}: must be a CircuitBreakerConfig, got {own!r:.100}")
+    for name, circuit in (settings.get("circuits") or {}).items():
+        if not isinstance(circuit, CircuitBreakerConfig):
+            raise TTSConfigurationError(f"circuits.{name}: must be a CircuitBreakerConfig, got {circuit!r:.100}")
     _validate_timeouts(providers, settings)
 
 
@@ -171,9 +171,9 @@ _SETTING_TYPES: Mapping[str, type] = {
 }
 
 
-def _validate_max_audio_bytes(most: object) -> None:
-    if most is not None:
-        validate_option("max_audio_bytes", most, Number("bytes", whole=True, least=MIN_AUDIO_BYTES))
+def _validate_max_audio_bytes(max_audio_bytes: object) -> None:
+    if max_audio_bytes is not None:
+        validate_option("max_audio_bytes", max_audio_bytes, Number("bytes", integer=True, minimum=MIN_AUDIO_BYTES))
 
 
 def validated_providers(providers: Any) -> Sequence[Provider]:
@@ -203,13 +203,13 @@ def _validate_names(names: Sequence[str]) -> None:
 
 def _validate_timeouts(providers: Sequence[Provider], settings: ServiceSettings) -> None:
     general = settings.get("timeouts") or TimeoutConfig()
-    for name, own in (settings.get("provider_timeouts") or {}).items():
-        if not isinstance(own, Mapping):
+    for name, overrides in (settings.get("provider_timeouts") or {}).items():
+        if not isinstance(overrides, Mapping):
             raise TTSConfigurationError(
-                f"provider_timeouts.{name}: must be a mapping of fields to seconds, got {own!r}"
+                f"provider_timeouts.{name}: must be a mapping of fields to seconds, got {overrides!r}"
             )
         try:
-            general.laid_over(own)
+            general.laid_over(overrides)
         except TTSConfigurationError as error:
             raise TTSConfigurationError(f"provider_timeouts.{name}.{error.message}") from None
     for provider in providers:
@@ -229,7 +229,7 @@ def merge_settings(
     for key in ("circuits", "provider_timeouts"):
         if key not in changes:  # settings of removed providers go with them
             kept = cast(Mapping[str, Any], settings.get(key) or {})
-            given[key] = {name: own for name, own in kept.items() if name in names}
+            given[key] = {name: setting for name, setting in kept.items() if name in names}
     changed = cast(ServiceSettings, {**settings, **given})
     validate_settings(providers, changed)
     return changed
@@ -243,17 +243,17 @@ def validate_options(options: SynthesisOptions) -> None:
     _validate_policies(options)
 
 
-def _reject_unknown(given: Mapping[str, Any], known: type, where: str) -> None:
-    for key in given:
+def _reject_unknown(arguments: Mapping[str, Any], known: type, where: str) -> None:
+    for key in arguments:
         if key not in known.__annotations__:
             near = get_close_matches(key, known.__annotations__, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f": known ones are {', '.join(known.__annotations__)}"
             raise TypeError(f"unexpected keyword argument {key!r} of this {where}{hint}")
 
 
-def _validate_policies(given: Mapping[str, Any]) -> None:
+def _validate_policies(options: Mapping[str, Any]) -> None:
     for key, words in {"on_midstream": ("resume", "restart", "error"), "voice_substitution": ("any", "never")}.items():
-        validate_option(key, given.get(key, words[0]), OneOf(words))
+        validate_option(key, options.get(key, words[0]), OneOf(words))
 
 
 @dataclass(slots=True)

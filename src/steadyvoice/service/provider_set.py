@@ -64,10 +64,10 @@ class ProviderSet:
         former: list[Closable] = [*(guarded.provider for guarded in before.values()), *limits.values()]
         return [each for each in former if id(each) not in staying]
 
-    def set_timeouts(self, general: TimeoutConfig, own: Mapping[str, Mapping[str, float | None]]) -> None:
-        """Set the timeouts of each provider from the next utterance on; its `own` fields override the general ones."""
+    def set_timeouts(self, general: TimeoutConfig, overrides: Mapping[str, Mapping[str, float | None]]) -> None:
+        """Set the timeouts of each provider from the next utterance on: its `overrides`, and the general ones."""
         for name, guarded in self.by_name.items():
-            fields = own.get(name, {})
+            fields = overrides.get(name, {})
             timeouts = provider_timeouts(guarded.provider, general, fields)
             max_seconds = math.inf if fields.get("total_timeout") is None else timeouts.total_timeout
             self.by_name[name] = replace(guarded, timeouts=timeouts, max_seconds=max_seconds)

@@ -144,12 +144,12 @@ class AsyncTTSService:
         for audio of more than `max_audio_bytes`.
         """
         resolved = self._resolve(options)
-        most = self.max_audio_bytes
+        max_bytes = self.max_audio_bytes
         if isinstance(text, str):
-            refuse_too_large(strip_markup(text), resolved.request.format, resolved.request.speed, most)
+            refuse_too_large(strip_markup(text), resolved.request.format, resolved.request.speed, max_bytes)
         stream = self.open_stream(text, resolved, hold=True)
         async with stream:
-            audio = await collect_audio(stream, stream.format, most)
+            audio = await collect_audio(stream, stream.format, max_bytes)
         return Speech(audio, stream.format, stream.report)
 
     def stream(
@@ -216,9 +216,9 @@ class AsyncTTSService:
         guarded = list(self._providers.by_name.values())
         if timeouts is None:
             return guarded
-        own = self._settings.get("provider_timeouts") or {}
+        overrides = self._settings.get("provider_timeouts") or {}
         return [
-            replace(each, timeouts=provider_timeouts(each.provider, timeouts, own.get(each.provider.name, {})))
+            replace(each, timeouts=provider_timeouts(each.provider, timeouts, overrides.get(each.provider.name, {})))
             for each in guarded
         ]
 
@@ -474,9 +474,9 @@ class AsyncTTSService:
 
     def _circuit_settings(self, *, are_given: bool) -> CircuitSettings:
         """Return a lookup of each provider's circuit settings; unless they are given, existing circuits keep theirs."""
-        own, known = self._settings.get("circuits", {}), self._providers.by_name.keys()
+        overrides, known = self._settings.get("circuits", {}), self._providers.by_name.keys()
         usual = self._settings.get("circuit") or CircuitBreakerConfig.adaptive()
-        return lambda name: None if name in known and not are_given else own.get(name, usual)
+        return lambda name: None if name in known and not are_given else overrides.get(name, usual)
 
     def _utterance(
         self,

@@ -138,8 +138,8 @@ class _ThreadCall(Generic[T]):
 
     def __init__(self, function: Callable[[], Awaitable[T]], loop: asyncio.AbstractEventLoop) -> None:
         self._function, self._loop = function, loop
-        self._over = threading.Lock()  # taken until there is a result
-        self._over.acquire()
+        self._finished = threading.Lock()  # taken until there is a result
+        self._finished.acquire()
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
         self._result: list[T] = []
@@ -148,14 +148,14 @@ class _ThreadCall(Generic[T]):
     def start(self) -> None:
         """Start the call, in the loop's thread."""
         if self._cancelled:
-            self._over.release()
+            self._finished.release()
         else:
             self._task = self._loop.create_task(self._run())
             self._task.add_done_callback(self._end)  # not `finally`: a task cancelled before its first step runs none
 
     def result(self) -> T:
         """Wait for the result and return it. Raises the error of the call."""
-        self._over.acquire()
+        self._finished.acquire()
         try:
             if self._error is not None:
                 raise self._error
@@ -181,7 +181,7 @@ class _ThreadCall(Generic[T]):
         self._task = None
         if task.cancelled():
             self._error = CancelledError()
-        self._over.release()
+        self._finished.release()
 
     async def _run(self) -> None:
         try:

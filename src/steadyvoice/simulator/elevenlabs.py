@@ -286,7 +286,7 @@ def validate_voice_settings(settings: Mapping[str, Any]) -> float:
     ranges["speed"] = (elevenlabs_speech.MIN_SPEED, elevenlabs_speech.MAX_SPEED)
     for name, (lowest, highest) in ranges.items():
         value = settings.get(name)
-        if value is not None and not Number(least=lowest, most=highest).accepts(value):
+        if value is not None and not Number(minimum=lowest, maximum=highest).accepts(value):
             expected = f"greater or equal to {lowest} and less or equal to {highest}"
             message = f"Invalid setting for {name}, expected to be {expected}, received {value}"
             raise RequestRejectedError(Rejection("invalid_voice_settings", message, param=name))

@@ -142,7 +142,7 @@ def _openai_code(rejection: Rejection) -> tuple[str | None, int]:
         return _CODE_BY_STATUS.get(status, "server_error" if status >= 500 else None), status
     if code not in CODES and code in theirs:
         meant = theirs[code].error
-        same = next((own for own, error in CODES.items() if error in (meant, _NEAREST_ERROR.get(meant))), None)
+        same = next((code for code, error in CODES.items() if error in (meant, _NEAREST_ERROR.get(meant))), None)
         return (same, _STATUS.get(same, 400)) if same else (code, theirs[code].status)
     return code, _STATUS.get(code, 400)
 

@@ -56,10 +56,12 @@ class SimulatorSettings:
         validate_fields(self, ("voice",), OneOf(get_args(VoiceEngine)))
         validate_fields(self, ("errors",), OneOf(get_args(ErrorForm)))
         validate_fields(self, ("socket_times",), OneOf(get_args(SocketTimes)))
-        validate_fields(self, ("real_time_factor",), Number(least=0))
+        validate_fields(self, ("real_time_factor",), Number(minimum=0))
         validate_fields(self, ("queue_seconds",), SECONDS)
         validate_fields(self, ("concurrency",), COUNT)
-        validate_fields(self, ("character_count", "character_limit", "character_reset"), Number(whole=True, least=0))
+        validate_fields(
+            self, ("character_count", "character_limit", "character_reset"), Number(integer=True, minimum=0)
+        )
         if not all(self.keys):
             raise FaultError("keys: must not be empty strings", "keys")
 
@@ -81,8 +83,8 @@ class Script:
         """Return an error of the fault with this index with its line in the script, if there is a text."""
         if not self.source:
             return error
-        own = [error.key] if error.key else []
-        return _with_line(_LocatedError(str(error), "faults", fault, *own), self)
+        keys = [error.key] if error.key else []
+        return _with_line(_LocatedError(str(error), "faults", fault, *keys), self)
 
 
 class ScriptError(ValueError):
@@ -156,8 +158,8 @@ def _fault(table: Mapping[str, Any], index: int) -> Fault:
     try:
         return fault_from_table(table)
     except FaultError as error:
-        own = [error.key] if error.key and error.key in table else []
-        raise _LocatedError(str(error), "faults", index, *own) from error
+        keys = [error.key] if error.key and error.key in table else []
+        raise _LocatedError(str(error), "faults", index, *keys) from error
 
 
 def _with_line(error: _LocatedError, script: Script) -> ScriptError:
@@ -172,8 +174,8 @@ def _line_of(path: tuple[str | int, ...], source: str) -> int:
     """
     lines = source.splitlines()
     so_far = ("\n".join(lines[:n]) for n in range(1, len(lines)))
-    seen = (any(_contains(text + closed, path) for closed in ("", "]")) for text in so_far)
-    return next((n for n, there in enumerate(seen, start=1) if there), len(lines))
+    defines_key = (any(_contains(text + closed, path) for closed in ("", "]")) for text in so_far)
+    return next((n for n, there in enumerate(defines_key, start=1) if there), len(lines))
 
 
 def _contains(source: str, path: tuple[str | int, ...]) -> bool:

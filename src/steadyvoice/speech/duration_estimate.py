@@ -27,7 +27,7 @@ SHORT_SECONDS = 3.0
 """Usual seconds below which a text may take any time: pauses and manner decide how long "Hm." is."""
 
 _ENOUGH_PER_ASCII_CHARACTER, _ENOUGH_PER_CHARACTER = 0.05, 0.14
-"""Seconds a character that exceed the `least` duration of any text: see `is_surely_complete`."""
+"""Seconds a character that exceed the `shortest` duration of any text: see `is_surely_complete`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class DurationEstimate:
 
     `plain` is the usual duration of the letters that are surely spoken, in the text's own `script`; `other` that of the
     rest, which may be spoken in several ways, or not at all. `digits` is the shortest reading of its digits ("one
-    million"). `most` allows for all of it to be spelled, slowly. `changes_speed`: its markup asks for another speed.
+    million"). `longest` allows for all of it to be spelled, slowly. `changes_speed`: its markup asks for another speed.
     """
 
     script: str
     plain: float
     other: float
-    most: float
+    longest: float
     digits: float = 0.0
     changes_speed: bool = False
 
@@ -52,7 +52,7 @@ class DurationEstimate:
         return self.plain + self.other
 
     @property
-    def least(self) -> float:
+    def shortest(self) -> float:
         """Duration with the fastest of ordinary voices, in seconds."""
         return self.at_least(FASTEST_ORDINARY_SHARE)
 
@@ -80,7 +80,7 @@ def estimate_duration(text: str) -> DurationEstimate:
     2.6
     >>> round(estimate_duration("敏捷的棕色狐狸跳过了懒狗。").usual, 1)
     2.5
-    >>> estimate_duration("... <break time='1s'/> 👍").least
+    >>> estimate_duration("... <break time='1s'/> 👍").shortest
     0.0
     """
     if text.isascii() and not _SPECIAL_ASCII.search(text):
@@ -236,20 +236,20 @@ _SPEED = re.compile(r"""\b(?:rate|speed|ratio|duration)\s*=""", re.IGNORECASE)
 def _estimated(text: str) -> DurationEstimate:
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)  # Korean may be decomposed into letters
-    other = most = 0.0
+    other = longest = 0.0
     changes_speed = False
 
     def leave_out(match: re.Match[str]) -> str:
-        nonlocal other, most, changes_speed
+        nonlocal other, longest, changes_speed
         part, kind = match.group(), match.lastgroup
         letters = sum(map(str.isalnum, part))
-        most += _SPELLED_MOST * letters
+        longest += _SPELLED_MOST * letters
         if kind == "skip":
             changes_speed = changes_speed or bool(_SPEED.search(part))
             content = part if "@" in part else _MARKUP.sub("", part) if not part.startswith("<!--") else ""
             pause = requested_pause(part) if "break" in part else 0.0
             other += _LATIN * sum(map(str.isalnum, content)) + pause
-            most += 2 * pause
+            longest += 2 * pause
         elif kind == "drawn":
             other += 3 * _LATIN
         elif kind == "capitals":
@@ -267,7 +267,7 @@ def _estimated(text: str) -> DurationEstimate:
     symbols = sum(counted[symbol] for symbol in _SPOKEN_SYMBOLS)
     emoji = sum(count for character, count in counted.items() if character > "\u2190" and _is_emoji(character))
     other += _DIGIT * digits + _SYMBOL * symbols
-    most += _DIGIT_MOST * digits + _SYMBOL_MOST * symbols + _EMOJI_MOST * emoji
+    longest += _DIGIT_MOST * digits + _SYMBOL_MOST * symbols + _EMOJI_MOST * emoji
     found = count_scripts(rest)
     japanese = "Hiragana" in found or "Katakana" in found
     taken = {
@@ -277,8 +277,8 @@ def _estimated(text: str) -> DurationEstimate:
     main = _main_script(found, japanese=japanese)
     plain = sum(seconds for script, seconds in taken.items() if _is_read(script, main))
     other += sum(taken.values()) - plain
-    most += (_SPELLED_MOST / _LATIN if shouted else _SLOWEST) * sum(taken.values())
-    return DurationEstimate(main, plain, other, most, _DIGIT_LEAST * digits, changes_speed)
+    longest += (_SPELLED_MOST / _LATIN if shouted else _SLOWEST) * sum(taken.values())
+    return DurationEstimate(main, plain, other, longest, _DIGIT_LEAST * digits, changes_speed)
 
 
 def _main_script(found: Counter[str], *, japanese: bool) -> str:

@@ -475,11 +475,11 @@ def drop_tracebacks(error: Exception) -> Exception:
     For an error that outlives its request: the frames of a traceback keep everything alive that they refer to.
     """
     chain: list[BaseException] = [error]
-    seen: set[int] = set()
+    visited: set[int] = set()
     while chain:
         each = chain.pop()
-        if id(each) not in seen:
-            seen.add(id(each))
+        if id(each) not in visited:
+            visited.add(id(each))
             each.__traceback__ = None
             chain += [other for other in (each.__cause__, each.__context__) if other is not None]
             if isinstance(each, TTSAllProvidersFailedError):

@@ -43,8 +43,8 @@ UnknownVoice = Literal["refuse", "passthrough", "default"]
 DEFAULT_VOICE = "default"
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
 
-_SPEED = Number(least=MIN_SPEED, most=MAX_SPEED)
-_SEED = Number(whole=True)
+_SPEED = Number(minimum=MIN_SPEED, maximum=MAX_SPEED)
+_SEED = Number(integer=True)
 _UNKNOWN_VOICE = OneOf(get_args(UnknownVoice))
 
 

@@ -19,8 +19,8 @@ Gender = Literal["female", "male", "neutral"]
 _TAG = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
 _TRAIT_RULES: Mapping[str, OptionRule] = {
     "gender": OneOf(get_args(Gender)),
-    "rate": Number("words a minute", least=20, most=1000),
-    "loudness": Number("LUFS", least=-70, most=0),
+    "rate": Number("words a minute", minimum=20, maximum=1000),
+    "loudness": Number("LUFS", minimum=-70, maximum=0),
 }
 # Distances of a trait that is not declared: worse than a small difference, better than a large one.
 _UNDECLARED_RATE_DISTANCE = math.log(1.25)  # as if a quarter faster
@@ -71,33 +71,33 @@ def is_valid_voice_id(voice: object) -> bool:
     return isinstance(voice, str) and len(voice) <= 200 and voice.isprintable() and voice.strip(". ") != ""
 
 
-def most_similar_voice(wanted: Voice, voices: Iterable[Voice]) -> Voice:
+def most_similar_voice(target: Voice, voices: Iterable[Voice]) -> Voice:
     """Return the voice with the same id if there is one, else the first of those with the least distance."""
-    return min(voices, key=lambda voice: (voice.id != wanted.id, voice_distance(voice, wanted)))
+    return min(voices, key=lambda voice: (voice.id != target.id, voice_distance(voice, target)))
 
 
-def voice_distance(voice: Voice, wanted: Voice) -> tuple[float, float, float, float]:
+def voice_distance(voice: Voice, target: Voice) -> tuple[float, float, float, float]:
     """Return the distances of a voice from the wanted one, most important first: language, gender, rate, loudness.
 
     0 means as wanted, or that nothing is wanted. An undeclared trait is worse than that, and better than one declared
     to be different: for rates, more than a quarter faster or slower; for loudness, more than 6 dB away.
     """
     return (
-        _trait_distance(voice.language, wanted.language, _language_distance, unknown=2),
-        _trait_distance(voice.gender, wanted.gender, lambda one, other: 2.0 * (one != other), unknown=1),
+        _trait_distance(voice.language, target.language, _language_distance, unknown=2),
+        _trait_distance(voice.gender, target.gender, lambda one, other: 2.0 * (one != other), unknown=1),
         _trait_distance(
-            voice.rate, wanted.rate, lambda one, other: abs(math.log(one / other)), unknown=_UNDECLARED_RATE_DISTANCE
+            voice.rate, target.rate, lambda one, other: abs(math.log(one / other)), unknown=_UNDECLARED_RATE_DISTANCE
         ),
         _trait_distance(
-            voice.loudness, wanted.loudness, lambda one, other: abs(one - other), unknown=_UNDECLARED_LOUDNESS_DISTANCE
+            voice.loudness, target.loudness, lambda one, other: abs(one - other), unknown=_UNDECLARED_LOUDNESS_DISTANCE
         ),
     )
 
 
-def _trait_distance(has: T | None, wanted: T | None, distance: Callable[[T, T], float], *, unknown: float) -> float:
-    if wanted is None:
+def _trait_distance(has: T | None, target: T | None, distance: Callable[[T, T], float], *, unknown: float) -> float:
+    if target is None:
         return 0.0
-    return unknown if has is None else distance(has, wanted)
+    return unknown if has is None else distance(has, target)
 
 
 def _language_distance(one: str, other: str) -> float:

@@ -207,7 +207,7 @@ class WordTiming:
         """
         rest = self._rest
         length = estimate_duration(rest) if rest.strip() else None
-        if length is None or not length.least:
+        if length is None or not length.shortest:
             return self.timed - seconds
         words = sum(has_spoken_characters(word) for word in rest.split())
         needed = max(_MIN_WORD_SECONDS * words, length.at_least(_MIN_SHARE) / max(speed, 1.0))

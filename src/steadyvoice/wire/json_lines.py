@@ -61,9 +61,9 @@ class StreamedLine:
             raise TTSNotAudioError(f"a line of the response is longer than {self._limit} bytes")
         if not self._found:
             # The key may be split between two reads, so the end of what was searched is searched again.
-            seen = max(0, len(self._skeleton) - _MAX_KEY_BYTES)
+            start = max(0, len(self._skeleton) - _MAX_KEY_BYTES)
             self._skeleton += data
-            found = _AUDIO.search(self._skeleton, seen)
+            found = _AUDIO.search(self._skeleton, start)
             data = b""
             if found:
                 self._found = True
@@ -84,8 +84,8 @@ class StreamedLine:
         if b"\\" in text:
             text = self._unescaped(text)
         if not self._unpacked:
-            whole = len(text) // 4 * 4
-            text, self._rest = text[:whole], text[whole:] + self._rest
+            complete = len(text) // 4 * 4
+            text, self._rest = text[:complete], text[complete:] + self._rest
         try:
             if text:
                 self.audio.append(base64.b64decode(text, validate=True))

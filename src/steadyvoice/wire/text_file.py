@@ -21,8 +21,8 @@ class UnreadableFileError(ValueError):
     """File that is no text of a reasonable size. The message says why, without the path."""
 
 
-def read_text_file(path: Path, most: int = MAX_FILE_BYTES) -> str:
-    """Read a file of at most `most` bytes of UTF-8, with a byte-order mark or without.
+def read_text_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> str:
+    """Read a file of at most `max_bytes` bytes of UTF-8, with a byte-order mark or without.
 
     Raises OSError when it cannot be opened or read, UnreadableFileError when it is no such text.
     """
@@ -32,7 +32,7 @@ def read_text_file(path: Path, most: int = MAX_FILE_BYTES) -> str:
     except ValueError as error:  # a path with a NUL in it
         raise UnreadableFileError(str(error)) from None
     try:
-        data = _read(file, most)
+        data = _read(file, max_bytes)
     except OSError as error:
         error.filename = str(path)
         raise
@@ -72,10 +72,10 @@ def parse_toml(source: str) -> dict[str, Any]:
     raise UnreadableFileError(too_deep)
 
 
-def _read(file: int, most: int) -> bytes:
+def _read(file: int, max_bytes: int) -> bytes:
     data, end = bytearray(), time.monotonic() + _PIPE_TIMEOUT
     is_pipe = stat.S_ISFIFO(os.fstat(file).st_mode)
-    while len(data) <= most:
+    while len(data) <= max_bytes:
         try:
             part = os.read(file, 64 * 1024)
         except BlockingIOError:  # a pipe or a terminal without data so far
@@ -90,4 +90,4 @@ def _read(file: int, most: int) -> bytes:
             )
         else:
             time.sleep(0.01)
-    raise UnreadableFileError(f"larger than {most} bytes")
+    raise UnreadableFileError(f"larger than {max_bytes} bytes")

@@ -260,7 +260,7 @@ def test_invalid_proxy_variable_is_named(monkeypatch: pytest.MonkeyPatch, kind: 
 def test_proxy_password_may_contain_special_characters(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
     proxy = f"http://{user}@proxy:3128"
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    assert select_proxy("https://a.example", given=None, trust_env=True, provider="p") == proxy
+    assert select_proxy("https://a.example", proxy=None, trust_env=True, provider="p") == proxy
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_proxy_password_may_contain_special_characters(monkeypatch: pytest.Monke
 def test_unexpanded_variable_in_the_proxy_user_is_refused(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://{user}@proxy:3128")
     with pytest.raises(TTSConfigurationError, match=r"HTTPS_PROXY contains quotes or an unexpanded variable"):
-        select_proxy("https://a.example", given=None, trust_env=True, provider="p")
+        select_proxy("https://a.example", proxy=None, trust_env=True, provider="p")
 
 
 @kinds
@@ -284,7 +284,7 @@ def test_variable_of_the_scheme_wins_over_all_proxy(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HTTPS_PROXY", "http://secure:2")
 
     def chosen(url: str) -> str | None:
-        return select_proxy(url, given=None, trust_env=True, provider="p")
+        return select_proxy(url, proxy=None, trust_env=True, provider="p")
 
     assert chosen("https://a.example") == chosen("wss://a.example") == "http://secure:2"
     assert chosen("http://a.example") == chosen("ws://a.example") == "http://all:1"

@@ -72,12 +72,12 @@ class DirectClient:
     def __init__(self, url: str, clock: Callable[[], float]) -> None:
         self._url, self._clock = url, clock
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT))
-        self._asked: dict[int, float] = {}
+        self._requested_at: dict[int, float] = {}
         self._tasks: dict[int, asyncio.Task[DirectResult]] = {}
 
     def request(self, number: int, text: str) -> None:
         """Start the request for an utterance."""
-        self._asked[number] = self._clock()
+        self._requested_at[number] = self._clock()
         self._tasks[number] = asyncio.create_task(self._result(number, text))
 
     async def end(self) -> tuple[DirectResult, ...]:
@@ -86,7 +86,7 @@ class DirectClient:
         waiting = [number for number, task in self._tasks.items() if not task.done()]
         await self.aclose()
         return tuple(
-            DirectResult(number, self._asked[number], now, "still waiting", f"Its timeout is {TIMEOUT:g} s.")
+            DirectResult(number, self._requested_at[number], now, "still waiting", f"Its timeout is {TIMEOUT:g} s.")
             if number in waiting
             else task.result()
             for number, task in self._tasks.items()
@@ -109,7 +109,7 @@ class DirectClient:
 
     async def _result(self, number: int, text: str) -> DirectResult:
         outcome, detail = await self._post(text)
-        return DirectResult(number, self._asked[number], self._clock(), outcome, detail)
+        return DirectResult(number, self._requested_at[number], self._clock(), outcome, detail)
 
     async def _post(self, text: str) -> tuple[DirectOutcome, str]:
         path = f"{self._url}/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream"

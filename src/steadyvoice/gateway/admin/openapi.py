@@ -161,7 +161,7 @@ def _admin_paths() -> dict[str, Any]:
     limit = {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 500}}
     since_step = {"name": "since", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_STEP}}
     since = {"name": "last_event_id", "in": "query", "schema": {"type": "string"}}
-    seen = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}
+    last_event_id = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}
     circuit, action, timed = _schema_ref("Circuit"), "ActionBody", "TimedActionBody"
     paths: dict[str, dict[str, Any]] = {
         "/admin/state": {"get": _get("Error state of the library", _schema_ref("State"))},
@@ -175,7 +175,7 @@ def _admin_paths() -> dict[str, Any]:
             "get": _get(
                 "Event log as server-sent events",
                 {"type": "string"},
-                parameters=[since, seen],
+                parameters=[since, last_event_id],
                 content_type="text/event-stream",
             )
         },

@@ -72,7 +72,7 @@ class AdminRequest:
         text = self._query().get(name)
         if text is None:
             return default
-        rule = Number(whole=True, least=1, most=maximum)
+        rule = Number(integer=True, minimum=1, maximum=maximum)
         if not (text.isascii() and text.isdigit() and len(text) < 10 and rule.accepts(int(text))):
             message = f"{name}: {rule.expected}"
             raise AdminRequestError(422, "invalid_parameter", message, field=name)

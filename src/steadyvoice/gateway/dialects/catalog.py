@@ -108,11 +108,13 @@ class Catalog:
     @property
     def voices(self) -> dict[str, str]:
         """Ids by name of the configured voices, and of ElevenLabs' stock voices if it is configured."""
-        eleven = [each for each in self._providers if isinstance(each, ElevenLabs)]
-        named = {name: voice.id for each in eleven for name, voice in each.voices.items() if name != DEFAULT_VOICE}
-        own = {name: name for each in self._providers for name in getattr(each, "voices", {}) if each not in eleven}
-        stock = {name: id for name, id in VOICES.items() if eleven and id not in named.values()}
-        return {**own, **stock, **named}
+        elevenlabs = [each for each in self._providers if isinstance(each, ElevenLabs)]
+        named = {name: voice.id for each in elevenlabs for name, voice in each.voices.items() if name != DEFAULT_VOICE}
+        configured = {
+            name: name for each in self._providers for name in getattr(each, "voices", {}) if each not in elevenlabs
+        }
+        stock = {name: id for name, id in VOICES.items() if elevenlabs and id not in named.values()}
+        return {**configured, **stock, **named}
 
     @property
     def elevenlabs_models(self) -> list[dict[str, Any]]:
@@ -129,9 +131,11 @@ class Catalog:
         servers = [each for each in self._providers if isinstance(each, OpenAICompatible)]
         compatible = [each for each in self._healthy if isinstance(each, OpenAICompatible) and not each.is_openai]
         found = await self._query(compatible, "/audio/voices")
-        listed = openai_speech.parse_audio_voices(found and found.value)
-        stock = openai_speech.VOICES if servers and (not listed or any(each.is_openai for each in servers)) else ()
-        return list(dict.fromkeys([*named, *listed, *stock])) or [DEFAULT_VOICE]
+        server_voices = openai_speech.parse_audio_voices(found and found.value)
+        stock = (
+            openai_speech.VOICES if servers and (not server_voices or any(each.is_openai for each in servers)) else ()
+        )
+        return list(dict.fromkeys([*named, *server_voices, *stock])) or [DEFAULT_VOICE]
 
     @property
     def openai_models(self) -> list[str]:

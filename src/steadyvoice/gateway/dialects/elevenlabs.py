@@ -37,7 +37,7 @@ class ElevenLabsDialect:
     def _order(self, request: RawRequest, document: dict[str, Any]) -> GatewaySpeechRequest:
         # Before the cache's key is built, so that ids of the gateway do not change it.
         if has_request_ids(document):
-            document = clean_request_id_fields(document, most=MAX_LIST_ITEMS)
+            document = clean_request_id_fields(document, max_ids=MAX_LIST_ITEMS)
         call = elevenlabs_speech.parse_request_document(query_dict(request.query), document, self._form)
         text = validated_text(call.text, "text")
         synthesis = elevenlabs_speech.decode_request(call, request.voice)

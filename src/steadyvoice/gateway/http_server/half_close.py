@@ -22,19 +22,19 @@ _INTERVAL_FACTOR = 3
 class HalfCloseProbe:
     """Probe that finds out whether a half-closed client still reads, while its response has nothing to send."""
 
-    __slots__ = ("_cycle", "_early", "_loop", "_output", "_timer", "_wait", "_zeros")
+    __slots__ = ("_cycle", "_early_bytes", "_loop", "_output", "_timer", "_wait", "_zeros")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, output: BufferedOutput) -> None:
         self._loop, self._output = loop, output
         self._cycle: Any = None  # uvicorn's request and response that is running
         self._timer: asyncio.TimerHandle | None = None
-        self._early = self._zeros = 0
+        self._early_bytes = self._zeros = 0
         self._wait = _MIN_INTERVAL
 
     @property
     def early(self) -> int:
         """Bytes of the status line that were sent ahead of the response."""
-        return self._early
+        return self._early_bytes
 
     @property
     def dangling(self) -> bool:
@@ -46,7 +46,7 @@ class HalfCloseProbe:
         self.stop()
         # On loopback, a client that has left is noticed with the second byte, within 10 ms. Later bytes follow at
         # growing intervals, for a client that leaves later.
-        self._cycle, self._early, self._zeros, self._wait = cycle, 0, 0, _MIN_INTERVAL
+        self._cycle, self._early_bytes, self._zeros, self._wait = cycle, 0, 0, _MIN_INTERVAL
         # The body is complete, and "100 Continue" must not follow a status line that may have begun.
         cycle.waiting_for_100_continue = False
         self._probe()
@@ -76,11 +76,11 @@ class HalfCloseProbe:
         self._wait = min(self._wait * _INTERVAL_FACTOR, _MAX_INTERVAL)
 
     def _send_early(self, cycle: Any) -> None:
-        if self._early == len(_STATUS_LINE_START):
+        if self._early_bytes == len(_STATUS_LINE_START):
             return
-        self._early += 1
-        cycle.transport = _StartedResponse(cycle, self._output, self._early)
-        self._output.write_at_once((_STATUS_LINE_START[self._early - 1 : self._early],))
+        self._early_bytes += 1
+        cycle.transport = _StartedResponse(cycle, self._output, self._early_bytes)
+        self._output.write_at_once((_STATUS_LINE_START[self._early_bytes - 1 : self._early_bytes],))
 
 
 class _StartedResponse:

@@ -76,8 +76,8 @@ def _names(path: Path, data: Path) -> Iterator[tuple[int, str, str]]:
     lines = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
     attributes = [words for words in lines if len(words) > 1]
     languages = [words[1:] for words in attributes if words[0] == "language"]
-    own = languages[0][0].partition("-")[0] if languages else path.name
-    dictionary = next((words[1] for words in attributes if words[0] == "dictionary"), own)
+    language = languages[0][0].partition("-")[0] if languages else path.name
+    dictionary = next((words[1] for words in attributes if words[0] == "dictionary"), language)
     if not (data / f"{dictionary}_dict").is_file():
         return  # without its dictionary a voice is silent: Faroese in the wheel of 1.52
     voice = path.name.lower()

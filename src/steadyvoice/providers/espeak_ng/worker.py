@@ -106,9 +106,9 @@ class Engine:
             return False
         self._library.espeak_SetParameter(_RATE, rate, 0)
         self._library.espeak_SetParameter(_PITCH, pitch, 0)
-        whole = text.replace(b"\0", b" ")  # a zero byte would end the text
+        complete_text = text.replace(b"\0", b" ")  # a zero byte would end the text
         flags = _CHARS_UTF8 | (_END_PAUSE if pause else 0)
-        return bool(self._library.espeak_Synth(whole, len(whole) + 1, 0, 1, 0, flags, None, None) == 0)
+        return bool(self._library.espeak_Synth(complete_text, len(complete_text) + 1, 0, 1, 0, flags, None, None) == 0)
 
     def _collect(self, samples: int | None, count: int, events: ctypes._Pointer[_Event]) -> int:
         if samples and count > 0:

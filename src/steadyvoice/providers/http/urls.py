@@ -81,19 +81,19 @@ def is_http_url(url: str) -> bool:
     )
 
 
-def select_proxy(url: str, *, given: str | None, trust_env: bool, provider: str) -> str | None:
+def select_proxy(url: str, *, proxy: str | None, trust_env: bool, provider: str) -> str | None:
     """Return the URL of the proxy for requests to `url`, which may contain a password; None for a direct connection.
 
-    `given` is the configured proxy. Raises TTSConfigurationError, which names the setting or the variable but does not
+    `proxy` is the configured proxy. Raises TTSConfigurationError, which names the setting or the variable but does not
     show its value.
     """
     validate_option(f"{provider}.trust_env", trust_env, FLAG)
-    if given is not None:
-        if not isinstance(given, str):
-            raise TTSConfigurationError(f"{provider}.proxy: must be text, got {type(given).__name__}")
-        if not is_http_url(given):
+    if proxy is not None:
+        if not isinstance(proxy, str):
+            raise TTSConfigurationError(f"{provider}.proxy: must be text, got {type(proxy).__name__}")
+        if not is_http_url(proxy):
             raise TTSConfigurationError(f"{provider}.proxy: must be like http://host:port")
-        return given
+        return proxy
     return _environment_proxy(url, provider) if trust_env else None
 
 

@@ -41,7 +41,7 @@ class CacheConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.path, str | os.PathLike) or not os.fspath(self.path):
             raise TTSConfigurationError(f"path: must name a folder, got {self.path!r}")
-        validate_option("max_megabytes", self.max_megabytes, Number(whole=True, least=0))
+        validate_option("max_megabytes", self.max_megabytes, Number(integer=True, minimum=0))
         validate_option("max_age_days", self.max_age_days, Number("days", above=0, finite=False))
 
     @property
@@ -101,13 +101,13 @@ def make_recording(audio: bytes, format: AudioFormat, report: UtteranceReport) -
     return Recording(audio, report.duration, report.alignment)
 
 
-def parse_cache_config(given: Any) -> CacheConfig | None:
+def parse_cache_config(cache: Any) -> CacheConfig | None:
     """Return the configuration for a folder or a configuration; None for no cache. Raises TTSConfigurationError."""
-    if given is None or isinstance(given, CacheConfig):
-        return given if given and given.max_megabytes else None
-    if isinstance(given, str | os.PathLike):
-        return CacheConfig(given)
-    raise TTSConfigurationError(f"cache: must be a CacheConfig or the path of a folder, got {given!r}")
+    if cache is None or isinstance(cache, CacheConfig):
+        return cache if cache and cache.max_megabytes else None
+    if isinstance(cache, str | os.PathLike):
+        return CacheConfig(cache)
+    raise TTSConfigurationError(f"cache: must be a CacheConfig or the path of a folder, got {cache!r}")
 
 
 def _was_interrupted(attempt: Attempt) -> bool:

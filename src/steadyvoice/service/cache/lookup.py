@@ -81,20 +81,20 @@ class SpeechCache:
         utterance.recordings = recordings = await self._load(keys)
         first = next(iter(keys), "")
         fresh = first in recordings and recordings[first].fresh
-        whole: list[bytes] = []
+        chunks_to_store: list[bytes] = []
         size, max_bytes = 0, self._max_bytes(caller)
         async with aclosing(utterance.play(first, recordings[first]) if fresh else utterance.chunks()) as chunks:
             async for data in chunks:
                 size += len(data)
                 if size <= max_bytes:
-                    whole.append(data)
+                    chunks_to_store.append(data)
                 else:
-                    whole.clear()
+                    chunks_to_store.clear()
                 yield data
         self._counts["hits" if utterance.report.cached else "misses"] += 1
         if size <= max_bytes:
-            audio = b"".join(whole)
-            whole.clear()
+            audio = b"".join(chunks_to_store)
+            chunks_to_store.clear()
             await self._store_recording(caller, keys, audio)
 
     def _max_bytes(self, caller: CachedUtterance) -> int:

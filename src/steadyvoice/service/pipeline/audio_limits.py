@@ -60,7 +60,7 @@ def characters_that_fit(format: AudioFormat, speed: float, max_bytes: int) -> in
 
 def is_padded(text: str, seconds: float, speed: float = 1.0) -> bool:
     """Return whether so many seconds are far more than the text needs, which is the provider's fault."""
-    return seconds > 10.0 + _PADDING_FACTOR * estimate_duration(text).most / min(speed, 1.0)
+    return seconds > 10.0 + _PADDING_FACTOR * estimate_duration(text).longest / min(speed, 1.0)
 
 
 async def collect_audio(chunks: AsyncIterator[bytes], format: AudioFormat, max_bytes: int) -> bytes:

@@ -290,7 +290,7 @@ class AudioValidator:
         self._max_duration = max(
             longest_plausible(self._first_text, speed=self._speed) + self._added_duration,
             # A slow voice may take as long that ignores its speed and spells the text.
-            MAX_LEADING_SILENCE + _SPELLING_FACTOR * estimate_duration(self._text).most,
+            MAX_LEADING_SILENCE + _SPELLING_FACTOR * estimate_duration(self._text).longest,
         )
         if self.seconds > self._max_duration:
             message = f"{self.seconds:.0f} s of audio for {len(self._text)} characters, without an end"

@@ -93,18 +93,18 @@ class TimeoutConfig:
             return self.first_audio_timeout
         return FAILOVER_AFTER if others and not self.read_timeout_is_set else self.read_timeout
 
-    def laid_over(self, own: Mapping[str, float | None]) -> TimeoutConfig:
+    def laid_over(self, overrides: Mapping[str, float | None]) -> TimeoutConfig:
         """Return a copy in which a provider's own fields replace the general ones.
 
         Raises TTSConfigurationError, which names the field.
         """
         names = [field.name for field in fields(self)]
-        for name in own:
+        for name in overrides:
             if name not in names:
                 near = get_close_matches(name, names, 1)
                 hint = f"; did you mean {near[0]}?" if near else f": there is {', '.join(names)}"
                 raise TTSConfigurationError(f"{name}: unknown key{hint}")
-        return replace(self, **cast("dict[str, Any]", own))
+        return replace(self, **cast("dict[str, Any]", overrides))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the seconds in force as JSON-ready values: for the first audio while another provider is left, and
@@ -124,12 +124,14 @@ class TimeoutConfig:
         return self.read_timeout if self.stall_timeout is None else self.stall_timeout
 
 
-def provider_timeouts(provider: Provider, general: TimeoutConfig, own: Mapping[str, float | None]) -> TimeoutConfig:
-    """Return one provider's timeouts: its `own` fields override the `general` ones.
+def provider_timeouts(
+    provider: Provider, general: TimeoutConfig, overrides: Mapping[str, float | None]
+) -> TimeoutConfig:
+    """Return one provider's timeouts: its `overrides` replace the `general` ones.
 
     Fields that neither sets default to those of the provider's class (see HasTimeouts). Raises TTSConfigurationError.
     """
-    timeouts = general.laid_over(own)
+    timeouts = general.laid_over(overrides)
     if isinstance(provider, HasTimeouts) and not timeouts.read_timeout_is_set:
         for name, seconds in provider.timeouts.items():
             if name not in ("first_audio_timeout", "stall_timeout"):

@@ -65,7 +65,7 @@ class AdmissionLimits:
 
     def __post_init__(self) -> None:
         validate_option("max_active", self.max_active, COUNT)
-        validate_option("max_queued", self.max_queued, Number(whole=True, least=0))
+        validate_option("max_queued", self.max_queued, Number(integer=True, minimum=0))
         validate_option("queue_timeout", self.queue_timeout, SECONDS)
 
     @classmethod

@@ -89,8 +89,8 @@ def next_step(
     best = [i for i in usable if _rank(statuses[i]) == best_rank]
     # Waiting for the preferred provider is worth a second, not more, while another one is ready.
     pauses = {i: statuses[i].ready_at - now for i in best}
-    soon = [i for i in best if pauses[i] <= MAX_WAIT_FOR_PREFERRED]
-    chosen = soon[0] if soon else min(best, key=lambda i: pauses[i])
+    ready_soon = [i for i in best if pauses[i] <= MAX_WAIT_FOR_PREFERRED]
+    chosen = ready_soon[0] if ready_soon else min(best, key=lambda i: pauses[i])
     if pauses[chosen] <= CLOCK_RESOLUTION:
         return _try(statuses, chosen, remaining, grace, usable)
     return WaitForProvider(pauses[chosen])

@@ -50,7 +50,7 @@ class Holds:
 
     def __init__(self, provider: str, shared: SharedHold | None = None) -> None:
         self.provider = provider
-        self._own: dict[str, Hold] = {}
+        self._provider_holds: dict[str, Hold] = {}
         self._shared: SharedHold = {} if shared is None else shared
         self._logged: dict[str, None] = {}  # keys of voices and models logged as new since they last worked
 
@@ -69,7 +69,7 @@ class Holds:
         if error.meaning.scope is FailureScope.CREDENTIAL:
             self._shared[CREDENTIAL] = hold
         else:
-            self._own[hold.key] = hold
+            self._provider_holds[hold.key] = hold
             self._forget_some()
         return hold
 
@@ -78,7 +78,7 @@ class Holds:
         if hold.key == self._key(FailureScope.CREDENTIAL, None):
             self._shared[CREDENTIAL] = hold
         else:
-            self._own[hold.key] = hold
+            self._provider_holds[hold.key] = hold
             self._forget_some()
 
     def is_new(self, hold: Hold) -> bool:
@@ -103,13 +103,13 @@ class Holds:
 
     def _forget_some(self) -> None:
         """Drop the holds that end first, if there are too many: callers may invent voices and models."""
-        while len(self._own) > _MAX_HOLDS:
-            removable = (hold for hold in self._own.values() if hold.key != self.provider)
-            del self._own[min(removable, key=lambda hold: hold.until).key]
+        while len(self._provider_holds) > _MAX_HOLDS:
+            removable = (hold for hold in self._provider_holds.values() if hold.key != self.provider)
+            del self._provider_holds[min(removable, key=lambda hold: hold.until).key]
 
     def find(self, offer: SynthesisOffer | None, now: float, cost: float | None = None) -> Hold | None:
         """Return the longest hold that applies to an offer at this cost; None if there is none."""
-        if not self._own and not self._shared:
+        if not self._provider_holds and not self._shared:
             return None
         keys = {self._key(scope, offer) for scope in FailureScope}
         applying = [hold for hold in self.current(now) if hold.key in keys and hold.applies_to(cost)]
@@ -117,11 +117,11 @@ class Holds:
 
     def current(self, now: float) -> list[Hold]:
         """Return the current holds, and drop those that have ended."""
-        for holds in (self._own, self._shared):
+        for holds in (self._provider_holds, self._shared):
             for key in [key for key, hold in holds.items() if hold.until <= now]:
                 del holds[key]
         own_key = self._key(FailureScope.CREDENTIAL, None)  # whichever provider placed it
-        return [*self._own.values(), *(replace(hold, key=own_key) for hold in self._shared.values())]
+        return [*self._provider_holds.values(), *(replace(hold, key=own_key) for hold in self._shared.values())]
 
     def covering(self, now: float) -> list[Hold]:
         """Return the current holds on the whole provider: its own, and that of its credential."""
@@ -130,7 +130,7 @@ class Holds:
 
     def release(self) -> None:
         """Remove all holds."""
-        self._own.clear()
+        self._provider_holds.clear()
         self._shared.clear()
 
     def _key(self, scope: FailureScope, offer: SynthesisOffer | None) -> str:

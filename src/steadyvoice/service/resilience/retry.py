@@ -36,7 +36,7 @@ class RetryConfig:
         validate_option("max_attempts", self.max_attempts, COUNT)
         validate_fields(self, ("base_delay", "max_delay"), SECONDS)
         validate_option("multiplier", self.multiplier, FACTOR)
-        validate_fields(self, ("budget", "budget_reserve"), Number(least=0))
+        validate_fields(self, ("budget", "budget_reserve"), Number(minimum=0))
         if self.base_delay > self.max_delay:
             raise TTSConfigurationError(
                 f"base_delay: must not be more than max_delay ({self.max_delay:g}), got {self.base_delay:g}"

@@ -76,7 +76,7 @@ class Refuse:
     message: str | None = None
 
     def __post_init__(self) -> None:
-        validate_fields(self, ("status",), Number(whole=True, least=400, most=599))
+        validate_fields(self, ("status",), Number(integer=True, minimum=400, maximum=599))
         if self.status is None and self.code is not None and not _is_known_code(self.code):
             raise FaultError(f"code: unknown code {self.code!r}; give its `status` as well", "code")
         validate_fields(self, ("form",), OneOf(get_args(ErrorForm)))
@@ -233,7 +233,7 @@ class TooShort:
     fraction: float = 0.3
 
     def __post_init__(self) -> None:
-        validate_fields(self, ("fraction",), Number(least=0, below=1))
+        validate_fields(self, ("fraction",), Number(minimum=0, below=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +312,7 @@ class GzipBomb:
     megabytes: int = 100
 
     def __post_init__(self) -> None:
-        validate_fields(self, ("megabytes",), Number(whole=True, least=1, most=10_000))
+        validate_fields(self, ("megabytes",), Number(integer=True, minimum=1, maximum=10_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,7 +427,7 @@ class BigFrame:
     bytes: int = 1_100_000
 
     def __post_init__(self) -> None:
-        validate_fields(self, ("bytes",), Number(whole=True, least=1, most=64 * 1024 * 1024))
+        validate_fields(self, ("bytes",), Number(integer=True, minimum=1, maximum=64 * 1024 * 1024))
 
 
 TlsFlaw = Literal["handshake", "name", "authority", "expired"]

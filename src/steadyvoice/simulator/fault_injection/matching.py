@@ -73,7 +73,7 @@ class Fault:
         validate_fields(self, ("probability",), SHARE)
         validate_fields(self, ("start",), SECONDS)
         validate_fields(self, ("nth", "times"), COUNT)
-        validate_fields(self, ("longer_than",), Number("characters", whole=True, least=0))
+        validate_fields(self, ("longer_than",), Number("characters", integer=True, minimum=0))
         if not self.end > self.start:
             raise FaultError(f"end: must be after the start at {self.start:g} s, got {self.end:g}", "end")
         if self.period is not None and self.end == math.inf:

@@ -92,18 +92,18 @@ def fault_to_table(fault: Fault) -> dict[str, Any]:
 
 def parse_value(kind: type, key: str, value: Any) -> Any:
     """Return a value for a field of `kind`, converted from text if it is text. Raises FaultError for another type."""
-    wanted = _hints(kind)[key]
+    expected_type = _hints(kind)[key]
     # TOML and JSON bring typed values. A header has only text, which is read as the type that its field has.
-    if isinstance(value, str) and wanted is not str:
-        value = _from_text(value, wanted)
-    if wanted is float and is_whole_number(value):
+    if isinstance(value, str) and expected_type is not str:
+        value = _from_text(value, expected_type)
+    if expected_type is float and is_whole_number(value):
         return float(value)
-    if wanted is float and isinstance(value, float) and math.isnan(value):
+    if expected_type is float and isinstance(value, float) and math.isnan(value):
         raise FaultError(f"{key}: not a number", key)
-    if get_origin(wanted) is Literal and value not in get_args(wanted):
-        raise FaultError(_unknown_name(key, value, get_args(wanted)), key)
-    if get_origin(wanted) is not Literal and type(value) is not wanted:
-        raise FaultError(f"{key}: must be {_TYPE_NAMES[wanted]}, got {value!r}", key)
+    if get_origin(expected_type) is Literal and value not in get_args(expected_type):
+        raise FaultError(_unknown_name(key, value, get_args(expected_type)), key)
+    if get_origin(expected_type) is not Literal and type(value) is not expected_type:
+        raise FaultError(f"{key}: must be {_TYPE_NAMES[expected_type]}, got {value!r}", key)
     return value
 
 
@@ -123,12 +123,12 @@ def _without_none(hint: Any) -> Any:
     return first
 
 
-def _from_text(text: str, wanted: Any) -> Any:
-    if wanted is bool:
+def _from_text(text: str, expected_type: Any) -> Any:
+    if expected_type is bool:
         return {"true": True, "false": False}.get(text.lower(), text)
-    if wanted in (int, float):
+    if expected_type in (int, float):
         try:
-            return wanted(text)
+            return expected_type(text)
         except ValueError:
             return text
     return text

@@ -209,10 +209,10 @@ async def _resplit(body: ResponseBody, size: int) -> ResponseBody:
     rest, audio_end = b"", 0.0
     async for part in body:
         rest, audio_end = rest + part.data, part.audio_end
-        whole = len(rest) // size * size
-        for at in range(0, whole, size):
+        complete = len(rest) // size * size
+        for at in range(0, complete, size):
             yield BodyPart(rest[at : at + size], audio_end)
-        rest = rest[whole:]
+        rest = rest[complete:]
     if rest:
         yield BodyPart(rest, audio_end)
 

@@ -277,30 +277,30 @@ class HTTPRoutes:
 
     @property
     def _voices(self) -> dict[str, str]:
-        own = {f"Voice {number}": voice for number, voice in enumerate(self._vendor.settings.voices, start=1)}
-        return {**elevenlabs_catalog.VOICES, **own}
+        configured = {f"Voice {number}": voice for number, voice in enumerate(self._vendor.settings.voices, start=1)}
+        return {**elevenlabs_catalog.VOICES, **configured}
 
     def _voices_found(self, request: web.Request) -> dict[str, Any]:
         try:
-            wanted = elevenlabs_catalog.parse_voice_search(list(request.query.items()))
+            search = elevenlabs_catalog.parse_voice_search(list(request.query.items()))
         except RequestValidationError as error:
             raise RequestRejectedError(Rejection(status=422, issues=error.issues)) from error
-        return elevenlabs_catalog.found_voices_body(wanted, self._voices)
+        return elevenlabs_catalog.found_voices_body(search, self._voices)
 
     def _voice(self, request: web.Request) -> dict[str, Any]:
-        wanted = request.match_info["voice"]
+        requested = request.match_info["voice"]
         for name, voice_id in (*self._voices.items(), *elevenlabs_catalog.FURTHER_VOICES.items()):
-            if voice_id == wanted:
+            if voice_id == requested:
                 return elevenlabs_catalog.voice_body(name, voice_id)
-        raise RequestRejectedError(unknown_voice(wanted))
+        raise RequestRejectedError(unknown_voice(requested))
 
     def _voice_settings(self, request: web.Request) -> dict[str, Any]:
         self._voice(request)
         return elevenlabs_catalog.voice_settings_body()
 
     def _elevenlabs_models(self, request: web.Request) -> list[dict[str, Any]]:
-        own = [elevenlabs_catalog.get_model_info(model) for model in self._vendor.settings.models]
-        return elevenlabs_catalog.models_body([*elevenlabs_catalog.MODELS.values(), *own])
+        configured = [elevenlabs_catalog.get_model_info(model) for model in self._vendor.settings.models]
+        return elevenlabs_catalog.models_body([*elevenlabs_catalog.MODELS.values(), *configured])
 
 
 def _endpoint(path: str) -> str:

@@ -220,16 +220,16 @@ def parse_voice_search(query: Sequence[tuple[str, str]]) -> VoiceSearch:
     return VoiceSearch(values.get("search", ""), ids, int(size) if size else None, values.get("next_page_token"))
 
 
-def found_voices_body(wanted: VoiceSearch, voices: Mapping[str, str] = VOICES) -> dict[str, Any]:
+def found_voices_body(query: VoiceSearch, voices: Mapping[str, str] = VOICES) -> dict[str, Any]:
     """Return the body of `GET /v2/voices`: one page of the voices found. An unknown token starts from the beginning."""
     found = [
         voice_body(name, voice_id)
         for name, voice_id in voices.items()
-        if wanted.search.casefold() in name.casefold() and (not wanted.voice_ids or voice_id in wanted.voice_ids)
+        if query.search.casefold() in name.casefold() and (not query.voice_ids or voice_id in query.voice_ids)
     ]
     ids = [voice["voice_id"] for voice in found]
-    begin = ids.index(wanted.next_page_token) if wanted.next_page_token in ids else 0
-    end = len(found) if wanted.page_size is None else begin + wanted.page_size
+    begin = ids.index(query.next_page_token) if query.next_page_token in ids else 0
+    end = len(found) if query.page_size is None else begin + query.page_size
     token = ids[end] if end < len(ids) else None  # the first of the next page
     return {
         "voices": found[begin:end],

@@ -57,18 +57,18 @@ def without_own_ids(value: Any) -> Any:
     return [each for each in value if not (isinstance(each, str) and is_own_request_id(each))]
 
 
-def clean_request_id_fields(fields: Mapping[str, Any], *, most: int | None = None) -> dict[str, Any]:
+def clean_request_id_fields(fields: Mapping[str, Any], *, max_ids: int | None = None) -> dict[str, Any]:
     """Return the fields with clean lists of ids, without ours; a list that is then empty is removed.
 
-    A list of more than `most` ids keeps ours, so that it is refused for its length whether or not a fallback provider
-    answered before.
+    A list of more than `max_ids` ids keeps ours, so that it is refused for its length whether or not a fallback
+    provider answered before.
     """
     tidied = dict(fields)
     for name in REQUEST_ID_FIELDS:
         if name not in tidied:
             continue
         ids = clean_request_ids(tidied[name])
-        if not (most and isinstance(ids, list) and len(ids) > most):
+        if not (max_ids and isinstance(ids, list) and len(ids) > max_ids):
             ids = without_own_ids(ids)
         if ids is None or ids == []:
             del tidied[name]

@@ -135,9 +135,9 @@ def encode_request(request: SpeechRequest, *, model_id: str, output_format: str)
         options = _known_ids(options, request, model_id)
     settings: dict[str, Any] = {**_hints(request, model_id), **options}
     if request.speed != 1.0:
-        given = settings.get("voice_settings")
+        voice_settings = settings.get("voice_settings")
         speed = min(max(request.speed, MIN_SPEED), MAX_SPEED)
-        settings["voice_settings"] = {"speed": speed, **(given if isinstance(given, Mapping) else {})}
+        settings["voice_settings"] = {"speed": speed, **(voice_settings if isinstance(voice_settings, Mapping) else {})}
     return ElevenLabsSpeechRequest(request.text, model_id, output_format, settings, query)
 
 
@@ -186,7 +186,7 @@ def decode_request(call: ElevenLabsSpeechRequest, voice: str) -> SpeechRequest:
     """
     rest = {**call.settings, **call.query}
     speed = (call.settings.get("voice_settings") or {}).get("speed")
-    hints = {ours: rest.pop(theirs) for ours, theirs in _HINT_FIELDS.items() if rest.get(theirs) is not None}
+    hints = {name: rest.pop(field) for name, field in _HINT_FIELDS.items() if rest.get(field) is not None}
     return SpeechRequest(
         call.text,
         AudioFormat.parse(call.output_format),
@@ -295,41 +295,41 @@ _LATENCIES = ("0", "1", "2", "3", "4")
 
 def validate_hints(document: Mapping[str, Any], query: Mapping[str, str]) -> list[ValidationIssue]:
     """Return the issues of optional fields of the body, and of the query without the format. Null counts as absent."""
-    given = {name: value for name, value in document.items() if value is not None}
-    if not given and not query:  # most requests have neither
+    fields = {name: value for name, value in document.items() if value is not None}
+    if not fields and not query:  # most requests have neither
         return []
-    return [*_body_issues(given), *_flag_issues(given), *_list_issues(given), *_query_issues(query)]
+    return [*_body_issues(fields), *_flag_issues(fields), *_list_issues(fields), *_query_issues(query)]
 
 
-def _body_issues(given: Mapping[str, Any]) -> Iterator[ValidationIssue]:
+def _body_issues(fields: Mapping[str, Any]) -> Iterator[ValidationIssue]:
     yield from (
-        string_expected_issue(name, given[name]) for name in _STRINGS if not isinstance(given.get(name, ""), str)
+        string_expected_issue(name, fields[name]) for name in _STRINGS if not isinstance(fields.get(name, ""), str)
     )
-    seed = given.get("seed", 0)
+    seed = fields.get("seed", 0)
     if not (is_whole_number(seed) and 0 <= seed < 2**32):
         yield ValidationIssue("int_type", ("body", "seed"), "Input should be an integer from 0 to 4294967295", seed)
     for name in _OBJECTS:
-        if not isinstance(given.get(name, {}), dict):
-            yield ValidationIssue("dict_type", ("body", name), "Input should be an object", given[name])
-    normalization = given.get("apply_text_normalization", "auto")
+        if not isinstance(fields.get(name, {}), dict):
+            yield ValidationIssue("dict_type", ("body", name), "Input should be an object", fields[name])
+    normalization = fields.get("apply_text_normalization", "auto")
     if normalization not in _NORMALIZATION:
         yield ValidationIssue(
             "enum", ("body", "apply_text_normalization"), "Input should be 'auto', 'on' or 'off'", normalization
         )
 
 
-def _flag_issues(given: Mapping[str, Any]) -> Iterator[ValidationIssue]:
-    settings = given.get("voice_settings")
+def _flag_issues(fields: Mapping[str, Any]) -> Iterator[ValidationIssue]:
+    settings = fields.get("voice_settings")
     boost = settings.get("use_speaker_boost") if isinstance(settings, dict) else None
-    flags = {("body", name): given.get(name) for name in _FLAGS} | {
+    flags = {("body", name): fields.get(name) for name in _FLAGS} | {
         ("body", "voice_settings", "use_speaker_boost"): boost
     }
     yield from filter(None, (validate_flag(loc, value) for loc, value in flags.items() if value is not None))
 
 
-def _list_issues(given: Mapping[str, Any]) -> Iterator[ValidationIssue]:
+def _list_issues(fields: Mapping[str, Any]) -> Iterator[ValidationIssue]:
     for name, kind in (*dict.fromkeys(_IDS, str).items(), (_DICTIONARIES, dict)):
-        items = given.get(name, [])
+        items = fields.get(name, [])
         if not (isinstance(items, list) and all(isinstance(each, kind) for each in items)):
             of_what = "strings" if kind is str else "objects"
             yield ValidationIssue("list_type", ("body", name), f"Input should be a valid list of {of_what}", items)

@@ -342,17 +342,17 @@ def _are_numbers(value: Any) -> bool:
     return isinstance(value, Sequence) and all(map(is_number, value))
 
 
-def _number_in(query: Mapping[str, str], name: str, most: float, issues: list[ValidationIssue]) -> float | None:
+def _number_in(query: Mapping[str, str], name: str, maximum: float, issues: list[ValidationIssue]) -> float | None:
     if name not in query:
         return None
     try:
         value = float(query[name])
     except ValueError:
         value = -1.0
-    if 0 <= value <= most:
+    if 0 <= value <= maximum:
         return value
     issues.append(
-        ValidationIssue("number", ("query", name), f"Input should be a number from 0 to {most:g}", query[name])
+        ValidationIssue("number", ("query", name), f"Input should be a number from 0 to {maximum:g}", query[name])
     )
     return None
 

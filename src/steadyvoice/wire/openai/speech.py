@@ -166,9 +166,9 @@ def audio_voices_body(voices: Iterable[str]) -> dict[str, Any]:
 
 def parse_audio_voices(document: Any) -> list[str]:
     """Parse a compatible server's `GET /v1/audio/voices`: names, or objects with an id; anything else is left out."""
-    listed = document.get("voices") if isinstance(document, dict) else document
+    entries = document.get("voices") if isinstance(document, dict) else document
     found: list[str] = []
-    for each in listed if isinstance(listed, list) else []:
+    for each in entries if isinstance(entries, list) else []:
         named = each.get("id") or each.get("voice_id") or each.get("name") if isinstance(each, dict) else each
         if isinstance(named, str) and is_valid_voice_id(named):
             found.append(named)
