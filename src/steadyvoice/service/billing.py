@@ -78,6 +78,12 @@ class Billing:
         if bill.wasted and error:
             self._wasted[error.kind] = self._wasted.get(error.kind, 0.0) + bill.wasted
 
+    def add_delivered(self, billed: float | None, characters: int) -> None:
+        """Add an attempt that was delivered to its end: the cost that the vendor stated, else possibly all of it."""
+        charge = Charge.UNKNOWN if billed is None else Charge.BILLED
+        self._attempts[charge] += 1
+        self._characters[charge] += characters if billed is None else billed
+
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready value: attempts by charge, and characters. `wasted` were charged, or may have been."""
         return {
@@ -123,12 +129,14 @@ class CreditMeter:
         self._prices: dict[str | None, float] = {}
         self._remaining: float | None = None
         self._warned = math.inf
+        self.is_stated = False
+        """Whether the vendor has stated the credit once."""
 
     def update(self, credit: Credit, now: float, time_of_day: datetime) -> None:
         """Take the vendor's statement of what is left. What others spent since the last one counts towards the rate."""
         if self._remaining is not None and credit.remaining is not None:
             self._spend(max(0.0, self._remaining - credit.remaining), now)
-        self._credit, self._remaining = credit, credit.remaining
+        self._credit, self._remaining, self.is_stated = credit, credit.remaining, True
         reset = credit.resets_at
         self._resets_in = now + (reset - time_of_day).total_seconds() if reset else math.inf
 
@@ -169,15 +177,13 @@ class CreditMeter:
     def _spend(self, amount: float, now: float) -> None:
         if self._began is None:
             self._began = now
-        self._spent = self._decayed(now) + amount
+        self._spent = self._spent * math.exp((self._at - now) / RATE_MEMORY) + amount
         self._at = now
-
-    def _decayed(self, now: float) -> float:
-        return self._spent * math.exp((self._at - now) / RATE_MEMORY)
 
     def _rate(self, now: float) -> float:
         """Return characters per second: the decayed sum over the decayed observation time."""
         if self._began is None:
             return 0.0
         observed = max(_MIN_OBSERVED, now - self._began)
-        return self._decayed(now) / (RATE_MEMORY * -math.expm1(-observed / RATE_MEMORY))
+        spent = self._spent * math.exp((self._at - now) / RATE_MEMORY)
+        return spent / (RATE_MEMORY * -math.expm1(-observed / RATE_MEMORY))

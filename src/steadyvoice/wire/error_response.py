@@ -107,7 +107,7 @@ def redact(text: str, secret: str | None = None) -> str:
 
 def single_line(text: str, limit: int = 200) -> str:
     """Return a text fit for a message: nothing invisible, no line breaks, at most `limit` characters."""
-    if text.isascii() and text.isalnum() and len(text) <= limit:
+    if text.isascii() and text.isprintable() and " " not in text and len(text) <= limit:
         return text
     line = " ".join(clean_text(strip_invisible(text[:_MAX_SCANNED])).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"

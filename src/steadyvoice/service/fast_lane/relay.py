@@ -295,7 +295,7 @@ class Relay:
         self._services.rates.learn(self._choice.style, text, seconds)
         billed = accepted.characters_billed
         bill = calculate_bill(accepted=True, billed=billed, characters=length, heard=length, error=None)
-        handler.bills.add(bill, None)
+        handler.bills.add_delivered(billed, length)
         self._record_refusals(report)
         report.attempts.append(
             Attempt(

@@ -75,7 +75,11 @@ class SpeechRates:
 
     def learn(self, style: SpeechStyle, text: str, seconds: float) -> None:
         """Learn from a complete answer: this text took so many seconds."""
-        known = self._style(style)
+        known = self._styles.get(style)
+        if known is None:
+            known = self._style(style)
+        else:
+            self._styles.move_to_end(style)
         known.answers += 1
         if len(text) > _MAX_CHARACTERS or (known.answers > _MAX_ANSWERS and known.answers % _SAMPLING):
             return

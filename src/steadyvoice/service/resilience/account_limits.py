@@ -87,7 +87,8 @@ class AccountLimits:
         self.meter.add_spending(accepted.characters_billed, characters, model, now)
         if (hold := self.holds.get(CREDENTIAL)) and (credit := hold.remaining_credit) is not None:
             self.holds[CREDENTIAL] = replace(hold, remaining_credit=max(0.0, credit - accepted.characters_billed))
-        self._warn(now)
+        if self.meter.is_stated:
+            self._warn(now)
         if self._checked is None:
             self._checked = now
         elif now - self._checked >= CREDIT_CHECK_INTERVAL:

@@ -114,10 +114,11 @@ class AdmissionControl:
 
     def admit(self) -> bool:
         """Take a place, unless there is none or others wait for it. Return whether it was taken."""
-        if self._queue or not self._may_grow:
+        active = self.active
+        if self._queue or active >= self.limits.max_active:
             return False
         # Requests that arrived during a long turn of the loop are all read in the next one, before any heartbeat.
-        if self.active >= _MIN_ACTIVE and self._lag.overdue > MAX_LAG:
+        if active >= _MIN_ACTIVE and (self.is_behind or self._lag.overdue > MAX_LAG):
             return False
         self.active += 1
         self._lag.start()

@@ -121,15 +121,18 @@ class ConcurrencyLimit:
         """Return an entry that runs at once; None if a new request would have to wait."""
         if self._new or self._continuations or not (self.limit is None or self._running < self.limit):
             return None
-        entry = QueueEntry()
-        self._start(entry, now)
-        return entry
+        self._running += 1
+        return QueueEntry(False, EntryState.RUNNING, self._era, now)
 
     def release(self, entry: QueueEntry, now: float) -> list[QueueEntry]:
         """Remove an entry that has ended or does not wait any longer. Releasing twice changes nothing."""
         if entry.state is EntryState.RUNNING:
             self._running -= 1
-            self._learn(now - entry.since)
+            seconds, usual = now - entry.since, self._usual
+            if usual is None:
+                usual = seconds
+            weight = _WEIGHT_OF_SLOWER if seconds > usual else _WEIGHT_OF_FASTER
+            self._usual = usual + weight * (seconds - usual)
         elif entry.state is EntryState.WAITING:
             self._queue_of(entry).pop(entry, None)
         entry.state = EntryState.GONE
@@ -140,6 +143,9 @@ class ConcurrencyLimit:
 
         A vendor that never states one is not guessed at any longer.
         """
+        if stated == self._ceiling and self._window is None and not (self._new or self._continuations):
+            self._is_stated = stated is not None or self._is_stated
+            return []
         known = self._ceiling, self._window
         if stated is not None or not self._is_stated:
             self._ceiling, self._is_stated = stated, stated is not None
@@ -195,10 +201,6 @@ class ConcurrencyLimit:
 
     def _queue_of(self, entry: QueueEntry) -> OrderedDict[QueueEntry, None]:
         return self._continuations if entry.is_continuation else self._new
-
-    def _learn(self, seconds: float) -> None:
-        usual = seconds if self._usual is None else self._usual
-        self._usual = usual + (_WEIGHT_OF_SLOWER if seconds > usual else _WEIGHT_OF_FASTER) * (seconds - usual)
 
 
 class ConcurrencyQueue:

@@ -202,7 +202,8 @@ class TTSErrorHandler:
         """Record how a call ended."""
         if error is None:
             permit.success()
-            self.holds.forget_reported(offer)
+            if self.holds.logged:
+                self.holds.forget_reported(offer)
             self._consecutive_failures = 0
         elif _is_failure(error):
             self._record(permit, classify(error, self.name), offer, characters, raised=error)
@@ -233,6 +234,8 @@ class TTSErrorHandler:
 
     def check(self, offer: SynthesisOffer | None = None, characters: int | None = None) -> None:
         """Raise TTSHoldError if something that the offer needs is on hold for a text of so many characters."""
+        if not self.has_holds:
+            return
         now = self.clock()
         hold = self.holds.find(offer, now, self._cost(offer, characters))
         if hold:
@@ -243,10 +246,16 @@ class TTSErrorHandler:
                 retry_after=hold.until - now,
             )
 
+    @property
+    def has_holds(self) -> bool:
+        """Whether anything is on hold, or was and is not forgotten: only then a text's cost matters."""
+        return bool(self.holds.provider_holds or self.holds.shared)
+
     def refuses(self, offer: SynthesisOffer | None = None, characters: int | None = None) -> bool:
         """Return whether a call would be refused now, by the circuit or by a hold."""
-        cost = self._cost(offer, characters)
-        return self.holds.find(offer, self.clock(), cost) is not None or self.circuit_refuses()
+        if self.has_holds and self.holds.find(offer, self.clock(), self._cost(offer, characters)) is not None:
+            return True
+        return self.circuit_refuses()
 
     def circuit_refuses(self) -> bool:
         """Return whether the circuit would refuse a call now, without counting a refusal."""

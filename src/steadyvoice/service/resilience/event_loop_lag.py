@@ -64,7 +64,8 @@ class LoopLag:
         if self._users:
             self._users -= 1
         if not self._users:
-            self.beat = (self.lost_at(self._clock()), math.inf)
+            now, (lost, due) = self._clock(), self.beat
+            self.beat = (lost + max(0.0, now - due), math.inf)
             self.recent = 0.0
 
     def after_fork(self) -> None:

@@ -50,9 +50,12 @@ class Holds:
 
     def __init__(self, provider: str, shared: SharedHold | None = None) -> None:
         self.provider = provider
-        self._provider_holds: dict[str, Hold] = {}
-        self._shared: SharedHold = {} if shared is None else shared
-        self._logged: dict[str, None] = {}  # keys of voices and models logged as new since they last worked
+        self.provider_holds: dict[str, Hold] = {}
+        """Holds of the provider, its voices and models, those that have ended included."""
+        self.shared: SharedHold = {} if shared is None else shared
+        """Hold of its credential."""
+        self.logged: dict[str, None] = {}
+        """Keys of voices and models that were logged as new since they last worked."""
 
     def place(
         self, error: TTSError, offer: SynthesisOffer | None, now: float, cost: float | None = None
@@ -67,18 +70,18 @@ class Holds:
         key, from_vendor = self._key(error.meaning.scope, offer), error.retry_after is not None
         hold = Hold(key, error.kind, now + seconds, error.message, cost, until_from_vendor=from_vendor)
         if error.meaning.scope is FailureScope.CREDENTIAL:
-            self._shared[CREDENTIAL] = hold
+            self.shared[CREDENTIAL] = hold
         else:
-            self._provider_holds[hold.key] = hold
+            self.provider_holds[hold.key] = hold
             self._forget_some()
         return hold
 
     def restore(self, hold: Hold) -> None:
         """Place a hold of a former process."""
         if hold.key == self._key(FailureScope.CREDENTIAL, None):
-            self._shared[CREDENTIAL] = hold
+            self.shared[CREDENTIAL] = hold
         else:
-            self._provider_holds[hold.key] = hold
+            self.provider_holds[hold.key] = hold
             self._forget_some()
 
     def is_new(self, hold: Hold) -> bool:
@@ -88,28 +91,27 @@ class Holds:
         """
         if hold.key in (self._key(FailureScope.PROVIDER, None), self._key(FailureScope.CREDENTIAL, None)):
             return True
-        new = hold.key not in self._logged
-        self._logged.pop(hold.key, None)
-        self._logged[hold.key] = None  # moved to the end, to be dropped last
-        if len(self._logged) > _MAX_HOLDS:
-            del self._logged[next(iter(self._logged))]
+        new = hold.key not in self.logged
+        self.logged.pop(hold.key, None)
+        self.logged[hold.key] = None  # moved to the end, to be dropped last
+        if len(self.logged) > _MAX_HOLDS:
+            del self.logged[next(iter(self.logged))]
         return new
 
     def forget_reported(self, offer: SynthesisOffer | None) -> None:
         """Note that an offer's voice and model work, so that their next hold is new."""
-        if self._logged:
-            self._logged.pop(self._key(FailureScope.VOICE, offer), None)
-            self._logged.pop(self._key(FailureScope.MODEL, offer), None)
+        self.logged.pop(self._key(FailureScope.VOICE, offer), None)
+        self.logged.pop(self._key(FailureScope.MODEL, offer), None)
 
     def _forget_some(self) -> None:
         """Drop the holds that end first, if there are too many: callers may invent voices and models."""
-        while len(self._provider_holds) > _MAX_HOLDS:
-            removable = (hold for hold in self._provider_holds.values() if hold.key != self.provider)
-            del self._provider_holds[min(removable, key=lambda hold: hold.until).key]
+        while len(self.provider_holds) > _MAX_HOLDS:
+            removable = (hold for hold in self.provider_holds.values() if hold.key != self.provider)
+            del self.provider_holds[min(removable, key=lambda hold: hold.until).key]
 
     def find(self, offer: SynthesisOffer | None, now: float, cost: float | None = None) -> Hold | None:
         """Return the longest hold that applies to an offer at this cost; None if there is none."""
-        if not self._provider_holds and not self._shared:
+        if not self.provider_holds and not self.shared:
             return None
         keys = {self._key(scope, offer) for scope in FailureScope}
         applying = [hold for hold in self.current(now) if hold.key in keys and hold.applies_to(cost)]
@@ -117,11 +119,11 @@ class Holds:
 
     def current(self, now: float) -> list[Hold]:
         """Return the current holds, and drop those that have ended."""
-        for holds in (self._provider_holds, self._shared):
+        for holds in (self.provider_holds, self.shared):
             for key in [key for key, hold in holds.items() if hold.until <= now]:
                 del holds[key]
         own_key = self._key(FailureScope.CREDENTIAL, None)  # whichever provider placed it
-        return [*self._provider_holds.values(), *(replace(hold, key=own_key) for hold in self._shared.values())]
+        return [*self.provider_holds.values(), *(replace(hold, key=own_key) for hold in self.shared.values())]
 
     def covering(self, now: float) -> list[Hold]:
         """Return the current holds on the whole provider: its own, and that of its credential."""
@@ -130,8 +132,8 @@ class Holds:
 
     def release(self) -> None:
         """Remove all holds."""
-        self._provider_holds.clear()
-        self._shared.clear()
+        self.provider_holds.clear()
+        self.shared.clear()
 
     def _key(self, scope: FailureScope, offer: SynthesisOffer | None) -> str:
         match scope:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.voice import is_valid_voice_id
 from steadyvoice.wire.elevenlabs.catalog import DEFAULT_MODEL, get_model_info
 from steadyvoice.wire.elevenlabs.request_stitching import REQUEST_ID_FIELDS, clean_request_id_fields, has_request_ids
-from steadyvoice.wire.error_response import get_header, single_line
+from steadyvoice.wire.error_response import single_line
 from steadyvoice.wire.request_validation import (
     ELEVENLABS_QUERY,
     OPENAI_BODY,
@@ -221,13 +222,13 @@ class SpeechResponseHeaders:
 
 
 def parse_response_headers(headers: Mapping[str, str]) -> SpeechResponseHeaders:
-    """Parse a response's headers. A missing or invalid one is None."""
-    request_id = get_header(headers, "request-id")
+    """Parse a response's headers, by their names in lower case. A missing or invalid one is None."""
+    request_id = headers.get("request-id")
     return SpeechResponseHeaders(
         single_line(request_id, 100) if request_id else None,
-        _parse_amount(get_header(headers, "character-cost")),
-        _parse_count(get_header(headers, "current-concurrent-requests")),
-        _parse_count(get_header(headers, "maximum-concurrent-requests")),
+        _parse_amount(headers.get("character-cost")),
+        _parse_count(headers.get("current-concurrent-requests")),
+        _parse_count(headers.get("maximum-concurrent-requests")),
     )
 
 
@@ -269,10 +270,12 @@ def format_amount(amount: float) -> str:
     return str(int(amount) if float(amount).is_integer() else amount)
 
 
+@lru_cache(maxsize=1024)  # the length of a text is its cost, so the same amounts come again
 def _parse_amount(value: str | None) -> float | None:
     return float(value) if value and _AMOUNT.fullmatch(value) else None
 
 
+@lru_cache(maxsize=1024)
 def _parse_count(value: str | None) -> int | None:
     return int(value) if value and _COUNT.fullmatch(value) else None
 
