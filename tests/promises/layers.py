@@ -22,6 +22,8 @@ LAYERS = {
     "providers": 2,
     "service": 3,
     "gateway": 4,
+    "livekit": 4,
+    "pipecat": 4,
     "simulator": 4,
     "cli": 5,
     "__main__": 6,

@@ -24,6 +24,9 @@ from steadyvoice.gateway.http_server.protocol import ClientConnection
 
 from .layers import ROOT
 
+# 400 and 500 MB: installed by `make long` only, see tests/plugins/test_frameworks.py, which compares their versions.
+NOT_INSTALLED = {"livekit-agents", "pipecat-ai"}
+
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
@@ -58,7 +61,7 @@ def test_installed_version_lies_within_the_bounds(requirement: Requirement) -> N
     try:
         installed = version(requirement.name)
     except PackageNotFoundError:
-        assert requirement.marker or requirement.name == "hatchling", "not installed"
+        assert requirement.marker or requirement.name in {"hatchling", *NOT_INSTALLED}, "not installed"
         return
     assert requirement.specifier.contains(installed, prereleases=True), installed
 
@@ -66,7 +69,7 @@ def test_installed_version_lies_within_the_bounds(requirement: Requirement) -> N
 def test_pinned_versions_lie_within_the_bounds() -> None:
     bounds = {canonicalize_name(each.name): each.specifier for each in requirements()}
     pinned = [(name, number) for name, number in pins() if name in bounds]
-    assert {name for name, _ in pinned} == set(bounds)
+    assert {name for name, _ in pinned} == set(bounds) - NOT_INSTALLED
     assert [pin for pin in pinned if not bounds[pin[0]].contains(pin[1], prereleases=True)] == []
 
 

@@ -16,11 +16,14 @@ import steadyvoice
 # Running these is what importing them is for.
 _PROGRAMS = ("steadyvoice.__main__", "steadyvoice.providers.espeak_ng.worker")
 
+# They need frameworks, and say so: see tests/plugins/test_frameworks.py.
+_PLUGINS = ("steadyvoice.livekit", "steadyvoice.pipecat")
+
 
 def modules() -> Iterator[str]:
     yield "steadyvoice"
     found = pkgutil.walk_packages(steadyvoice.__path__, "steadyvoice.")
-    yield from (module.name for module in found if module.name not in _PROGRAMS)
+    yield from (module.name for module in found if module.name not in (*_PROGRAMS, *_PLUGINS))
 
 
 @pytest.mark.parametrize("name", list(modules()))

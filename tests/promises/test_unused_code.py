@@ -10,12 +10,17 @@ from .layers import PACKAGE
 
 CALLED_FROM_OUTSIDE = {
     "buffer_updated": "asyncio.BufferedProtocol",
+    "can_generate_metrics": "Pipecat",
     "data_received": "asyncio.Protocol",
     "eof_received": "asyncio.Protocol",
     "execute_with_retry": "user, as documented",
+    "flush_audio": "Pipecat",
+    "language_to_service_language": "Pipecat",
     "on_broken_pipe": "rich.Console",
-    "retryable": "user, as documented",
+    "run_tts": "Pipecat",
+    "supports_processing_metrics": "Pipecat",
     "synthesize_tones": "user, as documented",
+    "update_options": "user, as documented",
     "peak_level": "tests, as the reference that the faster checks of silence are compared with",
 }
 """Names that no module of the package mentions again, and what calls them."""
