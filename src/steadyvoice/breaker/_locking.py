@@ -21,41 +21,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from threading import RLock
+from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from steadyvoice.breaker._arguments import check_reading
 from steadyvoice.breaker._notifications import NO_HISTORY, EventDispatcher, TransitionHistory
-from steadyvoice.breaker.call_lifecycle import (
-    CallRefusal,
-    abandon,
-    admit,
-    admit_again,
-    collect_lock_free_results,
-    drop,
-    fail,
-    fail_lock_free_call,
-    ignore,
-    progress,
-    record_quiet_results,
-    resume,
-    settle_quiet_call,
-    succeed,
-    suspend,
-)
+from steadyvoice.breaker.call_lifecycle import CallLifecycle, CallRefusal
 from steadyvoice.breaker.config import CircuitBreakerConfig
+from steadyvoice.breaker.eras import HAS_INTERPRETER_LOCK, Era, InFlightCall, OpenRefusal, QuietPeriod
 from steadyvoice.breaker.errors import CircuitOpenError, RefusalFields
-from steadyvoice.breaker.failure_classification import Failure, classify_error, classify_result, is_cancellation
-from steadyvoice.breaker.fork_safety import register_fork_aware
-from steadyvoice.breaker.in_flight_calls import (
-    HAS_INTERPRETER_LOCK,
-    MOST_QUIET_RESULTS,
-    Era,
-    InFlightCall,
-    InFlightCalls,
-    OpenRefusal,
-    QuietPeriod,
+from steadyvoice.breaker.failure_classification import (
+    MESSAGE_LENGTH,
+    classify_error,
+    is_cancellation,
+    missing_message,
+    new_failure,
+    remember_class,
 )
-from steadyvoice.breaker.state_machine import StateMachine
+from steadyvoice.breaker.fork_safety import register_fork_aware
+from steadyvoice.breaker.in_flight_calls import InFlightCalls
+from steadyvoice.breaker.permit import Permit
 from steadyvoice.breaker.states import CircuitState
 
 if TYPE_CHECKING:
@@ -107,7 +92,7 @@ class LockedStateMachine:
         self._lock = RLock()
         self._in_section = False
         check_reading("wall_clock", wall_clock)
-        self._machine = StateMachine(name, config, check_reading("clock", clock), random, wall_clock)
+        self._machine = CallLifecycle(name, config, check_reading("clock", clock), random, wall_clock)
         self._era = self._machine.era
         self._quiet: QuietPeriod | None = None  # the first locked section begins one
         self._postponed: list[Postponed] = []
@@ -138,7 +123,59 @@ class LockedStateMachine:
         if self._dispatcher is not None:
             self._dispatcher.after_fork()
 
-    # ---------------------------------------------------------------- a call
+    # ---------------------------------------------------------------- admission
+
+    def acquire(self, *, now: float | None = None) -> Permit:
+        """Acquire the permit for one call. Raises CircuitOpenError when refused.
+
+        `now` saves the breaker a reading of its clock, for callers that have just read it.
+        """
+        quiet = self._quiet
+        if quiet is not None and not self._postponed:
+            if now is None:
+                now = self._clock()
+            if now < quiet.until:
+                # `InFlightCall.new`, `admit` and `Permit.of`, without the three Python calls: a third of a permit.
+                call, permit = InFlightCall(), Permit()
+                call.era, call.started_at, call.last_progress_at = quiet.era, now, now
+                call.first_output_at, call.paused, call.settled = None, False, False
+                permit._breaker, permit._call = self, call
+                permit.__del__ = MethodType(self._forget, call)
+                quiet.running[call] = now
+                if self._quiet is not quiet:
+                    self._unless_refused(permit, self._run_locked(CallLifecycle.admit_again, call))
+                return permit
+        if (refusal := self._era.open_refusal) and (shown := self._refuse_without_lock(refusal)):
+            raise CircuitOpenError.from_fields(shown)
+        # The permit exists before the call is admitted: an exception that a signal handler raises behind the admission
+        # then meets an object whose finaliser gives the place back.
+        permit = Permit.of(self, call := InFlightCall.new())
+        self._unless_refused(permit, self._run_locked(CallLifecycle.admit, call))
+        return permit
+
+    def try_acquire(self, *, now: float | None = None) -> Permit | None:
+        """Acquire the permit for one call, or return None when refused, without the cost of an exception.
+
+        `retry_after` is when to try again.
+        """
+        if self._quiet is not None:
+            try:
+                return self.acquire(now=now)
+            except CircuitOpenError:  # opened meanwhile, or by a call that hangs by now
+                return None
+        if (refusal := self._era.open_refusal) and self._refuse_without_lock(refusal):
+            return None
+        permit = Permit.of(self, call := InFlightCall.new())
+        if self._run_locked(CallLifecycle.admit, call) is None:
+            return permit
+        permit._drop()
+        return None
+
+    def _unless_refused(self, permit: Permit, refusal: CallRefusal | None) -> None:
+        """Raise CircuitOpenError for a refusal."""
+        if refusal is not None:
+            permit._drop()  # the call is settled: without its finaliser, the next section has nothing to do
+            raise CircuitOpenError.from_fields((self._machine.name, *refusal))
 
     def _refuse_without_lock(self, refusal: OpenRefusal) -> RefusalFields | None:
         """Count a refusal without the lock and return what its error says; None if the caller would be a probe by now.
@@ -156,166 +193,38 @@ class LockedStateMachine:
         retry_after = refusal.until - now if refusal.until < math.inf else None
         return refusal.name, era.state, refusal.reason, retry_after, refusal.last_error
 
-    def _admit(self, call: InFlightCall, now: float | None = None) -> None:
-        """Admit a call. Raises CircuitOpenError."""
-        refusal = self._try_admit(call, now)
-        if refusal is not None:
-            raise CircuitOpenError.from_fields((self._machine.name, *refusal))
-
-    def _try_admit(self, call: InFlightCall, now: float | None = None) -> CallRefusal | None:
-        """Admit a call; return the refusal if it is not admitted. `now` is the breaker's time, if the caller has it."""
-        quiet = self._quiet
-        if quiet is not None and not self._postponed:
-            if now is None:
-                now = self._clock()
-            if now < quiet.until:
-                call.admit(quiet.era, now)
-                quiet.running[call] = now
-                return None if self._quiet is quiet else self._run_locked(admit_again, call)
-        return self._run_locked(admit, call)
-
-    def _admit_again(self, call: InFlightCall) -> None:
-        """Admit a call under the lock whose quiet period ended meanwhile. Raises CircuitOpenError."""
-        refusal = self._run_locked(admit_again, call)
-        if refusal is not None:
-            raise CircuitOpenError.from_fields((self._machine.name, *refusal))
-
-    def _record_result(self, call: InFlightCall, result: object) -> None:
-        failure = None
-        if self._machine.config.failure_result is not None:
-            failure = classify_result(self._machine.config, result)
-        if failure is None:
-            self._succeed(call, None)
-        else:
-            self._fail(call, failure, None)
-
-    def _record_error(self, call: InFlightCall, error: BaseException) -> None:
-        if is_cancellation(error):
-            self._run_locked(abandon, call)
-            return
-        failure = classify_error(self._machine.config, error)
-        if failure is None:
-            self._run_locked(ignore, call)
-        else:
-            self._fail(call, failure, None)
+    # ---------------------------------------------------------------- plain calls without the lock
 
     def _record_lock_free_error(self, era: Era, error: BaseException) -> None:
         """Record the error of a call without a call object. One is made only if the call is to be ignored."""
-        failure = None if is_cancellation(error) else classify_error(self._machine.config, error)
-        if failure is None:
-            self._run_locked(ignore, InFlightCall.new(era))
-            return
         quiet = self._quiet
+        kind = None if quiet is None else quiet.counted_errors.get(type(error))
+        if kind is not None:
+            try:
+                message = str(error)
+            except Exception as another:
+                message = missing_message(another)
+            failure = new_failure((kind, message[:MESSAGE_LENGTH], 1.0, None, False))
+        else:
+            config = self._machine.config
+            classified = None if is_cancellation(error) else classify_error(config, error)
+            if classified is None:
+                self._run_locked(CallLifecycle.ignore, InFlightCall.new(era))
+                return
+            failure = classified
+            remember_class(config, type(error))
         # Successes of permits have no tick: behind one, the place of a failure would be unknown.
         if quiet is None or quiet.ended or self._postponed or failure.trip or next(era.harmless, None) is None:
-            self._run_locked(fail_lock_free_call, era, failure)
+            self._run_locked(CallLifecycle.fail_lock_free_call, era, failure)
             return
         # In this order: the last of several arguments of `zip` is asked only if all before it have a value.
-        era.failed.extend(zip(((failure, self._wall_clock()),), era.ticks, strict=False))
+        era.failed.extend(zip(((failure, self._wall_clock(), None),), era.ticks, strict=False))
         if self._quiet is not quiet or not era.lock_free:
             self._collect_late_ticks(era)
 
-    def _succeed(self, call: InFlightCall, duration: float | None, now: float | None = None) -> None:
-        """Settle a call that succeeded."""
-        quiet = self._quiet
-        if quiet is not None and not self._postponed:
-            if now is None:
-                now = self._clock()
-            if now < quiet.until and quiet.running.pop(call, None) is not None:
-                call.settled = True
-                ended, silences = quiet.ended, quiet.silences
-                if call.first_output_at is None:
-                    silences.append(now - call.last_progress_at)
-                ended.append(now)
-                if self._quiet is not quiet:
-                    self._run_locked(settle_quiet_call, quiet.era, call)
-                elif len(ended) >= MOST_QUIET_RESULTS or len(silences) >= quiet.silences_wanted:
-                    self._run_locked(record_quiet_results, quiet.era)
-                return
-        self._run_locked(succeed, call, duration)
-
-    def _fail(self, call: InFlightCall, failure: Failure, duration: float | None) -> None:
-        """Settle a call that failed."""
-        quiet = self._quiet
-        if quiet is not None and not (self._postponed or failure.trip):
-            now = self._clock()
-            if (
-                now < quiet.until
-                and next(quiet.harmless, None) is not None
-                and quiet.running.pop(call, None) is not None
-            ):
-                call.settled = True
-                latency = call.latency(now) if duration is None else duration
-                quiet.failed.append((len(quiet.ended), now, failure, latency, self._wall_clock()))
-                if self._quiet is not quiet:
-                    self._run_locked(settle_quiet_call, quiet.era, call)
-                return
-        self._run_locked(fail, call, failure, duration)
-
-    def _ignore(self, call: InFlightCall) -> None:
-        self._run_locked(ignore, call)
-
-    def _abandon(self, call: InFlightCall, weight: float) -> None:
-        self._run_locked(abandon, call, weight)
-
-    def _progress(self, call: InFlightCall, *, paused: bool, now: float | None = None) -> None:
-        """Record that something useful arrived; with `paused`, the call's clocks stand still from now on."""
-        quiet = self._quiet
-        if call.first_output_at is not None:
-            if self._record_progress_without_lock(call, now):
-                call.paused = paused
-            elif self._machine.tracks_calls:
-                self._run_locked(progress, call, paused)
-            return
-        if quiet is not None and call in quiet.running and not self._postponed:
-            if now is None:
-                now = self._clock()
-            if now < quiet.until:
-                silence = now - call.last_progress_at
-                call.first_output_at = call.last_progress_at = now
-                call.paused = paused
-                quiet.silences.append(silence)
-                if self._quiet is not quiet or len(quiet.silences) >= quiet.silences_wanted:
-                    self._run_locked(record_quiet_results, quiet.era)
-                return
-        self._run_locked(progress, call, paused)
-
-    def _suspend(self, call: InFlightCall) -> None:
-        if self._machine.tracks_calls:
-            self._run_locked(suspend, call)
-
-    def _resume(self, call: InFlightCall, now: float | None = None) -> None:
-        if self._record_progress_without_lock(call, now):
-            call.paused = False
-        elif self._machine.tracks_calls:
-            self._run_locked(resume, call)
-
-    def _record_progress_without_lock(self, call: InFlightCall, now: float | None = None) -> bool:
-        """Note progress on the call itself, if nothing else can depend on it; return whether that was possible.
-
-        A stream reports progress twice for each chunk; without the lock, a chunk costs a fifth of what it did with it.
-        """
-        machine = self._machine
-        if call.first_output_at is None or not machine.records_results or call not in machine.in_flight.running:
-            return False
-        if now is None:
-            now = self._clock()
-        if now >= machine.next_timer_at:  # a call hangs by now, perhaps this one
-            return False
-        call.last_progress_at = now
-        return True
-
     def _collect_late_ticks(self, era: Era) -> None:
         """Collect a tick that came too late for the locked section that collected the others."""
-        self._run_locked(collect_lock_free_results, era)
-
-    def _drop(self, call: InFlightCall) -> None:
-        """Ignore a call that was not settled.
-
-        Called after exceptions, perhaps inside a locked section, so it only appends: no lock, no listener.
-        """
-        if not call.settled:
-            self._postponed.append(call)
+        self._run_locked(CallLifecycle.collect_ticks, era)
 
     # ---------------------------------------------------------------- a locked section
 
@@ -333,7 +242,7 @@ class LockedStateMachine:
                 if self._era.lock_free or self._era.open_refusal:
                     self._collect_ticks(now)
                 if quiet is not None:
-                    machine.record_quiet_results(now)
+                    machine.record_quiet_results(now, machine.era)
                 if self._postponed:
                     self._run_postponed(self._postponed, now)
                 result = operation(machine, now, *arguments)
@@ -382,7 +291,7 @@ class LockedStateMachine:
         while postponed:
             first = postponed[0]
             if isinstance(first, InFlightCall):
-                drop(self._machine, now, first)
+                self._machine.drop(now, first)
             else:
                 operation, arguments = first
                 operation(self._machine, now, *arguments)
@@ -395,7 +304,7 @@ class LockedStateMachine:
 
         A call that begins there is admitted and not counted; one that ends there is recorded by the next section.
         """
-        if operation in (admit, admit_again):
+        if operation in (CallLifecycle.admit, CallLifecycle.admit_again):
             call: InFlightCall = arguments[0]
             call.admit(Era(CircuitState.DISABLED), self._clock())
             return None
@@ -416,7 +325,7 @@ class LockedStateMachine:
                 now = self._clock()
                 self._collect_ticks(now)
                 if quiet is not None:
-                    self._machine.record_quiet_results(now)
+                    self._machine.record_quiet_results(now, self._machine.era)
                 seen = view(self._machine, self._history, now, self._wall_clock())
                 self._finish_section(now)
                 self._in_section = False
@@ -430,7 +339,7 @@ class LockedStateMachine:
         if era.lock_free or era.open_refusal:
             # First the flags, then the ticks: see `Era`.
             era.lock_free, era.open_refusal = False, None
-            collect_lock_free_results(self._machine, now, era)
+            self._machine.collect_ticks(now, era)
 
     def _finish_section(self, now: float) -> None:
         machine = self._machine
@@ -446,7 +355,7 @@ class LockedStateMachine:
         if era.state in _REFUSING and not machine.emits_call_events:
             until = math.inf if machine.state_until is None else machine.state_until
             era.begin_ticks()
-            era.open_refusal = OpenRefusal(machine.name, until, machine.reason, machine.last_error)
+            era.open_refusal = OpenRefusal(machine.name, until, machine.reason, machine.results.last_error)
 
     def _address_notifications(self, pending: deque[Notification], now: float) -> None:
         wall_time = self._wall_clock()

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from dataclasses import fields
-from types import MethodType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, TypeVar
 
 from steadyvoice._option_rules import is_finite
@@ -30,6 +30,7 @@ from steadyvoice.breaker._locking import LockedStateMachine
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.context_manager import AsyncExitDescriptor, ExitDescriptor, push_permit
 from steadyvoice.breaker.decorators import guard, guard_async_stream, guard_stream
+from steadyvoice.breaker.eras import InFlightCall
 from steadyvoice.breaker.errors import CircuitArgumentError, CircuitOpenError
 from steadyvoice.breaker.guarded_calls import (
     NOT_CALLED,
@@ -41,7 +42,6 @@ from steadyvoice.breaker.guarded_calls import (
     settle_when_done,
     unless_not_awaitable,
 )
-from steadyvoice.breaker.in_flight_calls import InFlightCall
 from steadyvoice.breaker.migration_hints import BREAKER_ATTRIBUTES, add_attribute_hints, raise_unknown_keywords
 from steadyvoice.breaker.permit import Permit
 from steadyvoice.breaker.persistence import export_state, restore_state
@@ -120,7 +120,7 @@ class CircuitBreaker(LockedStateMachine):
             self._record_lock_free_error(era, error)
             raise
         if result.__class__ in UNFINISHED_TYPES:
-            return settle_when_done(self, InFlightCall.new(era), fn, result)
+            return settle_when_done(Permit.of(self, InFlightCall.new(era)), fn, result)
         next(era.ticks)
         if not era.lock_free:
             self._collect_late_ticks(era)
@@ -177,50 +177,8 @@ class CircuitBreaker(LockedStateMachine):
         Raises TypeError if `fn` is not a function, or its calls do not show whether the work succeeded: a class, a
         property, a context manager.
         """
-        guarded: F = guard(self, self.acquire, fn)
+        guarded: F = guard(self, fn)
         return guarded
-
-    def acquire(self, *, now: float | None = None) -> Permit:
-        """Acquire the permit for one call. Raises CircuitOpenError when refused.
-
-        `now` saves the breaker a reading of its clock, for callers that have just read it.
-        """
-        # The first half repeats the second, with `_try_admit`, for a quiet circuit, and calls no Python function.
-        quiet = self._quiet
-        if quiet is not None and not self._postponed:
-            if now is None:
-                now = self._clock()
-            if now < quiet.until:
-                call, permit = InFlightCall(), Permit()
-                call.era, call.started_at, call.last_progress_at = quiet.era, now, now
-                call.first_output_at, call.paused, call.settled = None, False, False
-                permit._breaker, permit._call = self, call
-                permit.__del__ = MethodType(self._forget, call)
-                quiet.running[call] = now
-                if self._quiet is not quiet:
-                    self._admit_again(call)
-                return permit
-        if (refusal := self._era.open_refusal) and (shown := self._refuse_without_lock(refusal)):
-            raise CircuitOpenError.from_fields(shown)
-        # The permit exists before the call is admitted: an exception that a signal handler raises behind the admission
-        # then meets an object whose finaliser gives the place back.
-        permit = Permit.of(self, call := InFlightCall.new())
-        self._admit(call, now)
-        return permit
-
-    def try_acquire(self, *, now: float | None = None) -> Permit | None:
-        """Acquire the permit for one call, or return None when refused, without the cost of an exception.
-
-        `retry_after` is when to try again.
-        """
-        if (refusal := self._era.open_refusal) and self._refuse_without_lock(refusal):
-            return None
-        permit = Permit.of(self, call := InFlightCall.new())
-        if self._try_admit(call, now) is None:
-            return permit
-        # The refused call is settled: without its finaliser, the permit leaves nothing for the next section to do.
-        permit._disarm()
-        return None
 
     def __enter__(self) -> Permit:
         return push_permit(self, self.acquire())

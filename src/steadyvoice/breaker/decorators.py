@@ -12,11 +12,12 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from inspect import isasyncgenfunction, isawaitable, iscoroutinefunction, isgeneratorfunction
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from steadyvoice._option_rules import short_repr
 from steadyvoice.breaker._locking import LockedStateMachine
 from steadyvoice.breaker._validators import deferred_kind, is_kind
+from steadyvoice.breaker.eras import InFlightCall
 from steadyvoice.breaker.errors import CircuitOpenError
 from steadyvoice.breaker.guarded_calls import (
     UNFINISHED_TYPES,
@@ -25,29 +26,26 @@ from steadyvoice.breaker.guarded_calls import (
     register_future_types,
     settle_when_done,
 )
-from steadyvoice.breaker.in_flight_calls import InFlightCall
-
-if TYPE_CHECKING:
-    from steadyvoice.breaker.permit import Permit
+from steadyvoice.breaker.permit import Permit
 
 
-def guard(breaker: LockedStateMachine, acquire: Callable[[], Permit], fn: Any) -> Any:
+def guard(breaker: LockedStateMachine, fn: Any) -> Any:
     """Wrap `fn` in a function of its own kind: plain, coroutine, generator or async generator.
 
-    The kind is determined once, at decoration. Streams call `acquire`, the others use the breaker directly. Raises
-    TypeError if `fn` has none of these kinds, or its calls do not show whether the work succeeded.
+    The kind is determined once, at decoration. Raises TypeError if `fn` has none of these kinds, or its calls do not
+    show whether the work succeeded.
     """
     if isinstance(fn, staticmethod | classmethod):
-        return type(fn)(guard(breaker, acquire, fn.__func__))
+        return type(fn)(guard(breaker, fn.__func__))
     if reason := _unsupported_reason(fn):
         raise TypeError(f"circuit {breaker._machine.name!r} cannot guard {short_repr(fn)}: {reason}")
     register_future_types()
     if is_kind(iscoroutinefunction, fn):
         return _guard_coroutine(breaker, fn)
     if is_kind(isasyncgenfunction, fn):
-        return guard_async_stream(acquire, fn)
+        return guard_async_stream(breaker.acquire, fn)
     if is_kind(isgeneratorfunction, fn):
-        return guard_stream(acquire, fn)
+        return guard_stream(breaker.acquire, fn)
     return _guard_function(breaker, fn)
 
 
@@ -117,7 +115,7 @@ def _guard_function(breaker: LockedStateMachine, fn: Callable[..., Any]) -> Any:
             breaker._record_lock_free_error(era, error)
             raise
         if result.__class__ in UNFINISHED_TYPES:
-            return settle_when_done(breaker, InFlightCall.new(era), fn, result)
+            return settle_when_done(Permit.of(breaker, InFlightCall.new(era)), fn, result)
         next(era.ticks)
         if not era.lock_free:
             breaker._collect_late_ticks(era)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MESSAGE_LENGTH = 200
+REMEMBERED_CLASSES = 100
 SHORT_MESSAGE_LENGTH = 80
 """Length of a message inside another sentence."""
 FAILURE, RESULT = KINDS_WITHOUT_ERROR = ("failure", "result")
@@ -45,7 +46,7 @@ class Failure(NamedTuple):
         return f"{text}: {message}" if message else text
 
 
-_new_failure: Callable[[tuple[str, str, float, float | None, bool]], Failure] = partial(tuple.__new__, Failure)
+new_failure: Callable[[tuple[str, str, float, float | None, bool]], Failure] = partial(tuple.__new__, Failure)
 """Same as `Failure(...)`, whose constructor is a Python function, at a third of its price."""
 
 
@@ -61,7 +62,7 @@ def make_failure(
         kind, message = type(error).__name__, _message(error)
     else:
         kind, message = FAILURE, error or ""
-    return _new_failure((kind, message[:MESSAGE_LENGTH], weight, cooldown, trip))
+    return new_failure((kind, message[:MESSAGE_LENGTH], weight, cooldown, trip))
 
 
 def hung_failure(seconds: float, weight: float = 1.0) -> Failure:
@@ -79,8 +80,30 @@ def classify_error(config: CircuitBreakerConfig, error: BaseException) -> Failur
     elif not _counts(config, error):
         return None
     if config.failure_weight is None and config.cooldown_from_error is None:
-        return _new_failure((type(error).__name__, _message(error)[:MESSAGE_LENGTH], 1.0, None, False))
+        return new_failure((type(error).__name__, _message(error)[:MESSAGE_LENGTH], 1.0, None, False))
     return _weigh(config, error)
+
+
+def remember_class(config: CircuitBreakerConfig, kind: type[BaseException]) -> None:
+    """Remember that an error of this class is one failure, if its class alone decides that for all of them.
+
+    Predicates look at the error, and so may `isinstance` where a class has a metaclass of its own.
+    """
+    counted = config.rule_set.counted_errors
+    if (
+        len(counted) < REMEMBERED_CLASSES
+        and not issubclass(kind, BaseExceptionGroup)
+        and config.failure_weight is None
+        and config.cooldown_from_error is None
+        and _names_plain_classes(config.ignore)
+        and _names_plain_classes(config.failure_on)
+    ):
+        counted[kind] = kind.__name__
+
+
+def _names_plain_classes(errors: Errors | None) -> bool:
+    classes = errors if isinstance(errors, tuple) else () if errors is None else (errors,)
+    return all(type(each) is type for each in classes)
 
 
 def classify_result(config: CircuitBreakerConfig, result: object) -> Failure | None:
@@ -211,9 +234,14 @@ def _message(error: BaseException) -> str:
     try:
         return str(error)
     except Exception as another:
-        if raised_by_signal_handler(another):
-            raise
-        return ""  # its `__str__` raises; the type is still known
+        return missing_message(another)
+
+
+def missing_message(another: Exception) -> str:
+    """Return the message of an error whose `__str__` raised another; its type is still known."""
+    if raised_by_signal_handler(another):
+        raise another
+    return ""
 
 
 def raised_by_signal_handler(error: BaseException) -> bool:

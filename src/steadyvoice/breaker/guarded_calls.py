@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from steadyvoice._option_rules import short_repr
 from steadyvoice.breaker._validators import deferred_kind
-from steadyvoice.breaker.in_flight_calls import InFlightCall
-from steadyvoice.breaker.permit import Permit
 
 if TYPE_CHECKING:
     from steadyvoice.breaker._locking import LockedStateMachine
+    from steadyvoice.breaker.permit import Permit
 
 T = TypeVar("T")
 
@@ -41,21 +40,20 @@ _FUTURE_TYPES = (
 
 def call_locked(breaker: LockedStateMachine, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
     """Call `fn` if the circuit admits it, and record the result. Raises CircuitOpenError, and what `fn` raises."""
-    call = InFlightCall.new()
+    permit = breaker.acquire()
     try:
-        breaker._admit(call)
         try:
             result = fn(*args, **kwargs)
         except BaseException as error:
             if not callable(fn):
                 raise_not_callable(fn)
-            breaker._record_error(call, error)
+            permit.settle(error)
             raise
         if result.__class__ in UNFINISHED_TYPES:
-            return settle_when_done(breaker, call, fn, result)
-        breaker._record_result(call, result)
+            return settle_when_done(permit, fn, result)
+        permit._settle_result(result)
     except BaseException:
-        breaker._drop(call)  # unless it is settled: a signal handler raised before or behind the call of `fn`
+        permit._drop()  # unless it is settled: a signal handler raised before or behind the call of `fn`
         raise
     return result
 
@@ -64,9 +62,8 @@ async def await_locked(
     breaker: LockedStateMachine, fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> T:
     """Await `fn(...)` if the circuit admits it, and record the result. Raises as `call_locked` does."""
-    call = InFlightCall.new()
+    permit = breaker.acquire()
     try:
-        breaker._admit(call)
         awaitable = NOT_CALLED
         try:
             awaitable = fn(*args, **kwargs)
@@ -74,11 +71,11 @@ async def await_locked(
         except BaseException as error:
             if not callable(fn):
                 raise_not_callable(fn)
-            breaker._record_error(call, unless_not_awaitable(error, awaitable))
+            permit.settle(unless_not_awaitable(error, awaitable))
             raise
-        breaker._record_result(call, result)
+        permit._settle_result(result)
     except BaseException:
-        breaker._drop(call)
+        permit._drop()
         raise
     return result
 
@@ -101,26 +98,26 @@ def register_future_types() -> None:
             UNFINISHED_TYPES.add(kind)
 
 
-def settle_when_done(breaker: LockedStateMachine, call: InFlightCall, fn: Callable[..., Any], result: T) -> T:
+def settle_when_done(permit: Permit, fn: Callable[..., Any], result: T) -> T:
     """Return the unfinished result of `fn`, and settle the call when it is done.
 
     The work of a coroutine or generator has not begun: raises TypeError, which names the method to use instead, and
     counts nothing.
     """
     if isinstance(result, CoroutineType):
-        breaker._ignore(call)
+        permit.ignore()
         result.close()
         instead = "await call_async() instead of call(), or decorate the `async def` itself"
         raise TypeError(f"{result.__qualname__} is a coroutine: {instead}")
     if isinstance(result, GeneratorType | AsyncGeneratorType):
         if kind := deferred_kind(fn):
-            breaker._ignore(call)
+            permit.ignore()
             method = "stream_async()" if isinstance(result, AsyncGeneratorType) else "stream()"
             raise TypeError(f"{result.__qualname__} is {kind}: use {method} instead of call(), or decorate it")
-        breaker._record_result(call, result)
+        permit._settle_result(result)
         return result
     future: Any = result
-    future.add_done_callback(partial(_settle, Permit.of(breaker, call)))
+    future.add_done_callback(partial(_settle, permit))
     return result
 
 
@@ -137,5 +134,4 @@ def _settle(permit: Permit, future: Any) -> None:
     elif (error := future.exception()) is not None:
         permit.settle(error)
     else:
-        permit._breaker._record_result(permit._call, future.result())
-        permit._disarm()
+        permit._settle_result(future.result())

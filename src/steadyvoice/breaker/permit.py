@@ -7,15 +7,25 @@ from types import MethodType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 from steadyvoice.breaker import _validators
+from steadyvoice.breaker.call_lifecycle import CallLifecycle
+from steadyvoice.breaker.eras import MOST_QUIET_RESULTS
 from steadyvoice.breaker.errors import CircuitArgumentError
-from steadyvoice.breaker.failure_classification import make_failure
+from steadyvoice.breaker.failure_classification import (
+    Failure,
+    classify_error,
+    classify_result,
+    is_cancellation,
+    make_failure,
+)
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from steadyvoice.breaker._locking import LockedStateMachine
-    from steadyvoice.breaker.in_flight_calls import InFlightCall
+    from steadyvoice.breaker.eras import InFlightCall
 
+
+_CONFIGURED = "None: the configured one"
 
 _nothing = bool
 """Finaliser that does nothing, in C. It takes less time than a missing one, for which Python makes an error."""
@@ -49,6 +59,8 @@ class Permit:
         """Whether the call has ended: it was settled, or its timeout as a probe ran out."""
         return self._call.settled
 
+    # ---------------------------------------------------------------- the end
+
     def success(self, duration: float | timedelta | None = None, *, now: float | None = None) -> None:
         """Settle a call that succeeded. `duration` in seconds, measured by the breaker when absent.
 
@@ -57,8 +69,26 @@ class Permit:
         Raises ValueError for a duration that is neither a number of seconds nor a timedelta; the permit is unsettled
         then.
         """
-        self._breaker._succeed(self._call, None if duration is None else _checked(duration), now)
-        self.__del__ = _nothing  # as `_disarm`, without a call
+        seconds = None if duration is None else _checked(duration)
+        breaker, call = self._breaker, self._call
+        quiet = breaker._quiet
+        if quiet is not None and not breaker._postponed:
+            if now is None:
+                now = breaker._clock()
+            if now < quiet.until and quiet.running.pop(call, None) is not None:
+                call.settled = True
+                ended, silences = quiet.ended, quiet.silences
+                if call.first_output_at is None:
+                    silences.append(now - call.last_progress_at)
+                ended.append(now)
+                if breaker._quiet is not quiet:
+                    breaker._run_locked(CallLifecycle.settle_quiet_call, quiet.era, call)
+                elif len(ended) >= MOST_QUIET_RESULTS or len(silences) >= quiet.silences_wanted:
+                    breaker._run_locked(CallLifecycle.record_quiet_results, quiet.era)
+                self.__del__ = _nothing
+                return
+        breaker._run_locked(CallLifecycle.succeed, call, seconds)
+        self.__del__ = _nothing
 
     def failure(
         self,
@@ -78,19 +108,39 @@ class Permit:
         Raises ValueError for a weight outside (0, 1], and for a duration or cooldown that is neither seconds, 0 or
         more, nor a timedelta; the permit is unsettled then.
         """
-        _check_error(error)
-        seconds = _validators.optional_duration("cooldown", cooldown, "None: the configured one")
+        if not (error is None or isinstance(error, BaseException | str)):
+            raise CircuitArgumentError("error", error, "must be the exception itself, or a description of the failure")
+        seconds = None if cooldown is None else _validators.optional_duration("cooldown", cooldown, _CONFIGURED)
         failure = make_failure(error, weight=_validators.weight(weight), cooldown=seconds, trip=bool(trip))
-        self._breaker._fail(self._call, failure, _checked(duration))
-        self._disarm()
+        self._fail(failure, None if duration is None else _checked(duration))
+
+    def _fail(self, failure: Failure, duration: float | None) -> None:
+        breaker, call = self._breaker, self._call
+        quiet = breaker._quiet
+        if quiet is not None and not (breaker._postponed or failure.trip):
+            now = breaker._clock()
+            if (
+                now < quiet.until
+                and next(quiet.harmless, None) is not None
+                and quiet.running.pop(call, None) is not None
+            ):
+                call.settled = True
+                latency = call.latency(now) if duration is None else duration
+                quiet.failed.append(((failure, breaker._wall_clock(), latency), len(quiet.ended), now))
+                if breaker._quiet is not quiet:
+                    breaker._run_locked(CallLifecycle.settle_quiet_call, quiet.era, call)
+                self.__del__ = _nothing
+                return
+        breaker._run_locked(CallLifecycle.fail, call, failure, duration)
+        self.__del__ = _nothing
 
     def ignore(self) -> None:
         """Settle a call that says nothing about the provider, such as the caller's own mistake.
 
         Where the caller was cancelled or gave up, use `abandon()`: there, a call that hangs counts as a failure.
         """
-        self._breaker._ignore(self._call)
-        self._disarm()
+        self._breaker._run_locked(CallLifecycle.ignore, self._call)
+        self.__del__ = _nothing
 
     def abandon(self, *, weight: float = 1.0) -> None:
         """Settle a call whose consumer left: a success if something useful had come, else ignored.
@@ -98,24 +148,8 @@ class Permit:
         A call without progress for `hung_after` keeps the failure that it counts as already; `weight` in (0, 1] is
         added to the failures for it from then on. Raises ValueError for another weight.
         """
-        self._breaker._abandon(self._call, _validators.weight(weight))
-        self._disarm()
-
-    def progress(self, *, now: float | None = None) -> None:
-        """Report that something useful arrived: the call is not hanging. `now` as in `success`."""
-        self._breaker._progress(self._call, paused=False, now=now)
-
-    def pause(self, *, now: float | None = None) -> None:
-        """Report that something useful arrived, and stop the call's clocks until `resume()`: its consumer is busy."""
-        self._breaker._progress(self._call, paused=True, now=now)
-
-    def suspend(self) -> None:
-        """Stop the call's clocks until `resume()`: it waits for something of the caller's own, such as a queue."""
-        self._breaker._suspend(self._call)
-
-    def resume(self, *, now: float | None = None) -> None:
-        """Restart the call's clocks: the consumer wants more."""
-        self._breaker._resume(self._call, now)
+        self._breaker._run_locked(CallLifecycle.abandon, self._call, _validators.weight(weight))
+        self.__del__ = _nothing
 
     def settle(self, error: BaseException | None) -> None:
         """Settle by the error that ended the call, as the configuration classifies it; None is a success."""
@@ -123,13 +157,92 @@ class Permit:
             self.success()
         elif not isinstance(error, BaseException):
             raise CircuitArgumentError("error", error, "must be the exception itself, or None for a success")
+        elif is_cancellation(error):
+            self.abandon()
+        elif (failure := classify_error(self._breaker._machine.config, error)) is not None:
+            self._fail(failure, None)
         else:
-            self._breaker._record_error(self._call, error)
-            self._disarm()
+            self.ignore()
 
-    def _disarm(self) -> None:
-        """Replace the finaliser, which would only append a settled call."""
+    def _settle_result(self, result: object) -> None:
+        """Settle by what the call returned, as the configuration classifies it."""
+        config = self._breaker._machine.config
+        failure = None if config.failure_result is None else classify_result(config, result)
+        if failure is None:
+            self.success()
+        else:
+            self._fail(failure, None)
+
+    def _drop(self) -> None:
+        """Ignore the call unless it is settled.
+
+        Called after exceptions, perhaps inside a locked section, so it only appends: no lock, no listener.
+        """
+        if not self._call.settled:
+            self.__del__()
         self.__del__ = _nothing
+
+    # ---------------------------------------------------------------- progress
+
+    def progress(self, *, now: float | None = None) -> None:
+        """Report that something useful arrived: the call is not hanging. `now` as in `success`."""
+        self._progress(paused=False, now=now)
+
+    def pause(self, *, now: float | None = None) -> None:
+        """Report that something useful arrived, and stop the call's clocks until `resume()`: its consumer is busy."""
+        self._progress(paused=True, now=now)
+
+    def suspend(self) -> None:
+        """Stop the call's clocks until `resume()`: it waits for something of the caller's own, such as a queue."""
+        if self._breaker._machine.tracks_calls:
+            self._breaker._run_locked(CallLifecycle.suspend, self._call)
+
+    def resume(self, *, now: float | None = None) -> None:
+        """Restart the call's clocks: the consumer wants more."""
+        if self._note_progress(now):
+            self._call.paused = False
+        elif self._breaker._machine.tracks_calls:
+            self._breaker._run_locked(CallLifecycle.resume, self._call)
+
+    def _progress(self, *, paused: bool, now: float | None) -> None:
+        breaker, call = self._breaker, self._call
+        if call.first_output_at is not None:
+            if self._note_progress(now):
+                call.paused = paused
+            elif breaker._machine.tracks_calls:
+                breaker._run_locked(CallLifecycle.progress, call, paused)
+            return
+        quiet = breaker._quiet
+        if quiet is not None and call in quiet.running and not breaker._postponed:
+            if now is None:
+                now = breaker._clock()
+            if now < quiet.until:
+                silence = now - call.last_progress_at
+                call.first_output_at = call.last_progress_at = now
+                call.paused = paused
+                quiet.silences.append(silence)
+                if breaker._quiet is not quiet or len(quiet.silences) >= quiet.silences_wanted:
+                    breaker._run_locked(CallLifecycle.record_quiet_results, quiet.era)
+                return
+        breaker._run_locked(CallLifecycle.progress, call, paused)
+
+    def _note_progress(self, now: float | None) -> bool:
+        """Note progress on the call itself, if nothing else can depend on it; return whether that was possible.
+
+        A stream reports progress twice for each chunk; without the lock, a chunk costs a fifth of what it did with it.
+        """
+        breaker, call = self._breaker, self._call
+        machine = breaker._machine
+        if call.first_output_at is None or not machine.records_results or call not in machine.in_flight.running:
+            return False
+        if now is None:
+            now = breaker._clock()
+        if now >= machine.next_timer_at:  # a call hangs by now, perhaps this one
+            return False
+        call.last_progress_at = now
+        return True
+
+    # ---------------------------------------------------------------- context manager
 
     def __enter__(self) -> Self:
         return self
@@ -149,13 +262,4 @@ class Permit:
 
 
 def _checked(duration: object) -> float | None:
-    if duration is None:
-        return None
     return _validators.optional_duration("duration", duration, "None: measured by the breaker")
-
-
-def _check_error(error: object) -> None:
-    """Raise CircuitArgumentError for a value that does not describe a failure."""
-    if error is None or isinstance(error, BaseException | str):
-        return
-    raise CircuitArgumentError("error", error, "must be the exception itself, or a description of the failure")

@@ -28,8 +28,8 @@ def export_state(machine: StateMachine, history: TransitionHistory, now: float, 
         "remaining": None if machine.state_until is None else max(0.0, machine.state_until - now),
         "level": machine.cooldown.level,
         "opened_at": history.opened_wall_time,
-        "streak": machine.streak,
-        "window": [list(run) for run in machine.window.runs(now)],
+        "streak": machine.results.streak,
+        "window": [list(run) for run in machine.results.window.runs(now)],
     }
 
 
@@ -47,8 +47,8 @@ def restore_state(machine: StateMachine, now: float, state: Mapping[str, Any]) -
         raise ValueError(f"not an exported circuit state: {error!r}") from error
     if to in (CircuitState.OPEN, CircuitState.HALF_OPEN):
         to, remaining = CircuitState.OPEN, remaining or 0.0
-    machine.window = window_for(machine.config, now, runs)
-    machine.streak = streak
+    machine.results.window = window_for(machine.config, now, runs)
+    machine.results.streak = streak
     cooldown = machine.cooldown.copy()
     cooldown.restore(machine.config, max(level, -1), remaining if to is CircuitState.OPEN else None)
     reason, until = str(state.get("reason", "")), None if remaining is None else now + remaining

@@ -1,7 +1,7 @@
 """Rules that open a closed circuit, to be combined with `&` and `|`, and the usual failure rate some compare with.
 
 A rule keeps no state: statistics of the window in, a broken rule or None out. No rule can be broken by a success that
-comes after its minimum of calls: `StateMachine.update_lock_free` relies on that.
+comes after its minimum of calls: `CallLifecycle.update_lock_free` relies on that.
 """
 
 from __future__ import annotations
@@ -250,11 +250,21 @@ SIMPLE_RULES = (FailureRate, SlowCallRate, ConsecutiveFailures, UnlikelyFailures
 class RuleSet:
     """Rule of a configuration and what follows from it, for all circuits that share the configuration."""
 
-    __slots__ = ("_longest_run", "_rates", "minimum_call_counts", "rule", "slow_threshold", "uses_baseline")
+    __slots__ = (
+        "_longest_run",
+        "_rates",
+        "counted_errors",
+        "minimum_call_counts",
+        "rule",
+        "slow_threshold",
+        "uses_baseline",
+    )
 
     def __init__(self, rule: Rule) -> None:
         parts = rule.parts()
         self.rule = rule
+        # Names of the error classes each error of which is known to be one failure: see `remember_class`.
+        self.counted_errors: dict[type[BaseException], str] = {}
         self.minimum_call_counts = minimum_call_counts(rule)
         # The smallest share of slow calls that a part of the rule compares with, None where none does.
         self.slow_threshold = min((part.threshold for part in parts if isinstance(part, SlowCallRate)), default=None)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
+from itertools import count as count_from
+from itertools import repeat
 from typing import NamedTuple, Protocol
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
@@ -42,6 +44,9 @@ class SlidingWindow(Protocol):
 
     def add_successes(self, now: float, count: int) -> None:
         """Add successes that were not slow."""
+
+    def add_failures(self, now: float, weights: list[float]) -> None:
+        """Add failures that were not slow, by weight."""
 
     def copy(self) -> SlidingWindow:
         """Return a window with the same results."""
@@ -107,6 +112,17 @@ class CountWindow:
             self.calls = min(self.calls + count, self.size)
         if self._marks:
             self._evict()
+
+    def add_failures(self, now: float, weights: list[float]) -> None:
+        """Add failures that were not slow, by weight."""
+        if self._marks is None:
+            self._marks = deque()
+        self._marks.extend(zip(count_from(self._seen), weights, repeat(False)))
+        for weight in weights:  # not `sum`, which rounds another way than one by one
+            self.failures += weight
+        self._seen += len(weights)
+        self.calls = min(self.calls + len(weights), self.size)
+        self._evict()
 
     def add_successes_at(self, times: list[float]) -> None:
         """Add successes that were not slow."""
@@ -209,6 +225,11 @@ class TimeWindow:
         """Add successes that were not slow."""
         self._bucket(now).calls += count
         self.calls += count
+
+    def add_failures(self, now: float, weights: list[float]) -> None:
+        """Add failures that were not slow, by weight."""
+        for weight in weights:
+            self.add(now, weight, slow=False)
 
     def add_successes_at(self, times: list[float]) -> None:
         """Add successes that were not slow, at these times."""

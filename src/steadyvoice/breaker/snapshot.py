@@ -15,7 +15,8 @@ from steadyvoice.breaker.states import CircuitState
 
 if TYPE_CHECKING:
     from steadyvoice.breaker._notifications import TransitionHistory
-    from steadyvoice.breaker.state_machine import StateMachine
+    from steadyvoice.breaker.call_results import CallResults
+    from steadyvoice.breaker.state_machine import RecoveryTimes, StateMachine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,7 @@ def take_snapshot(machine: StateMachine, history: TransitionHistory, now: float,
     """Return the snapshot at `now`. Requires the breaker's lock."""
     config, hung = machine.config, len(machine.in_flight.hung)
     # Counted without `expire(now)`: a snapshot that emptied the window would change what the next call finds.
-    calls, failures, slow = machine.window.counts(now)
+    calls, failures, slow = machine.results.window.counts(now)
     calls, failures = calls + hung, failures + hung
     return Snapshot(
         name=machine.name,
@@ -99,10 +100,10 @@ def take_snapshot(machine: StateMachine, history: TransitionHistory, now: float,
         minimum_calls=config.minimum,
         window_size=config.window_size if config.window_seconds is None else None,
         window_seconds=config.window_seconds,
-        consecutive_failures=machine.streak,
+        consecutive_failures=machine.results.streak,
         slow_calls=slow,
         hung_calls=hung,
-        normal_failure_rate=machine.baseline.rate,
+        normal_failure_rate=machine.results.baseline.rate,
         admitted_share=machine.admitted_share(now),
         in_flight=machine.in_flight_count,
         probe_granted=now < machine.probes_until,
@@ -110,28 +111,27 @@ def take_snapshot(machine: StateMachine, history: TransitionHistory, now: float,
         probe_failures=machine.probes.failed,
         opened_at=history.opened_at,
         retry_after=machine.retry_after(now),
-        last_error=machine.last_error and machine.last_error.to_record(),
+        last_error=machine.results.last_error and machine.results.last_error.to_record(),
         last_transition=history.last_transition,
-        totals=_totals(machine),
-        recoveries=_recoveries(machine),
+        totals=_totals(machine.results),
+        recoveries=_recoveries(machine.recoveries),
     )
 
 
-def _totals(machine: StateMachine) -> Totals:
+def _totals(results: CallResults) -> Totals:
     return Totals(
-        calls=machine.successes + machine.failures + machine.ignored + machine.late,
-        successes=machine.successes,
-        failures=machine.failures,
-        refused=machine.refused,
-        ignored=machine.ignored,
-        late=machine.late,
+        calls=results.successes + results.failures + results.ignored + results.late,
+        successes=results.successes,
+        failures=results.failures,
+        refused=results.refused,
+        ignored=results.ignored,
+        late=results.late,
     )
 
 
-def _recoveries(machine: StateMachine) -> Recoveries:
-    count = machine.recoveries
-    mean = machine.total_recovery_seconds / count if count else None
-    return Recoveries(count=count, last_seconds=machine.last_recovery_seconds, mean_seconds=mean)
+def _recoveries(times: RecoveryTimes) -> Recoveries:
+    mean = times.total_seconds / times.number if times.number else None
+    return Recoveries(count=times.number, last_seconds=times.last_seconds, mean_seconds=mean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def explain(machine: StateMachine, history: TransitionHistory, now: float, wall_
         state=snapshot.state,
         reason=snapshot.reason,
         rules=tuple(part.status(stats) for part in rule.parts()),
-        failures=tuple(each.to_record() for each in machine.recent_failures or ()),
+        failures=tuple(each.to_record() for each in machine.results.recent_failures or ()),
         next=_next_change(snapshot, config, remaining),
         changes_in=remaining,
         rule_descriptions=tuple(each.describe(stats) for each in _alternatives(rule)),

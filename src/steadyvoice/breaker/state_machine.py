@@ -1,10 +1,10 @@
-"""State machine of a circuit breaker: transitions, rule evaluation, result counting, timers, manual control.
+"""State machine of a circuit breaker: transitions, rule evaluation, timers, manual control, reconfiguration.
 
 The machine reads no clock, takes no lock and does no I/O. Time comes in as `now`; randomness and the time of day (only
 shown) come in as functions; what happened goes out as `notifications`. The caller holds a lock around every method and
-delivers the notifications afterwards: see `_locking.py`. What the begin, the end and the progress of a single call do
-to the machine is in `call_lifecycle.py`. The permitted transitions are the table in `states.py`, from which the diagram
-in the documentation is drawn.
+delivers the notifications afterwards: see `_locking.py`. Begin, progress and end of calls are in `CallLifecycle`, which
+extends the machine; their results are in `CallResults`, which it owns. The permitted transitions are the table in
+`states.py`, from which the diagram in the documentation is drawn.
 """
 
 from __future__ import annotations
@@ -13,34 +13,17 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from steadyvoice.breaker import _notifications
 from steadyvoice.breaker._notifications import Notification
 from steadyvoice.breaker.backoff import NO_COOLDOWN
+from steadyvoice.breaker.call_results import REMEMBERED_FAILURES, CallResults
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.errors import RecordedFailure
+from steadyvoice.breaker.eras import Era, InFlightCall
 from steadyvoice.breaker.failure_classification import Failure, hung_failure
-from steadyvoice.breaker.in_flight_calls import (
-    MOST_QUIET_RESULTS,
-    NO_LATENCIES,
-    NO_PROBES,
-    Era,
-    InFlightCall,
-    InFlightCalls,
-    ProbeResults,
-    QuietFailure,
-    QuietPeriod,
-    QuietResults,
-)
-from steadyvoice.breaker.rules import (
-    NO_BASELINE,
-    UNKNOWN_FAILURE_RATE,
-    RuleBroken,
-    RuleSet,
-    WindowStats,
-)
-from steadyvoice.breaker.sliding_window import SlidingWindow, window_for
+from steadyvoice.breaker.in_flight_calls import NO_LATENCIES, NO_PROBES, InFlightCalls, ProbeResults
+from steadyvoice.breaker.rules import RuleBroken
 from steadyvoice.breaker.states import (
     CLOSED,
     DISABLED,
@@ -55,28 +38,36 @@ from steadyvoice.breaker.states import (
 )
 
 ALWAYS, NEVER = -math.inf, math.inf
-REMEMBERED_FAILURES = 10
 RAMP_UP_START = 0.1
 """Share of the calls that is admitted right after a recovery, where `ramp_up` is set."""
+
+
+class RecoveryTimes(NamedTuple):
+    """Recoveries so far, from opening to closing: their number and duration in seconds."""
+
+    number: int = 0
+    total_seconds: float = 0.0
+    last_seconds: float | None = None
+
+    def with_another(self, seconds: float) -> RecoveryTimes:
+        """Return the times with one more recovery."""
+        return RecoveryTimes(self.number + 1, self.total_seconds + seconds, seconds)
+
+
+NO_RECOVERIES = RecoveryTimes()
 
 
 class StateMachine:
     """State of one circuit, and everything that changes it. Requires external locking."""
 
     __slots__ = (
-        "baseline",
         "closed_at",
         "config",
         "cooldown",
         "emits_call_events",
         "era",
-        "failures",
         "hang_threshold",
-        "ignored",
         "in_flight",
-        "last_error",
-        "last_recovery_seconds",
-        "late",
         "lock_free_allowed",
         "name",
         "next_timer_at",
@@ -90,27 +81,19 @@ class StateMachine:
         "ramp_up_credit",
         "random",
         "reason",
-        "recent_failures",
-        "recorded_quietly",
         "records_results",
         "recoveries",
-        "refused",
-        "rules",
+        "results",
         "state",
         "state_until",
-        "streak",
-        "successes",
-        "total_recovery_seconds",
         "tracks_calls",
         "wall_clock",
         "warned",
-        "window",
     )
 
     # Set by `derive_settings`, whenever the configuration changes.
     lock_free_allowed: bool  # no setting needs a clock, and no listener wants an event of each call
     quiet_allowed: bool  # durations of calls are not compared, and no listener wants an event of each call
-    rules: RuleSet
     emits_call_events: bool  # a listener wants an event of each call
 
     # Set by `_new_era`, with each transition.
@@ -133,15 +116,11 @@ class StateMachine:
         self.name = name
         self.wall_clock = wall_clock
         self.config = config
-        # Both deques are made when first needed: each takes 760 bytes, a third of an idle circuit.
-        self.notifications: deque[Notification] | None = None
-        self.recent_failures: deque[RecordedFailure] | None = None
+        self.results = CallResults(config, now)
+        self.notifications: deque[Notification] | None = None  # made when first needed: a deque takes 760 bytes
         self.pending_commit: tuple[dict[str, Any], Notification | None] | None = None
-        self.recorded_quietly = (0, 0, 0)
         self.state = CircuitState.CLOSED
         self.reason = "new"
-        self.window: SlidingWindow = window_for(config, now)
-        self.streak: float = 0
         self.opened_at: float | None = None
         self.outage_started_at: float | None = None
         self.closed_at = now
@@ -150,33 +129,26 @@ class StateMachine:
         self.cooldown = NO_COOLDOWN
         self.probes_until = NEVER
         self.hang_threshold = NO_LATENCIES
-        self.baseline = NO_BASELINE
-        self.last_error: RecordedFailure | None = None
-        self.successes = self.failures = self.ignored = self.late = self.refused = 0
-        self.recoveries = 0
-        self.total_recovery_seconds = 0.0
-        self.last_recovery_seconds: float | None = None
+        self.recoveries = NO_RECOVERIES
         self.era = Era(self.state)
         self._commit({**self._new_era(self.state), **derive_settings(config, emit_call_events=False)}, None)
-        if self.lock_free_allowed:
-            self.update_lock_free()
 
     # ---------------------------------------------------------------- readings
 
     @property
     def calls(self) -> int:
         """Results in the window, plus calls that hang."""
-        return self.window.calls + len(self.in_flight.hung)
+        return self.results.window.calls + len(self.in_flight.hung)
 
     @property
     def failure_sum(self) -> float:
         """Failures in the window by weight, plus calls that hang."""
-        return self.window.failures + len(self.in_flight.hung)
+        return self.results.window.failures + len(self.in_flight.hung)
 
     @property
     def consecutive_failures(self) -> float:
         """Failures since the last success, plus calls that hang and began to after it."""
-        return self.streak + len(self.in_flight.hung_in_streak)
+        return self.results.streak + len(self.in_flight.hung_in_streak)
 
     @property
     def in_flight_count(self) -> int | None:
@@ -230,7 +202,7 @@ class StateMachine:
         self, to: CircuitState, at: float, cause: Cause, reason: str, until: float | None, **fields: Any
     ) -> None:
         """Move to a state from any other. `fields` are attributes that change together with it."""
-        self.window.expire(at)
+        self.results.window.expire(at)
         notification = None
         if self.state is not to:
             notification = _notifications.state_changed(
@@ -269,21 +241,17 @@ class StateMachine:
         """Admit calls again, with an empty window; gradually, if probes succeeded and `ramp_up` is set."""
         recovered = cause in (Cause.PROBES_SUCCEEDED, Cause.ADOPTED)
         if recovered and self.outage_started_at is not None:
-            seconds = at - self.outage_started_at
-            fields["recoveries"] = self.recoveries + 1
-            fields["last_recovery_seconds"] = seconds
-            fields["total_recovery_seconds"] = self.total_recovery_seconds + seconds
+            fields["recoveries"] = self.recoveries.with_another(at - self.outage_started_at)
         until = self._end_of_ramp_up(at, at) if recovered else None
         fields |= {"closed_at": at, "opened_at": None, "outage_started_at": None}
-        self.transition(CLOSED, at, cause, reason, until, **self._empty_window(at), **fields)
+        self.transition(
+            CLOSED, at, cause, reason, until, results=self.results.with_empty_window(self.config, at), **fields
+        )
 
     def _end_of_ramp_up(self, closed_at: float, now: float) -> float | None:
         """Return the time at which a circuit that closed at `closed_at` admits every call; None if it does by now."""
         ramp_up = self.config.ramp_up
         return closed_at + ramp_up if ramp_up is not None and now < closed_at + ramp_up else None
-
-    def _empty_window(self, now: float) -> dict[str, Any]:
-        return {"window": window_for(self.config, now), "streak": 0}
 
     def _new_era(self, state: CircuitState) -> dict[str, Any]:
         """Return the attributes with which an era begins. Calls still in flight belong to the era before."""
@@ -332,8 +300,7 @@ class StateMachine:
         recorded, a part may be lost.
         """
         self._apply_commit()
-        self._forget_recorded_results()
-        self.window.recount()
+        self.results.window.recount()
         self._refresh_hang_detection(now)
 
     # ---------------------------------------------------------------- rule evaluation
@@ -352,7 +319,7 @@ class StateMachine:
 
     def _trip_or_warn(self, now: float, broken: RuleBroken, requested_cooldown: float | None = None) -> None:
         """Open a closed circuit; for a monitored one, report once that it would have opened."""
-        self.window.expire(now)
+        self.results.window.expire(now)
         if self.state is CLOSED:
             self._enter_open(now, broken.cause, broken.reason, requested_cooldown)
         elif not self.warned:
@@ -370,7 +337,7 @@ class StateMachine:
 
     def _evaluate_probes(self, now: float, requested_cooldown: float | None = None) -> None:
         """Close the circuit or open it again, once the probes have decided."""
-        decision = self.probes.evaluate(self.config, self.rules.slow_threshold)
+        decision = self.probes.evaluate(self.config, self.results.rules.slow_threshold)
         if decision is None:
             return
         if decision.cause is Cause.PROBES_SUCCEEDED:
@@ -379,19 +346,14 @@ class StateMachine:
             self._enter_open(now, decision.cause, decision.reason, requested_cooldown)
 
     def _broken_rule(self, now: float) -> RuleBroken | None:
-        """Return the rule that is broken now, None if there is none. A call that hangs is a failure until it ends."""
-        window = self.window
-        window.expire(now)
-        hung = len(self.in_flight.hung)
-        slow = 0 if self.config.slow_call_duration is None else window.slow
-        if not window.failures and not hung and not slow:
-            return None
-        calls, failures = window.calls + hung, window.failures + hung
-        normal = self.baseline.rate if self.rules.uses_baseline else UNKNOWN_FAILURE_RATE
-        broken = self.rules.rule.evaluate(WindowStats(calls, failures, slow, self.consecutive_failures, normal))
-        if broken is None or not hung:
-            return broken
-        return RuleBroken(broken.cause, f"{broken.reason}, {hung} of them still in flight without progress")
+        """Return the rule that is broken now, None if there is none."""
+        in_flight = self.in_flight
+        return self.results.broken_rule(
+            now,
+            hung=len(in_flight.hung),
+            hung_in_streak=len(in_flight.hung_in_streak),
+            durations_count=self.config.slow_call_duration is not None,
+        )
 
     # ---------------------------------------------------------------- result counting
 
@@ -411,110 +373,41 @@ class StateMachine:
 
     def record_success(self, now: float, duration: float | None) -> None:
         """Count a success of this era."""
-        self.successes += 1
         if self.emits_call_events:  # also checked in `notify_call_ended`; this saves most circuits a Python call
             self.notify_call_ended(Outcome.SUCCESS, duration, None, now)
-        slow = self._is_slow(duration)
+        results, slow = self.results, self._is_slow(duration)
         if not self.records_results:
+            results.successes += 1
             self.probes.succeed(slow)
             self._evaluate_probes(now)
             return
-        window = self.window
-        window.add(now, 0.0, slow)
-        self._end_streak(1)
+        results.add_success(now, slow=slow)
+        self._end_hung_streak()
+        window = results.window
         if window.failures or slow or window.slow or self.in_flight.hung or self.warned:
             self.evaluate_rules(now)
 
     def record_successes(self, now: float, count: int) -> None:
         """Count successes of a closed circuit whose durations were not measured."""
         if count:
-            self.successes += count
-            self.window.add_successes(now, count)
-            self._end_streak(count)
+            self.results.add_successes(now, count)
+            self._end_hung_streak()
             self.evaluate_rules(now)
-
-    def record_quiet_results(self, now: float) -> None:
-        """Record what callers left in quiet periods of this era."""
-        results = self.era.quiet_results
-        if results is None or not (results.ended or results.silences or results.failed):
-            return
-        # Each in one step: other callers append. The failures first, for they stand behind successes.
-        failed, ended, silences = results.failed.copy(), results.ended.copy(), results.silences.copy()
-        # One commit, like a transition: an exception that a signal handler raises must neither lose nor double a
-        # hundred results. So the window, too, is a copy that takes the place of the one that was read.
-        fields: dict[str, Any] = {"recorded_quietly": (len(ended), len(failed), len(silences))}
-        if ended or failed:
-            fields |= self._with_results(ended, failed)
-        if silences and self.config.hung_factor is not None:
-            fields["hang_threshold"] = threshold = self.hang_threshold.copy()
-            if threshold.record_all(silences):
-                fields["next_timer_at"] = ALWAYS  # calls may hang sooner now
-        self._commit(fields, None)
-        self._forget_recorded_results()
-        if failed:
-            # None of them breaks a rule, unless it came too late for its own period and another one had begun.
-            self.evaluate_rules(now)
-
-    def _with_results(self, ended: list[float], failed: list[QuietFailure]) -> dict[str, Any]:
-        """Return the attributes that change with these successes and failures, in their order."""
-        window, streak, baseline, done = self.window.copy(), self.streak, self.baseline.copy(), 0
-        for each in [*failed, None]:
-            # Behind more successes than there are, if a locked section took them while a caller noted its failure.
-            position = len(ended) if each is None else min(each[0], len(ended))
-            if position > done:
-                window.add_successes_at(ended[done:position])
-                baseline.record(streak, position - done)
-                streak, done = 0, position
-            if each is not None:
-                _, at, failure, _, _ = each
-                window.add(at, failure.weight, slow=False)
-                streak += failure.weight
-        fields: dict[str, Any] = {"successes": self.successes + len(ended), "window": window, "streak": streak}
-        if self.rules.uses_baseline:
-            fields["baseline"] = baseline
-        if failed:
-            latest = [
-                RecordedFailure(f.kind, f.message, wall, latency)
-                for _, _, f, latency, wall in failed[-REMEMBERED_FAILURES:]
-            ]
-            fields["failures"] = self.failures + len(failed)
-            fields["recent_failures"] = deque([*(self.recent_failures or ()), *latest], maxlen=REMEMBERED_FAILURES)
-            fields["last_error"] = latest[-1]
-        return fields
-
-    def _forget_recorded_results(self) -> None:
-        """Delete the results that `record_quiet_results` has recorded. Idempotent."""
-        if results := self.era.quiet_results:
-            ended, failed, silences = self.recorded_quietly
-            # No call in between, so no signal: either these results are still there and the numbers say so, or neither.
-            del results.ended[:ended]
-            del results.failed[:failed]
-            del results.silences[:silences]
-            self.recorded_quietly = (0, 0, 0)
 
     def record_failure(self, now: float, failure: Failure, duration: float | None, extends_streak: bool = True) -> None:
         """Count a failure of this era. Without `extends_streak`, it is no part of the present run of failures."""
-        self.failures += 1
-        self._remember_failure(failure.kind, failure.message, self.wall_clock(), duration)
+        results = self.results
+        results.count_failure(failure.kind, failure.message, self.wall_clock(), duration)
         if self.emits_call_events:
             self.notify_call_ended(Outcome.FAILURE, duration, failure.kind, now)
         if not self.records_results:
             self._record_failed_probe(now, failure)
             return
-        self.window.add(now, failure.weight, self._is_slow(duration))
-        if extends_streak:
-            self.streak += failure.weight
+        results.add_failure(now, failure.weight, slow=self._is_slow(duration), extends_streak=extends_streak)
         if failure.trip:
             self._trip_or_warn(now, RuleBroken(Cause.TRIPPED, f"tripped by {failure.kind}"), failure.cooldown)
         else:
             self.evaluate_rules(now, failure.cooldown)
-
-    def record_harmless_failure(self, now: float, failure: Failure, wall_time: float) -> None:
-        """Count a failure of a closed circuit that breaks no rule, and that no clock measured."""
-        self.failures += 1
-        self._remember_failure(failure.kind, failure.message, wall_time, None)
-        self.window.add(now, failure.weight, slow=False)
-        self.streak += failure.weight
 
     def _record_failed_probe(self, now: float, failure: Failure) -> None:
         reason = failure.describe("a probe failed")
@@ -527,39 +420,28 @@ class StateMachine:
     def _record_expired_probe(self, due: float, now: float, latency: float | None, timeout: float) -> None:
         """Count a probe whose timeout ran out at `due`, which is noticed `now`."""
         reason = f"a probe made no progress for {timeout:g} s"
-        self.failures += 1
-        self._remember_failure(Cause.PROBE_EXPIRED.value, reason, self.wall_clock() - (now - due), latency)
+        wall_time = self.wall_clock() - (now - due)
+        self.results.count_failure(Cause.PROBE_EXPIRED.value, reason, wall_time, latency)
         self.notify_call_ended(Outcome.FAILURE, latency, Cause.PROBE_EXPIRED, due)
         self.probes.fail(Cause.PROBE_EXPIRED, reason)
         self._evaluate_probes(due)
 
     def record_late(self, duration: float | None, now: float) -> None:
         """Count the end of a call from an earlier era, which changes nothing else."""
-        self.late += 1
+        self.results.late += 1
         self.notify_call_ended(Outcome.LATE, duration, None, now)
 
     def record_ignored(self, call: InFlightCall, now: float) -> None:
         """Count the end of a call that says nothing about the provider."""
-        self.ignored += 1
+        self.results.ignored += 1
         self.notify_call_ended(Outcome.IGNORED, call.latency(now), None, now)
-
-    def _remember_failure(self, kind: str, message: str, wall_time: float, latency: float | None) -> None:
-        """Keep a failure for `explain()`, with the time of day at which it happened."""
-        if self.recent_failures is None:
-            self.recent_failures = deque(maxlen=REMEMBERED_FAILURES)
-        self.last_error = RecordedFailure(kind, message, wall_time, latency)
-        self.recent_failures.append(self.last_error)
 
     def _is_slow(self, duration: float | None) -> bool:
         limit = self.config.slow_call_duration
         return limit is not None and duration is not None and duration >= limit
 
-    def _end_streak(self, successes: int) -> None:
-        if self.rules.uses_baseline:
-            if self.baseline is NO_BASELINE:
-                self.baseline = NO_BASELINE.copy()
-            self.baseline.record(self.streak, successes)
-        self.streak = 0
+    def _end_hung_streak(self) -> None:
+        """End the present run of failures for calls that hang already: one that comes back is no sign of trouble."""
         if self.in_flight.hung_in_streak:
             self.in_flight.hung_in_streak.clear()
 
@@ -605,7 +487,7 @@ class StateMachine:
         wall_time = self.wall_clock() - (now - due)
         for call in list(hung)[-REMEMBERED_FAILURES:]:
             failure = hung_failure(due - call.last_progress_at)
-            self._remember_failure(failure.kind, failure.message, wall_time, call.latency(due))
+            self.results.remember_failure(failure.kind, failure.message, wall_time, call.latency(due))
 
     def _expire_probes(self, now: float) -> None:
         """Fail the probes without progress; a stream that delivered and waits for its consumer has succeeded."""
@@ -632,7 +514,8 @@ class StateMachine:
         self.run_timers(now)
         until = None if duration is None else now + duration
         if self.state is not state:
-            self.transition(state, now, Cause.MANUAL, reason, until, outage_started_at=None, **self._empty_window(now))
+            results = self.results.with_empty_window(self.config, now)
+            self.transition(state, now, Cause.MANUAL, reason, until, outage_started_at=None, results=results)
         self.reason, self.state_until = reason, until
 
     def close(self, now: float, cause: Cause, reason: str, **fields: Any) -> None:
@@ -641,7 +524,8 @@ class StateMachine:
         if self.state is not CLOSED:
             self._enter_closed(now, cause, reason, **fields)
             return
-        changed = {**self._new_era(CLOSED), **self._empty_window(now), "state_until": None, **fields}
+        results = self.results.with_empty_window(self.config, now)
+        changed = {**self._new_era(CLOSED), "results": results, "state_until": None, **fields}
         self._commit(changed, _notifications.circuit_reset(now, name=self.name, reason=reason))
 
     def reset(self, now: float, reason: str) -> None:
@@ -690,9 +574,8 @@ class StateMachine:
         A running cooldown and a running `ramp_up` are measured anew from their beginning.
         """
         self.run_timers(now)
-        before, fields = self.config, {"config": config, **derive_settings(config, self.emits_call_events)}
-        if (before.window_size, before.window_seconds) != (config.window_size, config.window_seconds):
-            fields["window"] = window_for(config, now, self.window.runs(now))
+        before, results = self.config, self.results.with_config(self.config, config, now)
+        fields = {"config": config, "results": results, **derive_settings(config, self.emits_call_events)}
         self._commit(fields, _notifications.config_changed(now, name=self.name, before=before, after=config))
         self._refresh_hang_detection(now)
         match self.state:
@@ -708,51 +591,6 @@ class StateMachine:
     def set_call_events(self, enabled: bool) -> None:
         """Emit an event for each call, or stop doing so. Lock-free successes emit none, so they end while wanted."""
         self._commit(derive_settings(self.config, enabled), None)
-
-    def update_lock_free(self) -> None:
-        """Allow successes to skip the lock until the next locked section, if none of them can change the state.
-
-        Beyond the largest minimum of calls another success can only lower the rates; below it, the success that
-        completes a minimum may open the circuit, so each must be evaluated, unless there is no failure to evaluate.
-        """
-        window = self.window
-        enough_calls = not window.failures or window.calls >= self.rules.minimum_call_counts[-1]
-        if self.records_results and enough_calls and self.state_until is None:
-            self.era.begin_ticks()
-            self.era.lock_free = True
-        else:
-            self.era.lock_free = False
-
-    def begin_quiet_period(self, now: float) -> QuietPeriod | None:
-        """Return the quiet period that begins now; None if a call could change something. See `QuietPeriod`."""
-        if not (self.quiet_allowed and self.records_results) or self.warned or self.state_until is not None:
-            return None
-        if self.lock_free_allowed and not self.era.lock_free:
-            return None  # each result counts on the way to a minimum of calls, from which on no call needs a clock
-        in_flight, window = self.in_flight, self.window
-        if in_flight.hung or window.slow:
-            return None
-        harmless = self.rules.harmless_failures(window.failures, self.streak, MOST_QUIET_RESULTS)
-        if harmless is None:
-            return None
-        if self.tracks_calls and self.next_timer_at == NEVER:
-            # No call is in flight. One that begins from now on does not hang before; a timer too early does no harm.
-            self.next_timer_at = now + (self.hang_threshold.seconds(self.config) or NEVER)
-        if self.next_timer_at <= now:
-            return None
-        results = self.era.quiet_results
-        if results is None:
-            results = self.era.quiet_results = QuietResults()
-        max_calls = MOST_QUIET_RESULTS if self.config.hung_factor is None else self.hang_threshold.missing_calls
-        running = in_flight.begin()
-        if not self.tracks_calls:
-            running = in_flight.unwatched = {} if in_flight.unwatched is None else in_flight.unwatched
-        if self.lock_free_allowed:
-            # There, successes of plain calls are counted by ticks, among which a failure has its place. Before there
-            # are enough calls, it would end the time without a lock.
-            enough_calls = window.calls >= self.rules.minimum_call_counts[-1]
-            self.era.harmless, harmless = iter(range(harmless if enough_calls else 0)), 0
-        return QuietPeriod(self.era, self.next_timer_at, running, results, silences_wanted=max_calls, harmless=harmless)
 
     def _refresh_hang_detection(self, now: float) -> None:
         """Derive from the configuration which calls hang. Idempotent."""
@@ -793,5 +631,4 @@ def derive_settings(config: CircuitBreakerConfig, emit_call_events: bool) -> dic
         "emits_call_events": emit_call_events,
         "lock_free_allowed": not (needs_clock or config.failure_result is not None or emit_call_events),
         "quiet_allowed": config.slow_call_duration is None and not emit_call_events,
-        "rules": config.rule_set,
     }

@@ -8,20 +8,19 @@ from __future__ import annotations
 import pytest
 
 from steadyvoice.breaker import CircuitBreakerConfig, StateChanged
-from steadyvoice.breaker.call_lifecycle import collect_lock_free_results, fail
+from steadyvoice.breaker.call_lifecycle import CallLifecycle
+from steadyvoice.breaker.eras import InFlightCall
 from steadyvoice.breaker.events import NO_WALL_TIME
 from steadyvoice.breaker.failure_classification import make_failure
-from steadyvoice.breaker.in_flight_calls import InFlightCall
-from steadyvoice.breaker.state_machine import StateMachine
 
 
-def machine_with(failures: int, config: CircuitBreakerConfig) -> StateMachine:
+def machine_with(failures: int, config: CircuitBreakerConfig) -> CallLifecycle:
     """A circuit in which so many calls failed; callers from before are still out, and need no lock to succeed."""
-    machine = StateMachine("voice", config, 0.0, lambda: 0.0)
+    machine = CallLifecycle("voice", config, 0.0, lambda: 0.0)
     assert machine.era.lock_free
     machine.era.lock_free = False
     for _ in range(failures):
-        fail(machine, 0.0, InFlightCall.new(machine.era), make_failure("down"))
+        machine.fail(0.0, InFlightCall.new(machine.era), make_failure("down"))
     return machine
 
 
@@ -31,32 +30,32 @@ def test_success_that_completes_the_minimum_is_evaluated_and_later_ones_are_late
     before = machine.era
     for _ in range(4):
         next(before.ticks)
-    collect_lock_free_results(machine, 7.0, before)
+    machine.collect_ticks(7.0, before)
     assert machine.notifications is not None
     (notification,) = machine.notifications
     opened = notification.make_event(NO_WALL_TIME)
     assert isinstance(opened, StateChanged)
     assert (opened.to_state, opened.calls, opened.failures, opened.at) == ("open", judged, failures, 7.0)
-    assert (machine.successes, machine.late) == (judged - failures, 4 - (judged - failures))
+    assert (machine.results.successes, machine.results.late) == (judged - failures, 4 - (judged - failures))
 
 
 def test_late_results_add_up() -> None:
     machine = machine_with(0, CircuitBreakerConfig())
     before = machine.era
     for _ in range(5):
-        fail(machine, 0.0, InFlightCall.new(before), make_failure("down"))
+        machine.fail(0.0, InFlightCall.new(before), make_failure("down"))
     assert machine.state == "open"
     for ticks in (2, 3):
         for _ in range(ticks):
             next(before.ticks)
-        collect_lock_free_results(machine, 1.0, before)
-    assert (machine.successes, machine.late) == (0, 5)
+        machine.collect_ticks(1.0, before)
+    assert (machine.results.successes, machine.results.late) == (0, 5)
 
 
 def test_long_run_of_lock_free_successes_keeps_the_circuit_closed() -> None:
     machine = machine_with(0, CircuitBreakerConfig(minimum_calls=5))
     for _ in range(250):
         next(machine.era.ticks)
-    collect_lock_free_results(machine, 1.0, machine.era)
-    collect_lock_free_results(machine, 1.0, machine.era)  # nothing is taken in twice
-    assert (machine.successes, machine.calls, machine.notifications) == (250, 10, None)
+    machine.collect_ticks(1.0, machine.era)
+    machine.collect_ticks(1.0, machine.era)  # nothing is taken in twice
+    assert (machine.results.successes, machine.calls, machine.notifications) == (250, 10, None)
