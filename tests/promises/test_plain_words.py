@@ -40,7 +40,7 @@ _TERMS = """
 access account accounting actions admin admission alignment app arguments attempt audio backoff base billing breaker
 buffers cache call calls candidates captions catalog classification cli client close coalescing codec coding command
 concurrency config connection connections content context control conversation conversion credentials crossfade
-dashboard decorators definitions delivery demo dialects dialogue duration elevenlabs endpoint error errors espeak
+dashboard decorators definitions delivery demo dialects dialogue duration elevenlabs endpoint eras error errors espeak
 estimate event events exchange failover failure fallback fast fault file flac flight fork format frames framing gateway
 guarded half handler hedge hedging hints holds hourly http in init injection json keys kinds lag lane latency ledger
 length lifecycle limits lines listener livekit locking log lookup loop machine main manager markup matching memory

@@ -21,15 +21,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from threading import RLock
-from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from steadyvoice.breaker._arguments import check_reading
 from steadyvoice.breaker._notifications import NO_HISTORY, EventDispatcher, TransitionHistory
-from steadyvoice.breaker.call_lifecycle import CallLifecycle, CallRefusal
+from steadyvoice.breaker.call_lifecycle import CallLifecycle
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.eras import HAS_INTERPRETER_LOCK, Era, InFlightCall, OpenRefusal, QuietPeriod
-from steadyvoice.breaker.errors import CircuitOpenError, RefusalFields
+from steadyvoice.breaker.errors import RefusalFields
 from steadyvoice.breaker.failure_classification import (
     MESSAGE_LENGTH,
     classify_error,
@@ -40,7 +39,6 @@ from steadyvoice.breaker.failure_classification import (
 )
 from steadyvoice.breaker.fork_safety import register_fork_aware
 from steadyvoice.breaker.in_flight_calls import InFlightCalls
-from steadyvoice.breaker.permit import Permit
 from steadyvoice.breaker.states import CircuitState
 
 if TYPE_CHECKING:
@@ -123,59 +121,7 @@ class LockedStateMachine:
         if self._dispatcher is not None:
             self._dispatcher.after_fork()
 
-    # ---------------------------------------------------------------- admission
-
-    def acquire(self, *, now: float | None = None) -> Permit:
-        """Acquire the permit for one call. Raises CircuitOpenError when refused.
-
-        `now` saves the breaker a reading of its clock, for callers that have just read it.
-        """
-        quiet = self._quiet
-        if quiet is not None and not self._postponed:
-            if now is None:
-                now = self._clock()
-            if now < quiet.until:
-                # `InFlightCall.new`, `admit` and `Permit.of`, without the three Python calls: a third of a permit.
-                call, permit = InFlightCall(), Permit()
-                call.era, call.started_at, call.last_progress_at = quiet.era, now, now
-                call.first_output_at, call.paused, call.settled = None, False, False
-                permit._breaker, permit._call = self, call
-                permit.__del__ = MethodType(self._forget, call)
-                quiet.running[call] = now
-                if self._quiet is not quiet:
-                    self._unless_refused(permit, self._run_locked(CallLifecycle.admit_again, call))
-                return permit
-        if (refusal := self._era.open_refusal) and (shown := self._refuse_without_lock(refusal)):
-            raise CircuitOpenError.from_fields(shown)
-        # The permit exists before the call is admitted: an exception that a signal handler raises behind the admission
-        # then meets an object whose finaliser gives the place back.
-        permit = Permit.of(self, call := InFlightCall.new())
-        self._unless_refused(permit, self._run_locked(CallLifecycle.admit, call))
-        return permit
-
-    def try_acquire(self, *, now: float | None = None) -> Permit | None:
-        """Acquire the permit for one call, or return None when refused, without the cost of an exception.
-
-        `retry_after` is when to try again.
-        """
-        if self._quiet is not None:
-            try:
-                return self.acquire(now=now)
-            except CircuitOpenError:  # opened meanwhile, or by a call that hangs by now
-                return None
-        if (refusal := self._era.open_refusal) and self._refuse_without_lock(refusal):
-            return None
-        permit = Permit.of(self, call := InFlightCall.new())
-        if self._run_locked(CallLifecycle.admit, call) is None:
-            return permit
-        permit._drop()
-        return None
-
-    def _unless_refused(self, permit: Permit, refusal: CallRefusal | None) -> None:
-        """Raise CircuitOpenError for a refusal."""
-        if refusal is not None:
-            permit._drop()  # the call is settled: without its finaliser, the next section has nothing to do
-            raise CircuitOpenError.from_fields((self._machine.name, *refusal))
+    # ---------------------------------------------------------------- without the lock
 
     def _refuse_without_lock(self, refusal: OpenRefusal) -> RefusalFields | None:
         """Count a refusal without the lock and return what its error says; None if the caller would be a probe by now.
@@ -192,8 +138,6 @@ class LockedStateMachine:
             self._collect_late_ticks(era)
         retry_after = refusal.until - now if refusal.until < math.inf else None
         return refusal.name, era.state, refusal.reason, retry_after, refusal.last_error
-
-    # ---------------------------------------------------------------- plain calls without the lock
 
     def _record_lock_free_error(self, era: Era, error: BaseException) -> None:
         """Record the error of a call without a call object. One is made only if the call is to be ignored."""

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from dataclasses import fields
-from types import TracebackType
+from types import MethodType, TracebackType
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, TypeVar
 
 from steadyvoice._option_rules import is_finite
@@ -27,6 +27,7 @@ from steadyvoice.breaker._arguments import (
     check_state,
 )
 from steadyvoice.breaker._locking import LockedStateMachine
+from steadyvoice.breaker.call_lifecycle import CallLifecycle, CallRefusal
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.context_manager import AsyncExitDescriptor, ExitDescriptor, push_permit
 from steadyvoice.breaker.decorators import guard, guard_async_stream, guard_stream
@@ -111,7 +112,7 @@ class CircuitBreaker(LockedStateMachine):
         if not era.lock_free:
             if (refusal := era.open_refusal) and (shown := self._refuse_without_lock(refusal)):
                 raise CircuitOpenError.from_fields(shown)
-            return call_locked(self, fn, args, kwargs)
+            return call_locked(self.acquire, fn, args, kwargs)
         try:
             result = fn(*args, **kwargs)
         except BaseException as error:
@@ -136,7 +137,7 @@ class CircuitBreaker(LockedStateMachine):
         if not era.lock_free:
             if (refusal := era.open_refusal) and (shown := self._refuse_without_lock(refusal)):
                 raise CircuitOpenError.from_fields(shown)
-            return await await_locked(self, fn, args, kwargs)
+            return await await_locked(self.acquire, fn, args, kwargs)
         awaitable = NOT_CALLED
         try:
             awaitable = fn(*args, **kwargs)
@@ -177,8 +178,60 @@ class CircuitBreaker(LockedStateMachine):
         Raises TypeError if `fn` is not a function, or its calls do not show whether the work succeeded: a class, a
         property, a context manager.
         """
-        guarded: F = guard(self, fn)
+        guarded: F = guard(self, self.acquire, fn)
         return guarded
+
+    def acquire(self, *, now: float | None = None) -> Permit:
+        """Acquire the permit for one call. Raises CircuitOpenError when refused.
+
+        `now` saves the breaker a reading of its clock, for callers that have just read it.
+        """
+        quiet = self._quiet
+        if quiet is not None and not self._postponed:
+            if now is None:
+                now = self._clock()
+            if now < quiet.until:
+                # `InFlightCall.new`, `admit` and `Permit.of`, without the three Python calls: a third of a permit.
+                call, permit = InFlightCall(), Permit()
+                call.era, call.started_at, call.last_progress_at = quiet.era, now, now
+                call.first_output_at, call.paused, call.settled = None, False, False
+                permit._breaker, permit._call = self, call
+                permit.__del__ = MethodType(self._forget, call)
+                quiet.running[call] = now
+                if self._quiet is not quiet:
+                    self._unless_refused(permit, self._run_locked(CallLifecycle.admit_again, call))
+                return permit
+        if (refusal := self._era.open_refusal) and (shown := self._refuse_without_lock(refusal)):
+            raise CircuitOpenError.from_fields(shown)
+        # The permit exists before the call is admitted: an exception that a signal handler raises behind the admission
+        # then meets an object whose finaliser gives the place back.
+        permit = Permit.of(self, call := InFlightCall.new())
+        self._unless_refused(permit, self._run_locked(CallLifecycle.admit, call))
+        return permit
+
+    def try_acquire(self, *, now: float | None = None) -> Permit | None:
+        """Acquire the permit for one call, or return None when refused, without the cost of an exception.
+
+        `retry_after` is when to try again.
+        """
+        if self._quiet is not None:
+            try:
+                return self.acquire(now=now)
+            except CircuitOpenError:  # opened meanwhile, or by a call that hangs by now
+                return None
+        if (refusal := self._era.open_refusal) and self._refuse_without_lock(refusal):
+            return None
+        permit = Permit.of(self, call := InFlightCall.new())
+        if self._run_locked(CallLifecycle.admit, call) is None:
+            return permit
+        permit._drop()
+        return None
+
+    def _unless_refused(self, permit: Permit, refusal: CallRefusal | None) -> None:
+        """Raise CircuitOpenError for a refusal."""
+        if refusal is not None:
+            permit._drop()  # the call is settled: without its finaliser, the next section has nothing to do
+            raise CircuitOpenError.from_fields((self._machine.name, *refusal))
 
     def __enter__(self) -> Permit:
         return push_permit(self, self.acquire())

@@ -29,24 +29,24 @@ from steadyvoice.breaker.guarded_calls import (
 from steadyvoice.breaker.permit import Permit
 
 
-def guard(breaker: LockedStateMachine, fn: Any) -> Any:
+def guard(breaker: LockedStateMachine, acquire: Callable[[], Permit], fn: Any) -> Any:
     """Wrap `fn` in a function of its own kind: plain, coroutine, generator or async generator.
 
     The kind is determined once, at decoration. Raises TypeError if `fn` has none of these kinds, or its calls do not
     show whether the work succeeded.
     """
     if isinstance(fn, staticmethod | classmethod):
-        return type(fn)(guard(breaker, fn.__func__))
+        return type(fn)(guard(breaker, acquire, fn.__func__))
     if reason := _unsupported_reason(fn):
         raise TypeError(f"circuit {breaker._machine.name!r} cannot guard {short_repr(fn)}: {reason}")
     register_future_types()
     if is_kind(iscoroutinefunction, fn):
-        return _guard_coroutine(breaker, fn)
+        return _guard_coroutine(breaker, acquire, fn)
     if is_kind(isasyncgenfunction, fn):
-        return guard_async_stream(breaker.acquire, fn)
+        return guard_async_stream(acquire, fn)
     if is_kind(isgeneratorfunction, fn):
-        return guard_stream(breaker.acquire, fn)
-    return _guard_function(breaker, fn)
+        return guard_stream(acquire, fn)
+    return _guard_function(breaker, acquire, fn)
 
 
 def _unsupported_reason(fn: Any) -> str | None:
@@ -101,14 +101,14 @@ def preserve_signature(fn: Any) -> Callable[[Any], Any]:
 # both, the flag is read before `fn` and again after the tick; `Era` explains why no success is lost or counted twice.
 
 
-def _guard_function(breaker: LockedStateMachine, fn: Callable[..., Any]) -> Any:
+def _guard_function(breaker: LockedStateMachine, acquire: Callable[[], Permit], fn: Callable[..., Any]) -> Any:
     @preserve_signature(fn)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         era = breaker._era
         if not era.lock_free:
             if (refusal := era.open_refusal) and (shown := breaker._refuse_without_lock(refusal)):
                 raise CircuitOpenError.from_fields(shown)
-            return call_locked(breaker, fn, args, kwargs)
+            return call_locked(acquire, fn, args, kwargs)
         try:
             result = fn(*args, **kwargs)
         except BaseException as error:
@@ -124,14 +124,14 @@ def _guard_function(breaker: LockedStateMachine, fn: Callable[..., Any]) -> Any:
     return guarded
 
 
-def _guard_coroutine(breaker: LockedStateMachine, fn: Callable[..., Any]) -> Any:
+def _guard_coroutine(breaker: LockedStateMachine, acquire: Callable[[], Permit], fn: Callable[..., Any]) -> Any:
     @preserve_signature(fn)
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         era = breaker._era
         if not era.lock_free:
             if (refusal := era.open_refusal) and (shown := breaker._refuse_without_lock(refusal)):
                 raise CircuitOpenError.from_fields(shown)
-            return await await_locked(breaker, fn, args, kwargs)
+            return await await_locked(acquire, fn, args, kwargs)
         try:
             result = await fn(*args, **kwargs)
         except BaseException as error:

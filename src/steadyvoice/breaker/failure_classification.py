@@ -89,16 +89,16 @@ def remember_class(config: CircuitBreakerConfig, kind: type[BaseException]) -> N
 
     Predicates look at the error, and so may `isinstance` where a class has a metaclass of its own.
     """
-    counted = config.rule_set.counted_errors
+    rule_set = config.rule_set
     if (
-        len(counted) < REMEMBERED_CLASSES
+        len(rule_set.counted_errors) < REMEMBERED_CLASSES
         and not issubclass(kind, BaseExceptionGroup)
         and config.failure_weight is None
         and config.cooldown_from_error is None
         and _names_plain_classes(config.ignore)
         and _names_plain_classes(config.failure_on)
     ):
-        counted[kind] = kind.__name__
+        rule_set.counted_errors = {**rule_set.counted_errors, kind: kind.__name__}
 
 
 def _names_plain_classes(errors: Errors | None) -> bool:

@@ -16,7 +16,6 @@ from steadyvoice._option_rules import short_repr
 from steadyvoice.breaker._validators import deferred_kind
 
 if TYPE_CHECKING:
-    from steadyvoice.breaker._locking import LockedStateMachine
     from steadyvoice.breaker.permit import Permit
 
 T = TypeVar("T")
@@ -38,9 +37,11 @@ _FUTURE_TYPES = (
 )
 
 
-def call_locked(breaker: LockedStateMachine, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+def call_locked(
+    acquire: Callable[[], Permit], fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> T:
     """Call `fn` if the circuit admits it, and record the result. Raises CircuitOpenError, and what `fn` raises."""
-    permit = breaker.acquire()
+    permit = acquire()
     try:
         try:
             result = fn(*args, **kwargs)
@@ -59,10 +60,10 @@ def call_locked(breaker: LockedStateMachine, fn: Callable[..., T], args: tuple[A
 
 
 async def await_locked(
-    breaker: LockedStateMachine, fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]
+    acquire: Callable[[], Permit], fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> T:
     """Await `fn(...)` if the circuit admits it, and record the result. Raises as `call_locked` does."""
-    permit = breaker.acquire()
+    permit = acquire()
     try:
         awaitable = NOT_CALLED
         try:

@@ -7,6 +7,7 @@ comes after its minimum of calls: `CallLifecycle.update_lock_free` relies on tha
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -247,6 +248,9 @@ class AnyOf(_Pair):
 SIMPLE_RULES = (FailureRate, SlowCallRate, ConsecutiveFailures, UnlikelyFailures)
 
 
+_NO_CLASSES: Mapping[type[BaseException], str] = {}
+
+
 class RuleSet:
     """Rule of a configuration and what follows from it, for all circuits that share the configuration."""
 
@@ -263,8 +267,9 @@ class RuleSet:
     def __init__(self, rule: Rule) -> None:
         parts = rule.parts()
         self.rule = rule
-        # Names of the error classes each error of which is known to be one failure: see `remember_class`.
-        self.counted_errors: dict[type[BaseException], str] = {}
+        # Names of the error classes each error of which is known to be one failure: see `remember_class`. It is
+        # replaced and never changed: others read it meanwhile.
+        self.counted_errors: Mapping[type[BaseException], str] = _NO_CLASSES
         self.minimum_call_counts = minimum_call_counts(rule)
         # The smallest share of slow calls that a part of the rule compares with, None where none does.
         self.slow_threshold = min((part.threshold for part in parts if isinstance(part, SlowCallRate)), default=None)

@@ -202,7 +202,7 @@ class TimeWindow:
         self._failed = 0
         self._width = seconds / BUCKETS
         self._newest = _NO_BUCKET
-        self._buckets: list[_Bucket] = []  # of a hundred at most; a deque takes 760 bytes
+        self._buckets = _NO_BUCKETS  # replaced with the first; a hundred at most, for which a deque takes 760 bytes
 
     def add(self, now: float, weight: float, slow: bool) -> None:
         """Add a result; a success weighs 0."""
@@ -299,6 +299,8 @@ class TimeWindow:
 
     def _begin_bucket(self, now: float) -> _Bucket:
         self.expire(now)
+        if self._buckets is _NO_BUCKETS:
+            self._buckets = []
         self._newest = _Bucket(now)
         self._buckets.append(self._newest)
         return self._newest
@@ -323,3 +325,5 @@ class _Bucket:
 
 _NO_BUCKET = _Bucket(-math.inf)
 """Newest bucket of every window without results. Too old to be added to."""
+_NO_BUCKETS: list[_Bucket] = []
+"""Buckets of every window that never had one. Nothing is appended."""
