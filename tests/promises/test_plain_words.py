@@ -40,10 +40,10 @@ _TERMS = """
 access account accounting actions admin admission alignment app arguments attempt audio backoff base billing breaker
 buffers cache call calls candidates captions catalog classification cli client close coalescing codec coding command
 concurrency config connection connections content context control conversation conversion credentials crossfade
-dashboard decorators definitions delivery demo dialects dialogue duration elevenlabs endpoint eras error errors espeak
+dashboard decorators definitions delivery demo dialects dialogue duration elevenlabs endpoint error errors espeak
 estimate event events exchange failover failure fallback fast fault file flac flight fork format frames framing gateway
 guarded half handler hedge hedging hints holds hourly http in init injection json keys kinds lag lane latency ledger
-length lifecycle limits lines listener livekit locking log lookup loop machine main manager markup matching memory
+length lifecycle limits lines listener livekit locking log lookup loop machine main markup matching memory
 messages metric metrics middleware migration mpeg ng notifications observability ogg openai openapi option options
 output overview passthrough permit persistence pipecat pipeline plan plugins pool prefetch process protocol provider
 providers proxy race rate recent record recorder registry relay reload request resampling resilience response responses

@@ -27,7 +27,6 @@ from steadyvoice.breaker._arguments import check_reading
 from steadyvoice.breaker._notifications import NO_HISTORY, EventDispatcher, TransitionHistory
 from steadyvoice.breaker.call_lifecycle import CallLifecycle
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.eras import HAS_INTERPRETER_LOCK, Era, InFlightCall, OpenRefusal, QuietPeriod
 from steadyvoice.breaker.errors import RefusalFields
 from steadyvoice.breaker.failure_classification import (
     MESSAGE_LENGTH,
@@ -38,7 +37,14 @@ from steadyvoice.breaker.failure_classification import (
     remember_class,
 )
 from steadyvoice.breaker.fork_safety import register_fork_aware
-from steadyvoice.breaker.in_flight_calls import InFlightCalls
+from steadyvoice.breaker.in_flight_calls import (
+    HAS_INTERPRETER_LOCK,
+    Era,
+    InFlightCall,
+    InFlightCalls,
+    OpenRefusal,
+    QuietPeriod,
+)
 from steadyvoice.breaker.states import CircuitState
 
 if TYPE_CHECKING:

@@ -29,9 +29,7 @@ from steadyvoice.breaker._arguments import (
 from steadyvoice.breaker._locking import LockedStateMachine
 from steadyvoice.breaker.call_lifecycle import CallLifecycle, CallRefusal
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.context_manager import AsyncExitDescriptor, ExitDescriptor, push_permit
 from steadyvoice.breaker.decorators import guard, guard_async_stream, guard_stream
-from steadyvoice.breaker.eras import InFlightCall
 from steadyvoice.breaker.errors import CircuitArgumentError, CircuitOpenError
 from steadyvoice.breaker.guarded_calls import (
     NOT_CALLED,
@@ -43,8 +41,9 @@ from steadyvoice.breaker.guarded_calls import (
     settle_when_done,
     unless_not_awaitable,
 )
+from steadyvoice.breaker.in_flight_calls import InFlightCall
 from steadyvoice.breaker.migration_hints import BREAKER_ATTRIBUTES, add_attribute_hints, raise_unknown_keywords
-from steadyvoice.breaker.permit import Permit
+from steadyvoice.breaker.permit import AsyncExitDescriptor, ExitDescriptor, Permit, push_permit
 from steadyvoice.breaker.persistence import export_state, restore_state
 from steadyvoice.breaker.state_machine import StateMachine
 from steadyvoice.breaker.states import Cause, CircuitState

@@ -7,10 +7,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.eras import MOST_QUIET_RESULTS, Era, InFlightCall, QuietPeriod, QuietResults, TickedFailure
 from steadyvoice.breaker.errors import RecordedFailure
 from steadyvoice.breaker.failure_classification import Failure, hung_failure
-from steadyvoice.breaker.in_flight_calls import NO_LATENCIES
+from steadyvoice.breaker.in_flight_calls import (
+    MOST_QUIET_RESULTS,
+    NO_LATENCIES,
+    Era,
+    InFlightCall,
+    QuietPeriod,
+    QuietResults,
+    TickedFailure,
+)
 from steadyvoice.breaker.rules import pluralize
 from steadyvoice.breaker.state_machine import ALWAYS, NEVER, StateMachine
 from steadyvoice.breaker.states import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, OPEN, CircuitState
@@ -368,7 +375,7 @@ class CallLifecycle(StateMachine):
             return None
         if self.era.quiet_results is None:
             self.era.quiet_results = QuietResults()
-        wanted = MOST_QUIET_RESULTS if self.config.hung_factor is None else self.hang_threshold.missing_calls
+        max_calls = MOST_QUIET_RESULTS if self.config.hung_factor is None else self.hang_threshold.missing_calls
         running = in_flight.begin()
         if not self.tracks_calls:
             running = in_flight.unwatched = {} if in_flight.unwatched is None else in_flight.unwatched
@@ -382,7 +389,7 @@ class CallLifecycle(StateMachine):
             self.next_timer_at,
             running,
             self.era.quiet_results,
-            silences_wanted=wanted,
+            silences_wanted=max_calls,
             harmless=harmless,
             counted_errors=results.rules.counted_errors,
         )

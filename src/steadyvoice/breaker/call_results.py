@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import partial
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.eras import NotedFailure, QuietFailure, TickedFailure
 from steadyvoice.breaker.errors import RecordedFailure
+from steadyvoice.breaker.in_flight_calls import NotedFailure, QuietFailure, TickedFailure
 from steadyvoice.breaker.rules import NO_BASELINE, UNKNOWN_FAILURE_RATE, RuleBroken, RuleSet, WindowStats
 from steadyvoice.breaker.sliding_window import SlidingWindow, window_for
 

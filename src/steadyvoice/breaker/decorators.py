@@ -17,7 +17,6 @@ from typing import Any
 from steadyvoice._option_rules import short_repr
 from steadyvoice.breaker._locking import LockedStateMachine
 from steadyvoice.breaker._validators import deferred_kind, is_kind
-from steadyvoice.breaker.eras import InFlightCall
 from steadyvoice.breaker.errors import CircuitOpenError
 from steadyvoice.breaker.guarded_calls import (
     UNFINISHED_TYPES,
@@ -26,6 +25,7 @@ from steadyvoice.breaker.guarded_calls import (
     register_future_types,
     settle_when_done,
 )
+from steadyvoice.breaker.in_flight_calls import InFlightCall
 from steadyvoice.breaker.permit import Permit
 
 

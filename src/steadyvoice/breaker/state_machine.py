@@ -20,9 +20,8 @@ from steadyvoice.breaker._notifications import Notification
 from steadyvoice.breaker.backoff import NO_COOLDOWN
 from steadyvoice.breaker.call_results import REMEMBERED_FAILURES, CallResults
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.eras import Era, InFlightCall
 from steadyvoice.breaker.failure_classification import Failure, hung_failure
-from steadyvoice.breaker.in_flight_calls import NO_LATENCIES, NO_PROBES, InFlightCalls, ProbeResults
+from steadyvoice.breaker.in_flight_calls import NO_LATENCIES, NO_PROBES, Era, InFlightCall, InFlightCalls, ProbeResults
 from steadyvoice.breaker.rules import RuleBroken
 from steadyvoice.breaker.states import (
     CLOSED,

@@ -9,9 +9,9 @@ import pytest
 
 from steadyvoice.breaker import CircuitBreakerConfig, StateChanged
 from steadyvoice.breaker.call_lifecycle import CallLifecycle
-from steadyvoice.breaker.eras import InFlightCall
 from steadyvoice.breaker.events import NO_WALL_TIME
 from steadyvoice.breaker.failure_classification import make_failure
+from steadyvoice.breaker.in_flight_calls import InFlightCall
 
 
 def machine_with(failures: int, config: CircuitBreakerConfig) -> CallLifecycle:
