@@ -268,6 +268,11 @@ class WordTiming:
             )
         return self._cached
 
+    def times_after(self, entries: int, characters: int) -> Alignment:
+        """Return the trusted timestamps behind the first `entries`, up to this character of the text."""
+        kept = self._entries[entries : bisect_right(self._entries, characters, key=_PLACE_OF)]
+        return Alignment(tuple(map(_CHARACTERS_OF, kept)), tuple(map(_START_OF, kept)), tuple(map(_END_OF, kept)))
+
     def extrapolated(self, seconds: float) -> Alignment:
         """Return times for all of the text: the trusted ones, and the rest spread evenly up to `seconds`."""
         rest, end = self._text[self._place :], min(self.timed, seconds)

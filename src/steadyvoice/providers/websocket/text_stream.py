@@ -26,6 +26,7 @@ ENOUGH_TEXT = 300
 _OVERLAP = 0.05  # seconds by which successive messages may overlap and still have one common origin
 _MISSING_LETTERS = 3  # letters of what was flushed that an alignment may lack: emoji, or a tag in part
 _TAIL = 12  # letters at the end by which a text is recognised as spoken
+_RECENT = 4096  # letters in which that end must not come twice
 
 
 class AlignmentTimeline:
@@ -80,8 +81,8 @@ class SocketTextStream:
     __slots__ = (
         "_accepted", "_attach", "_buffer_limit", "_buffered", "_bytes_per_second", "_carrier", "_context_audio",
         "_delivered", "_due", "_ended", "_error", "_events", "_finished", "_heard", "_normalized_timeline", "_pending",
-        "_protocol", "_provider", "_queued", "_reattached", "_room", "_script", "_sent_letters", "_spoken",
-        "_tail_due", "_tail_spoken", "_timeline", "_undue", "_unflushed", "_untimed", "_waiter", "_work",
+        "_protocol", "_provider", "_queued", "_reattached", "_recent", "_room", "_script", "_sent_letters", "_spoken",
+        "_tail_spoken", "_timeline", "_undue", "_unflushed", "_untimed", "_waiter", "_work",
         "characters_sent", "context_id", "last_sent", "opened", "released", "shut",
     )  # fmt: skip
 
@@ -126,7 +127,8 @@ class SocketTextStream:
         self._undue = 0  # characters since more became due
         self._untimed = False  # whether audio comes without times
         self._unflushed = False  # whether there was text since the last flush
-        self._tail_due = self._tail_spoken = ""
+        self._recent = ""  # letters of the text, the last ones
+        self._tail_spoken = ""  # letters with audio, the last ones
         self._timeline, self._normalized_timeline = AlignmentTimeline(), AlignmentTimeline()
         self._work = WorkBudget()
 
@@ -139,8 +141,7 @@ class SocketTextStream:
             return False
         if self._finished:
             return True
-        tolerated = _MISSING_LETTERS if self._heard else 0
-        return self._due - self._spoken > tolerated and not (self._heard and self._tail_spoken == self._tail_due)
+        return not self._is_spoken(tolerated=_MISSING_LETTERS)
 
     def send(self, text: str) -> None:
         """Send the next text."""
@@ -152,7 +153,7 @@ class SocketTextStream:
         self._undue += len(text)
         self._unflushed = True
         if letters:
-            self._tail_due = (self._tail_due + _letters(text))[-_TAIL:]
+            self._recent = (self._recent + _letters(text))[-_RECENT:]
         if self._undue >= ENOUGH_TEXT:
             self._make_due()
         self._forward()
@@ -172,6 +173,7 @@ class SocketTextStream:
             return
         self._finished = True
         if self._unflushed:
+            self._make_due()
             self._pending.append(("", True))
         if self._carrier is None and not self._pending:
             self._end()
@@ -303,7 +305,7 @@ class SocketTextStream:
             self.fail(self._protocol.final_without_audio())
         elif self.shut or (self._finished and not self._pending):
             self._end()
-        elif self.expects_audio and not self._finished:
+        elif self._context_audio and not self._is_at_rest:
             self.fail(TTSCutError("the vendor ended the context before all text was spoken", provider=self._provider))
         else:
             self._begin_again()
@@ -318,8 +320,7 @@ class SocketTextStream:
             self.release()
         elif self._context_audio:
             # Without times nothing shows whether all text that was flushed has been spoken.
-            complete = not self.expects_audio and not self._untimed
-            self._begin_again() if complete else self.fail(error)
+            self._begin_again() if self._is_at_rest and not self._untimed else self.fail(error)
         elif self._reattached or (self.expects_audio and not retry):
             self.fail(error)
         else:
@@ -382,12 +383,31 @@ class SocketTextStream:
         if alignment:
             text = alignment.text
             self._spoken += count_letters_and_digits(text)
-            self._tail_spoken = (self._tail_spoken + _letters(text))[-_TAIL:]
+            self._tail_spoken = (self._tail_spoken + _letters(text)[-_TAIL:])[-_TAIL:]
         elif self._heard and not self._spoken:
             self._due, self._untimed = 0, True  # any audio counts for all that was flushed
-        if self._script and not self.expects_audio:
+        if self._script and self._is_spoken(tolerated=_MISSING_LETTERS):
             flushed = max((number for number, (_, flush) in enumerate(self._script, start=1) if flush), default=0)
             del self._script[:flushed]
+
+    @property
+    def _is_at_rest(self) -> bool:
+        """Whether all text that is due was spoken, and no other, so that the rest can go into another context.
+
+        Vendors begin to speak by themselves once they have enough text. What they have begun cannot be repeated.
+        """
+        return self._spoken <= self._due and self._is_spoken(tolerated=0)
+
+    def _is_spoken(self, *, tolerated: int) -> bool:
+        """Return whether audio has come for all text that is due, but for some letters."""
+        left = self._due - self._spoken
+        if left <= (tolerated if self._heard else 0):
+            return True
+        if not self._heard or self._tail_spoken != self._recent[-_TAIL:]:
+            return False
+        # Its end shows nothing about a text that repeats it: "no, no, no, no, no, no, no".
+        end = max(0, len(self._recent) - _TAIL)
+        return self._recent.find(self._tail_spoken, max(0, end - left)) == end
 
     def _begin_again(self) -> None:
         """Forget the context. Text that was sent in vain, and more that comes, goes into another one."""
@@ -423,5 +443,5 @@ class SocketTextStream:
 
 
 def _letters(text: str) -> str:
-    """Return the letters and digits at the end of a text, without case."""
-    return "".join([each for each in text if each.isalnum()])[-_TAIL:].casefold()
+    """Return the letters and digits of a text, without case."""
+    return "".join([each for each in text if each.isalnum()]).casefold()

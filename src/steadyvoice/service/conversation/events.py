@@ -73,8 +73,9 @@ class Heard:
     """Part of a turn that its listener has heard, up to the second of an interruption.
 
     `text` is the pushed text from offset `begin` to `end`, `unheard` the rest of it. `exact`: right to the word, by
-    timestamps; otherwise estimated. `billed` and `wasted` are characters that the vendors state as charged, and that
-    are charged, or possibly charged, though their audio was not delivered.
+    timestamps; otherwise estimated. `billed` and `wasted` are characters that the vendors charge, as they state or, on
+    a websocket, for the text that was sent; and that are charged, or possibly charged, though their audio was not
+    delivered.
     """
 
     text: str

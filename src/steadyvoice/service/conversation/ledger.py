@@ -52,8 +52,8 @@ class TurnLedger:
 
     def __init__(self, max_characters: int = MAX_TEXT_CHARACTERS) -> None:
         self._max_characters = max_characters
-        self._pieces: list[str] = []  # pushed since the text was joined last
-        self._joined = ""
+        self._pieces: list[str] = []  # as pushed
+        self._cleaned = 0  # pieces of which the clean text consists
         self._clean = ""  # the same with invisible characters replaced by blanks
         self.length = 0
         self.ended = False
@@ -73,13 +73,14 @@ class TurnLedger:
     @property
     def text(self) -> str:
         """Text pushed so far."""
-        self._join()
-        return self._joined
+        return "".join(self._pieces)
 
     @property
     def clean(self) -> str:
         """Text pushed so far, with characters that cannot be spoken replaced by blanks, at the same offsets."""
-        self._join()
+        if self._cleaned < len(self._pieces):
+            self._clean += clean_piece("".join(self._pieces[self._cleaned :]))
+            self._cleaned = len(self._pieces)
         return self._clean
 
     def push(self, text: str) -> None:
@@ -172,13 +173,6 @@ class TurnLedger:
                 end = max(end, word.end)
         return end, exact
 
-    def _join(self) -> None:
-        if self._pieces:
-            new = "".join(self._pieces)
-            self._pieces.clear()
-            self._joined += new
-            self._clean += clean_piece(new)
-
 
 def spread_words(text: str, begin: int, end: int, start: float, stop: float) -> Iterator[Word]:
     """Yield the words of text[begin:end], with estimated times between `start` and `stop`."""
@@ -201,14 +195,20 @@ class WordCursor:
         """Go on in a text that has grown, up to `end`."""
         self._text, self._end = text, end
 
-    def take(self, alignment: Alignment, offset: float) -> list[Word]:
+    @property
+    def entries(self) -> int:
+        """Timestamps taken so far."""
+        return self._entries
+
+    def take(self, alignment: Alignment, offset: float, *, before: int = 0) -> list[Word]:
         """Return the words that are new in an alignment, which ends between two words.
 
-        `offset` is the second within the turn at which the alignment begins.
+        `offset` is the second within the turn at which the alignment begins, `before` the number of its timestamps
+        that were left out at its beginning.
         """
         words: list[Word] = []
         place: int | None = None
-        for number in range(self._entries, len(alignment.characters)):
+        for number in range(max(0, self._entries - before), len(alignment.characters)):
             characters = alignment.characters[number]
             found = self._find(characters)
             if found is None:
@@ -220,7 +220,7 @@ class WordCursor:
             else:
                 words.append(Word("", found[0], found[1], start, stop, alignment.exact))
             place = found[1]
-        self._entries = max(self._entries, len(alignment.characters))
+        self._entries = max(self._entries, before + len(alignment.characters))
         return [replace(word, text=self._text[word.begin : word.end]) for word in words]
 
     def _find(self, characters: str) -> tuple[int, int] | None:

@@ -415,7 +415,8 @@ class _SegmentObserver:
 
     def _close_passage(self, passage: Passage, span: Span) -> None:
         ledger = self._ledger
-        end, is_whole = self._begin + span.end, span.end > span.begin
+        # What was interrupted without timestamps has an estimated end.
+        end, is_whole = self._begin + span.end, span.exact and span.end > span.begin
         ledger.finish_passage(
             passage, end if is_whole else passage.end, max(passage.start, ledger.seconds), complete=is_whole
         )

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from steadyvoice.breaker import Permit
 from steadyvoice.providers.base import TextStreamingUnsupportedError
-from steadyvoice.service.billing import calculate_bill
+from steadyvoice.service.billing import FREE, Bill, Charge, calculate_bill
 from steadyvoice.service.conversation.events import TurnEvent, Words
 from steadyvoice.service.conversation.ledger import Passage, TurnLedger, WordCursor
 from steadyvoice.service.conversation.segmentation import known_words, next_segment_end
@@ -98,8 +98,16 @@ class TextStreamSpeaker:
 
     # ---------------------------------------------------------------- text
 
+    def text_changed(self) -> None:
+        """Send text that has become ready. Nothing has while a sentence waits for its turn."""
+        if self._timer is None:
+            self.pump()
+
     def pump(self) -> None:
-        """Send the text that is ready, as far as its audio is needed. Called whenever there is more of it."""
+        """Send the text that is ready, as far as its audio is needed."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
         if not self._is_open or self._finishing:
             return
         ledger, call = self._ledger, self._call
@@ -158,8 +166,6 @@ class TextStreamSpeaker:
         return min(wait, left) if left > 0 else self._context.ahead() - self._context.lead
 
     def _pump_after(self, seconds: float) -> None:
-        if self._timer:
-            self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(max(seconds, 0.01), self.pump)
 
     def _finish(self) -> None:
@@ -264,8 +270,12 @@ class TextStreamSpeaker:
         passage.end = self._begin + len(self._call.request.text)
         cursor.extend(ledger.clean, passage.end)
         delivered = self._delivered
-        known = times or self._timing.times(delivered - self._begin)
-        words = cursor.take(known, passage.start + self._output.shift)
+        offset = passage.start + self._output.shift
+        if times is None:
+            known = cursor.entries
+            words = cursor.take(self._timing.times_after(known, delivered - self._begin), offset, before=known)
+        else:
+            words = cursor.take(times, offset)
         passage.words += words
         if words:
             events.append(Words(words))
@@ -368,14 +378,7 @@ class TextStreamSpeaker:
     def _note_attempt(self, failure: TTSError | None) -> None:
         call, candidate, report = self._call, self._candidate, self._context.report
         text = call.request.text
-        heard = self._delivered - self._begin if self._passage else 0
-        bill = calculate_bill(
-            accepted=call.was_accepted,
-            billed=call.accepted.characters_billed,
-            characters=max(1, len(text)),
-            heard=min(heard, len(text)) if failure else len(text),
-            error=failure,
-        )
+        bill = self._bill(failure)
         candidate.guarded.handler.bills.add(bill, failure)
         end = self._begin + len(text)
         report.attempts.append(
@@ -390,7 +393,7 @@ class TextStreamSpeaker:
                 audio=call.seconds,
                 error=failure,
                 request_id=call.accepted.request_id or (failure.request_id if failure else None),
-                characters_billed=call.accepted.characters_billed,
+                characters_billed=bill.characters if bill.charge is Charge.BILLED else None,
                 bill=bill,
                 voice=call.offer.voice,
             )
@@ -403,6 +406,23 @@ class TextStreamSpeaker:
         report.current_speaker.start(candidate.name, call.accepted, len(text))
         seconds = passage.stop - passage.start
         report.add(candidate.name, passage.begin, spoken, seconds, times, voice=call.offer.voice, exact=passage.exact)
+
+    def _bill(self, failure: TTSError | None) -> Bill:
+        """Return the cost: a vendor charges for the text that it was sent, once it has begun to speak it."""
+        call, guarded = self._call, self._candidate.guarded
+        characters = call.stream.characters_sent
+        if guarded.provider.local or not characters:
+            return FREE
+        spoken = call.seconds > 0
+        heard = self._delivered - self._begin if self._passage else 0
+        cost = guarded.handler.account_limits.record_stream(characters, call.offer.model) if spoken else None
+        return calculate_bill(
+            accepted=spoken,
+            billed=cost,
+            characters=characters,
+            heard=min(heard, characters) if failure else characters,
+            error=failure,
+        )
 
 
 class _Release:

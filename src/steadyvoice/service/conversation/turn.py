@@ -226,7 +226,7 @@ class AsyncTurn(ReportedUtterance):
             return
         self._text_changed.set()
         if self._stream:
-            self._stream.pump()
+            self._stream.text_changed()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 

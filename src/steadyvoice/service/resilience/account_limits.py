@@ -81,12 +81,23 @@ class AccountLimits:
         """Note that a request was accepted, and perhaps billed."""
         if accepted.request_id:
             self.request_ids.record(accepted.request_id, self.account)
-        if accepted.characters_billed is None:
-            return
+        if accepted.characters_billed is not None:
+            self._spend(accepted.characters_billed, characters, model)
+
+    def record_stream(self, characters: int, model: str | None) -> float:
+        """Note the text that a stream has taken, and return its cost.
+
+        Vendors state none on a websocket: it is estimated by what the model's last text cost per character.
+        """
+        cost = self.meter.cost(characters, model)
+        self._spend(cost, characters, model)
+        return cost
+
+    def _spend(self, cost: float, characters: int, model: str | None) -> None:
         now = self._clock()
-        self.meter.add_spending(accepted.characters_billed, characters, model, now)
+        self.meter.add_spending(cost, characters, model, now)
         if (hold := self.holds.get(CREDENTIAL)) and (credit := hold.remaining_credit) is not None:
-            self.holds[CREDENTIAL] = replace(hold, remaining_credit=max(0.0, credit - accepted.characters_billed))
+            self.holds[CREDENTIAL] = replace(hold, remaining_credit=max(0.0, credit - cost))
         if self.meter.is_stated:
             self._warn(now)
         if self._checked is None:
