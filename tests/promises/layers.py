@@ -19,6 +19,7 @@ LAYERS = {
     "speech": 0,
     "wire": 1,
     "audio": 1,
+    "fleet": 2,
     "providers": 2,
     "service": 3,
     "gateway": 4,

@@ -1,0 +1,28 @@
+"""Fleet: circuits of several processes with one truth, over a shared store. Works with any circuit breaker registry."""
+
+from __future__ import annotations
+
+from steadyvoice.fleet.fleet import Fleet, FleetHold, FleetState, FleetStatus
+from steadyvoice.fleet.shared_circuit import SharedCircuitStatus
+from steadyvoice.fleet.store import (
+    BeatReply,
+    FleetStore,
+    FleetStoreError,
+    FleetURLError,
+    LeaseClaim,
+    ReceivedRecord,
+)
+
+__all__ = [
+    "BeatReply",
+    "Fleet",
+    "FleetHold",
+    "FleetState",
+    "FleetStatus",
+    "FleetStore",
+    "FleetStoreError",
+    "FleetURLError",
+    "LeaseClaim",
+    "ReceivedRecord",
+    "SharedCircuitStatus",
+]

@@ -1,0 +1,389 @@
+"""Fleet: shares the circuits of this process with those of other replicas, over a store.
+
+Calls never wait for the store. A thread of its own beats four times a second: it reads the circuits, exchanges records,
+and applies what follows. While the store cannot be reached, each replica goes on by its own evidence.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random as random_module
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import NamedTuple
+
+from steadyvoice.breaker import CircuitBreaker
+from steadyvoice.breaker.fork_safety import register_fork_aware
+from steadyvoice.fleet.quorum import Observation
+from steadyvoice.fleet.records import (
+    MAX_CIRCUITS,
+    MAX_HOLDS,
+    MAX_NAME_LENGTH,
+    HoldRecord,
+    ReplicaRecord,
+    decode_record,
+    encode_record,
+    fingerprint,
+)
+from steadyvoice.fleet.redis_store import RedisStore
+from steadyvoice.fleet.shared_circuit import SharedCircuit, SharedCircuitStatus
+from steadyvoice.fleet.store import BeatReply, FleetStore, FleetStoreError, LeaseClaim
+
+BEAT_INTERVAL = 0.25
+"""Seconds between beats, before jitter."""
+BEAT_JITTER = 0.1
+"""Share by which intervals between beats vary, so that replicas that started together do not beat together."""
+RECORD_LIFE = 3.0
+"""Seconds for which a record counts after it was written."""
+BEATS_TO_STALE = 3
+"""Missed beats in a row after which a replica learns nothing new of the others."""
+BEATS_TO_RETURN = 3
+"""Beats in a row that come back, after which a replica that was alone trusts the store again."""
+
+_logger = logging.getLogger("steadyvoice.fleet")
+
+
+class FleetState(StrEnum):
+    """State of a replica: together with the others; stale, while it hears nothing new of them; or alone."""
+
+    TOGETHER = "together"
+    STALE = "stale"
+    ALONE = "alone"
+
+
+class Membership:
+    """State of a replica, from the beats that came back and those that were missed.
+
+    Only beats that were sent can be missed. A process that was stopped, or began a beat late, has missed none.
+    """
+
+    def __init__(self) -> None:
+        self.state = FleetState.ALONE
+        self._answered = self._missed = 0  # in a row
+        self._answered_at: float | None = None
+
+    def record_answer(self, now: float) -> FleetState:
+        """Record a beat that came back, and return the state. The first one ever is enough to join."""
+        first = self._answered_at is None
+        self._answered, self._missed, self._answered_at = self._answered + 1, 0, now
+        if first or self.state is FleetState.STALE or self._answered >= BEATS_TO_RETURN:
+            self.state = FleetState.TOGETHER
+        return self.state
+
+    def record_miss(self, now: float) -> FleetState:
+        """Record a beat that failed, and return the state."""
+        self._answered, self._missed = 0, self._missed + 1
+        if self._missed >= BEATS_TO_STALE and self.state is not FleetState.ALONE:
+            silent = now - (self._answered_at or 0.0)
+            self.state = FleetState.ALONE if silent >= RECORD_LIFE else FleetState.STALE
+        return self.state
+
+
+class FleetHold(NamedTuple):
+    """Account that a replica set aside: why, and for how many seconds more."""
+
+    reason: str
+    remaining: float
+
+
+class _Peer(NamedTuple):
+    """Record of another replica, and its age when it was received, at a time of this process's clock."""
+
+    replica: str
+    record: ReplicaRecord
+    age: float
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetStatus:
+    """Fleet as this replica has it.
+
+    `replicas` are the others, with the seconds since their last record. `ignored_records` could not be read, or were
+    not meant for this fleet. `different_settings` are the circuits whose settings differ at another replica, which
+    share nothing with that one.
+    """
+
+    state: FleetState
+    replica: str
+    store: str
+    replicas: Mapping[str, float]
+    circuits: Mapping[str, SharedCircuitStatus]
+    different_settings: tuple[str, ...]
+    beats: int
+    missed_beats: int
+    ignored_records: int
+    last_error: str | None
+
+
+class Fleet:
+    """Circuits of this process, shared with those of other replicas.
+
+    `store` is the address of a Redis or Valkey server, as in `redis://localhost:6379/0`, or a store; processes of the
+    same `name` share. `circuits` are breakers, or a `CircuitRegistry`, to which circuits may be added later; their
+    clocks must be `clock`. Circuits share by name, and only with circuits of the same settings. `start()` begins to
+    beat, in a thread; `close()` leaves the fleet. In a forked child, a new replica begins by itself. Raises
+    FleetURLError for an address or a name that cannot be used.
+    """
+
+    def __init__(
+        self,
+        store: FleetStore | str,
+        circuits: Iterable[CircuitBreaker] = (),
+        *,
+        name: str = "default",
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
+        self.store: FleetStore = RedisStore(store, name) if isinstance(store, str) else store
+        self.name = name
+        self._circuits = circuits
+        self._clock = clock
+        self._random = random
+        self._beat_lock = threading.Lock()  # held during a beat: only the thread, `close()` and a fork wait for it
+        self._holds_lock = threading.Lock()
+        self._thread: _BeatThread | None = None
+        self._begin()
+        register_fork_aware(self)
+
+    def _begin(self) -> None:
+        """Begin as a replica that no other has heard of."""
+        self.replica = f"{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._membership = Membership()
+        self._shared: dict[str, SharedCircuit] = {}
+        self._peers: tuple[_Peer, ...] = ()
+        self._holds: dict[str, tuple[str, float]] = {}
+        self._different: frozenset[str] = frozenset()
+        self._run: str | None = None
+        self._beats = self._missed = self._ignored = 0
+        self._last_error: str | None = None
+
+    # ---------------------------------------------------------------- life
+
+    def start(self) -> None:
+        """Begin to beat, in a daemon thread. Started already, nothing changes."""
+        with self._beat_lock:
+            if self._thread is None:
+                self._thread = _BeatThread(self, self._random)
+                self._thread.start()
+
+    def close(self) -> None:
+        """Leave the fleet: the others forget this replica, and its circuits go on by their own evidence."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
+        with self._beat_lock:
+            try:
+                self.store.leave(self.replica)
+            except FleetStoreError as error:
+                _logger.info("fleet %s: left without notice: %s", self.name, error)
+            for shared in self._shared.values():
+                shared.detach()
+            self._shared, self._peers = {}, ()
+            self._membership = Membership()
+            self.store.close()
+
+    def __enter__(self) -> Fleet:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def fork_lock(self) -> threading.Lock:
+        """Lock that is held while the process forks."""
+        return self._beat_lock
+
+    def after_fork(self) -> None:
+        """Become a replica of its own in a forked child: with another name, connection and thread, without leases."""
+        self._beat_lock, self._holds_lock = threading.Lock(), threading.Lock()
+        was_running, self._thread = self._thread is not None, None
+        for shared in self._shared.values():
+            shared.detach()
+        self.store.renew()
+        self._begin()
+        if was_running:
+            self.start()
+
+    # ---------------------------------------------------------------- accounts
+
+    def hold(self, account: str, reason: str, seconds: float) -> None:
+        """Share with all replicas that an account is set aside: a bad key, a used up quota, a `Retry-After`.
+
+        `account` may be the credential itself: only its fingerprint leaves the process. One replica's word is enough.
+        """
+        with self._holds_lock:
+            key, until = fingerprint(self.name, account), self._clock() + seconds
+            self._holds.pop(key, None)
+            while len(self._holds) >= MAX_HOLDS:
+                del self._holds[next(iter(self._holds))]
+            self._holds[key] = (reason[:MAX_NAME_LENGTH], until)
+
+    def held(self, account: str) -> FleetHold | None:
+        """Return the hold of an account that lasts longest, of this replica or another; None if there is none."""
+        now, key = self._clock(), fingerprint(self.name, account)
+        holds = [FleetHold(own[0], own[1] - now)] if (own := self._holds.get(key)) else []
+        holds += [
+            FleetHold(shared.reason, shared.remaining - peer.age - (now - peer.received_at))
+            for peer in self._peers
+            if (shared := peer.record.holds.get(key))
+        ]
+        longest = max(holds, key=lambda hold: hold.remaining, default=None)
+        return longest if longest is not None and longest.remaining > 0 else None
+
+    # ---------------------------------------------------------------- readings
+
+    @property
+    def state(self) -> FleetState:
+        """Whether this replica is together with the others, stale, or alone."""
+        return self._membership.state
+
+    def status(self) -> FleetStatus:
+        """Return the fleet as this replica has it."""
+        # Without the lock of the beat, which may wait for the store: each of these is replaced as a whole.
+        now, shared, peers = self._clock(), self._shared.copy(), self._peers
+        return FleetStatus(
+            state=self._membership.state,
+            replica=self.replica,
+            store=self.store.address,
+            replicas={peer.replica: peer.age + now - peer.received_at for peer in peers},
+            circuits={name: each.status() for name, each in shared.items()},
+            different_settings=tuple(sorted(self._different)),
+            beats=self._beats,
+            missed_beats=self._missed,
+            ignored_records=self._ignored,
+            last_error=self._last_error,
+        )
+
+    # ---------------------------------------------------------------- the beat
+
+    def beat(self) -> None:
+        """Exchange records with the others once, and apply what follows. The thread does this; tests may."""
+        with self._beat_lock:
+            sent_at = self._clock()
+            self._update_circuits()
+            record = self._make_record(sent_at)
+            claims = [claim for shared in self._shared.values() if (claim := shared.claim())]
+            self._beats += 1
+            try:
+                reply = self.store.beat(self.replica, encode_record(record), RECORD_LIFE, claims)
+            except FleetStoreError as error:
+                self._handle_miss(error)
+            else:
+                self._handle_reply(reply, claims, sent_at)
+
+    def _update_circuits(self) -> None:
+        """Share circuits that were added, and no longer those that were removed."""
+        circuits = {circuit.name: circuit for circuit in self._circuits if len(circuit.name) <= MAX_NAME_LENGTH}
+        for name, shared in list(self._shared.items()):
+            if circuits.get(name) is not shared.circuit:
+                self._shared.pop(name).detach()
+        for name, circuit in circuits.items():
+            if name not in self._shared and len(self._shared) < MAX_CIRCUITS:
+                self._shared[name] = SharedCircuit(circuit, self._random)
+
+    def _make_record(self, now: float) -> ReplicaRecord:
+        with self._holds_lock:
+            self._holds = {key: hold for key, hold in self._holds.items() if hold[1] > now}
+            holds = {key: HoldRecord(reason, until - now) for key, (reason, until) in self._holds.items()}
+        return ReplicaRecord(
+            sequence=self._beats,
+            circuits={name: shared.observe(now) for name, shared in self._shared.items()},
+            holds=holds,
+        )
+
+    def _handle_miss(self, error: FleetStoreError) -> None:
+        self._missed += 1
+        self._last_error = str(error)
+        now, before = self._clock(), self._membership.state
+        state = self._membership.record_miss(now)
+        if state is not before:
+            _logger.warning("fleet %s: %s, since the store fails: %s", self.name, state.value, error)
+        if state is FleetState.ALONE:
+            self._peers = ()
+            for shared in self._shared.values():
+                if before is not state:
+                    shared.leave(now)
+                shared.pass_time(now)
+
+    def _handle_reply(self, reply: BeatReply, claims: list[LeaseClaim], sent_at: float) -> None:
+        now, before = self._clock(), self._membership.state
+        state = self._membership.record_answer(now)
+        if self._run not in (None, reply.run):
+            _logger.warning("fleet %s: the store lost its data; leases begin again", self.name)
+        self._run = reply.run
+        if state is not before:
+            _logger.info("fleet %s: %s, with %d other replicas", self.name, state.value, len(reply.records))
+        self._peers = tuple(self._read_records(reply, now))
+        self._note_settings()
+        for name, shared in self._shared.items():
+            if state is FleetState.TOGETHER:
+                others = [
+                    Observation(peer.replica, circuit, peer.age)
+                    for peer in self._peers
+                    if (circuit := peer.record.circuits.get(name))
+                ]
+                shared.apply(self.replica, others, reply.leased.get(shared.resource, 0), sent_at, now)
+            else:
+                shared.pass_time(now)
+
+    def _read_records(self, reply: BeatReply, now: float) -> Iterable[_Peer]:
+        for received in reply.records:
+            record = decode_record(received.payload)
+            if record is None:
+                self._ignored += 1
+            elif 0 <= received.age < RECORD_LIFE:
+                yield _Peer(received.replica, record, received.age, now)
+
+    def _note_settings(self) -> None:
+        """Note the circuits whose settings differ at another replica, and warn of each once."""
+        different = {
+            name
+            for name, shared in self._shared.items()
+            if any(
+                (circuit := peer.record.circuits.get(name)) and circuit.digest != shared.record.digest
+                for peer in self._peers
+            )
+        }
+        for name in sorted(different - self._different):
+            _logger.warning("circuit %s has other settings at another replica: they share nothing of it", name)
+        self._different = frozenset(different)
+
+
+class _BeatThread:
+    """Daemon thread that beats until it is stopped."""
+
+    def __init__(self, fleet: Fleet, random: Callable[[], float]) -> None:
+        self._fleet = fleet
+        self._random = random
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"steadyvoice-fleet-{fleet.name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop it after the present beat, and wait for that."""
+        self._stopping.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._fleet.beat()
+            except Exception:
+                # A beat that fails for another reason than the store must not be the last one.
+                _logger.exception("fleet %s: a beat failed", self._fleet.name)
+            self._stopping.wait(BEAT_INTERVAL * (1 + BEAT_JITTER * (2 * self._random() - 1)))

@@ -1,0 +1,132 @@
+"""Records that replicas exchange: evidence of each circuit and holds of accounts, as bounded JSON.
+
+A record is read as untrusted input: its size, its numbers and the lengths of its lists are bounded, whatever does not
+fit is refused as a whole, and unknown fields of newer versions are ignored. All ages are seconds before the record was
+written, so the clocks of machines need not agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import fields
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from steadyvoice.breaker import CircuitBreakerConfig
+
+VERSION = 1
+MAX_RECORD_BYTES = 1_048_576
+MAX_BUCKETS = 24
+MAX_RUN_ENTRIES = 16
+MAX_CIRCUITS = 256
+MAX_NAME_LENGTH = 200
+MAX_HOLDS = 64
+
+Age: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+Weight: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)]
+
+
+class ResultBucket(msgspec.Struct, frozen=True, array_like=True):
+    """Results that came at about the same time: `failures` is a sum of weights, `slow` calls are among `calls`."""
+
+    age: Age
+    calls: Count
+    failures: Weight
+    slow: Count = 0
+
+
+class FailureGroup(msgspec.Struct, frozen=True, array_like=True):
+    """Failures of the present run that came at about the same time, as a sum of weights."""
+
+    age: Age
+    weight: Weight
+
+
+class CircuitRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One circuit at one replica.
+
+    `buckets` are the results in its window, calls that hang (`hung`) not included; `run` are the failures since its
+    last success, which was `success_age` seconds ago (None: there was none). `own_verdict` is whether it opened by its
+    own evidence, not by that of others. `recovered_age` is set while it is closed because its own probes succeeded;
+    `closed_age` while it is closed after having been open. `level` is that of its backoff; `remaining` the seconds left
+    of its cooldown.
+    """
+
+    state: Text
+    digest: Text = ""
+    buckets: Annotated[tuple[ResultBucket, ...], msgspec.Meta(max_length=MAX_BUCKETS)] = ()
+    run: Annotated[tuple[FailureGroup, ...], msgspec.Meta(max_length=MAX_RUN_ENTRIES)] = ()
+    success_age: Age | None = None
+    hung: Count = 0
+    normal_rate: Share = 0.05
+    own_verdict: bool = False
+    opened_age: Age | None = None
+    closed_age: Age | None = None
+    recovered_age: Age | None = None
+    remaining: Age | None = None
+    level: Annotated[int, msgspec.Meta(ge=-1, le=1_000_000_000)] = -1
+    probes_in_flight: Count = 0
+    probe_successes: Count = 0
+    probe_failures: Count = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are refused here for failures: open or half-open, but not forced."""
+        return self.state in ("open", "half_open")
+
+
+class HoldRecord(msgspec.Struct, frozen=True):
+    """Account that is set aside: for which reason, and for how many seconds from when the record was written."""
+
+    reason: Text
+    remaining: Age
+
+
+class ReplicaRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Everything that one replica tells the others."""
+
+    version: Annotated[int, msgspec.Meta(ge=1)] = VERSION
+    sequence: Count = 0
+    circuits: Annotated[dict[Text, CircuitRecord], msgspec.Meta(max_length=MAX_CIRCUITS)] = {}
+    holds: Annotated[dict[Text, HoldRecord], msgspec.Meta(max_length=MAX_HOLDS)] = {}
+
+
+_decoder = msgspec.json.Decoder(ReplicaRecord)
+
+
+def encode_record(record: ReplicaRecord) -> bytes:
+    """Return a record as JSON."""
+    return msgspec.json.encode(record)
+
+
+def decode_record(payload: bytes) -> ReplicaRecord | None:
+    """Return the record that another replica wrote; None if it is none, or exceeds a bound."""
+    if len(payload) > MAX_RECORD_BYTES:
+        return None
+    try:
+        return _decoder.decode(payload)
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, ValueError):
+        return None
+
+
+def config_digest(config: CircuitBreakerConfig) -> str:
+    """Return a short digest of a circuit's settings. Functions count by their names: their code is not compared."""
+    values = [f"{field.name}={_described(getattr(config, field.name))}" for field in fields(config)]
+    return hashlib.sha256("\n".join(values).encode()).hexdigest()[:12]
+
+
+def fingerprint(fleet_name: str, secret: str) -> str:
+    """Return by what replicas name a credential: it shows nothing of it, and differs between fleets."""
+    return hmac.new(fleet_name.encode(), secret.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def _described(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_described, value))
+    name = getattr(value, "__qualname__", None)
+    return repr(value) if name is None else f"{getattr(value, '__module__', '')}.{name}"

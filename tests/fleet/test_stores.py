@@ -1,0 +1,242 @@
+"""Stores in memory and in a real server: records, leases, failures. Both follow the same rules."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from steadyvoice.breaker import CircuitBreaker, CircuitRegistry, CircuitState
+from steadyvoice.fleet import Fleet, FleetState, FleetStore, FleetStoreError, FleetURLError, LeaseClaim
+from steadyvoice.fleet.redis_store import RedisStore
+from steadyvoice.fleet.testing import InMemoryFleet
+from tests.required_tools import require_tool
+
+from .redis_server import RedisServer, redis_server
+
+pytestmark = pytest.mark.slow
+
+Connect = Callable[[], FleetStore]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    require_tool(shutil.which("redis-server") is not None, "redis-server")
+    with redis_server(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "redis"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    if request.param == "memory":
+        yield InMemoryFleet(time.monotonic).connect
+        return
+    server: RedisServer = request.getfixturevalue("server")
+    with Redis(port=server.port) as client:
+        client.flushall()
+    stores: list[RedisStore] = []
+
+    def connect() -> RedisStore:
+        stores.append(RedisStore(server.url, "voices"))
+        return stores[-1]
+
+    yield connect
+    for store in stores:
+        store.close()
+
+
+def probe(wanted: int = 1, limit: int = 1, life: float = 30.0, grace: float = 0.0) -> LeaseClaim:
+    return LeaseClaim("probe/voice\nß", wanted, limit, life, grace)
+
+
+def test_replicas_see_the_records_of_the_others(connect: Connect) -> None:
+    first, second = connect(), connect()
+    assert first.beat("a", b"one\xff\x00", 3, []).records == []
+    (seen,) = second.beat("b", b"two", 3, []).records
+    assert (seen.replica, seen.payload) == ("a", b"one\xff\x00")
+    assert 0 <= seen.age < 3
+    (seen,) = first.beat("a", b"three", 3, []).records
+    assert (seen.replica, seen.payload) == ("b", b"two")
+    first.leave("a")
+    assert second.beat("b", b"two", 3, []).records == []
+
+
+def test_record_is_gone_after_its_life(connect: Connect) -> None:
+    first, second = connect(), connect()
+    first.beat("a", b"one", 0.001, [])
+    deadline = time.monotonic() + 5
+    while second.beat("b", b"two", 0.001, []).records and time.monotonic() < deadline:
+        pass
+    assert second.beat("b", b"two", 0.001, []).records == []
+
+
+def test_lease_is_held_by_one_until_it_is_returned(connect: Connect) -> None:
+    first, second = connect(), connect()
+    (resource, *_) = claim = probe()
+    assert first.beat("a", b"", 3, [claim]).leased == {resource: 1}
+    assert second.beat("b", b"", 3, [claim]).leased == {resource: 0}
+    assert first.beat("a", b"", 3, [claim]).leased == {resource: 1}  # renewed
+    first.beat("a", b"", 3, [probe(wanted=0)])
+    assert second.beat("b", b"", 3, [claim]).leased == {resource: 1}
+    second.leave("b")
+    assert first.beat("a", b"", 3, [claim]).leased == {resource: 1}
+
+
+def test_units_are_never_more_than_the_limit(connect: Connect) -> None:
+    first, second = connect(), connect()
+    claims = [probe(wanted=7, limit=10), LeaseClaim("other", 2, 2, 30)]
+    assert list(first.beat("a", b"", 3, claims).leased.values()) == [7, 2]
+    assert list(second.beat("b", b"", 3, claims).leased.values()) == [3, 0]
+    first.beat("a", b"", 3, [probe(wanted=4, limit=10)])
+    assert list(second.beat("b", b"", 3, claims).leased.values()) == [6, 0]
+    assert list(first.beat("a", b"", 3, [probe(wanted=9, limit=5)]).leased.values()) == [0]
+
+
+def test_lease_that_ran_out_is_lent_again_after_its_grace(connect: Connect) -> None:
+    first, second = connect(), connect()
+    first.beat("a", b"", 3, [probe(life=0.001, grace=30)])
+    time.sleep(0.005)
+    assert list(second.beat("b", b"", 3, [probe()]).leased.values()) == [0]
+    first.beat("a", b"", 3, [probe(life=0.001)])
+    time.sleep(0.005)
+    assert list(second.beat("b", b"", 3, [probe()]).leased.values()) == [1]
+
+
+def test_closed_store_refuses_beats(connect: Connect) -> None:
+    store = connect()
+    run = store.beat("a", b"", 3, []).run
+    assert connect().beat("b", b"", 3, []).run == run
+    store.close()
+    with pytest.raises(FleetStoreError, match="closed"):
+        store.beat("a", b"", 3, [])
+
+
+# ---------------------------------------------------------------- Redis only
+
+
+def test_data_that_was_lost_begins_another_run(server: RedisServer) -> None:
+    store = RedisStore(server.url, "voices")
+    run = store.beat("a", b"", 3, []).run
+    with Redis(port=server.port) as client:
+        client.flushall()
+    assert store.beat("a", b"", 3, []).run != run
+    store.close()
+
+
+def test_nothing_is_left_behind_for_ever(server: RedisServer) -> None:
+    store = RedisStore(server.url, "tidy")
+    store.beat("a", b"", 3, [probe()])
+    with Redis(port=server.port) as client:
+        lives = [client.ttl(key) for key in client.keys("*tidy*")]
+        assert len(lives) == 4
+        assert all(isinstance(life, int) and 0 < life <= 3600 for life in lives)
+    store.close()
+
+
+def test_keys_of_another_program_are_an_error(server: RedisServer) -> None:
+    store = RedisStore(server.url, "taken")
+    with Redis(port=server.port) as client:
+        client.set("{steadyvoice:taken}:records", "mine")
+    with pytest.raises(FleetStoreError, match="another program uses the keys"):
+        store.beat("a", b"", 3, [])
+    store.close()
+
+
+def test_clock_of_the_server_that_was_set_back_wedges_nothing(server: RedisServer) -> None:
+    first, second = RedisStore(server.url, "clock"), RedisStore(server.url, "clock")
+    first.beat("a", b"", 3, [probe()])
+    with Redis(port=server.port) as client:  # as if both were written five minutes from now
+        client.zincrby("{steadyvoice:clock}:written", 300_000, "a")
+        field = f"{probe().resource}\na"
+        units, free_at, span = client.hget("{steadyvoice:clock}:leases", field).split()
+        client.hset("{steadyvoice:clock}:leases", field, f"{int(units)} {int(free_at) + 300_000} {int(span)}")
+    reply = second.beat("b", b"", 3, [probe()])
+    assert reply.records == []
+    assert list(reply.leased.values()) == [1]
+    first.close()
+    second.close()
+
+
+def test_wrong_password_is_an_error_that_does_not_show_it(tmp_path: Path, server: RedisServer) -> None:
+    with redis_server(tmp_path, "--requirepass", "right-one") as locked:
+        wrong = RedisStore(f"redis://:wrong-one@127.0.0.1:{locked.port}", "voices")
+        with pytest.raises(FleetStoreError) as raised:
+            wrong.beat("a", b"", 3, [])
+        assert "wrong-one" not in str(raised.value)
+        assert "password" in str(raised.value).lower()
+        right = RedisStore(f"redis://:right-one@127.0.0.1:{locked.port}", "voices")
+        assert right.beat("a", b"", 3, []).run
+        assert "right-one" not in right.address
+        wrong.close()
+        right.close()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def test_circuits_go_on_while_the_server_hangs_and_rejoin_when_it_is_back(server: RedisServer) -> None:
+    registry = CircuitRegistry()
+    with Fleet(server.url, registry, name="hang") as fleet:
+        circuit = registry.circuit("geocoder")
+        wait_until(lambda: fleet.state is FleetState.TOGETHER and "geocoder" in fleet.status().circuits)
+        server.stop()
+        try:
+            wait_until(lambda: fleet.state is FleetState.ALONE)
+            for _ in range(5):
+                circuit.acquire().failure("down")
+            assert circuit.state is CircuitState.OPEN
+            assert "Timeout" in (fleet.status().last_error or "")
+        finally:
+            server.proceed()
+        wait_until(lambda: fleet.state is FleetState.TOGETHER)
+
+
+def test_server_that_died_and_came_back_is_joined_again(tmp_path: Path, server: RedisServer) -> None:
+    with redis_server(tmp_path) as mortal, Fleet(mortal.url, name="mortal") as fleet:
+        wait_until(lambda: fleet.state is FleetState.TOGETHER)
+        mortal.kill()
+        wait_until(lambda: fleet.state is FleetState.ALONE)
+        mortal.start()
+        wait_until(lambda: fleet.state is FleetState.TOGETHER)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_forked_child_is_a_replica_of_its_own(server: RedisServer) -> None:
+    circuit = CircuitBreaker("geocoder")
+    with Fleet(server.url, [circuit], name="prefork") as fleet:
+        wait_until(lambda: fleet.state is FleetState.TOGETHER)
+        parent, child = fleet.replica, os.fork()
+        if child == 0:
+            status = 1
+            try:
+                assert fleet.replica != parent
+                wait_until(lambda: parent in fleet.status().replicas)
+                for _ in range(5):
+                    circuit.acquire().failure("down")
+                wait_until(lambda: fleet.status().circuits["geocoder"].states_elsewhere[parent] == "closed")
+                time.sleep(1)
+                status = 0
+            finally:
+                os._exit(status)
+        wait_until(lambda: "open" in fleet.status().circuits["geocoder"].states_elsewhere.values())
+        assert circuit.state is CircuitState.CLOSED  # the child alone is no quorum
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+# ---------------------------------------------------------------- addresses
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101, "a{b", "a\nb"])
+def test_impossible_name_is_refused(name: str) -> None:
+    with pytest.raises(FleetURLError, match="name of the fleet"):
+        RedisStore("redis://localhost", name)
