@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from steadyvoice import AsyncTTSService, ElevenLabs, Provider
+from steadyvoice.gateway.context import RequestObserver
 from steadyvoice.gateway.fast_lane.exchange import Exchange
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.server import Gateway
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.timeout(300)  # the first test runs all cases
 GATEWAY_CASES = [case for case in CASES if not (isinstance(case.act, TlsFailure) or case.format.startswith("wav"))]
 
 
-class Witness:
+class Witness(RequestObserver):
     """Observer that keeps finished calls."""
 
     def __init__(self) -> None:
@@ -40,8 +41,6 @@ class Witness:
         self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
     ) -> None:
         self.calls.put_nowait((request, account))
-
-    def request_finished(self, request: RequestContext) -> None: ...
 
 
 @dataclass(frozen=True)

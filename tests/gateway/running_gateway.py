@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, OpenAICompatible, RetryConfig, Tone
-from steadyvoice.gateway.context import GatewayContext
+from steadyvoice.gateway.context import GatewayContext, RequestObserver
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.server import Gateway
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
@@ -36,7 +36,7 @@ class Clock:
         return time.monotonic() + self.ahead
 
 
-class CallWitness:
+class CallWitness(RequestObserver):
     """Observer that queues finished calls."""
 
     def __init__(self) -> None:
@@ -46,8 +46,6 @@ class CallWitness:
         self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
     ) -> None:
         self.calls.put_nowait((request, account))
-
-    def request_finished(self, request: RequestContext) -> None: ...
 
 
 @dataclass

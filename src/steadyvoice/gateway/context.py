@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from steadyvoice.gateway.access_control import AccessRules, normalize_origins
 from steadyvoice.gateway.http_server.connections import RejectedConnection
@@ -20,18 +20,34 @@ from steadyvoice.service.service import AsyncTTSService
 log = logging.getLogger("steadyvoice.gateway")
 
 
-class RequestObserver(Protocol):
+class FinishedCall(NamedTuple):
+    """Finished request for speech; `api` is its dialect's name."""
+
+    request: RequestContext
+    api: str
+    order: GatewaySpeechRequest
+    account: ReportedUtterance
+
+
+class RequestObserver:
     """Observer of finished requests: metrics, the access log, the list of recent calls."""
 
     def speech_finished(
         self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
     ) -> None:
         """Record a finished utterance, successful or not. `api` is the dialect's name."""
-        ...
 
     def request_finished(self, request: RequestContext) -> None:
         """Record a finished request of any kind."""
-        ...
+
+    def usual_calls_finished(self, calls: Sequence[FinishedCall]) -> None:
+        """Record requests that were spoken by one provider and sent to their end, some time ago.
+
+        Observers of every request override it to take fewer steps for many of them.
+        """
+        for call in calls:
+            self.speech_finished(*call)
+            self.request_finished(call.request)
 
 
 class OpenCounts(NamedTuple):

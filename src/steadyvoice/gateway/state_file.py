@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
@@ -17,6 +17,7 @@ from typing import Any
 
 from steadyvoice.breaker import Event, StateChanged
 from steadyvoice.breaker.persistence import age_exported_state
+from steadyvoice.gateway.context import FinishedCall, RequestObserver
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.providers.base import Provider
@@ -81,7 +82,7 @@ _READ_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, Ari
 """Exceptions from reading a file with unexpected content. None of them prevents the start."""
 
 
-class StateFile:
+class StateFile(RequestObserver):
     """File with the states of all circuits and holds, so that a restart does not send calls to providers that are down.
 
     It is written when a circuit changes its state, when a vendor refuses a credential, and at the end. Errors are
@@ -116,8 +117,8 @@ class StateFile:
             if attempt.error and attempt.error.meaning.scope is FailureScope.CREDENTIAL and not attempt.refused:
                 self._writer.write_soon(self._content())
 
-    def request_finished(self, request: RequestContext) -> None:
-        """Ignore requests without speech."""
+    def usual_calls_finished(self, calls: Sequence[FinishedCall]) -> None:
+        """Ignore calls in which no vendor has refused anything."""
 
     def _circuit_event(self, event: Event) -> None:
         if isinstance(event, StateChanged):

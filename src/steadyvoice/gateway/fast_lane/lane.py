@@ -8,15 +8,15 @@ fast lane that becomes unusual.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import httptools
 
 from steadyvoice.gateway.access_control import RequestHead, RouteClass, check_access
-from steadyvoice.gateway.context import GatewayContext
+from steadyvoice.gateway.context import FinishedCall, GatewayContext
 from steadyvoice.gateway.fast_lane.exchange import Exchange, ExchangeConnection, FinishedSpeech
 from steadyvoice.gateway.http import Scope
 from steadyvoice.gateway.request_context import PARSED_ORDER, ContinuedSpeech
@@ -38,6 +38,8 @@ _UNUSUAL_HEADERS = frozenset(
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+_finished_call = partial(tuple.__new__, FinishedCall)  # a Python call less than the class
+
 
 class Target(NamedTuple):
     """Request target of a speech endpoint that streams audio. `voice` is the one in the path, or empty."""
@@ -57,7 +59,7 @@ class FastLane:
         self._targets: dict[bytes, Target | None] = {}
         self._rules: object = None  # access rules under which the heads below were admitted
         self._admitted: set[tuple[bytes | None, ...]] = set()
-        self._finished: deque[tuple[Exchange, FinishedSpeech, float]] = deque()
+        self._finished: list[FinishedCall] = []
         self._awaited: list[ExchangeConnection] = []  # connections whose body was incomplete since the last tick
         self._awaited_before: list[ExchangeConnection] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -152,7 +154,8 @@ class FastLane:
     def completed(self, exchange: Exchange, account: FinishedSpeech) -> None:
         """Note that a response was sent to its end."""
         self.running.discard(exchange)
-        self._finished.append((exchange, account, self._context.clock()))
+        exchange.finished_at = self._context.clock()
+        self._finished.append(_finished_call((exchange, exchange.dialect.name, exchange.order, account)))
         if len(self._finished) >= _MAX_UNRECORDED:
             self.record_finished()
 
@@ -167,14 +170,10 @@ class FastLane:
 
     def record_finished(self) -> None:
         """Pass finished requests on to the observers."""
-        finished, observers = self._finished, self._context.observers
-        while finished:
-            exchange, account, at = finished.popleft()
-            exchange.finished_at = at
-            for observer in observers:
-                observer.speech_finished(exchange, exchange.dialect.name, exchange.order, account)
-            for observer in observers:
-                observer.request_finished(exchange)
+        if self._finished:
+            finished, self._finished = self._finished, []
+            for observer in self._context.observers:
+                observer.usual_calls_finished(finished)
 
     def _set_timer(self) -> None:
         if self._timer is None:

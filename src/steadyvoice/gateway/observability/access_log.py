@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from steadyvoice.gateway.context import GatewayContext
+from steadyvoice.gateway.context import FinishedCall, GatewayContext, RequestObserver
 from steadyvoice.gateway.http_server.connections import RejectedConnection
 from steadyvoice.gateway.request_context import RequestContext, client_outcome, current_request_id
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
@@ -26,7 +26,7 @@ _MAX_PATH = 300
 _MAX_TEXT = 2_000
 
 
-class AccessLog:
+class AccessLog(RequestObserver):
     """Observer that writes one line for each request, unless the settings switch it off."""
 
     def __init__(self, context: GatewayContext) -> None:
@@ -50,6 +50,11 @@ class AccessLog:
         """Write the line of a finished request."""
         if self._enabled:
             self._write(self._request_fields(request) | request.log_fields)
+
+    def usual_calls_finished(self, calls: Sequence[FinishedCall]) -> None:
+        """Write the lines of finished requests."""
+        if self._enabled:
+            super().usual_calls_finished(calls)
 
     def connection_rejected(self, rejected: RejectedConnection) -> None:
         """Write the line of a request that was refused before it reached the middleware."""

@@ -12,11 +12,11 @@ from dataclasses import fields
 from typing import Any
 
 from steadyvoice.breaker import CircuitBreakerConfig, CircuitReset, ConfigChanged, Event, StateChanged, WouldHaveOpened
-from steadyvoice.gateway.context import GatewayContext
+from steadyvoice.gateway.context import FinishedCall, GatewayContext, RequestObserver
 from steadyvoice.gateway.http import to_json
 from steadyvoice.gateway.observability.event_log import EventLog
 from steadyvoice.gateway.observability.hourly_statistics import HourlyStatistics, percentiles
-from steadyvoice.gateway.observability.recent_calls import RecentCall, RecentCalls
+from steadyvoice.gateway.observability.recent_calls import RecentCall, RecentCalls, UsualCall
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.result import ReportedUtterance
@@ -33,11 +33,11 @@ class CallRecorder:
 
     def __init__(self, event_log: EventLog) -> None:
         self._event_log = event_log
-        self._calls: list[RecentCall] = []
+        self._calls: list[RecentCall | UsualCall] = []
         self._logged: Counter[bool] = Counter()  # by success
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, call: RecentCall) -> None:
+    def add(self, call: RecentCall | UsualCall) -> None:
         """Record a finished call."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_PERIOD, self._summarize)
@@ -46,6 +46,14 @@ class CallRecorder:
         if self._logged[success] < MAX_CALLS_PER_SECOND:
             self._logged[success] += 1
             self._event_log.add("call", call.as_dict)
+
+    def add_all(self, calls: Sequence[UsualCall]) -> None:
+        """Record finished calls."""
+        for call in calls:
+            if self._logged.get(call.outcome in _SUCCESSES, 0) < MAX_CALLS_PER_SECOND:
+                self.add(call)
+            else:
+                self._calls.append(call)
 
     def stop(self) -> None:
         """Write the last summary at once."""
@@ -60,7 +68,7 @@ class CallRecorder:
         self._logged.clear()
 
 
-def summary(calls: Sequence[RecentCall]) -> dict[str, Any]:
+def summary(calls: Sequence[RecentCall | UsualCall]) -> dict[str, Any]:
     """Return the number of calls, their outcomes and providers, and percentiles of the time to first audio."""
     providers = Counter(call.provider or "none" for call in calls)
     return {
@@ -71,7 +79,7 @@ def summary(calls: Sequence[RecentCall]) -> dict[str, Any]:
     }
 
 
-class EventRecorder:
+class EventRecorder(RequestObserver):
     """Observer that keeps recent calls, statistics and event log of one gateway up to date."""
 
     def __init__(self, context: GatewayContext) -> None:
@@ -92,8 +100,13 @@ class EventRecorder:
         self.statistics.add_call(call)
         self._call_recorder.add(call)
 
-    def request_finished(self, request: RequestContext) -> None:
-        """Ignore requests without speech."""
+    def usual_calls_finished(self, calls: Sequence[FinishedCall]) -> None:
+        """Record calls that were spoken by one provider and sent to their end."""
+        context = self._context
+        now, wall_time, text = context.clock(), context.wall_clock(), context.server.log_texts
+        usual = self.calls.add_usual_calls(calls, now=now, wall_time=wall_time, text=text)
+        self.statistics.add_usual_calls(usual)
+        self._call_recorder.add_all(usual)
 
     def _circuit_event(self, event: Event) -> None:
         self._context.record_finished()  # the log is in the order of what happened

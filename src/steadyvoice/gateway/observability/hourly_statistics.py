@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Any
 
 from steadyvoice.breaker import CircuitState
-from steadyvoice.gateway.observability.recent_calls import CallError, RecentCall
+from steadyvoice.gateway.observability.recent_calls import CallError, RecentCall, UsualCall
 from steadyvoice.service.result import Attempt
 from steadyvoice.speech.failure_kinds import FailureKind, meaning_of
 
@@ -49,6 +49,23 @@ class HourlyStatistics:
             if attempt.first_audio is not None:
                 self._provider_first_audio.setdefault(attempt.provider, _Samples()).add(now, attempt.first_audio)
         step.speakers[call.provider or "none"] += 1
+
+    def add_usual_calls(self, calls: Iterable[UsualCall]) -> None:
+        """Add calls that were spoken by one provider; the ones before it were refused."""
+        step, now = self._current_step(), self._wall_clock()
+        outcomes, speakers, first_audio = step.outcomes, step.speakers, self._first_audio.values
+        for call in calls:
+            outcomes[call.outcome] += 1
+            speakers[call.provider] += 1
+            first_audio.append((now, call.first_audio))
+            for attempt in call.account.attempts:
+                results = step.providers.get(attempt.provider) or step.of(attempt.provider)
+                results[_REFUSED if attempt.refused else _SUCCEEDED] += 1
+                if attempt.first_audio is not None:
+                    samples = self._provider_first_audio.get(attempt.provider)
+                    if samples is None:
+                        samples = self._provider_first_audio[attempt.provider] = _Samples()
+                    samples.values.append((now, attempt.first_audio))
 
     def add_transition(self, name: str, before: CircuitState, after: CircuitState, reason: str = "") -> None:
         """Add a circuit's change of state. Of several within one step, the step shows the most severe state."""
@@ -178,15 +195,15 @@ class _Samples:
     """The last values with their times."""
 
     def __init__(self) -> None:
-        self._values: deque[tuple[float, float]] = deque(maxlen=_MAX_SAMPLES)
+        self.values: deque[tuple[float, float]] = deque(maxlen=_MAX_SAMPLES)
 
     def add(self, now: float, value: float) -> None:
-        self._values.append((now, value))
+        self.values.append((now, value))
 
     def percentiles(self, now: float) -> dict[str, float] | None:
-        while self._values and self._values[0][0] <= now - _SAMPLE_SECONDS:
-            self._values.popleft()
-        return percentiles(value for _, value in self._values)
+        while self.values and self.values[0][0] <= now - _SAMPLE_SECONDS:
+            self.values.popleft()
+        return percentiles(value for _, value in self.values)
 
 
 def percentiles(values: Iterable[float]) -> dict[str, float] | None:

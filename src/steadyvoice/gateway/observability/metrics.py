@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
 from typing import Any
@@ -20,7 +21,8 @@ from prometheus_client.utils import floatToGoString
 
 from steadyvoice._version import __version__
 from steadyvoice.breaker import CircuitState, Event, StateChanged, WouldHaveOpened
-from steadyvoice.gateway.context import GatewayContext
+from steadyvoice.gateway.access_control import RouteClass
+from steadyvoice.gateway.context import FinishedCall, GatewayContext, RequestObserver
 from steadyvoice.gateway.http import Receive, Response, Scope, Send
 from steadyvoice.gateway.observability import metric_definitions
 from steadyvoice.gateway.observability.metric_definitions import MetricDefinition
@@ -43,6 +45,12 @@ class LabelledCounter:
         """Increase the count of these label values."""
         self._counts[labels] = self._counts.get(labels, 0.0) + amount
 
+    def add_all(self, amounts: Mapping[Labels, float]) -> None:
+        """Increase the counts by amounts."""
+        counts = self._counts
+        for labels, amount in amounts.items():
+            counts[labels] = counts.get(labels, 0.0) + amount
+
     def collected(self) -> Metric:
         """Return the counter as a metric of prometheus-client."""
         return filled_metric(self.definition, self._counts)
@@ -58,14 +66,21 @@ class LabelledHistogram:
 
     def add(self, labels: Labels, value: float) -> None:
         """Observe a value."""
-        series = self._series.get(labels)
-        if series is None:
-            series = self._series[labels] = ([0] * (len(self._buckets) + 1), [0.0])
-        buckets, total = series
-        # Counted in one bucket only, and summed up at the scrape: prometheus-client's cumulative buckets would be up to
-        # fifteen additions for each value.
-        buckets[bisect_left(self._buckets, value)] += 1
-        total[0] += value
+        self.add_all({labels: (value,)})
+
+    def add_all(self, values: Mapping[Labels, Iterable[float]]) -> None:
+        """Observe values by their labels."""
+        bounds = self._buckets
+        for labels, observed in values.items():
+            series = self._series.get(labels)
+            if series is None:
+                series = self._series[labels] = ([0] * (len(bounds) + 1), [0.0])
+            buckets, total = series
+            # Counted in one bucket only, and summed up at the scrape: prometheus-client's cumulative buckets would be
+            # up to fifteen additions for each value.
+            for value in observed:
+                buckets[bisect_left(bounds, value)] += 1
+                total[0] += value
 
     def collected(self) -> Metric:
         """Return the histogram as a metric of prometheus-client, whose buckets are cumulative."""
@@ -89,7 +104,7 @@ def filled_metric(definition: MetricDefinition, values: dict[Labels, float]) -> 
 _NONE = "none"
 
 
-class Metrics:
+class Metrics(RequestObserver):
     """Metrics of one gateway: observer of requests, collector of prometheus-client, and the endpoint that serves it."""
 
     def __init__(self, context: GatewayContext) -> None:
@@ -132,6 +147,35 @@ class Metrics:
         """Count a finished request of any kind."""
         status = _NONE if request.status is None else f"{request.status // 100}xx"
         self._http.add((request.route_class.value, status))
+
+    def usual_calls_finished(self, calls: Sequence[FinishedCall]) -> None:
+        """Count requests that were spoken by one provider and sent to their end."""
+        requests: dict[Labels, float] = defaultdict(float)
+        characters, audio, attempts = requests.copy(), requests.copy(), requests.copy()
+        seconds: dict[Labels, list[float]] = defaultdict(list)
+        first_audio, provider_first_audio = seconds.copy(), seconds.copy()
+        for request, api, _, account in calls:
+            provider, report = account.provider or _NONE, account.report
+            requests[api, provider, account.outcome] += 1
+            now, began = request.finished_at, request.response_started_at
+            if now is not None and began is not None:
+                seconds[api,].append(now - request.received_at)
+                first_audio[api,].append(began - request.received_at)
+            for span in report.spans:
+                characters[provider,] += span.end - span.begin
+                audio[provider,] += span.stop - span.start
+            for attempt in report.attempts:
+                attempts[attempt.provider, attempt.error.kind.value if attempt.error else "ok"] += 1
+                if attempt.first_audio is not None:
+                    provider_first_audio[attempt.provider,].append(attempt.first_audio)
+        self._requests.add_all(requests)
+        self._characters.add_all(characters)
+        self._audio.add_all(audio)
+        self._attempts.add_all(attempts)
+        self._duration.add_all(seconds)
+        self._first_audio.add_all(first_audio)
+        self._provider_first_audio.add_all(provider_first_audio)
+        self._http.add((RouteClass.SPEECH.value, "2xx"), len(calls))
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics, for prometheus-client."""

@@ -6,12 +6,15 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
+from steadyvoice.gateway.context import FinishedCall
 from steadyvoice.gateway.http import to_json
 from steadyvoice.gateway.request_context import RequestContext, client_outcome
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.error_state import to_iso8601
+from steadyvoice.service.options import ResolvedOptions
 from steadyvoice.service.result import Attempt, Outcome, ReportedUtterance, Span
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.request import field_copier
@@ -82,11 +85,61 @@ _ATTEMPT_FIELDS = (
 )  # fmt: skip
 
 
+class UsualCall(NamedTuple):
+    """Finished call that was spoken by one provider: what has to be kept of it, described when it is read."""
+
+    number: int
+    ended: float  # time of day, in seconds since 1970
+    seconds: float
+    first_audio: float
+    request_id: str
+    api: str
+    outcome: Outcome
+    provider: str
+    options: ResolvedOptions
+    characters: int
+    bytes_sent: int
+    account: ReportedUtterance
+    text: str | None
+
+    def described(self) -> RecentCall:
+        """Return the call with all that is shown of it."""
+        synthesis, report = self.options.request, self.account.report
+        return RecentCall(
+            number=self.number,
+            at=datetime.fromtimestamp(self.ended - self.seconds, UTC),
+            request_id=self.request_id,
+            api=self.api,
+            outcome=self.outcome,
+            provider=self.provider,
+            voice=_truncated(synthesis.voice),
+            model=_truncated(synthesis.model),
+            format=synthesis.format.name,
+            characters=self.characters,
+            bytes_sent=self.bytes_sent,
+            seconds=self.seconds,
+            first_audio=self.first_audio,
+            audio_seconds=report.duration,
+            attempts=[_without_traceback(attempt) for attempt in report.attempts[:_MAX_PARTS]],
+            spans=report.spans,
+            left_out=max(0, len(report.attempts) - _MAX_PARTS),
+            error=None,
+            text=self.text,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the call as JSON values."""
+        return self.described().as_dict()
+
+
+_usual_call = partial(tuple.__new__, UsualCall)  # a Python call less than the class
+
+
 class RecentCalls:
     """The last finished calls, a bounded number of them."""
 
     def __init__(self) -> None:
-        self._calls: deque[RecentCall] = deque(maxlen=CALLS_KEPT)
+        self._calls: deque[RecentCall | UsualCall] = deque(maxlen=CALLS_KEPT)
         self._number = 0
 
     def add(
@@ -128,7 +181,25 @@ class RecentCalls:
         self._calls.append(call)
         return call
 
-    def newest(self, limit: int) -> list[RecentCall]:
+    def add_usual_calls(
+        self, calls: Sequence[FinishedCall], *, now: float, wall_time: float, text: bool
+    ) -> list[UsualCall]:
+        """Add calls that were spoken by one provider and sent to their end."""
+        added: list[UsualCall] = []
+        for request, api, order, account in calls:
+            self._number += 1
+            finished, received = request.finished_at or now, request.received_at
+            fields = (
+                self._number, wall_time - (now - finished), finished - received,
+                (request.response_started_at or received) - received, request.request_id, api, account.outcome,
+                account.provider, order.style, len(order.text), request.bytes_sent, account,
+                order.text[:_MAX_TEXT] if text else None,
+            )  # fmt: skip
+            added.append(_usual_call(fields))
+        self._calls += added
+        return added
+
+    def newest(self, limit: int) -> list[RecentCall | UsualCall]:
         """Return the last calls, newest first."""
         return list(reversed(self._calls))[:limit]
 
