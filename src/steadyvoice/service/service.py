@@ -38,7 +38,7 @@ from steadyvoice.service.pipeline.candidates import Candidate, Candidates, Guard
 from steadyvoice.service.pipeline.passthrough import InFlightRequest, prepare_passthrough
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig, provider_timeouts
-from steadyvoice.service.pipeline.utterance import Utterance
+from steadyvoice.service.pipeline.utterance import SpeechResources, Utterance
 from steadyvoice.service.provider_set import CircuitSettings, Closable, ProviderSet, ReplacedProviders
 from steadyvoice.service.resilience.admission_control import (
     MAX_ACTIVE,
@@ -60,7 +60,7 @@ from steadyvoice.speech.writing_systems import is_latin
 
 if TYPE_CHECKING:
     from steadyvoice.service.conversation.conversation import AsyncConversation, ConversationOptions
-    from steadyvoice.service.conversation.segment_speaker import SpeechResources
+    from steadyvoice.service.conversation.segment_speaker import TurnResources
     from steadyvoice.service.conversation.turn import AsyncTurn
 
 
@@ -91,6 +91,15 @@ class AsyncTTSService:
         self.admission = AdmissionControl(self.lag, clock=self._clock)
         # The system's random numbers: a generator with a state would give every forked child the same ones, in step.
         rng = settings.get("rng") or SystemRandom()
+        self._resources = SpeechResources(
+            rates=self._rates,
+            workers=self._workers,
+            clock=self._clock,
+            wall_clock=self._wall_clock,
+            lag=self.lag,
+            admission=self.admission,
+            on_muted=self._set_muted,
+        )
         self._providers = ProviderSet(clock=self._clock, wall_clock=self._wall_clock, rng=rng, lag=self.lag)
         self._relay_services = RelayServices(
             self._clock, self._wall_clock, self.lag, self.admission, self._rates, self._set_muted, set()
@@ -180,7 +189,7 @@ class AsyncTTSService:
         from steadyvoice.service.conversation.conversation import AsyncConversation, ConversationServices
 
         services = ConversationServices(
-            self._speech_resources, self._turn_policy, self._open_turns.add, self._forget_turn
+            self._turn_resources, self._turn_policy, self._open_turns.add, self._forget_turn
         )
         return AsyncConversation(services, self._clock, options, paced=paced)
 
@@ -195,20 +204,11 @@ class AsyncTTSService:
         self._open.add(stream)
         return stream
 
-    def _speech_resources(self, timeouts: TimeoutConfig | None) -> SpeechResources:
-        from steadyvoice.service.conversation.segment_speaker import SpeechResources
+    def _turn_resources(self, timeouts: TimeoutConfig | None) -> TurnResources:
+        from steadyvoice.service.conversation.segment_speaker import TurnResources
 
-        return SpeechResources(
-            providers=lambda: self._guarded_providers(timeouts),
-            rates=self._rates,
-            workers=self._workers,
-            clock=self._clock,
-            wall_clock=self._wall_clock,
-            lag=self.lag,
-            admission=self.admission,
-            on_muted=self._set_muted,
-            hedging=self._hedging,
-            shared_causes=self._shared_causes,
+        return TurnResources(
+            self._resources, lambda: self._guarded_providers(timeouts), self._hedging, self._shared_causes
         )
 
     def _guarded_providers(self, timeouts: TimeoutConfig | None) -> list[GuardedProvider]:
@@ -495,13 +495,7 @@ class AsyncTTSService:
             request,
             template.candidates_for(words.text) or self._find_candidates(words, template),
             template.policy,
-            rates=self._rates,
-            workers=self._workers,
-            clock=self._clock,
-            wall_clock=self._wall_clock,
-            lag=self.lag,
-            admission=self.admission,
-            on_muted=self._set_muted,
+            self._resources,
             hedging=self._hedging if options.hedging else None,
             marked=marked,
             in_flight=in_flight,

@@ -14,7 +14,7 @@ from steadyvoice._option_rules import COUNT, FLAG
 from steadyvoice.providers.base import SupportsTextStreaming
 from steadyvoice.service.conversation.failure_memory import ProviderMemory
 from steadyvoice.service.conversation.ledger import MAX_TEXT_CHARACTERS, TurnLedger
-from steadyvoice.service.conversation.segment_speaker import SegmentSpeaker, SpeechResources
+from steadyvoice.service.conversation.segment_speaker import SegmentSpeaker, TurnResources
 from steadyvoice.service.conversation.turn import AsyncTurn
 from steadyvoice.service.options import ResolvedOptions, SynthesisOptions, UtterancePolicy
 from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE
@@ -42,7 +42,7 @@ class ConversationServices:
 
     def __init__(
         self,
-        resources: Callable[[TimeoutConfig | None], SpeechResources],
+        resources: Callable[[TimeoutConfig | None], TurnResources],
         policy: Callable[[ResolvedOptions, TimeoutConfig | None, bool], UtterancePolicy],
         on_turn_start: Callable[[AsyncTurn], None],
         on_turn_end: Callable[[AsyncTurn], None],

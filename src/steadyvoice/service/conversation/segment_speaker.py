@@ -8,7 +8,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import Permit
 from steadyvoice.providers.base import SupportsTextStreaming, TextStream
 from steadyvoice.service.conversation.events import Audio, Flushed, Switched, TurnEvent, Words
@@ -21,12 +20,10 @@ from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.attempt_timeouts import REAL_TIME, AttemptTimeouts
 from steadyvoice.service.pipeline.candidates import Candidate, Candidates, GuardedProvider, find_candidates
 from steadyvoice.service.pipeline.output import Output
-from steadyvoice.service.pipeline.speech_rate import SpeechRates, style_of
+from steadyvoice.service.pipeline.speech_rate import style_of
 from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE
 from steadyvoice.service.pipeline.timeouts import Deadline, Stopwatch
-from steadyvoice.service.pipeline.utterance import Utterance
-from steadyvoice.service.resilience.admission_control import AdmissionControl
-from steadyvoice.service.resilience.event_loop_lag import LoopLag
+from steadyvoice.service.pipeline.utterance import SpeechResources, Utterance
 from steadyvoice.service.resilience.failover import TryProvider, next_step
 from steadyvoice.service.resilience.hedging import Hedging
 from steadyvoice.service.result import Span, UtteranceReport
@@ -42,17 +39,11 @@ _CONTEXT_CHARACTERS = 500  # of the text before a segment, which are sent along 
 
 
 @dataclass(frozen=True)
-class SpeechResources:
-    """Parts of a service that its turns share with its utterances. `providers` returns those in force, in order."""
+class TurnResources:
+    """Parts of a service that its turns share. `providers` returns those in force, in order."""
 
+    speech: SpeechResources
     providers: Callable[[], list[GuardedProvider]]
-    rates: SpeechRates
-    workers: AudioThreadPool
-    clock: Callable[[], float]
-    wall_clock: Callable[[], float]
-    lag: LoopLag
-    admission: AdmissionControl
-    on_muted: Callable[[bool], None]
     hedging: Hedging | None
     shared_causes: deque[object] = field(default_factory=lambda: deque(maxlen=64))
     """Causes of broken connections that were counted already."""
@@ -70,7 +61,7 @@ class SegmentSpeaker:
         request: SpeechRequest,
         policy: UtterancePolicy,
         memory: ProviderMemory,
-        resources: SpeechResources,
+        resources: TurnResources,
         report: UtteranceReport,
         *,
         hedging: bool = True,
@@ -81,7 +72,7 @@ class SegmentSpeaker:
         # Segments are put together as samples where the format cannot be concatenated.
         form = target if target.is_concatenable else AudioFormat(Codec.PCM, target.sample_rate)
         self._request = replace(request, format=form, timestamps=True)
-        self._output = Output(target, resources.workers, max_bytes=policy.most_bytes)
+        self._output = Output(target, resources.speech.workers, max_bytes=policy.most_bytes)
         self._failures = TurnFailures(memory)
         self._voices: dict[str, Candidate] = {}  # as they spoke first, so that no voice changes within the turn
         self._heard_provider: str | None = None
@@ -130,11 +121,11 @@ class SegmentSpeaker:
             return None
         text = ledger.clean[begin:]
         candidates, _ = self._find_candidates(self._request.with_text(text)).for_text(text)
-        stopwatch = Stopwatch(self._resources.clock)
+        stopwatch = Stopwatch(self._resources.speech.clock)
         deadline = Deadline(self._policy.total, stopwatch)
         step = next_step(
             [candidate.status(0, len(text)) for candidate in candidates],
-            now=self._resources.clock(),
+            now=self._resources.speech.clock(),
             remaining=deadline.remaining,
             max_attempts=self._policy.max_attempts,
         )
@@ -187,7 +178,7 @@ class SegmentSpeaker:
             lead=lead,
             record_end=record_end,
             give_up_streams=lambda: without.add(name),
-            wall_time=lambda: datetime.fromtimestamp(resources.wall_clock(), UTC),
+            wall_time=lambda: datetime.fromtimestamp(resources.speech.wall_clock(), UTC),
             language=self.language,
         )
 
@@ -196,7 +187,7 @@ class SegmentSpeaker:
         repeats = self.repeats_from(begin)
         switched = self.switch_to(provider, begin, self.report, repeats=repeats)
         ledger.begin_passage(provider, begin, begin, ledger.seconds)
-        self._resources.on_muted(False)
+        self._resources.speech.on_muted(False)
         return [switched] if switched else []
 
     def repeats_from(self, begin: int) -> bool:
@@ -243,8 +234,8 @@ class SegmentSpeaker:
             stream,
             stopwatch,
             connecting=timeouts.connection_timeout,
-            clock=resources.clock,
-            lag=resources.lag,
+            clock=resources.speech.clock,
+            lag=resources.speech.lag,
             on_accepted=slot.accepted,
         )
         return TextStreamSpeaker(context, candidate, step, call, slot, stopwatch, self._ledger.sent)
@@ -293,13 +284,7 @@ class SegmentSpeaker:
             request,
             candidates,
             self._policy,
-            rates=resources.rates,
-            workers=resources.workers,
-            clock=resources.clock,
-            wall_clock=resources.wall_clock,
-            lag=resources.lag,
-            admission=resources.admission,
-            on_muted=resources.on_muted,
+            resources.speech,
             hedging=resources.hedging if self._hedges else None,
             marked=marked,
             output=self._output,
@@ -332,7 +317,7 @@ class SegmentSpeaker:
 
     def usual_seconds(self, provider: str, text: str) -> float:
         """Return how long a provider usually speaks for a text."""
-        return self._resources.rates.usual(style_of(provider, self._voices[provider].offer, self._request), text)
+        return self._resources.speech.rates.usual(style_of(provider, self._voices[provider].offer, self._request), text)
 
     def is_timed(self, provider: str, text: str) -> bool:
         """Return whether a provider's timestamps are expected with its audio."""

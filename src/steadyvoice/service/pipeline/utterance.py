@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.providers.base import Provider, SynthesisOffer
@@ -56,12 +56,25 @@ slowly.
 _LATE_SHARE = 0.35  # of the time given, likewise, for short deadlines
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechResources:
+    """Parts of a service that all its utterances share."""
+
+    rates: SpeechRates
+    workers: AudioThreadPool
+    clock: Callable[[], float]
+    wall_clock: Callable[[], float]
+    lag: LoopLag
+    admission: AdmissionControl
+    on_muted: Callable[[bool], None]
+    """Called with True when an utterance falls silent, and with False when audio is delivered."""
+
+
 class Utterance:
     """Synthesis of one request by the first candidate that can speak it, with failover to the next.
 
-    `marked` is its text, if there is markup in it. All positions are positions in the caller's text. `on_muted` is
-    called with True when the utterance falls silent, and with False when audio is delivered. The `output` of a turn is
-    given to each of its segments, and stays open behind them.
+    `marked` is its text, if there is markup in it. All positions are positions in the caller's text. The `output` of a
+    turn is given to each of its segments, and stays open behind them.
 
     Construction sends nothing. Raises TTSUnsupportedScriptError when no candidate can read the text.
     """
@@ -71,21 +84,16 @@ class Utterance:
         request: SpeechRequest,
         candidates: Candidates,
         policy: UtterancePolicy,
+        resources: SpeechResources,
         *,
-        rates: SpeechRates,
-        workers: AudioThreadPool,
-        clock: Callable[[], float],
-        wall_clock: Callable[[], float],
-        lag: LoopLag,
-        admission: AdmissionControl,
-        on_muted: Callable[[bool], None],
         hedging: Hedging | None = None,
         marked: MarkedText | None = None,
         output: Output | None = None,
         in_flight: InFlightRequest | None = None,
     ) -> None:
+        rates, workers, clock = resources.rates, resources.workers, resources.clock
         self._request, self._policy, self._rates = request, policy, rates
-        self._clock, self._admission, self._on_muted = clock, admission, on_muted
+        self._clock, self._admission, self._on_muted = clock, resources.admission, resources.on_muted
         self._marked, self._in_flight = marked, in_flight
         self._spoken_text = marked.words.text if marked else request.text
         self._candidates, self._refusals = candidates.for_text(self._spoken_text)
@@ -105,7 +113,7 @@ class Utterance:
         )
         first = self._candidates[0]
         self._first = first
-        self._accounting = UtteranceAccounting(request.text, policy, self._candidates, wall_clock=wall_clock)
+        self._accounting = UtteranceAccounting(request.text, policy, self._candidates, wall_clock=resources.wall_clock)
         self._rejected = RejectedLengths(rates, self._candidates, policy, clock=clock)
         self._factory = AttemptFactory(
             request,
@@ -114,7 +122,7 @@ class Utterance:
             rates=rates,
             workers=workers,
             clock=clock,
-            lag=lag,
+            lag=resources.lag,
             rejected=self._rejected,
             marked=marked,
         )
