@@ -53,8 +53,10 @@ def no_garbage() -> Iterator[None]:
 
     Objects that are still reachable are not counted; see `live_objects`.
     """
+    # Cycles of earlier tests are freed first, or they would be reported as those of the body.
     gc.collect()
     gc.disable()
+    # What is unreachable is kept in `gc.garbage` instead of freed, so that its types can be reported.
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         yield
@@ -104,6 +106,7 @@ def _own_type_name(each: Any) -> str | None:
             code = each.ag_code
         case types.GeneratorType():
             code = each.gi_code
+        # Classes, modules and functions live as long as the process, and are in cycles of their own.
         case type() | types.ModuleType() | types.FunctionType():
             return None
         case _:

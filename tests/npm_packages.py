@@ -23,7 +23,9 @@ def _fetch(manifest: Path, folder: Path) -> None:
     pinned, stamp = manifest.read_text("utf-8"), folder / "installed.json"
     if not stamp.exists() or stamp.read_text("utf-8") != pinned:
         (folder / "package.json").write_text(pinned, "utf-8")
+        # Without the packages' own scripts: tests run no code that is not needed.
         npm = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
         result = subprocess.run(npm, cwd=folder, capture_output=True, text=True, check=False)
         require_tool(result.returncode == 0, f"npm packages ({result.stderr.strip()[-300:]})")
+        # Written last: an interrupted installation is repeated.
         stamp.write_text(pinned, "utf-8")

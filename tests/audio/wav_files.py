@@ -39,10 +39,12 @@ def _wave(seconds: float) -> list[int]:
 def _sample(value: int, kind: Kind) -> bytes:
     match kind:
         case (1, 8):
+            # Samples of 8 bits are unsigned, unlike all others.
             return bytes([(value >> 8) + 128])
         case (1, 16):
             return struct.pack("<h", value)
         case (1, 24):
+            # Little-endian: the first byte of four is the least significant one.
             return struct.pack("<i", value << 16)[1:]
         case (1, 32):
             return struct.pack("<i", value << 16)

@@ -28,6 +28,7 @@ class Shell:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # Nothing is inherited: an API key or a proxy of the developer would change the results.
         self.environ: dict[str, str] = {"PATH": str(folder / "bin"), "COLUMNS": "100", "HOME": str(folder)}
 
     def run(self, *arguments: str | bytes, stdin: bytes = b"") -> Ended:
@@ -57,6 +58,7 @@ class Shell:
             cwd=self.folder,
             env={**self.environ, "TERM": "xterm"},
         ) as process:
+            # Only the process holds it now, so reading ends when the process does.
             os.close(theirs)
             shown = _read_all(ours)
         os.close(ours)

@@ -40,6 +40,7 @@ class Terminal:
         self._rest = b""
         self.process = subprocess.Popen(
             [sys.executable, "-c", _AT_IT, *arguments],
+            # A session of its own has no terminal yet, and so can take this one.
             stdin=self._theirs, stdout=self._theirs, stderr=self._theirs, start_new_session=True,
             env={"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8", **environ},
         )  # fmt: skip
@@ -89,8 +90,10 @@ class Terminal:
 
     def _read(self) -> bool:
         """Read the output; returns False at its end."""
+        # With a limit: this side holds the other end open as well, so reading alone would not notice the end.
         ready, _, _ = select.select([self._ours], [], [], 0.1)
         if ready:
+            # A character may be split between two reads; its first bytes wait for the rest.
             self._rest += os.read(self._ours, 65536)
             self.all += (whole := self._rest.decode("utf-8", "ignore"))
             self._rest = self._rest[len(whole.encode()) :]

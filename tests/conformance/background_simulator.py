@@ -148,6 +148,7 @@ def _reporting_to(
         try:
             asyncio.run(serve())
         except BaseException as error:
+            # Before it is ready, the test waits for the result and has to get the error; later it is printed.
             if ready.done():
                 raise
             ready.set_exception(error)

@@ -116,6 +116,7 @@ async def run_case(
     **settings: Any,
 ) -> FaultOutcome:
     """Have one text spoken under one fault. With `with_sink`, chunks go to a sink, except every third one."""
+    # Only faults in the middle of audio need it to take time; all others come sooner with it at once.
     midway = hasattr(case.act, "after") or isinstance(case.act, WrongLength)
     async with Simulator(
         voice="tones", tls=isinstance(case.act, TlsFailure), real_time_factor=TEN_TIMES_REAL_TIME if midway else 0.0
@@ -142,6 +143,7 @@ async def run_case(
         took = asyncio.get_running_loop().time() - began
         counted = tts.get_error_state()["window"]["failures"]
         await vendor.aclose()
+        # The ledger is final once the simulator has noticed that its clients have left.
         await sim.idle()
         asked = tuple(entry for entry in sim.ledger if entry.endpoint.startswith("text-to-speech"))
         attempts = account.attempts if account else ()

@@ -40,6 +40,7 @@ def chromium() -> Iterator[Browser]:
     """Start the browser; skip the test where there is none."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     require_tool(found is not None, "chromium")
+    # Chromium refuses to run its sandbox as root, as which CI runs in a container.
     sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=[*sandbox, "--disable-dev-shm-usage"])
@@ -114,12 +115,14 @@ class GatewayThread:
     async def cut_readers(self) -> None:
         """End all event streams, as a proxy does with idle connections."""
         event_log = self.gateway.context.event_log
+        # Readers notice within one iteration; the log is then opened again for those that reconnect.
         event_log.close()
         await asyncio.sleep(0.05)
         event_log.closed = False
 
     def stop(self) -> None:
         """Stop the gateway."""
+        # The page reconnects to the address that it was loaded from.
         self._server["port"] = int(self.url.rpartition(":")[2])
         self.run(self.gateway.stop)
 
@@ -135,6 +138,7 @@ class GatewayThread:
         try:
             asyncio.run(self._serve())
         except BaseException as error:
+            # An error before the start is raised in the test; one after it in this thread, where it is printed.
             if self._ready.done():
                 raise
             self._ready.set_exception(error)

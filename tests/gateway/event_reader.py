@@ -52,6 +52,7 @@ class EventReader:
             name, _, value = line.rstrip("\n").partition(":")
             value = value.removeprefix(" ")
             match name:
+                # A line that begins with a colon is a comment, such as the heartbeat.
                 case "" if value:
                     return ReceivedEvent("comment", value, "")
                 case "" if data:

@@ -85,12 +85,14 @@ async def gateway_process(folder: Path, config: str) -> AsyncIterator[GatewayPro
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=err)
     assert process.stdout is not None
     url = ""
+    # The address is printed first, and the line about Ctrl-C once signals are handled.
     async for line in process.stdout:
         if b"ElevenLabs" in line:
             url = line.split()[-1].decode()
         if b"Ctrl-C" in line:
             break
     try:
+        # One connection, which `wait_until_quiet` expects to be the only one.
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as client:
             yield GatewayProcess(url, process.pid, client, log)
     finally:

@@ -77,6 +77,7 @@ class RawListener:
         except OSError:
             ours.close()
             raise
+        # asyncio reads ahead up to its limit, so the limit has to be as small as the window.
         client = RawClient(*await asyncio.open_connection(sock=ours, limit=4096 if small_window else 2**20))
         self._clients.append(client)
         if request:
@@ -97,6 +98,7 @@ class RawListener:
 @asynccontextmanager
 async def listening(app: Application, **server: Any) -> AsyncIterator[RawListener]:
     """Serve an application on a free port."""
+    # Bound here and not by its number, so that no other process can take the port in between.
     bound = socket.create_server(("127.0.0.1", 0))
     bound.setblocking(False)
     listener = HTTPListener(app, ServerConfig(**{"shutdown_timeout": 5, **server}))

@@ -52,4 +52,5 @@ async def recording_vendor(vendor: str) -> AsyncIterator[RecordingVendor]:
             await runner.cleanup()
 
 
+# Of the connection, not of the response: the proxy sets its own.
 _HOP_BY_HOP = ("transfer-encoding", "content-length", "connection", "date", "server")

@@ -68,6 +68,7 @@ class ReferenceOverview:
     def _did(self, name: str, step: int) -> list[int]:
         """Return attempts by result; none is neutral in these tests."""
         mine = [(a, e) for call in self._within(step) for a, e in call.attempts if a.provider == name]
+        # A refused attempt has an error too, but its provider has not failed.
         refused = len([attempt for attempt, _ in mine if attempt.refused])
         failed = len([error for _, error in mine if error]) - refused
         return [len(mine) - failed - refused, failed, 0, refused]

@@ -90,6 +90,7 @@ async def running_gateway(
     *others: Any, server: dict[str, Any] | None = None, only_elevenlabs: bool = False, **settings: Any
 ) -> AsyncIterator[RunningGateway]:
     """Run a gateway with two simulated vendors and a tone. `settings` are the service's."""
+    # One attempt and a small window, so that few requests open a circuit and none is repeated unasked.
     settings = {"circuit": CIRCUIT, "retry": RetryConfig(max_attempts=1), **settings}
     async with Simulator(voice="tones") as sim:
         eleven = ElevenLabs("sk_test", base_url=sim.url)
@@ -100,6 +101,7 @@ async def running_gateway(
             Gateway(service, ServerConfig(**{"port": 0, **(server or {})})) as gateway,
             aiohttp.ClientSession() as client,
         ):
+            # The last observer: when a test sees a call, metrics and logs have recorded it.
             gateway.context.observers.append(witness := CallWitness())
             yield RunningGateway(sim, service, gateway, client, witness)
 

@@ -249,6 +249,7 @@ def error_rates(languages: Iterable[Language], style: str, *, voices: int, known
     """Draw voices of each language and their answers, after so many known complete ones, and count the errors."""
     found = Rates()
     for language in languages:
+        # Seeded by what is drawn, so that adding a language changes no other row of the table.
         rng = Random(f"{language.name}, {style}, {known}")
         for _ in range(voices):
             _draw(found, language, style, rng, known)
@@ -257,6 +258,7 @@ def error_rates(languages: Iterable[Language], style: str, *, voices: int, known
 
 def _draw(found: Rates, language: Language, style: str, rng: Random, known: int) -> None:
     speed = float(style.removeprefix("speed ")) if style.startswith("speed") else 1.0
+    # Slow speech makes no answer shorter, so only speeds above one relax the check.
     asked = SpeechStyle(max(speed, 1.0), speed, "vendor", "voice", None, style)
     rates = SpeechRates()
     whole = _answers(language, rng, STYLES[style] * rng.lognormvariate(0, VOICES))

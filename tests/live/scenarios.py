@@ -175,6 +175,7 @@ async def billed_characters_are_those_the_account_was_charged(target: Target) ->
         (attempt,) = (await tts.synthesize(TEXT, format=FORMAT)).attempts
         assert attempt.request_id
         assert attempt.characters_billed is not None
+        # Polled each second: a vendor sends no notification of it.
         async with asyncio.timeout(PATIENCE):  # the vendor's sum may come a little later
             expected = before + int(attempt.characters_billed)
             while (await client.user.subscription.get()).character_count < expected:  # noqa: ASYNC110

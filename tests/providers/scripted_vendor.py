@@ -83,11 +83,13 @@ class ScriptedVendor:
             if step is ConnectionAction.CLOSE:
                 return False
             if step is ConnectionAction.RESET:
+                # With a linger time of zero, closing sends a reset instead of a FIN.
                 linger = struct.pack("ii", 1, 0)
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 writer.transport.abort()
                 return False
             if step is ConnectionAction.HANG:
+                # Returns when the client closes its side, which a test can wait for with `client_left`.
                 await reader.read()
                 return False
             if isinstance(step, asyncio.Event):
@@ -125,6 +127,7 @@ async def tcp_server(
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        # Since Python 3.12, `wait_closed()` waits for open connections, and a hanging vendor has some.
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

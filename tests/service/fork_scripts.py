@@ -24,6 +24,7 @@ class Child:
     """A forked process that calls a function and reports what it returns."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
+        # Or both processes would write what is buffered.
         sys.stdout.flush()
         self._reading, writing = os.pipe()
         self.pid = os.fork()
@@ -35,7 +36,9 @@ class Child:
             except BaseException:
                 traceback.print_exc()
             finally:
+                # Without the cleanup of an ordinary exit, which belongs to the parent: its atexit handlers and tests.
                 os._exit(status)
+        # Or the pipe would not end with the child.
         os.close(writing)
 
     def result(self) -> Any:

@@ -99,6 +99,7 @@ class ScriptedProvider:
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         self.requests.append(request)
+        # The last action stays, so that a test lists only those that differ.
         act = self._acts.pop(0) if len(self._acts) > 1 else self._acts[0]
         try:
             if isinstance(act, Exception):
@@ -130,6 +131,7 @@ async def _spoken(act: Say, text: str) -> AsyncGenerator[AudioChunk, None]:
     for index in range(act.pieces):
         if index:
             await asyncio.sleep(act.every)
+        # All timestamps come with the first piece, as from vendors that know the times before the audio.
         alignment = Alignment.spread(text, seconds) if act.aligned and index == 0 else None
         yield AudioChunk(pcm(seconds / act.pieces), alignment)
     if act.then:

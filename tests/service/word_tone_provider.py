@@ -94,6 +94,7 @@ class WordToneProvider:
             data, alignment = _with_pauses(request.text, offer.format)
         if self.performs and (marked := parse_markup(request.text)):
             data, alignment = _performed(marked, offer.format, self.pitch)
+        # Silence is no early end: all bytes are sent, and only the sound is missing.
         if fault and fault.manner == "hush":
             data, fault = _hushed(data, offer.format, fault.share), None
         upto = len(data) if fault is None else int(len(data) * fault.share)
@@ -114,6 +115,7 @@ class WordToneProvider:
                         await asyncio.sleep(1.0)
                         yield AudioChunk(data[offset : offset + 1])
         except (GeneratorExit, asyncio.CancelledError):
+            # Both endings are counted: a consumer closes the generator, a deadline cancels the task.
             self.left += 1
             raise
 
@@ -123,6 +125,7 @@ class WordToneProvider:
     def _chunks(self, data: bytes, upto: int, alignment: Alignment | None) -> Iterator[AudioChunk]:
         """Yield the answer in chunks, with the timestamps of each chunk, or as `times` tells."""
         seconds = alignment.ends[-1] if alignment else len(data) / 16000
+        # Odd numbers of bytes: a sample of two bytes is split between chunks, as on real connections.
         size = max(1, round(self.chunk / seconds * len(data))) | 1  # odd: samples come in halves
         aligned_until = 0.0
         for offset in range(0, upto, size):

@@ -91,6 +91,7 @@ class Client:
         address = urlsplit(self.url)
         reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=2**24)
         try:
+            # The server closes the connection after the response, so its end can be read from the socket.
             headers = {"connection": "close", "host": address.netloc, "content-length": str(len(body)), **self.headers}
             if fault is not None:
                 headers["x-sim-fault"] = fault
@@ -121,6 +122,7 @@ async def _all(reader: asyncio.StreamReader, leave: bool) -> tuple[bytes, End]:
 
 async def _read_unless_silent(reader: asyncio.StreamReader) -> bytes:
     reading = asyncio.create_task(reader.read(65536))
+    # Counted, not timed: a slow machine runs the same iterations, only later.
     for _ in range(SILENT_ITERATIONS):
         await asyncio.sleep(0)
         if reading.done():
@@ -139,6 +141,7 @@ def _parse(data: bytes, end: End) -> RawAnswer:
         chunks, terminated = _chunks(rest)
     else:
         chunks = [rest]
+        # Without a length, only the closing of the connection ends a body, which a cut looks like.
         terminated = len(rest) == int(headers.get("content-length", -1))
     return RawAnswer(int(first.split()[1]), headers, b"".join(chunks), chunks, terminated, end)
 

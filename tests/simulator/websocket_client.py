@@ -65,6 +65,7 @@ async def talk(
     headers_sent = {**headers, **({"x-sim-fault": fault} if fault else {})}
     async with (
         aiohttp.ClientSession() as session,
+        # Without a limit on messages: one of the simulator's faults is a message larger than the usual limit.
         session.ws_connect(address(sim, multi, voice, **query), headers=headers_sent, max_msg_size=0) as socket,
     ):
         for message in messages:

@@ -44,6 +44,7 @@ class Interruption:
     def _enter_frame(self, frame: FrameType, event: str, about: object) -> Callable[..., Any] | None:
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
+        # Signals are handled between instructions, of which one line has several.
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
         return self._step
 

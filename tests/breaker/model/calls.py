@@ -66,6 +66,7 @@ def fail(
     model.streak += weight
     model.run.append(weight)
     model.add(now, weight, limit is not None and duration is not None and duration >= limit)
+    # A failure that names itself decisive needs no rule.
     if trip:
         model.condemn(now, Cause.TRIPPED, cooldown)
     else:
@@ -98,6 +99,7 @@ def abandon(model: Model, call: Call, now: float, weight: float = 1.0) -> None:
 def keep_failure(model: Model, call: Call, now: float, weight: float) -> None:
     """Turn a hanging call whose caller left into a failure, in the run only if no success came since."""
     model.relent(now)
+    # A success since it began to hang has ended the run that it would belong to.
     in_a_row, duration = not call.excused, call.duration(now)
     model.counts(call, Outcome.FAILURE, duration, "hanging", now)
     model.last_error = "hanging", now, duration
@@ -130,4 +132,5 @@ def resume(model: Model, call: Call, now: float) -> None:
 def _live(model: Model, call: Call, now: float, held: bool) -> None:
     if model.watching and not call.settled and call.era is model.era:
         model.out = [*(c for c in model.out if c is not call), call]
+        # Calls that become due together are handled in the order of their last sign of life.
         call.since, call.held, call.hung, call.excused = now, held, False, False

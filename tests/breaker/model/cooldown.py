@@ -19,6 +19,7 @@ class Cooldown:
     def next(self, c: CircuitBreakerConfig, named: float | None, healthy: float) -> float:
         self.named = named
         if named is None:
+            # One level is forgotten for each length of the last cooldown in which the circuit was healthy.
             steps = trunc(healthy / self.rest) if self.rest else inf if healthy else 0
             self.level -= int(min(steps, self.level + 1))
             if self.level < 0 or self._grows(c):

@@ -38,6 +38,7 @@ def update(model: Model, config: CircuitBreakerConfig, now: float) -> None:
     model.config = config
     if resized:
         model.results = []
+        # Windows of time keep totals of each bucket, so results lose their order within it.
         for r in averaged_by_bucket(kept) if was_timed and config.window_seconds is None else kept:
             model.add(r.at if was_timed else now, r.weight, r.slow)
     model.events.append(("updated", now))
@@ -59,8 +60,10 @@ def update(model: Model, config: CircuitBreakerConfig, now: float) -> None:
 def restart(model: Model, now: float) -> None:
     """Exported, and restored in a new life of the same settings."""
     remaining = None if model.until is None else max(0.0, model.until - now)
+    # Probes end with their process.
     state = OPEN if model.state is HALF_OPEN else model.state
     kept, streak, run, level = model.window(now), model.streak, model.run, model.cooldown.level
+    # When the outage began is shown across a restart; all other times begin anew.
     shown_at = model.shown_at
     Model.__init__(model, model.config, now, model.cooldown.random, model.watched)
     model.results, model.streak, model.run = kept, streak, [streak] if run else []

@@ -105,6 +105,7 @@ class Model:
 
     def add(self, now: float, weight: float, slow: bool) -> None:
         newest = self.results[-1].at if self.results else -inf
+        # Time windows have a hundred buckets: results of one bucket expire together, with its first.
         width = 0.0 if self.config.window_seconds is None else self.config.window_seconds / 100
         self.results.append(Result(newest if now - newest < width else now, weight, slow))
 
@@ -133,6 +134,7 @@ class Model:
     def is_held_back(self, now: float) -> bool:
         if self.state is not CLOSED or self.until is None:
             return False
+        # A share of the calls is admitted evenly, not at random: every call adds to a credit of which one costs 1.
         self.credit += self.share(now)
         admitted = self.credit >= 1
         self.credit -= admitted
@@ -175,6 +177,7 @@ class Model:
     def deadlines(self) -> list[tuple[float, Call]]:
         c = self.config
         if self.state is HALF_OPEN:
+            # A probe that hangs blocks the circuit, so it expires even where calls have no hang threshold.
             lease = min(c.half_open_timeout, c.hung_after or inf)
             running = [(call.since + lease, call) for call in self.out if not call.held]
             held = [call for call in self.out if call.held and call.useful is not None]
@@ -209,6 +212,7 @@ class Model:
     # ---- moving
 
     def open(self, now: float, cause: Cause, named: float | None) -> None:
+        # A failed probe ends no healthy time.
         healthy = 0.0 if self.state is HALF_OPEN else now - self.closed_at
         self.enter(OPEN, now, cause, now + self.cooldown.next(self.config, named, healthy))
         self.opened_at = now

@@ -35,10 +35,12 @@ def rules(draw: st.DrawFn, most: int, slow: bool) -> Rule:
 @st.composite
 def configs(draw: st.DrawFn) -> CircuitBreakerConfig:
     window_size = draw(st.integers(1, 6))
+    # None stands twice among the choices where a setting is off by default, to keep most draws usual.
     window_seconds = draw(st.sampled_from([None, None, 5.0, 20.0, 100.0]))
     consecutive = draw(st.sampled_from([None, None, 2, 3]))
     slow = draw(st.sampled_from([None, None, 2.0]))
     significance = draw(st.sampled_from([None, None, 0.3, 0.02, 1e-4]))
+    # At least one rule has to remain.
     no_rate = consecutive is not None or slow is not None or significance is not None
     most = 6 if window_seconds else window_size
     own = draw(st.sampled_from([False, False, True]))

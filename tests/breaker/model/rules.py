@@ -50,6 +50,7 @@ def normal(past: list[float]) -> float:
     for weight in past:
         calls += weight or 1.0
         failures += weight
+        # Only at a success: a run of failures in progress is judged, and must not count as normal.
         if calls >= 100 and not weight:
             hundred, calls, failures = failures / calls, 0.0, 0.0
     if hundred is None:

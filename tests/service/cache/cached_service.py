@@ -21,6 +21,7 @@ class ManualClock:
     """Wall clock moved by hand."""
 
     def __init__(self) -> None:
+        # Any fixed time: the age of entries is counted by this clock only.
         self.time = 1_800_000_000.0
 
     def __call__(self) -> float:

@@ -40,6 +40,7 @@ def is_idle(tts: AsyncTTSService) -> bool:
     states = tts.get_error_state()["providers"].values()
     places = [(state["concurrency"]["in_use"], state["concurrency"]["waiting"]) for state in states]
     permits = sum(circuit.snapshot().in_flight or 0 for circuit in tts.circuits.values())
+    # A task that is left would end with the loop, and its leak go unnoticed.
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     return places == [(0, 0)] * len(places) and not permits and not tasks
 
