@@ -19,7 +19,7 @@ export async function reset(name) {
     await json(`${circuit(name)}/reset`, { method: "POST", body: { reason: "reset from the dashboard" } });
     notify(`${name} was reset.`);
   } catch (error) {
-    notify(`${name} was not reset: ${error.message}`, { bad: true });
+    notify(`${name} was not reset: ${error.message}`, { failed: true });
   }
 }
 

@@ -45,7 +45,7 @@ export class Countdown {
     }
     this.wasConnected = this.element.isConnected;
     const remaining = Math.max(0, (this.ends - performance.now()) / 1000);
-    setText(this.text, remaining > 0 ? `${digits(remaining)} ${this.label}` : OVER[this.label] ?? "any moment now");
+    setText(this.text, remaining > 0 ? `${digits(remaining)} ${this.label}` : ENDED_TEXTS[this.label] ?? "any moment now");
     set(this.bar, { width: (100 * remaining) / (this.total || 1) });
   }
 }
@@ -57,7 +57,7 @@ const WHAT = {
   disabled: "until the circuit is active again",
   monitoring: "until the circuit is active again",
 };
-const OVER = { [NEXT]: "the next call is the probe", [WHAT.forced_open]: "the next call is the probe" };
+const ENDED_TEXTS = { [NEXT]: "the next call is the probe", [WHAT.forced_open]: "the next call is the probe" };
 
 function digits(remaining) {
   const total = Math.ceil(remaining);

@@ -2,7 +2,7 @@
 
 import { h, setText } from "./dom.js";
 import { icon } from "./icons.js";
-import { STATES, clock, many, span } from "./formatting.js";
+import { STATES, clock, pluralize, span } from "./formatting.js";
 
 const KEPT = 200;
 
@@ -36,7 +36,7 @@ export class EventLog {
   }
 
   undoButton(data) {
-    const back = Object.entries(data.before).map(([name, value]) => `${name} back to ${shown(value)}`).join(", ");
+    const back = Object.entries(data.before).map(([name, value]) => `${name} back to ${formatValue(value)}`).join(", ");
     const button = h("button", { type: "button", class: "small", title: back, "aria-label": `Undo for ${data.provider}: ${back}` }, "Undo");
     button.addEventListener("click", async () => {
       if (await this.undo(data.provider, data.before)) setText(button, "Undone");
@@ -58,13 +58,13 @@ function described(kind, data) {
     case "config": return ["monitoring", data.provider ? "settings changed" : "configuration reloaded", changes(data)];
     case "action": if (data.error) return ["failed", `${data.action} failed`, data.error];
       return ["resumed", `${data.action} manually${data.duration ? ` for ${span(data.duration)}` : ""}`, data.reason || "no reason given"];
-    case "lost": return ["muted", data.entries ? `${many(data.entries, "entry", "entries")} missing` : "The gateway was restarted", data.reason];
+    case "lost": return ["muted", data.entries ? `${pluralize(data.entries, "entry", "entries")} missing` : "The gateway was restarted", data.reason];
     case "closing": return ["muted", "The gateway is shutting down", ""];
     default: return null;
   }
 }
 
 export const changes = ({ before, after }) =>
-  Object.keys(after).map((name) => `${name} ${shown(before[name])} → ${shown(after[name])}`).join(", ");
+  Object.keys(after).map((name) => `${name} ${formatValue(before[name])} → ${formatValue(after[name])}`).join(", ");
 
-export const shown = (value) => (value === null || value === undefined ? "not set" : Array.isArray(value) ? value.map(shown).join(", ") : typeof value === "object" ? JSON.stringify(value) : String(value));
+export const formatValue = (value) => (value === null || value === undefined ? "not set" : Array.isArray(value) ? value.map(formatValue).join(", ") : typeof value === "object" ? JSON.stringify(value) : String(value));

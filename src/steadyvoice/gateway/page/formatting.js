@@ -22,8 +22,8 @@ export const DESCRIPTIONS = {
   interrupted: "client disconnected",
 };
 
-const WELL = new Set(["spoken", "cached", "interrupted"]);
-export const wentWell = (outcome) => WELL.has(outcome);
+const SUCCESSFUL = new Set(["spoken", "cached", "interrupted"]);
+export const isSuccess = (outcome) => SUCCESSFUL.has(outcome);
 
 export function seconds(value) {
   if (value === null || value === undefined) return "–";
@@ -35,15 +35,15 @@ export function seconds(value) {
 
 /** Duration in its two largest units. */
 export function span(value) {
-  const whole = Math.round(value);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min${whole % 60 ? ` ${whole % 60} s` : ""}`;
-  if (whole < 86400) return `${Math.floor(whole / 3600)} h${pad(Math.floor((whole % 3600) / 60), " min")}`;
-  return `${Math.floor(whole / 86400)} d${pad(Math.floor((whole % 86400) / 3600), " h")}`;
+  const total = Math.round(value);
+  if (total < 60) return `${total} s`;
+  if (total < 3600) return `${Math.floor(total / 60)} min${total % 60 ? ` ${total % 60} s` : ""}`;
+  if (total < 86400) return `${Math.floor(total / 3600)} h${pad(Math.floor((total % 3600) / 60), " min")}`;
+  return `${Math.floor(total / 86400)} d${pad(Math.floor((total % 86400) / 3600), " h")}`;
 }
 
 /** Duration in its largest unit only. */
-export const roughly = (value) => span(value).split(" ").slice(0, 2).join(" ");
+export const roundedSpan = (value) => span(value).split(" ").slice(0, 2).join(" ");
 
 export function clock(iso) {
   return new Date(iso).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
@@ -63,14 +63,14 @@ export function rate(value) {
   return `${value < 9.95 ? value.toFixed(1) : count(value)}/s`;
 }
 
-export const many = (n, one, more = `${one}s`) => `${count(n)} ${n === 1 ? one : more}`;
+export const pluralize = (n, one, more = `${one}s`) => `${count(n)} ${n === 1 ? one : more}`;
 
-export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+export const capitalize = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** Add a full stop, unless the text is truncated. */
-export const ended = (text) => (text.endsWith("…") ? text : `${text.replace(/\.+$/, "")}.`);
+export const withFullStop = (text) => (text.endsWith("…") ? text : `${text.replace(/\.+$/, "")}.`);
 
-export function listed(words) {
+export function joinNames(words) {
   if (words.length < 2) return words.join("");
   return `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 }

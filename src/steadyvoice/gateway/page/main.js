@@ -4,7 +4,7 @@ import { act, reset } from "./actions.js";
 import { ApiError, json } from "./api.js";
 import { RecentCalls } from "./recent_calls.js";
 import { ProviderCard } from "./provider_card.js";
-import { reconcile, byId, set, setText } from "./dom.js";
+import { byId, reconcile, set, setText } from "./dom.js";
 import { follow } from "./event_stream.js";
 import { CallOutcomes } from "./call_outcomes.js";
 import { EventLog } from "./event_log.js";
@@ -17,7 +17,7 @@ import { Summary, needsAttention } from "./summary.js";
 import { clock } from "./formatting.js";
 
 const INTERVAL = 1000; // milliseconds
-const SOON = 60; // after an event that changes the overview
+const REFRESH_DELAY = 60; // milliseconds after an event that changes the overview
 const CHANGES = new Set(["transition", "reset", "config", "action", "hello"]);
 
 const store = new OverviewStore();
@@ -59,7 +59,7 @@ async function refresh() {
 
 function refreshSoon() {
   clearTimeout(timer);
-  timer = setTimeout(refresh, SOON);
+  timer = setTimeout(refresh, REFRESH_DELAY);
 }
 
 const isUnauthorized = (error) => error instanceof ApiError && (error.status === 401 || error.status === 403);
@@ -109,8 +109,8 @@ function connected() {
 function disconnected() {
   set(byId("connection"), { class: "connection lost" });
   setText(byId("connection"), "disconnected");
-  const seen = store.overview ? ` Data as of ${clock(store.overview.at)}.` : "";
-  setText(byId("banner"), `The gateway does not answer.${seen} Reconnecting.`);
+  const dataTime = store.overview ? ` Data as of ${clock(store.overview.at)}.` : "";
+  setText(byId("banner"), `The gateway does not answer.${dataTime} Reconnecting.`);
   set(byId("banner"), { hidden: false });
 }
 

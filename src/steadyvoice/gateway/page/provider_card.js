@@ -6,7 +6,7 @@ import { WindowGauge } from "./window_gauge.js";
 import { StateBadge } from "./icons.js";
 import { Timeline } from "./timeline.js";
 import { since } from "./summary.js";
-import { clock, count, ended, rate, roughly, seconds, sentence } from "./formatting.js";
+import { capitalize, clock, count, rate, roundedSpan, seconds, withFullStop } from "./formatting.js";
 
 export class ProviderCard {
   /** `actions` are the callbacks of the buttons: reset, act, settings; each takes the provider's name. */
@@ -55,15 +55,15 @@ function reason(state, circuit) {
   if (state.circuit_state === "closed" && !state.last_transition) return "No change since the gateway started.";
   const failing = state.circuit_state === "open" || state.circuit_state === "half_open";
   const message = state.last_error?.message ?? "";
-  const shown = circuit.reason.includes(message.slice(0, COMPARED)); // a failed probe's reason contains its error
-  const lastError = failing && !shown ? ` Last error: ${ended(message)}` : "";
-  return `${ended(sentence(circuit.reason))}${lastError}`;
+  const isShown = circuit.reason.includes(message.slice(0, COMPARED)); // a failed probe's reason contains its error
+  const lastError = failing && !isShown ? ` Last error: ${withFullStop(message)}` : "";
+  return `${withFullStop(capitalize(circuit.reason))}${lastError}`;
 }
 
 /** The next change of state: while closed, the rules. Where time decides, the countdown shows it instead. */
 function next(state, circuit) {
   if (circuit.changes_in !== null && state.circuit_state !== "half_open") return "";
-  if (state.circuit_state !== "closed") return `${sentence(circuit.next)}.`;
+  if (state.circuit_state !== "closed") return `${capitalize(circuit.next)}.`;
   return `${circuit.rules.length > 1 ? "Rules" : "Rule"}: ${circuit.rules.join("; ")}.`;
 }
 
@@ -73,7 +73,7 @@ function facts() {
     return { value, element: h("div", {}, h("dt", {}, word), value) };
   };
   const all = {
-    asked: entry("requests"),
+    requests: entry("requests"),
     first: entry("first audio, p50 · p95"),
     busy: entry("concurrency"),
     credit: entry("credit"),
@@ -81,7 +81,7 @@ function facts() {
   return {
     element: h("dl", { class: "facts" }, ...Object.values(all).map((each) => each.element)),
     show({ state, rate: callRate, first_audio: latency }) {
-      setText(all.asked.value, rate(callRate));
+      setText(all.requests.value, rate(callRate));
       setText(all.first.value, latency ? `${seconds(latency.p50)} · ${seconds(latency.p95)}` : "–");
       setText(all.busy.value, concurrency(state.concurrency));
       setText(all.credit.value, credit(state.credit));
@@ -96,5 +96,5 @@ function concurrency({ in_use: now, limit, waiting }) {
 function credit(balance) {
   if (!balance) return "–";
   if (balance.remaining === null) return "unlimited";
-  return `${count(balance.remaining)}${balance.ends_in === null ? "" : ` for ${roughly(balance.ends_in)}`}`;
+  return `${count(balance.remaining)}${balance.ends_in === null ? "" : ` for ${roundedSpan(balance.ends_in)}`}`;
 }

@@ -1,9 +1,9 @@
 // Recent calls, newest first. While a call is open or has the focus, the list is not updated, so that it can be read.
 
-import { reconcile, h, set, setText } from "./dom.js";
+import { h, reconcile, set, setText } from "./dom.js";
 import { outcome } from "./icons.js";
 import { account, waterfall } from "./waterfall.js";
-import { clock, many, seconds, wentWell } from "./formatting.js";
+import { clock, isSuccess, pluralize, seconds } from "./formatting.js";
 
 const KEPT = 200;
 const SHOWN = 40;
@@ -35,12 +35,12 @@ export class RecentCalls {
   /** Update the list, at most once per second, unless a call is being read. */
   draw(forced) {
     const inUse = this.list.contains(document.activeElement) || this.list.querySelector("details[open]");
-    const visible = this.calls.filter((call) => !this.errorsOnly.checked || !wentWell(call.outcome)).slice(0, SHOWN);
+    const visible = this.calls.filter((call) => !this.errorsOnly.checked || !isSuccess(call.outcome)).slice(0, SHOWN);
     if (inUse && !forced && this.rows.size) {
       const firstKnown = visible.findIndex((call) => this.rows.has(call));
       const n = firstKnown < 0 ? visible.length : firstKnown;
       set(this.more, { hidden: n === 0 });
-      setText(this.more, `${many(n, "newer call")}: show`);
+      setText(this.more, `${pluralize(n, "newer call")}: show`);
       return;
     }
     this.stale = false;
@@ -61,9 +61,9 @@ export class RecentCalls {
 function row(call) {
   const details = h("details", {}, h("summary", {},
     h("time", { datetime: call.at }, clock(call.at)), outcome(call.outcome),
-    h("span", { class: "who" }, call.provider ?? "none"),
-    h("span", { class: "soon" }, seconds(call.first_audio)), waterfall(call),
-    h("span", { class: "took" }, seconds(call.seconds))));
+    h("span", { class: "provider-name" }, call.provider ?? "none"),
+    h("span", { class: "first-audio" }, seconds(call.first_audio)), waterfall(call),
+    h("span", { class: "duration" }, seconds(call.seconds))));
   details.addEventListener("toggle", () => {
     if (details.open && details.children.length < 2) details.append(account(call));
   });

@@ -1,7 +1,7 @@
 // Histogram of recovery times: outages that ended by themselves, by their duration from opening to closing.
 
 import { h, s, set, setText } from "./dom.js";
-import { many, span } from "./formatting.js";
+import { pluralize, span } from "./formatting.js";
 
 const BOUNDS = [1, 3, 10, 30, 60, 180, 600, 1800, Infinity];
 
@@ -9,8 +9,8 @@ export class RecoveryTimes {
   constructor(parent) {
     this.caption = h("p", { class: "caption" });
     this.rows = BOUNDS.map((bound, index) => histogramRow(index ? BOUNDS[index - 1] : 0, bound));
-    this.table = h("table", { class: "bins" }, h("caption", { class: "unseen" }, "Outages by duration"),
-      h("thead", { class: "unseen" }, h("tr", {}, h("th", { scope: "col" }, "duration"), h("th", { scope: "col" }, "number"))),
+    this.table = h("table", { class: "bins" }, h("caption", { class: "visually-hidden" }, "Outages by duration"),
+      h("thead", { class: "visually-hidden" }, h("tr", {}, h("th", { scope: "col" }, "duration"), h("th", { scope: "col" }, "number"))),
       h("tbody", {}, ...this.rows.map((row) => row.element)));
     parent.append(this.caption, this.table);
   }
@@ -28,7 +28,7 @@ function summary(durations) {
   if (!durations.length) return "No recoveries yet.";
   if (durations.length === 1) return `1 outage: ${span(durations[0])}.`;
   const median = durations[Math.floor((durations.length - 1) / 2)];
-  return `${many(durations.length, "outage")}: median ${span(median)}, longest ${span(durations.at(-1))}.`;
+  return `${pluralize(durations.length, "outage")}: median ${span(median)}, longest ${span(durations.at(-1))}.`;
 }
 
 function histogramRow(from, to) {

@@ -3,18 +3,18 @@
 import { circuit, json } from "./api.js";
 import { h, set, setText } from "./dom.js";
 import { dialog, field } from "./dialog.js";
-import { shown } from "./event_log.js";
+import { formatValue } from "./event_log.js";
 import { notify } from "./notifications.js";
 
 const PRESETS = ["adaptive", "default", "production", "development", "consecutive"];
-const SOON = 250; // milliseconds without input, after which the preview is updated
+const PREVIEW_DELAY = 250; // milliseconds without input, after which the preview is updated
 
 export async function settings(name) {
   let now;
   try {
     now = await json(circuit(name));
   } catch (refused) {
-    notify(`Settings of ${name} not available: ${refused.message}`, { bad: true });
+    notify(`Settings of ${name} not available: ${refused.message}`, { failed: true });
     return;
   }
   const inputs = Object.entries(now.config).map(([key, value]) => [key, value, input(value)]);
@@ -35,7 +35,7 @@ export async function settings(name) {
 export async function apply(name, requested) {
   const result = await json(circuit(name), { method: "PATCH", body: requested });
   const before = Object.fromEntries(result.changed.map((key) => [key, result.before[key]]));
-  const text = result.changed.map((key) => `${key} ${shown(result.before[key])} → ${shown(result.after[key])}`).join(", ");
+  const text = result.changed.map((key) => `${key} ${formatValue(result.before[key])} → ${formatValue(result.after[key])}`).join(", ");
   notify(`${name}: ${text || "nothing to change"}.`, result.changed.length ? { undo: () => undo(name, before) } : {});
 }
 
@@ -46,7 +46,7 @@ export async function undo(name, before) {
     notify(`${name}: undone.`);
     return true;
   } catch (refused) {
-    notify(`Undo failed: ${refused.message}`, { bad: true });
+    notify(`Undo failed: ${refused.message}`, { failed: true });
     return false;
   }
 }
@@ -73,19 +73,19 @@ function preview_of(name, requested, preview, form) {
     setText(form.error, "");
     set(form.go, { disabled: true });
     clearTimeout(rest);
-    rest = setTimeout(showPreview, SOON);
+    rest = setTimeout(showPreview, PREVIEW_DELAY);
   };
 }
 
 function difference({ changed, before, after }) {
   if (!changed.length) return h("p", { class: "aside" }, "These settings are in force already.");
   return h("dl", { class: "difference" }, ...changed.map((key) => h("div", {}, h("dt", {}, key),
-    h("dd", {}, h("del", {}, shown(before[key])), " → ", h("ins", {}, shown(after[key]))))));
+    h("dd", {}, h("del", {}, formatValue(before[key])), " → ", h("ins", {}, formatValue(after[key]))))));
 }
 
 function input(value) {
   const control = h("input", { type: "text", autocomplete: "off", spellcheck: "false", placeholder: "not set" });
-  control.value = value === null ? "" : shown(value);
+  control.value = value === null ? "" : formatValue(value);
   control.dataset.was = control.value;
   return control;
 }

@@ -1,9 +1,9 @@
 // Summary: which providers are down, since when and why, what callers get, and when the next attempt is made.
 
-import { reconcile, h, set, setText } from "./dom.js";
+import { h, reconcile, set, setText } from "./dom.js";
 import { icon } from "./icons.js";
 import { Countdown } from "./countdown.js";
-import { OUTCOMES, clock, ended, listed, many, percent, rate, seconds, sentence } from "./formatting.js";
+import { OUTCOMES, capitalize, clock, joinNames, percent, pluralize, rate, seconds, withFullStop } from "./formatting.js";
 
 const REFUSING = new Set(["open", "forced_open", "half_open"]);
 
@@ -51,7 +51,7 @@ class Incident {
     const held = state.holds[0];
     const refuses = REFUSING.has(state.circuit_state);
     setText(this.since, refuses ? `since ${since(provider)}:` : "on hold:");
-    setText(this.reason, refuses ? reason(provider) : ended(held?.reason ?? state.circuit_state));
+    setText(this.reason, refuses ? reason(provider) : withFullStop(held?.reason ?? state.circuit_state));
     this.countdown.show(provider);
   }
 }
@@ -63,7 +63,7 @@ export function since({ outage, state }) {
 }
 
 function reason({ outage, circuit }) {
-  return ended(outage && outage.reason !== circuit.reason ? `${outage.reason}; then ${circuit.reason}` : circuit.reason);
+  return withFullStop(outage && outage.reason !== circuit.reason ? `${outage.reason}; then ${circuit.reason}` : circuit.reason);
 }
 
 function headline(overview) {
@@ -72,14 +72,14 @@ function headline(overview) {
   const down = named((state) => state.circuit_state === "open" || state.circuit_state === "forced_open");
   const testing = named((state) => state.circuit_state === "half_open");
   const held = named((state) => state.is_muted && !REFUSING.has(state.circuit_state));
-  const byHand = named((state) => state.circuit_state === "disabled" || state.circuit_state === "monitoring");
+  const manual = named((state) => state.circuit_state === "disabled" || state.circuit_state === "monitoring");
   const available = all.length - down.length - held.length - testing.length;
-  if (!available && down.length) return ["open", `No provider available: ${listed(down)} ${isOrAre(down)} down`];
-  if (!available && held.length) return ["open", `No provider available: ${listed(held)} ${isOrAre(held)} on hold`];
-  if (down.length) return [down.some((name) => overview.providers[name].state.circuit_state === "open") ? "open" : "forced_open", `${listedOrCounted(down)} ${isOrAre(down)} down`];
-  if (testing.length) return ["half_open", `${listedOrCounted(testing)} ${isOrAre(testing)} being probed`];
-  if (held.length) return ["half_open", `${listedOrCounted(held)} ${isOrAre(held)} on hold`];
-  if (byHand.length) return ["monitoring", `All providers available; the circuit of ${listedOrCounted(byHand)} ${isOrAre(byHand)} not active`];
+  if (!available && down.length) return ["open", `No provider available: ${joinNames(down)} ${isOrAre(down)} down`];
+  if (!available && held.length) return ["open", `No provider available: ${joinNames(held)} ${isOrAre(held)} on hold`];
+  if (down.length) return [down.some((name) => overview.providers[name].state.circuit_state === "open") ? "open" : "forced_open", `${joinOrCount(down)} ${isOrAre(down)} down`];
+  if (testing.length) return ["half_open", `${joinOrCount(testing)} ${isOrAre(testing)} being probed`];
+  if (held.length) return ["half_open", `${joinOrCount(held)} ${isOrAre(held)} on hold`];
+  if (manual.length) return ["monitoring", `All providers available; the circuit of ${joinOrCount(manual)} ${isOrAre(manual)} not active`];
   return ["closed", all.length === 1 ? "The circuit is closed" : `All ${all.length} circuits are closed`];
 }
 
@@ -87,9 +87,9 @@ function callsNow({ calls, outcomes, providers: speakers, rate: callRate, first_
   if (!calls) return "No calls in the last 30 seconds.";
   const parts = OUTCOMES.filter((name) => outcomes[name]).map((name) => `${percent(outcomes[name] / calls)} ${name}`);
   const byCalls = Object.entries(speakers).filter(([name]) => name !== "none").sort((a, b) => b[1] - a[1]).map(([name]) => name);
-  const voices = byCalls.length ? `answered by ${listed(byCalls.slice(0, 3))}` : "answered by no provider";
+  const voices = byCalls.length ? `answered by ${joinNames(byCalls.slice(0, 3))}` : "answered by no provider";
   const first = latency ? ` Time to first audio: median ${seconds(latency.p50)}, 95th percentile ${seconds(latency.p95)}.` : "";
-  return sentence(`calls ${voices}: ${parts.join(", ")}, at ${rate(callRate)}.${first}`);
+  return capitalize(`calls ${voices}: ${parts.join(", ")}, at ${rate(callRate)}.${first}`);
 }
 
 /** Load of the process; what it refuses is no failure of a provider. */
@@ -97,10 +97,10 @@ function loadNow({ overloaded, active, queued, refused, loop_lag: lag }) {
   const refusals = Object.values(refused).reduce((sum, count) => sum + count, 0);
   if (!overloaded && !active && !refusals) return "Load: idle."; // never empty, or the page below would jump
   const lagText = lag >= 0.001 ? `, event loop ${seconds(lag)} late` : "";
-  const refusalText = refusals ? ` ${many(refusals, "request")} refused for overload since the start.` : "";
+  const refusalText = refusals ? ` ${pluralize(refusals, "request")} refused for overload since the start.` : "";
   const details = `${active} being synthesized, ${queued} queued${lagText}.${refusalText}`;
   return overloaded ? `Overloaded: ${details} New requests are queued, and refused with 503 after a while.` : `Load: ${details}`;
 }
 
-const listedOrCounted = (names) => (names.length > 4 ? many(names.length, "provider") : listed(names));
+const joinOrCount = (names) => (names.length > 4 ? pluralize(names.length, "provider") : joinNames(names));
 const isOrAre = (names) => (names.length === 1 ? "is" : "are");

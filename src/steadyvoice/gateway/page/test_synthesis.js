@@ -20,7 +20,7 @@ export class TestSynthesis {
     this.steps = h("ol", { class: "steps", "aria-live": "polite" });
     this.audio = h("audio", { controls: true, hidden: true, "aria-label": "Synthesized audio" });
     this.account = h("div");
-    const form = h("form", { class: "saying" }, field("Text", this.text), field("Voice", this.voice), this.go);
+    const form = h("form", { class: "synthesis-form" }, field("Text", this.text), field("Voice", this.voice), this.go);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.say();

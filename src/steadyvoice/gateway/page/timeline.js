@@ -1,7 +1,7 @@
 // Timeline of a provider's last hour: circuit states above, successful attempts upward and failures downward below.
 
 import { h, s, set, setText } from "./dom.js";
-import { many, span } from "./formatting.js";
+import { pluralize, span } from "./formatting.js";
 
 const STEPS = 240;
 const HEIGHT = { closed: 1.5, monitoring: 3, disabled: 3, half_open: 5, open: 8, forced_open: 8 };
@@ -48,8 +48,8 @@ export class Timeline {
     set(this.succeeded, { d: successPath });
     set(this.failed, { d: failed });
     set(this.refused, { d: refused });
-    const openText = openings ? `open for ${span(open)} in ${many(openings, "period")}` : "never open";
-    set(this.drawing, { "aria-label": `The last hour: ${openText}, ${many(failures, "failure")}.` });
+    const openText = openings ? `open for ${span(open)} in ${pluralize(openings, "period")}` : "never open";
+    set(this.drawing, { "aria-label": `The last hour: ${openText}, ${pluralize(failures, "failure")}.` });
   }
 }
 

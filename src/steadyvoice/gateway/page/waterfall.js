@@ -1,7 +1,7 @@
 // Waterfall of a call: each attempt is a line with connecting, waiting for the first audio, and audio; a red end marks an error.
 
 import { h, s } from "./dom.js";
-import { many, seconds } from "./formatting.js";
+import { pluralize, seconds } from "./formatting.js";
 
 const LINE = 7;
 
@@ -29,13 +29,13 @@ export function account(call) {
 function summary(call) {
   const provider = call.provider ? `, first by ${call.provider}` : "";
   const first = call.first_audio === null ? "" : ` First audio after ${seconds(call.first_audio)}.`;
-  return `${call.outcome}${provider}: ${many(call.characters, "character")} as ${call.format}, ${call.api} API, in ${seconds(call.seconds)}.${first}`;
+  return `${call.outcome}${provider}: ${pluralize(call.characters, "character")} as ${call.format}, ${call.api} API, in ${seconds(call.seconds)}.${first}`;
 }
 
 function line(attempt, total) {
   const drawing = s("svg", { class: "waterfall", viewBox: `0 0 200 ${LINE}`, height: LINE, preserveAspectRatio: "none", "aria-hidden": "true" },
     ...shapes(attempt, total, 0));
-  return h("li", {}, h("span", { class: "who" }, attempt.provider), drawing, h("span", { class: "came" }, description(attempt)));
+  return h("li", {}, h("span", { class: "provider-name" }, attempt.provider), drawing, h("span", { class: "description" }, description(attempt)));
 }
 
 function description(attempt) {
@@ -56,11 +56,11 @@ function audioSpans(call) {
   const total = call.spans.at(-1).stop || 1;
   const parts = call.spans.map((span, index) =>
     s("rect", { class: span.provider === null ? "fill muted" : `fill voice-${index % 2}`, x: (200 * span.start) / total, width: Math.max(0.5, (200 * (span.stop - span.start)) / total), height: LINE }));
-  const seams = call.spans.slice(1).map((span) => s("path", { class: "join", d: `M${(200 * span.start) / total} 0v${LINE}` }));
+  const seams = call.spans.slice(1).map((span) => s("path", { class: "seam", d: `M${(200 * span.start) / total} 0v${LINE}` }));
   const text = call.spans.map((span) => `${span.provider ?? "silence"} ${seconds(span.start)}–${seconds(span.stop)}`).join(", ");
-  return h("div", { class: "spans" }, h("span", { class: "who" }, "audio"),
+  return h("div", { class: "spans" }, h("span", { class: "provider-name" }, "audio"),
     s("svg", { class: "waterfall", viewBox: `0 0 200 ${LINE}`, height: LINE, preserveAspectRatio: "none", "aria-hidden": "true" }, ...parts, ...seams),
-    h("span", { class: "came" }, text));
+    h("span", { class: "description" }, text));
 }
 
 function shapes(attempt, total, y) {
@@ -73,7 +73,7 @@ function shapes(attempt, total, y) {
     s("rect", { class: "connecting", x: begin, y: y + 3, width: Math.max(0.8, accepted - begin), height: 1 }),
     s("rect", { class: "waiting", x: accepted, y: y + 2, width: Math.max(0, first - accepted), height: 3 }),
   ];
-  if (end > first) parts.push(s("rect", { class: "speaking", x: first, y: y + 1, width: end - first, height: 5 }));
+  if (end > first) parts.push(s("rect", { class: "audio-received", x: first, y: y + 1, width: end - first, height: 5 }));
   if (attempt.error) parts.push(s("rect", { class: "fill failed", x: Math.min(198, end), y, width: 2, height: LINE }));
   return parts;
 }

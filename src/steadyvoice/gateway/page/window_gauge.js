@@ -1,7 +1,7 @@
 // Window of a circuit: failure rate, threshold, and each call as a dot.
 
 import { h, s, set, setText } from "./dom.js";
-import { count, many, percent, span } from "./formatting.js";
+import { count, percent, pluralize, span } from "./formatting.js";
 
 export class WindowGauge {
   constructor() {
@@ -19,9 +19,9 @@ export class WindowGauge {
     const { threshold, minimum, window_seconds: windowSeconds } = circuit;
     set(this.fill, { width: 100 * rate, class: threshold !== null && rate >= threshold ? "level over" : "level" });
     set(this.mark, { d: threshold === null ? "" : `M${100 * threshold} 0v10` });
-    const period = windowSeconds ? `the last ${span(windowSeconds)}` : `the last ${many(window.calls, "call")}`;
+    const period = windowSeconds ? `the last ${span(windowSeconds)}` : `the last ${pluralize(window.calls, "call")}`;
     const rateText = window.calls ? `${percent(rate)} of ${period} failed` : "no calls in the window";
-    const thresholdText = threshold === null ? "" : ` · opens at ${percent(threshold)}${window.calls < minimum ? `, from ${many(minimum, "call")}` : ""}`;
+    const thresholdText = threshold === null ? "" : ` · opens at ${percent(threshold)}${window.calls < minimum ? `, from ${pluralize(minimum, "call")}` : ""}`;
     setText(this.caption, rateText + thresholdText);
     this.dots.show(circuit.dots, windowSeconds);
   }
@@ -33,7 +33,7 @@ class Dots {
   constructor() {
     this.succeeded = s("path", { class: "fill spoken" });
     this.failed = s("path", { class: "fill failed" });
-    this.empty = s("path", { class: "fill nothing" });
+    this.empty = s("path", { class: "fill empty" });
     this.element = s("svg", { class: "dots", role: "img", height: 10 }, this.empty, this.succeeded, this.failed);
   }
 
@@ -61,7 +61,7 @@ class Dots {
     const failures = dots.reduce((sum, [, n]) => sum + n, 0);
     set(this.element, {
       viewBox: `0 0 ${columns * PITCH} 10`, preserveAspectRatio: "xMinYMid meet",
-      "aria-label": `Window, oldest first: ${many(calls, "call")}, ${count(failures)} failed`,
+      "aria-label": `Window, oldest first: ${pluralize(calls, "call")}, ${count(failures)} failed`,
     });
   }
 }
