@@ -26,8 +26,8 @@ lint: $(READY)
 bench: $(READY)
 	@for script in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-# Tests marked long (frameworks in environments of their own, screenshots of the dashboard), then the soak test: half an
-# hour on a quiet machine. The results of the soak test are in docs/soak.md.
+# Tests marked long (frameworks in environments of their own, screenshots of the dashboard), then the soak test: forty
+# minutes on a quiet machine. The results of the soak test are in docs/soak.md.
 long: $(READY)
 	$(BIN)/python -m pytest -m long
 	$(BIN)/python benchmarks/soak.py
