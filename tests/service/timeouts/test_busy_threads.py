@@ -231,7 +231,7 @@ async def test_batched_audio_is_the_same_audio(
         vendors = first, WordToneProvider(name="second", chunk=0.1, format=own)
         tts = make_service(*vendors, retry=RetryConfig(max_attempts=1))
         if workers:
-            tts._workers = workers
+            tts._resources = replace(tts._resources, workers=workers)
         if whole:
             return (await tts.synthesize(SHORT_TEXT, format=format)).audio
         return await read_all(tts.stream(SHORT_TEXT, format=format))
@@ -250,7 +250,8 @@ async def test_batched_audio_is_the_same_audio(
 async def test_short_utterance_takes_two_turns_of_a_thread(make_service: MakeService) -> None:
     """The first turn inspects the end, the second converts. What the encoder holds comes with the rest."""
     tts = make_service(ScriptedProvider([Say(pieces=1)]))
-    tts._workers = workers = BusyThreadPool()
+    workers = BusyThreadPool()
+    tts._resources = replace(tts._resources, workers=workers)
     speech = await tts.synthesize("Yes.", format="mp3_44100_128")
     workers.close()
     assert speech.outcome == "spoken"
