@@ -38,6 +38,7 @@ async def test_usual_request_to_the_gateway_makes_few_calls(pace: float, most: i
 
 async def test_baseline_calls_are_subtracted() -> None:
     loop, ticked = asyncio.get_running_loop(), asyncio.Event()
+    timer = loop.call_later(0.01, lambda: tick())
 
     def tick() -> None:
         nonlocal timer
@@ -49,7 +50,6 @@ async def test_baseline_calls_are_subtracted() -> None:
         ticked.clear()
         await ticked.wait()
 
-    timer = loop.call_later(0.01, tick)
     with Profiler() as profiler:
         length = await measure("nothing", request, profiler, requests=4)
     timer.cancel()
