@@ -9,13 +9,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 import pytest
 from livekit import rtc
 from livekit.agents import Agent, AgentSession, APIConnectOptions, APIError, llm
 from livekit.agents import tts as agents_tts
 from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
+from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit.agents.voice.io import AudioOutput, AudioOutputCapabilities
 from livekit.agents.voice.transcription import TranscriptSynchronizer
+from livekit.plugins import elevenlabs
 
 from steadyvoice import AsyncTTSService, Switched
 from steadyvoice.livekit import TTS
@@ -29,6 +32,7 @@ from .scenarios import (
     TOKENS,
     WORDS,
     assert_monotonic,
+    gateway_on,
     service_on,
     simulated_vendor,
     spoken_through,
@@ -57,7 +61,7 @@ class HeardAnswer:
 
     def assert_whole(self, text: str = TEXT) -> None:
         assert self.words == text.split()
-        assert self.transcript == text
+        assert self.transcript.rstrip() == text
         assert_monotonic([time for word in self.timed for time in (word.start_time, word.end_time)])
 
 
@@ -311,6 +315,64 @@ async def test_session_outlives_an_outage_of_five_replies() -> None:
         assert len(phone.errors) == 5
         assert all(not event.error.error.retryable for event in phone.errors)
         assert [message.role for message in phone.messages] == ["user"] * 5  # none was remembered as spoken
+        simulator.faults.clear()
+        await asyncio.sleep(0.5)
+        assert await phone.reply() == WORDS
+        assert phone.closed == []
+
+
+# ---------------------------------------------------------------- LiveKit's own ElevenLabs plugin, at the gateway
+
+
+@asynccontextmanager
+async def own_plugin_at_a_gateway(service: AsyncTTSService) -> AsyncIterator[elevenlabs.TTS]:
+    """Open LiveKit's ElevenLabs plugin with nothing but another address."""
+    async with gateway_on(service) as url, aiohttp.ClientSession() as session:
+        tts = elevenlabs.TTS(base_url=f"{url}/v1", api_key="any", encoding=f"pcm_{RATE}", http_session=session)
+        yield tts
+        await tts.aclose()
+
+
+ONCE = APIConnectOptions(max_retry=0)
+"""Options for LiveKit's plugin at the gateway, which has retried already."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_own_plugin_speaks_whole_answers_on_one_socket(fault: str) -> None:
+    async with spoken_through(fault) as service, own_plugin_at_a_gateway(service) as tts:
+        for _ in range(3):
+            (await streamed(tts)).assert_whole()
+
+
+@pytest.mark.parametrize("fault", ["healthy", "cut", "stall"])
+async def test_agent_with_the_own_plugin_answers_after_an_interruption(fault: str) -> None:
+    async with (
+        spoken_through(fault) as service,
+        own_plugin_at_a_gateway(service) as tts,
+        call(tts, use_tts_aligned_transcript=True) as phone,
+    ):
+        assert await phone.reply() == WORDS
+        phone.output.speed = 1
+        handle = phone.session.generate_reply(user_input="Will it rain?")
+        while phone.output.played < 1.0:  # noqa: ASYNC110 - the loudspeaker has no event for a second
+            await asyncio.sleep(0.01)
+        await phone.session.interrupt()
+        await handle
+        phone.output.speed = 20
+        assert await phone.reply() == WORDS
+        assert phone.errors == []
+
+
+async def test_own_plugin_speaks_again_after_an_outage_of_five_replies() -> None:
+    async with (
+        simulated_vendor("503") as simulator,
+        service_on(simulator) as service,
+        own_plugin_at_a_gateway(service) as tts,
+        call(tts, conn_options=SessionConnectOptions(tts_conn_options=ONCE, max_unrecoverable_errors=1000)) as phone,
+    ):
+        for number in range(1, 6):
+            assert await phone.reply() == []
+            assert len(phone.errors) == number
         simulator.faults.clear()
         await asyncio.sleep(0.5)
         assert await phone.reply() == WORDS

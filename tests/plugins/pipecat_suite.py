@@ -27,6 +27,7 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.runner import PipelineRunner
 from pipecat.pipeline.task import PipelineParams, PipelineTask
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.services.elevenlabs.tts import ElevenLabsTTSService
 from pipecat.services.settings import TTSSettings
 from pipecat.services.tts_service import TextAggregationMode
 from pipecat.services.tts_service import TTSService as AnyTTSService
@@ -34,6 +35,7 @@ from pipecat.services.tts_service import TTSService as AnyTTSService
 from steadyvoice import AsyncTTSService, Switched
 from steadyvoice.pipecat import TTSService
 from steadyvoice.simulator import words_in
+from steadyvoice.wire.elevenlabs.catalog import VOICES
 
 from .scenarios import (
     BRISK,
@@ -43,6 +45,7 @@ from .scenarios import (
     TOKENS,
     WORDS,
     assert_monotonic,
+    gateway_on,
     service_on,
     simulated_vendor,
     spoken_through,
@@ -292,3 +295,57 @@ async def test_pipeline_that_is_cancelled_leaves_nothing_behind() -> None:
             await phone.task.cancel()
         assert tts._conversation.turns == []
         assert service.get_error_state()["totals"]["failures"] == 0
+
+
+# ---------------------------------------------------------------- Pipecat's own ElevenLabs service, at the gateway
+
+
+@asynccontextmanager
+async def own_service_at_a_gateway(service: AsyncTTSService, **options: Any) -> AsyncIterator[PipelineCall]:
+    """Run a pipeline of Pipecat's ElevenLabs service with nothing but another address and a voice."""
+    async with gateway_on(service) as url:
+        settings = ElevenLabsTTSService.Settings(voice=VOICES["George"])
+        tts = ElevenLabsTTSService(api_key="any", url=url.replace("http", "ws"), settings=settings, **options)
+        async with call(tts) as phone:
+            yield phone
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_own_service_speaks_whole_answers_on_one_socket(fault: str, mode: TextAggregationMode) -> None:
+    async with (
+        spoken_through(fault) as service,
+        own_service_at_a_gateway(service, text_aggregation_mode=mode) as phone,
+    ):
+        for _ in range(2):
+            await phone.reply()
+            phone.assert_whole()
+        assert phone.errors == []
+
+
+async def test_own_service_answers_after_interruptions() -> None:
+    async with spoken_through("healthy") as service, own_service_at_a_gateway(service) as phone:
+        for _ in range(7):
+            phone.listener.forget()
+            await phone.write(TOKENS)
+            await until(lambda: len(phone.listener.audio) > RATE)
+            await phone.task.queue_frame(InterruptionFrame())
+            await until(lambda: phone.tts.get_audio_contexts() == [])
+        await asyncio.sleep(0.2)
+        await phone.reply()
+        phone.assert_whole()
+        assert phone.errors == []
+
+
+async def test_own_service_speaks_again_after_an_outage_if_it_does_not_count_silent_replies() -> None:
+    async with (
+        simulated_vendor("503") as simulator,
+        service_on(simulator) as service,
+        own_service_at_a_gateway(service, max_consecutive_zero_audio_contexts=0) as phone,
+    ):
+        for _ in range(5):
+            assert await phone.reply() == []
+        simulator.faults.clear()
+        await asyncio.sleep(0.5)
+        await phone.reply()
+        phone.assert_whole()

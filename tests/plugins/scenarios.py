@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, ElevenLabs, Provider, TimeoutConfig, Tone
+from steadyvoice.gateway.server import Gateway
+from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.simulator import Fault, Simulator, actions
 
 TEXT = "It rains today. We stay at home, and we read a good book. Tomorrow the sun will shine again for all of us."
@@ -27,7 +29,6 @@ FAULTS: dict[str, Any] = {
     "bad key": actions.Refuse(code="invalid_api_key"),
     "1011": actions.Close(code=1011, after=1.0),
 }
-OUTAGE = Fault(actions.Refuse(status=503))
 
 
 @asynccontextmanager
@@ -53,6 +54,13 @@ async def spoken_through(fault: str) -> AsyncIterator[AsyncTTSService]:
     """Open a service whose first provider has the fault, and whose second is a local voice."""
     async with simulated_vendor(fault) as simulator, service_on(simulator, Tone()) as service:
         yield service
+
+
+@asynccontextmanager
+async def gateway_on(service: AsyncTTSService) -> AsyncIterator[str]:
+    """Run a gateway in front of a service, and yield its URL."""
+    async with Gateway(service, ServerConfig(port=0)) as gateway:
+        yield gateway.url
 
 
 def assert_monotonic(times: Sequence[float]) -> None:

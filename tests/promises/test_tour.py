@@ -14,7 +14,7 @@ import pytest
 from .layers import PACKAGE, ROOT, all_imports, sub_packages
 
 TOUR = ROOT / "docs" / "tour.md"
-_PATH = re.compile(r"`([\w/.-]+/[\w.-]+\.\w+|_{1,2}\w+\.py)`")
+_PATH = re.compile(r"`([\w/.-]+/[\w.-]+\.\w+|(?:_{1,2}\w+|livekit|pipecat)\.py)`")
 _NAME = re.compile(r"`([A-Za-z_]\w*(?:\.\w+)*)`")
 # In the steps of a request: a name, and in brackets behind it the module that defines it.
 _LOCATED = re.compile(r"`([A-Za-z_]\w*)`\s+\(`([\w/]+\.py)`")
