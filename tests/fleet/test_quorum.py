@@ -179,6 +179,7 @@ def test_record_survives_the_way(circuits: dict[str, CircuitRecord]) -> None:
 
 def test_digest_tells_settings_apart_in_every_process() -> None:
     assert len({config_digest(config) for config in CONFIGS}) == len(CONFIGS)
+    assert config_digest(CircuitBreakerConfig(cooldown_period=60)) == config_digest(CircuitBreakerConfig())
     assert config_digest(CircuitBreakerConfig(failure_result=len)) != config_digest(CircuitBreakerConfig())
 
 

@@ -238,5 +238,5 @@ def test_forked_child_is_a_replica_of_its_own(server: RedisServer) -> None:
 
 @pytest.mark.parametrize("name", ["", "x" * 101, "a{b", "a\nb"])
 def test_impossible_name_is_refused(name: str) -> None:
-    with pytest.raises(FleetURLError, match="name of the fleet"):
+    with pytest.raises(FleetURLError, match="name: must be"):
         RedisStore("redis://localhost", name)

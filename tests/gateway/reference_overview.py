@@ -38,6 +38,7 @@ class ReferenceOverview:
                 "edition": context.event_log.edition,
                 "is_muted": states["is_muted"],
                 "overload": states["overload"],
+                "fleet": states["fleet"],
                 "step": STEP_SECONDS,
                 "current": self._lately(now),
                 "outcomes": [

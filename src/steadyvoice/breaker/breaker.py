@@ -272,7 +272,10 @@ class CircuitBreaker(LockedStateMachine):
     def retry_after(self) -> float | None:
         """Seconds until the next caller becomes a probe; None unless open, and where it is unknown."""
         if refusal := self._era.open_refusal:  # without the lock, as a refusal: callers may ask before each call
-            return max(0.0, refusal.until - self._clock()) if refusal.until < math.inf else None
+            if refusal.until == math.inf:
+                return None
+            if (seconds_left := refusal.until - self._clock()) > 0:
+                return seconds_left
         seconds: float | None = self._read(lambda machine, _history, now, _wall_time: machine.retry_after(now))
         return seconds
 

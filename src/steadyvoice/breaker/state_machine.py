@@ -176,6 +176,8 @@ class StateMachine:
         """Return the seconds until the next caller becomes a probe; None unless open, or where it is unknown."""
         if self.state_until is None or self.state not in (OPEN, FORCED_OPEN):
             return None
+        if now >= self.state_until and self.lacks_grant(now):
+            return None
         return max(0.0, self.state_until - now)
 
     def admitted_share(self, now: float) -> float:

@@ -267,6 +267,8 @@ def render(overview: Mapping[str, Any], width: int = 160, height: int | None = N
     """
     providers = overview["providers"]
     reasons = [_reason(name, each) for name, each in providers.items() if _needs_reason(each)]
+    if fleet := overview.get("fleet"):  # absent without a fleet, and from older gateways
+        reasons.insert(0, _fleet(fleet))
     room = (
         len(providers)
         if height is None
@@ -308,6 +310,21 @@ def _headline(overview: Mapping[str, Any]) -> Text:
     if down:
         return Text(f"Down: {', '.join(down)}. Other providers are available.", style="bold yellow")
     return Text("All providers are available.", style="bold green")
+
+
+def _fleet(fleet: Mapping[str, Any]) -> Text:
+    """Return one line: together with how many, or alone and why, and the circuits that others have in another state."""
+    if fleet["state"] != "together":
+        return Text(f"Fleet: {fleet['state']}; {fleet['last_error'] or 'no beat came back yet'}", style="bold yellow")
+    count = len(fleet["replicas"])
+    line = Text(f"Fleet: together with {count} other replica{'' if count == 1 else 's'}", style="dim")
+    for name, circuit in fleet["circuits"].items():
+        elsewhere = list(circuit["states_elsewhere"].values())
+        if circuit["is_outlier"]:
+            line.append(f"; {name} fails only here: look at this machine's own network", style="bold yellow")
+        elif others := sum(state != circuit["state"] for state in elsewhere):
+            line.append(f"; {name} differs at {others} of them")
+    return line
 
 
 def _row(name: str, provider: Mapping[str, Any]) -> Sequence[RenderableType]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steadyvoice.fleet.fleet import Fleet, FleetHold, FleetState, FleetStatus
+from steadyvoice.fleet.fleet import Fleet, FleetConfig, FleetHold, FleetState, FleetStatus
 from steadyvoice.fleet.shared_circuit import SharedCircuitStatus
 from steadyvoice.fleet.store import (
     BeatReply,
@@ -16,6 +16,7 @@ from steadyvoice.fleet.store import (
 __all__ = [
     "BeatReply",
     "Fleet",
+    "FleetConfig",
     "FleetHold",
     "FleetState",
     "FleetStatus",

@@ -72,7 +72,7 @@ class CircuitEvidence:
             self._count(snapshot, exported, now)
         if changed:
             self._note_transition(snapshot, now)
-        self._note_probes(snapshot, now)
+        self._note_probes(snapshot, exported, now)
         self._calls, self._successes = _results(snapshot), snapshot.totals.successes
         self._refused = snapshot.totals.refused
         self.record = self._make_record(snapshot, exported, now)
@@ -138,10 +138,10 @@ class CircuitEvidence:
         elif self.opened_at is None:  # opened and probed since the last beat, or forced open before
             self.opened_at = now
 
-    def _note_probes(self, snapshot: Snapshot, now: float) -> None:
+    def _note_probes(self, snapshot: Snapshot, exported: dict[str, Any], now: float) -> None:
         """Note whether a caller would be a probe, if this replica got the lease."""
         due = snapshot.state is CircuitState.HALF_OPEN or (
-            snapshot.state is CircuitState.OPEN and snapshot.retry_after == 0
+            snapshot.state is CircuitState.OPEN and exported["remaining"] == 0
         )
         refused = snapshot.totals.refused > self._refused
         if not due:

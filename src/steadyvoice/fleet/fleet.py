@@ -14,10 +14,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from weakref import ref
 
 from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.breaker.fork_safety import register_fork_aware
@@ -86,6 +87,24 @@ class Membership:
         return self.state
 
 
+@dataclass(frozen=True, slots=True)
+class FleetConfig:
+    """Address of a store, as in `redis://localhost:6379/0`, and the name by which processes share.
+
+    Raises FleetURLError for an address or a name that cannot be used. No connection is opened.
+    """
+
+    url: str = field(repr=False)
+    name: str = "default"
+
+    def __post_init__(self) -> None:
+        self.open_store()
+
+    def open_store(self) -> FleetStore:
+        """Return the store, which connects with the first beat."""
+        return RedisStore(self.url, self.name)
+
+
 class FleetHold(NamedTuple):
     """Account that a replica set aside: why, and for how many seconds more."""
 
@@ -122,28 +141,34 @@ class FleetStatus:
     ignored_records: int
     last_error: str | None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the status as JSON-ready values."""
+        return {**asdict(self), "state": self.state.value, "different_settings": list(self.different_settings)}
+
 
 class Fleet:
     """Circuits of this process, shared with those of other replicas.
 
-    `store` is the address of a Redis or Valkey server, as in `redis://localhost:6379/0`, or a store; processes of the
-    same `name` share. `circuits` are breakers, or a `CircuitRegistry`, to which circuits may be added later; their
-    clocks must be `clock`. Circuits share by name, and only with circuits of the same settings. `start()` begins to
-    beat, in a thread; `close()` leaves the fleet. In a forked child, a new replica begins by itself. Raises
-    FleetURLError for an address or a name that cannot be used.
+    `store` is the address of a Redis or Valkey server, as in `redis://localhost:6379/0`; processes of the same `name`
+    share. Or it is a `FleetConfig`, or a store of your own. `circuits` are breakers, or a `CircuitRegistry`, to which
+    circuits may be added later; their clocks must be `clock`. Circuits share by name, and only with circuits of the
+    same settings. `start()` begins to beat, in a thread; `close()` leaves the fleet. In a forked child, a new replica
+    begins by itself. Raises FleetURLError for an address or a name that cannot be used.
     """
 
     def __init__(
         self,
-        store: FleetStore | str,
+        store: FleetConfig | FleetStore | str,
         circuits: Iterable[CircuitBreaker] = (),
         *,
         name: str = "default",
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random_module.random,
     ) -> None:
-        self.store: FleetStore = RedisStore(store, name) if isinstance(store, str) else store
-        self.name = name
+        if isinstance(store, str):
+            store = FleetConfig(store, name)
+        self.name = store.name if isinstance(store, FleetConfig) else name
+        self.store: FleetStore = store.open_store() if isinstance(store, FleetConfig) else store
         self._circuits = circuits
         self._clock = clock
         self._random = random
@@ -364,7 +389,7 @@ class _BeatThread:
     """Daemon thread that beats until it is stopped."""
 
     def __init__(self, fleet: Fleet, random: Callable[[], float]) -> None:
-        self._fleet = fleet
+        self._fleet = ref(fleet)  # one that was forgotten, not closed, ends with its thread
         self._random = random
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"steadyvoice-fleet-{fleet.name}", daemon=True)
@@ -380,10 +405,11 @@ class _BeatThread:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and (fleet := self._fleet()) is not None:
             try:
-                self._fleet.beat()
+                fleet.beat()
             except Exception:
                 # A beat that fails for another reason than the store must not be the last one.
-                _logger.exception("fleet %s: a beat failed", self._fleet.name)
+                _logger.exception("fleet %s: a beat failed", fleet.name)
+            del fleet
             self._stopping.wait(BEAT_INTERVAL * (1 + BEAT_JITTER * (2 * self._random() - 1)))

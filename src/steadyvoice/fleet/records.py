@@ -14,6 +14,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from steadyvoice._option_rules import is_number
 from steadyvoice.breaker import CircuitBreakerConfig
 
 VERSION = 1
@@ -128,5 +129,7 @@ def fingerprint(fleet_name: str, secret: str) -> str:
 def _described(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(_described, value))
+    if is_number(value):
+        return repr(float(value))  # 60 in code and 60.0 in a file are the same setting
     name = getattr(value, "__qualname__", None)
     return repr(value) if name is None else f"{getattr(value, '__module__', '')}.{name}"

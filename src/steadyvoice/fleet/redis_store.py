@@ -119,7 +119,7 @@ class RedisStore:
 
     def __init__(self, url: str, name: str) -> None:
         if not name or len(name) > MAX_FLEET_NAME or set(name) & set("{}\n"):
-            raise FleetURLError(f"name of the fleet: must be 1 to {MAX_FLEET_NAME} characters without braces")
+            raise FleetURLError(f"name: must be 1 to {MAX_FLEET_NAME} characters without braces")
         self._url = parse_store_url(url)
         self._keys = [f"{{steadyvoice:{name}}}:{part}" for part in ("records", "written", "leases", "run")]
         self._client: Redis | RedisCluster | None = None
@@ -219,4 +219,4 @@ def _require_client_library() -> None:
     try:
         import redis  # noqa: F401
     except ImportError:
-        raise FleetURLError("the store needs redis-py: pip install 'steadyvoice[fleet]'") from None
+        raise FleetURLError("url: needs redis-py: pip install 'steadyvoice[fleet]'") from None

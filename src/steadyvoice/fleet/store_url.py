@@ -48,28 +48,28 @@ class StoreURL(NamedTuple):
 def parse_store_url(url: str, environment: Mapping[str, str] = os.environ) -> StoreURL:
     """Return a parsed address; `env:NAME` reads it from the environment. Raises FleetURLError."""
     if not isinstance(url, str):
-        raise FleetURLError(f"address of the store: must be text, such as {FORMS}")
+        raise FleetURLError(f"url: must be text, such as {FORMS}")
     if url.startswith("env:"):
         name = url.removeprefix("env:")
         if not environment.get(name):
-            raise FleetURLError(f"address of the store: the environment variable {name} is not set")
+            raise FleetURLError(f"url: the environment variable {name} is not set")
         url = environment[name]
     scheme, separator, rest = url.partition("://")
     base, _, kind = scheme.partition("+")
     kind = kind or "standalone"
     if not separator or base not in ("redis", "rediss") or kind not in DEFAULT_PORTS:
         shown = f"unknown scheme {scheme!r}" if separator else "no scheme"
-        raise FleetURLError(f"address of the store: {shown}; use {FORMS}")
+        raise FleetURLError(f"url: {shown}; use {FORMS}")
     # The credentials are cut off before anything else is parsed, and no message repeats what may be a part of them.
     location, slash, path_and_query = rest.partition("/")
     if "@" in path_and_query:
-        raise FleetURLError("address of the store: user and password must be percent-encoded, as %2F for a slash")
+        raise FleetURLError("url: user and password must be percent-encoded, as %2F for a slash")
     credentials, _, hosts = location.rpartition("@")
     split = urlsplit(f"//{slash}{path_and_query}")
     username, password = _credentials(credentials)
     service, database = _path(kind, [part for part in split.path.split("/") if part])
     if kind == "standalone" and "," in hosts:
-        raise FleetURLError(f"address of the store: several hosts need redis+sentinel or redis+cluster; use {FORMS}")
+        raise FleetURLError(f"url: several hosts need redis+sentinel or redis+cluster; use {FORMS}")
     return StoreURL(
         kind=kind,
         tls=base == "rediss",
@@ -92,9 +92,9 @@ def _host(text: str, default_port: int) -> tuple[str, int]:
         split = urlsplit(f"//{text}")
         host, port = split.hostname, split.port
     except ValueError:
-        raise FleetURLError(f"address of the store: wrong host or port; use {FORMS}") from None
+        raise FleetURLError(f"url: wrong host or port; use {FORMS}") from None
     if not host or split.path or split.query:
-        raise FleetURLError(f"address of the store: no host; use {FORMS}")
+        raise FleetURLError(f"url: no host; use {FORMS}")
     return host, default_port if port is None else port
 
 
@@ -103,14 +103,14 @@ def _path(kind: str, parts: list[str]) -> tuple[str, int]:
     service = ""
     if kind == "sentinel":
         if not parts:
-            raise FleetURLError("address of the store: the name of the service is missing, as in .../mymaster")
+            raise FleetURLError("url: the name of the service is missing, as in .../mymaster")
         service = unquote(parts.pop(0))
     if kind == "cluster" and parts:
-        raise FleetURLError("address of the store: a cluster has no numbered databases")
+        raise FleetURLError("url: a cluster has no numbered databases")
     if not parts:
         return service, 0
     if len(parts) > 1 or not (parts[0].isascii() and parts[0].isdigit()):
-        raise FleetURLError("address of the store: the database must be a number, as in .../0")
+        raise FleetURLError("url: the database must be a number, as in .../0")
     return service, int(parts[0])
 
 
@@ -118,7 +118,7 @@ def _options(query: str, tls: bool) -> dict[str, str]:
     options = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
     unknown = sorted(options.keys() - set(_OPTIONS))
     if unknown:
-        raise FleetURLError(f"address of the store: unknown option {unknown[0]!r}; allowed: {', '.join(_OPTIONS)}")
+        raise FleetURLError(f"url: unknown option {unknown[0]!r}; allowed: {', '.join(_OPTIONS)}")
     if options and not tls:
-        raise FleetURLError("address of the store: options of TLS need the scheme rediss")
+        raise FleetURLError("url: options of TLS need the scheme rediss")
     return options

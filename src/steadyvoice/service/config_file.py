@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -47,6 +47,9 @@ from steadyvoice.speech.option_validation import validate_option
 from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
 from steadyvoice.wire.error_response import redact
 from steadyvoice.wire.text_file import UnreadableFileError, parse_toml, read_text_file
+
+if TYPE_CHECKING:
+    from steadyvoice.fleet import FleetConfig
 
 T = TypeVar("T")
 
@@ -175,6 +178,7 @@ class ConfigFile(ConfigTable):
     fallback: FallbackConfig = FallbackConfig()
     cache: dict[str, Any] | None = None  # no cache without the table
     hedge: dict[str, Any] | None = None  # no hedging without the table
+    fleet: dict[str, Any] | None = None  # each process stands alone without the table
     providers: list[dict[str, Any]] = []
 
 
@@ -250,7 +254,15 @@ def build_arguments(config: ConfigFile, former: LoadedConfig | None = None) -> S
         max_active=config.server.max_active,
         max_queued=config.server.max_queued,
         queue_timeout=config.server.queue_timeout,
+        fleet=None if config.fleet is None else _build_fleet(config.fleet),
     )
+
+
+def _build_fleet(table: dict[str, Any]) -> FleetConfig:
+    # Imported here, so that only services of a fleet load it.
+    from steadyvoice.fleet import FleetConfig
+
+    return _build(FleetConfig, table, "fleet")
 
 
 def parse_circuit(table: Any, path: str) -> CircuitBreakerConfig:

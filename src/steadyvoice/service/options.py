@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from random import Random
-from typing import Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from steadyvoice._option_rules import FLAG, Number, OneOf
 from steadyvoice.breaker import CircuitBreakerConfig
@@ -28,6 +28,9 @@ from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.option_validation import validate_option
 from steadyvoice.speech.request import OnMidstream, SpeechRequest, UnknownVoice, VoiceSubstitution
 from steadyvoice.speech.writing_systems import is_latin
+
+if TYPE_CHECKING:
+    from steadyvoice.fleet import FleetConfig, FleetStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ class ServicePolicies(TypedDict, total=False):
     max_active: int | None  # utterances synthesised at once; 4096 if None
     max_queued: int | None  # utterances waiting for that; 2048 if None
     queue_timeout: float | None  # seconds that they wait before TTSOverloadedError; 5.0 if None
+    fleet: FleetConfig | FleetStore | str | None  # shares circuits with other processes; address, name, or a store
 
 
 class ServiceSettings(ServicePolicies, total=False):
@@ -148,6 +152,7 @@ def validate_settings(providers: Sequence[Provider], settings: ServiceSettings) 
     AdmissionLimits.from_settings(settings)
     _validate_policies(settings)
     _validate_max_audio_bytes(settings.get("max_audio_bytes"))
+    _validate_fleet(settings.get("fleet"))
     names = [provider.name for provider in validated_providers(providers)]
     _validate_names(names)
     for key, named in (
@@ -174,6 +179,21 @@ _SETTING_TYPES: Mapping[str, type] = {
 def _validate_max_audio_bytes(max_audio_bytes: object) -> None:
     if max_audio_bytes is not None:
         validate_option("max_audio_bytes", max_audio_bytes, Number("bytes", integer=True, minimum=MIN_AUDIO_BYTES))
+
+
+def _validate_fleet(setting: FleetConfig | FleetStore | str | None) -> None:
+    if setting is None:
+        return
+    # Imported here, so that only services of a fleet load it.
+    from steadyvoice.fleet import FleetConfig, FleetURLError
+
+    try:
+        if isinstance(setting, str):
+            FleetConfig(setting)
+    except FleetURLError as error:
+        raise TTSConfigurationError(f"fleet.{error}") from None
+    if not isinstance(setting, str | FleetConfig) and not callable(getattr(setting, "beat", None)):
+        raise TTSConfigurationError(f"fleet: must be an address, a FleetConfig or a FleetStore, got {setting!r:.100}")
 
 
 def validated_providers(providers: Any) -> Sequence[Provider]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Protocol
 from weakref import WeakSet
 
-from steadyvoice.breaker import CircuitBreakerConfig, Listener
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
 from steadyvoice.providers.base import Credential, HasCredential, Provider
 from steadyvoice.service.pipeline.candidates import GuardedProvider
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig, provider_timeouts
@@ -133,6 +133,16 @@ class ProviderSet:
             wall_clock=self._wall_clock,
             request_ids=self._request_ids,
         )
+
+
+class CurrentCircuits:
+    """Circuits of the providers that a set has whenever they are iterated, from any thread."""
+
+    def __init__(self, providers: ProviderSet) -> None:
+        self._providers = providers
+
+    def __iter__(self) -> Iterator[CircuitBreaker]:
+        return iter([guarded.handler.circuit for guarded in self._providers.by_name.copy().values()])
 
 
 class ReplacedProviders:

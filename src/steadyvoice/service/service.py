@@ -39,7 +39,7 @@ from steadyvoice.service.pipeline.passthrough import InFlightRequest, prepare_pa
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig, provider_timeouts
 from steadyvoice.service.pipeline.utterance import SpeechResources, Utterance
-from steadyvoice.service.provider_set import CircuitSettings, Closable, ProviderSet, ReplacedProviders
+from steadyvoice.service.provider_set import CircuitSettings, Closable, CurrentCircuits, ProviderSet, ReplacedProviders
 from steadyvoice.service.resilience.admission_control import (
     MAX_ACTIVE,
     MAX_QUEUED,
@@ -59,6 +59,7 @@ from steadyvoice.speech.text import clean_text
 from steadyvoice.speech.writing_systems import is_latin
 
 if TYPE_CHECKING:
+    from steadyvoice.fleet import Fleet
     from steadyvoice.service.conversation.conversation import AsyncConversation, ConversationOptions
     from steadyvoice.service.conversation.segment_speaker import TurnResources
     from steadyvoice.service.conversation.turn import AsyncTurn
@@ -109,6 +110,7 @@ class AsyncTTSService:
         self._cache: SpeechCache | None = None
         self._settings: ServiceSettings = {}
         self._apply(settings, providers, dict.fromkeys(ServicePolicies.__annotations__))
+        self._fleet: Fleet | None = self._join_fleet()
         register_fork_aware(self)
 
     fork_lock = None
@@ -269,8 +271,13 @@ class AsyncTTSService:
             "cache": cache,
             "hedging": hedging,
             "overload": self.admission.as_dict(),
+            "fleet": self.fleet_status(),
             "providers": states,
         }
+
+    def fleet_status(self) -> dict[str, Any] | None:
+        """Return the fleet as this process has it, JSON-ready; None without one."""
+        return self._fleet.status().as_dict() if self._fleet else None
 
     @property
     def max_audio_bytes(self) -> int:
@@ -398,6 +405,9 @@ class AsyncTTSService:
         if former and self._cache:
             self._cache.close_running()
         self._replaced.add(former, [*self._open.all(), *self._open_turns.all()])
+        if "fleet" in changed:
+            await self._leave_fleet()
+            self._fleet = self._join_fleet()
         await self._replaced.settled()
 
     async def aclose(self) -> None:
@@ -417,6 +427,7 @@ class AsyncTTSService:
         if self._hedging:
             await self._hedging.aclose()
         await self._replaced.aclose()
+        await self._leave_fleet()
         if self._cache:
             await self._cache.aclose()
         self._workers.close()
@@ -465,6 +476,24 @@ class AsyncTTSService:
             former += [self._cache] if self._cache else []
             self._cache = SpeechCache(cache, clock=self._clock, wall_clock=self._wall_clock) if cache else None
         return former
+
+    def _join_fleet(self) -> Fleet | None:
+        """Begin to share the circuits with other processes, if there is a fleet."""
+        setting = self._settings.get("fleet")
+        if setting is None:
+            return None
+        # Imported here, so that only services of a fleet load it.
+        from steadyvoice.fleet import Fleet
+
+        fleet = Fleet(setting, CurrentCircuits(self._providers), clock=self.lag.time)
+        fleet.start()
+        return fleet
+
+    async def _leave_fleet(self) -> None:
+        """Leave the fleet. In a thread, for it may wait for the store."""
+        fleet, self._fleet = self._fleet, None
+        if fleet is not None:
+            await asyncio.to_thread(fleet.close)
 
     def _configure_admission(self, settings: ServiceSettings, providers: Sequence[Provider]) -> None:
         queues = {each.name: _queue_wait(each) for each in providers if isinstance(each, HasQueue)}

@@ -110,6 +110,7 @@ def test_no_caller_is_a_probe_without_a_grant(circuit: CircuitBreaker, clock: Vi
     assert circuit.try_acquire() is None
     assert circuit.explain().state is CircuitState.OPEN
     assert circuit.explain().next == "waits until a probe is granted"
+    assert circuit.retry_after is circuit.snapshot().retry_after is None  # unknown
     circuit.grant_probe(clock() + 1)
     assert circuit.snapshot().probe_granted
     circuit.acquire().success()

@@ -93,9 +93,15 @@ _OVERLOAD: Schema = _object(
 RESPONSE_SCHEMAS: Mapping[str, Schema] = {
     "Health": _object(status=_TEXT),
     "Readiness": _object(ready=_YES_OR_NO, reasons=_list(_TEXT), overloaded=_YES_OR_NO, providers=_map(_READINESS)),
-    "State": {"allOf": [_PROVIDER, _object(overload=_OVERLOAD, providers=_map(_PROVIDER))]},
+    "State": {"allOf": [_PROVIDER, _object(overload=_OVERLOAD, fleet=_ANYTHING, providers=_map(_PROVIDER))]},
     "Overview": _object(
-        at=_TEXT, edition=_TEXT, is_muted=_YES_OR_NO, overload=_OVERLOAD, step=_NUMBER, providers=_map(_ANYTHING)
+        at=_TEXT,
+        edition=_TEXT,
+        is_muted=_YES_OR_NO,
+        overload=_OVERLOAD,
+        fleet=_ANYTHING,
+        step=_NUMBER,
+        providers=_map(_ANYTHING),
     ),
     "Config": _object(server=_ANYTHING, timeouts=_ANYTHING, providers=_list(_ANYTHING), circuits=_map(_ANYTHING)),
     "Circuit": _object(

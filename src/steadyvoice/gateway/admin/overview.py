@@ -87,6 +87,7 @@ def _gateway_part(context: GatewayContext, statistics: HourlyStatistics, since: 
         "edition": context.event_log.edition,
         "is_muted": context.service.is_muted,
         "overload": context.service.admission.as_dict(),
+        "fleet": context.service.fleet_status(),
         "step": STEP_SECONDS,
         "current": statistics.current(),
         "outcomes": statistics.outcomes(since),

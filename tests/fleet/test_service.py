@@ -1,0 +1,122 @@
+"""Services in a fleet: their circuits are shared, as those of any registry are."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from steadyvoice import AsyncTTSService, CircuitBreakerConfig, Tone, TTSConfigurationError, TTSService
+from steadyvoice.cli.status import render
+from steadyvoice.fleet import FleetConfig
+from steadyvoice.fleet.testing import InMemoryFleet
+from steadyvoice.service.config_file import load_config
+
+CIRCUIT = CircuitBreakerConfig.consecutive(6)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - threads change it
+            await asyncio.sleep(0.01)
+
+
+async def test_services_open_on_what_they_saw_together() -> None:
+    server = InMemoryFleet(time.monotonic)
+    async with (
+        AsyncTTSService([Tone(name="vendor")], circuit=CIRCUIT, fleet=server.connect()) as first,
+        AsyncTTSService([Tone(name="vendor")], circuit=CIRCUIT, fleet=server.connect()) as second,
+        AsyncTTSService([Tone(name="vendor")], circuit=CIRCUIT, fleet=server.connect()) as third,
+    ):
+        services = (first, second, third)
+        await eventually(lambda: all(len((each.fleet_status() or {}).get("replicas", ())) == 2 for each in services))
+        for service in services:
+            for _ in range(2):
+                service.circuits["vendor"].acquire().failure("down")
+        await eventually(lambda: all(each.circuits["vendor"].state == "open" for each in services))
+        state = first.get_error_state()
+        assert (state["fleet"]["state"], state["fleet"]["store"]) == ("together", "memory")
+        assert "at 3 of 3 replicas" in "".join(each.circuits["vendor"].snapshot().reason for each in services)
+    assert first.fleet_status() is None
+
+
+async def test_fleet_can_be_joined_and_left_at_run_time() -> None:
+    server = InMemoryFleet(time.monotonic)
+    async with AsyncTTSService([Tone()], fleet=server.connect()) as stays, AsyncTTSService([Tone()]) as service:
+        assert service.get_error_state()["fleet"] is None
+        await service.reconfigure(fleet=server.connect())
+        await eventually(lambda: len((stays.fleet_status() or {})["replicas"]) == 1)
+        await service.reconfigure(muted=False)
+        assert service.fleet_status() is not None
+        await service.reconfigure(fleet=None)
+        await eventually(lambda: not (stays.fleet_status() or {})["replicas"])
+        assert service.circuits["tone"].snapshot().probe_granted
+
+
+def test_synchronous_service_shares_too() -> None:
+    server = InMemoryFleet(time.monotonic)
+    with TTSService([Tone()], fleet=server.connect()) as service:
+        assert service.get_error_state()["fleet"]["store"] == "memory"
+        assert service.synthesize("Hello").outcome == "spoken"
+
+
+@pytest.mark.parametrize(
+    ("fleet", "message"),
+    [
+        ("http://localhost", "fleet.url: unknown scheme 'http'"),
+        (7, "fleet: must be an address, a FleetConfig or a FleetStore, got 7"),
+    ],
+)
+def test_impossible_fleet_is_refused(fleet: str, message: str) -> None:
+    with pytest.raises(TTSConfigurationError, match=message):
+        AsyncTTSService([Tone()], fleet=fleet)
+
+
+def config_file(folder: Path, table: str) -> Path:
+    path = folder / "steadyvoice.toml"
+    path.write_text(f'{table}\n[[providers]]\nkind = "tone"\n', "utf-8")
+    return path
+
+
+def test_table_of_the_file_names_store_and_fleet(tmp_path: Path) -> None:
+    path = config_file(tmp_path, '[fleet]\nurl = "env:STORE"\nname = "voices"')
+    loaded = load_config(path, {"STORE": "redis://:secret-word@localhost"})
+    assert loaded.plan["fleet"] == FleetConfig("redis://:secret-word@localhost", "voices")
+    assert "secret-word" not in repr(loaded.plan["fleet"])
+    assert load_config(config_file(tmp_path, ""), {}).plan["fleet"] is None
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('url = "localhost"', "fleet.url: no scheme"),
+        ('url = "redis://localhost"\nname = ""', "fleet.name: must be 1 to 100"),
+        ('url = "redis://localhost"\nworkers = 2', "fleet.workers: unknown key"),
+        ('name = "voices"', "fleet"),
+    ],
+)
+def test_impossible_table_is_refused(tmp_path: Path, table: str, message: str) -> None:
+    with pytest.raises(TTSConfigurationError, match=message):
+        load_config(config_file(tmp_path, f"[fleet]\n{table}"), {})
+
+
+def shown(**fleet: object) -> str:
+    overview = {
+        "providers": {},
+        "is_muted": False,
+        "fleet": {"replicas": {}, "circuits": {}, "last_error": None, **fleet},
+    }
+    return "\n".join(str(part) for part in getattr(render(overview), "renderables", ()))
+
+
+def test_status_shows_the_fleet() -> None:
+    circuit = {"state": "open", "is_outlier": False, "states_elsewhere": {"a": "open", "b": "closed"}}
+    assert "Fleet: together with 1 other replica\n" in shown(state="together", replicas={"a": 0.1})
+    assert "vendor differs at 1 of them" in shown(
+        state="together", replicas={"a": 0.1, "b": 0}, circuits={"vendor": circuit}
+    )
+    assert "vendor fails only here" in shown(state="together", circuits={"vendor": {**circuit, "is_outlier": True}})
+    assert "Fleet: alone; Timeout" in shown(state="alone", last_error="Timeout")
