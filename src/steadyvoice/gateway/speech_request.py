@@ -103,7 +103,7 @@ class SpeechOrderParser:
 
 def validated_text(text: str, field: str) -> str:
     """Return the cleaned text. Raises RequestValidationError, which names `field`, when nothing is left of it."""
-    clean = clean_text(text)
+    clean = text.strip() if text.isprintable() else clean_text(text)
     if not clean.strip():
         raise RequestValidationError(
             [ValidationIssue("string_too_short", ("body", field), "String should have at least 1 character", text)]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+import msgspec
+
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.text import is_encodable
 
@@ -40,6 +42,12 @@ def parse_document(body: bytes) -> dict[str, Any]:
     """Parse a request's body, which must be a JSON object. Raises RequestValidationError."""
     if not body:
         raise RequestValidationError([ValidationIssue("missing", ("body",), "Field required")])
+    try:
+        document = msgspec.json.decode(body)
+    except ValueError:  # or it is JSON that only Python takes, such as NaN, half of a surrogate pair, or UTF-16
+        document = None
+    if type(document) is dict and body.count(b"[") + body.count(b"{") <= MAX_JSON_DEPTH:
+        return document
     plain = body[:1] == b"{" and body[1:2] != b"\0"  # UTF-8, as nearly all are: no need to detect the encoding
     try:
         document = _JSON.decode(body.decode("utf-8" if plain else json.detect_encoding(body), "surrogatepass"))

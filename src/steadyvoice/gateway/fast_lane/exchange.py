@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from steadyvoice.gateway.access_control import RouteClass
-from steadyvoice.gateway.http import Message, Scope, raw_headers
+from steadyvoice.gateway.http import Message, Scope
 from steadyvoice.gateway.request_context import ContinuedSpeech, RequestContext, current_request_id
 from steadyvoice.gateway.speech_endpoint import SpeechHandler, outcome_headers
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
@@ -28,13 +28,29 @@ class ReadingClient(Protocol):
 class ExchangeConnection(Protocol):
     """Client connection of an exchange."""
 
+    held: bytes
+    parsed_order: object
+    asgi_version: str
+    root_path: str
+
+    @property
+    def server(self) -> Any:
+        """Address at which the client has connected."""
+        ...
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """Address of the client."""
+        ...
+
+    @property
+    def scheme(self) -> str | None:
+        """Scheme of the connection's URLs."""
+        ...
+
     @property
     def flow(self) -> ReadingClient:
         """Flow control of the connection."""
-        ...
-
-    def response_head(self, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """Return the head of a 200 in chunked encoding."""
         ...
 
     @property
@@ -42,8 +58,16 @@ class ExchangeConnection(Protocol):
         """Function that sends parts at once."""
         ...
 
-    def body_is_late(self) -> None:
-        """Leave a request to the application unless its body has come."""
+    def response_head(self, lines: bytes) -> bytes:
+        """Return the head of a 200 in chunked encoding, with these lines of headers."""
+        ...
+
+    def begin_exchange(self, exchange: Any) -> None:
+        """Note that the request has begun."""
+        ...
+
+    def use_application(self) -> None:
+        """Leave the request that is in progress, or waited for, to the application."""
         ...
 
     def exchange_completed(self) -> None:
@@ -136,7 +160,8 @@ class Exchange(RequestContext):
         self.status, self.response_started_at = 200, self._clock()
         connection = self._connection
         assert connection is not None  # noqa: S101 - the relay runs
-        self._parts.append(connection.response_head([*raw_headers(headers), *self._extra]))
+        lines = "".join(map("%s: %s\r\n".__mod__, headers.items())).encode("latin-1", "replace")
+        self._parts.append(connection.response_head(lines + b"".join(map(b"%b: %b\r\n".__mod__, self._extra))))
 
     def write(self, data: bytes) -> None:
         """Write valid audio as one chunk."""

@@ -8,7 +8,6 @@ fast lane that becomes unusual.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -18,8 +17,9 @@ import httptools
 from steadyvoice.gateway.access_control import RequestHead, RouteClass, check_access
 from steadyvoice.gateway.context import FinishedCall, GatewayContext
 from steadyvoice.gateway.fast_lane.exchange import Exchange, ExchangeConnection, FinishedSpeech
+from steadyvoice.gateway.fast_lane.request_reader import MAX_REQUEST, RequestReader, WholeRequest
 from steadyvoice.gateway.http import Scope
-from steadyvoice.gateway.request_context import PARSED_ORDER, ContinuedSpeech
+from steadyvoice.gateway.request_context import ContinuedSpeech
 from steadyvoice.gateway.router import RouteTable
 from steadyvoice.gateway.speech_endpoint import SpeechHandler
 from steadyvoice.gateway.speech_request import BodyFormat, RawRequest
@@ -31,12 +31,6 @@ TICK = 0.05
 _MAX_UNRECORDED = 1_000
 _MAX_KNOWN = 256  # targets, and credentials
 _MAX_TARGET = 500  # bytes
-
-_UNUSUAL_HEADERS = frozenset(
-    (b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"origin", b"sec-fetch-site", b"sec-fetch-mode")
-)
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 _finished_call = partial(tuple.__new__, FinishedCall)  # a Python call less than the class
 
@@ -56,6 +50,7 @@ class FastLane:
 
     def __init__(self, context: GatewayContext, routes: RouteTable) -> None:
         self._context, self._routes = context, routes
+        self._reader = RequestReader()
         self._targets: dict[bytes, Target | None] = {}
         self._rules: object = None  # access rules under which the heads below were admitted
         self._admitted: set[tuple[bytes | None, ...]] = set()
@@ -69,44 +64,45 @@ class FastLane:
 
     # ---------------------------------------------------------------- start
 
-    def recognize(self, url: bytes, headers: Headers) -> Target | None:
-        """Return the target of a POST whose head is usual; None for any other."""
+    def receive(self, connection: ExchangeConnection, data: bytes) -> bool:
+        """Begin a usual request, or wait for the rest of one; return False, and do nothing, for any other."""
+        missing = self._reader.bytes_missing(data)
+        if missing is None or len(data) + missing > MAX_REQUEST:
+            return False
+        url = data[len("POST ") : data.find(b" ", len("POST "))]
         target = self._targets.get(url)
         if target is None and (url in self._targets or not (target := self._learn(url))):
-            return None
-        by_name = dict(headers)
-        wanted = by_name.get(b"x-steadyvoice-on-midstream")
-        if (wanted or self._context.service.on_midstream.encode()) != b"error" or self._context.closing:
-            return None
-        # A repeated header may be one that decides on access.
-        if len(by_name) != len(headers) or b"content-length" not in by_name:
-            return None
-        return target if _UNUSUAL_HEADERS.isdisjoint(by_name) else None
+            return False
+        if missing:
+            connection.held = data
+            self._awaited.append(connection)
+            self._set_timer()
+            return True
+        request = self._reader.parse(data)
+        return request is not None and request.url == url and self._start(connection, target, request)
 
-    def start(self, connection: ExchangeConnection, target: Target, scope: Scope, body: bytes) -> Exchange | None:
-        """Send a usual request to its provider; None, and nothing is sent, for any other."""
-        context, limits = self._context, self._context.server
-        scope["method"], scope["path"], scope["raw_path"] = "POST", target.path, target.raw_path
-        scope["query_string"] = target.query
-        headers = dict(scope["headers"])
-        if len(body) > limits.max_body_bytes or not self._admits(scope, headers):
-            return None
+    def _start(self, connection: ExchangeConnection, target: Target, request: WholeRequest) -> bool:
+        """Send a usual request to its provider; return False, and send nothing, for any other."""
+        context, limits, headers, body = self._context, self._context.server, request.headers, request.body
+        if context.closing or len(body) > limits.max_body_bytes or not self._admits(connection, headers):
+            return False
         try:
             order = target.handler.dialect.parse(RawRequest(target.voice, target.query, headers, body))
         except Exception:  # the application answers with it
-            return None
-        scope["state"][PARSED_ORDER] = order
-        if order.buffered or order.body_format is not BodyFormat.AUDIO:
-            return None
-        if len(order.text) > limits.max_text_characters:
-            return None
-        exchange = Exchange(self, connection, target.handler, scope, order, clock=context.clock)
-        exchange.relay = context.service.relay(order.text, order.style, exchange)
-        if exchange.relay is None:
-            return None
-        self.running.add(exchange)
-        self._set_timer()
-        return exchange
+            return False
+        is_usual = not order.buffered and order.body_format is BodyFormat.AUDIO
+        if is_usual and len(order.text) <= limits.max_text_characters:
+            scope = _scope(connection, target, headers)
+            exchange = Exchange(self, connection, target.handler, scope, order, clock=context.clock)
+            exchange.relay = context.service.relay(order.text, order.style, exchange)
+            if exchange.relay:
+                self.running.add(exchange)
+                if self._timer is None:
+                    self._set_timer()
+                connection.begin_exchange(exchange)
+                return True
+        connection.parsed_order = order
+        return False
 
     def _learn(self, url: bytes) -> Target | None:
         """Return the target of a URL, and keep it."""
@@ -126,7 +122,7 @@ class FastLane:
         self._targets[url] = target
         return target
 
-    def _admits(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
+    def _admits(self, connection: ExchangeConnection, headers: dict[bytes, bytes]) -> bool:
         """Return whether access control admits a head, whose verdict is kept by all that it depends on."""
         rules = self._context.access_rules
         if rules is not self._rules:
@@ -135,19 +131,14 @@ class FastLane:
         key = (headers.get(b"host"), headers.get(b"xi-api-key"), headers.get(b"authorization"))
         if key in self._admitted:
             return True
-        client = scope.get("client")
-        head = RequestHead("POST", scope["scheme"], RouteClass.SPEECH, headers, client[0] if client else None)
+        client = connection.client
+        head = RequestHead("POST", connection.scheme or "", RouteClass.SPEECH, headers, client[0] if client else None)
         if check_access(head, rules):
             return False
         if len(self._admitted) >= _MAX_KNOWN:
             self._admitted.clear()
         self._admitted.add(key)
         return True
-
-    def await_body(self, connection: ExchangeConnection) -> None:
-        """Leave a request to the application soon, unless the rest of its body comes before."""
-        self._awaited.append(connection)
-        self._set_timer()
 
     # ---------------------------------------------------------------- end
 
@@ -185,7 +176,7 @@ class FastLane:
         self.record_finished()
         late, self._awaited_before, self._awaited = self._awaited_before, self._awaited, []
         for connection in late:
-            connection.body_is_late()
+            connection.use_application()
         for relay in self._context.service.due_relays():
             relay.check_time()
         if self.running or self._awaited_before:
@@ -196,3 +187,22 @@ class FastLane:
         self.record_finished()
         for exchange in list(self.running):
             exchange.hand_over_now()
+
+
+def _scope(connection: ExchangeConnection, target: Target, headers: dict[bytes, bytes]) -> Scope:
+    """Return the ASGI scope of a request, as the application gets it if the request is handed over."""
+    return {
+        "type": "http",
+        "asgi": {"version": connection.asgi_version, "spec_version": "2.3"},
+        "http_version": "1.1",
+        "server": connection.server,
+        "client": connection.client,
+        "scheme": connection.scheme,
+        "root_path": connection.root_path,
+        "headers": list(headers.items()),
+        "state": {},
+        "method": "POST",
+        "path": target.path,
+        "raw_path": target.raw_path,
+        "query_string": target.query,
+    }

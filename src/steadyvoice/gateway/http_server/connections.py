@@ -194,16 +194,8 @@ class RequestShortcut(Protocol):
         """Requests in progress."""
         ...
 
-    def recognize(self, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Any | None:
-        """Return the target of a POST whose head is usual; None for any other."""
-        ...
-
-    def await_body(self, connection: Any) -> None:
-        """Call `body_is_late` of a connection soon, unless the rest of its request's body comes before."""
-        ...
-
-    def start(self, connection: Any, target: Any, scope: MutableMapping[str, Any], body: bytes) -> FastExchange | None:
-        """Begin a usual request; None, and nothing has happened, for any other."""
+    def receive(self, connection: Any, data: bytes) -> bool:
+        """Begin a usual request, or wait for the rest of one; return False, and do nothing, for any other."""
         ...
 
 

@@ -36,7 +36,7 @@ from steadyvoice.gateway.http_server.connections import (
 from steadyvoice.gateway.http_server.half_close import HalfCloseProbe
 from steadyvoice.gateway.http_server.output import BufferedOutput, ChunkWriter, HTTP10Response
 from steadyvoice.gateway.http_server.websocket import ClientWebSocket, WebSocketUpgrade, asks_for_websocket
-from steadyvoice.gateway.request_context import request_id_from
+from steadyvoice.gateway.request_context import PARSED_ORDER, request_id_from
 from steadyvoice.wire.elevenlabs.request_stitching import own_request_id
 
 log = logging.getLogger("steadyvoice.gateway")
@@ -44,7 +44,7 @@ log = logging.getLogger("steadyvoice.gateway")
 # SO_LINGER: on close, unsent data is discarded and the client gets a reset instead of an orderly end.
 _LINGER_RESET = struct.pack("ii", 1, 0)
 
-_FAST_BODY_BYTES = 64 * 1024  # of a body that comes in several reads; larger ones are left to the application
+_BETWEEN_REQUESTS = (ConnectionPhase.HEAD, ConnectionPhase.IDLE)
 
 _ABSOLUTE_URL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]+)([^#]*)")
 
@@ -84,9 +84,11 @@ class ClientConnection(HttpToolsProtocol):
         self._output: Any = None
         self._on_disconnect: Callable[[], None] | None = None
         self._half_closed: HalfCloseProbe | None = None  # once the client has ended its own side
-        self._fast_target: Any = None  # of a request that may take the fast lane, until its body has come
-        self._fast_body: list[bytes] = []
         self._exchange: FastExchange | None = None  # request in the fast lane
+        self.held = b""
+        """Beginning of a request for which the fast lane waits."""
+        self.parsed_order: object = None
+        """Order of the next request, if the fast lane has parsed its body in vain."""
         self._upgrade: WebSocketUpgrade | None = None  # of the last request of this connection, until it is answered
         self._websocket: ClientWebSocket | None = None
 
@@ -98,6 +100,7 @@ class ClientConnection(HttpToolsProtocol):
         # Responses write to this instead of the transport: a short one, which uvicorn writes in three parts, goes out
         # in one packet.
         self._output = BufferedOutput(transport, self.loop, self._hang_up)
+        self.send_now = self._output.write_at_once
         self._enter(ConnectionPhase.HEAD)
         if self._connections.is_overcrowded():
             self.reset()
@@ -115,14 +118,21 @@ class ClientConnection(HttpToolsProtocol):
             if not self._upgrade.receive_early(data):
                 self.reset()
             return
+        lane = self._connections.fast_lane
+        if lane and not (self._bytes or self._in_head or self._half_closed) and self._phase in _BETWEEN_REQUESTS:
+            data, self.held = self.held + data, b""
+            if lane.receive(self, data):
+                return
+        self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        """Parse bytes that the fast lane does not take."""
         if self._exchange:  # whatever comes during a response is unusual
             self._exchange.hand_over_now()
         if self._phase is ConnectionPhase.IDLE:
             self._enter(ConnectionPhase.HEAD)
         self._bytes += len(data)
         self._parse(data)
-        if self._fast_target is not None:
-            self._await_fast_body()
         # Refused above. 40,000 letters in one read were once refused as malformed, and then again for the size of their
         # head, which was written behind the end of the connection.
         if self._is_leaving:
@@ -227,25 +237,15 @@ class ClientConnection(HttpToolsProtocol):
             raise ValueError(refusal.message)  # stops the parser
         if self.url[:1] != b"/" and (target := parse_absolute_target(self.url)):
             self.url, self.headers[:] = target.path, target.headers(self.headers)
-        if self._may_be_fast():
-            self._fast_target = self._connections.fast_lane.recognize(self.url, self.headers)  # type: ignore[union-attr]
-        if self._fast_target is None:
-            self._begin_cycle()
-        else:
-            self._enter(ConnectionPhase.RESPONSE)
-
-    def _may_be_fast(self) -> bool:
-        """Return whether nothing about the connection keeps its request from the fast lane."""
-        if self._connections.fast_lane is None or self._phase is ConnectionPhase.RESPONSE or self._half_closed:
-            return False
-        parser = self.parser
-        usual = parser.get_method() == b"POST" and parser.get_http_version() == "1.1" and parser.should_keep_alive()
-        return usual and (self.cycle is None or self.cycle.response_complete)
+        self._begin_cycle()
 
     def _begin_cycle(self) -> None:
         """Start the application for a request whose head is complete."""
         super().on_headers_complete()
         self._prepare_cycle()
+        if self.parsed_order:
+            state: Any = self.cycle.scope["state"]
+            state[PARSED_ORDER], self.parsed_order = self.parsed_order, None
 
     def _prepare_cycle(self) -> None:
         self.cycle.transport = self._output
@@ -277,71 +277,30 @@ class ClientConnection(HttpToolsProtocol):
         """End a request that is completely received."""
         if self._in_head:
             return
-        if self._fast_target is not None and self._starts_exchange():
-            self._bytes = 0
-            return
         super().on_message_complete()
         self._bytes = 0
         if self._phase is ConnectionPhase.DRAIN:
             self._enter(ConnectionPhase.IDLE)
 
-    def on_body(self, body: bytes) -> None:
-        """Add bytes of a request's body."""
-        if self._fast_target is None:
-            super().on_body(body)
-        else:
-            self._fast_body.append(body)
-
     # The fast lane.
 
-    def _starts_exchange(self) -> bool:
-        """Begin a request in the fast lane, or leave it to the application; return which."""
-        lane, target, scope = self._connections.fast_lane, self._fast_target, self.scope
-        assert lane is not None  # noqa: S101 - it has recognized the target
-        exchange = lane.start(self, target, cast(Any, scope), b"".join(self._fast_body))
-        if exchange is None:
-            self._leave_fast_lane()
-            return False
-        self._fast_target, self._fast_body, self._exchange = None, [], exchange
-        return True
-
-    def _await_fast_body(self) -> None:
-        """Wait a moment for the rest of a body: many clients send it in a packet of its own."""
-        lane = self._connections.fast_lane
-        if lane is None or sum(map(len, self._fast_body)) > _FAST_BODY_BYTES:
-            self._leave_fast_lane()
-        else:
-            lane.await_body(self)
-
-    def body_is_late(self) -> None:
-        """Leave a request to the application unless its body has come."""
-        if self._fast_target is not None:
-            self._leave_fast_lane()
+    def begin_exchange(self, exchange: FastExchange) -> None:
+        """Note that the fast lane has begun a request."""
+        self._exchange = exchange
+        self._enter(ConnectionPhase.RESPONSE)
 
     def use_application(self) -> None:
-        """Leave the request in the fast lane to the application, if there is one."""
+        """Leave the request that the fast lane has, or waits for, to the application."""
         if self._exchange:
             self._exchange.hand_over_now()
-        elif self._fast_target is not None:
-            self._leave_fast_lane()
+        elif self.held:
+            data, self.held = self.held, b""
+            self._receive(data)
 
-    def _leave_fast_lane(self) -> None:
-        """Leave a request to the application, with as much of its body as has come."""
-        parts, self._fast_target, self._fast_body = self._fast_body, None, []
-        self._begin_cycle()
-        for part in parts:
-            super().on_body(part)
-
-    def response_head(self, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """Return the head of a 200 in chunked encoding."""
-        lines = [b"%s: %s\r\n" % header for header in [*self.server_state.default_headers, *headers]]
-        return b"".join([STATUS_LINE[200], *lines, b"transfer-encoding: chunked\r\n\r\n"])
-
-    @property
-    def send_now(self) -> Callable[[list[bytes]], None]:
-        """Function that sends parts at once."""
-        write: Callable[[list[bytes]], None] = self._output.write_at_once
-        return write
+    def response_head(self, lines: bytes) -> bytes:
+        """Return the head of a 200 in chunked encoding, with these lines of headers."""
+        common = b"".join(map(b"%b: %b\r\n".__mod__, self.server_state.default_headers))
+        return b"".join((STATUS_LINE[200], common, lines, b"transfer-encoding: chunked\r\n\r\n"))
 
     def exchange_completed(self) -> None:
         """Go on with the next request after a complete response of the fast lane."""
