@@ -44,7 +44,7 @@ def parse_document(body: bytes) -> dict[str, Any]:
         raise RequestValidationError([ValidationIssue("missing", ("body",), "Field required")])
     try:
         document = msgspec.json.decode(body)
-    except ValueError:  # or it is JSON that only Python takes, such as NaN, half of a surrogate pair, or UTF-16
+    except (ValueError, RecursionError):  # or it is JSON that only Python takes, such as NaN, half of a surrogate pair, or UTF-16
         document = None
     if type(document) is dict and body.count(b"[") + body.count(b"{") <= MAX_JSON_DEPTH:
         return document
