@@ -44,8 +44,8 @@ def parse_document(body: bytes) -> dict[str, Any]:
         raise RequestValidationError([ValidationIssue("missing", ("body",), "Field required")])
     try:
         document = msgspec.json.decode(body)
-    except (ValueError, RecursionError):  # or it is JSON that only Python takes, such as NaN, half of a surrogate pair, or UTF-16
-        document = None
+    except (ValueError, RecursionError):
+        document = None  # or JSON that only Python takes, such as NaN, half of a surrogate pair, or UTF-16
     if type(document) is dict and body.count(b"[") + body.count(b"{") <= MAX_JSON_DEPTH:
         return document
     plain = body[:1] == b"{" and body[1:2] != b"\0"  # UTF-8, as nearly all are: no need to detect the encoding
