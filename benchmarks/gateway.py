@@ -62,17 +62,17 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one round, fewer streams: to see that it works")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ahead", action="store_true", help="give the gateways priority on their processor")
-    asked = parser.parse_args()
-    processes.ahead = asked.ahead
+    options = parser.parse_args()
+    processes.ahead = options.ahead
     missing = install_peers(LITELLM, ["litellm[proxy]"])
-    for name, why in missing.items():
-        print(f"{name} cannot be installed, so it is not measured: {why}")
+    for name, reason in missing.items():
+        print(f"{name} cannot be installed, so it is not measured: {reason}")
     _install_tools()
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} processors")
-    first = "; the gateways have priority (SCHED_FIFO)" if asked.ahead else ""
+    first = "; the gateways have priority (SCHED_FIFO)" if options.ahead else ""
     print(f"load of other processes before the start: {processes.busy():.0%}{first}\n")
     with tempfile.TemporaryDirectory() as home:
-        targets = _measure(Path(home), 1 if asked.quick else asked.rounds, asked.quick, with_litellm=not missing)
+        targets = _measure(Path(home), 1 if options.quick else options.rounds, options.quick, with_litellm=not missing)
     _table(
         ["target", "measured", "limit", ""],
         [[target.name, *_format_target(target), target.verdict] for target in targets],
@@ -106,14 +106,14 @@ def _measure(home: Path, rounds: int, quick: bool, *, with_litellm: bool) -> lis
         subjects += [ours(home, pace, RESUME, resume=True)]
         subjects += _litellm(home, pace, with_litellm)
         streams = _paced(subjects, rounds, paced)
-        soon = _first_bytes(subjects, rounds, few)
+        first_bytes = _first_bytes(subjects, rounds, few)
     with ExitStack() as stack:
         slow = stack.enter_context(_vendor(home, seconds(SLIM) / CHUNKS))
         subjects = stack.enter_context(_gateways())
         subjects += [nginx(_folder(home), slow, HALF_SECONDS)]
         subjects += [ours(home, slow, PLAIN, path=HALF_SECONDS)]
         held = _held(subjects, many)
-    whole, size, latest = held[PLAIN]
+    complete, peak_memory, first_byte_p99 = held[PLAIN]
     return [
         _least("requests a second, of nginx's with large buffers", _of(rates, PLAIN, NGINX_LARGE), 0.45),
         _least("the same, resume", _of(rates, RESUME, NGINX_LARGE), 0.10),
@@ -123,10 +123,12 @@ def _measure(home: Path, rounds: int, quick: bool, *, with_litellm: bool) -> lis
         Target(f"CPU a stream, {paced} at once, of nginx's", _of(streams, PLAIN, NGINX), 2.5, unit="x"),
         Target("the same, resume", _of(streams, RESUME, NGINX), 3.2, unit="x"),
         Target(f"CPU a stream, {paced} at once, of LiteLLM's", _of(streams, PLAIN, "LiteLLM"), 1 / 15, unit="x"),
-        Target(f"first byte over nginx, {few} at once", (soon[PLAIN] - soon[NGINX]) * 1000, 0.4, unit=" ms"),
-        Target(f"of {many} slow streams held open, whole", float(whole), float(many), at_least=True),
-        Target("memory with them", size / 1e6, 80.0, unit=" MB"),
-        Target("their first byte, p99", latest * 1000, 10.0, unit=" ms"),
+        Target(
+            f"first byte over nginx, {few} at once", (first_bytes[PLAIN] - first_bytes[NGINX]) * 1000, 0.4, unit=" ms"
+        ),
+        Target(f"of {many} slow streams held open, whole", float(complete), float(many), at_least=True),
+        Target("memory with them", peak_memory / 1e6, 80.0, unit=" MB"),
+        Target("their first byte, p99", first_byte_p99 * 1000, 10.0, unit=" ms"),
     ]
 
 
@@ -140,9 +142,9 @@ def _saturated(home: Path, subjects: Sequence[Gateway], rounds: int, duration: f
     costs: dict[str, list[float]] = {subject.name: [] for subject in subjects}
     for _ in range(rounds):
         for subject in subjects:
-            seen = _wrk(home, subject, duration)
-            rates[subject.name].append(seen[0])
-            costs[subject.name].append(seen[1])
+            measured = _wrk(home, subject, duration)
+            rates[subject.name].append(measured[0])
+            costs[subject.name].append(measured[1])
     rate, cost = _medians(rates), _medians(costs)
     print(f"At saturation, {CALLERS} callers, all of the audio at once:")
     _table(
@@ -178,32 +180,32 @@ def _wrk(home: Path, subject: Gateway, duration: float) -> tuple[float, float]:
     pids = subject.pids
     before, begun = processes.cpu(pids), time.monotonic()
     output = processes.run(command, OTHERS)
-    used, took = processes.cpu(pids) - before, time.monotonic() - begun
+    used, elapsed = processes.cpu(pids) - before, time.monotonic() - begun
     if failed := re.search(r"Non-2xx.*", output):
         raise RuntimeError(f"{subject.name}: {failed[0]}")
     found = re.search(r"(\d+) requests in", output)
     count = max(1, int(found[1]) if found else 0)
     # The requested duration at the most: the process also takes time to start and to end.
-    return count / min(took, max(1, round(duration)) + 0.1), used / count
+    return count / min(elapsed, max(1, round(duration)) + 0.1), used / count
 
 
 def _paced(subjects: Sequence[Gateway], rounds: int, count: int) -> dict[str, float]:
     """Return seconds of CPU per stream, with `count` concurrent streams in real time."""
     costs: dict[str, list[float]] = {subject.name: [] for subject in subjects}
-    whole: dict[str, int] = {subject.name: 0 for subject in subjects}
+    complete: dict[str, int] = {subject.name: 0 for subject in subjects}
     for _ in range(rounds):
         for subject in subjects:
             pids = subject.pids
             before = processes.cpu(pids)
-            heard = _calls(subject, count, within=1.0)
+            answers = _calls(subject, count, within=1.0)
             costs[subject.name].append((processes.cpu(pids) - before) / count)
-            whole[subject.name] += heard["whole"]
+            complete[subject.name] += answers["whole"]
     cost = _medians(costs)
     print(f"{count} streams at once, at the pace of speech ({CHUNKS} chunks in {seconds(USUAL):.1f} s):")
     _table(
         ["", "CPU µs a stream", "of nginx's", "whole"],
         [
-            [name, f"{each * 1e6:.0f}", f"{each / cost[NGINX]:.1f}", f"{whole[name]} of {count * rounds}"]
+            [name, f"{each * 1e6:.0f}", f"{each / cost[NGINX]:.1f}", f"{complete[name]} of {count * rounds}"]
             for name, each in cost.items()
         ],
     )
@@ -217,56 +219,59 @@ def _first_bytes(subjects: Sequence[Gateway], rounds: int, count: int) -> dict[s
         for subject in subjects:
             # Spread over the length of one answer, so that a first byte does not wait behind the other first bytes.
             first[subject.name] += _calls(subject, count, within=seconds(USUAL))["first"]
-    soon = _medians(first)
+    medians = _medians(first)
     print(f"First byte of audio, {count} streams at once:")
     _table(
         ["", "median ms", "over nginx"],
-        [[name, f"{each * 1e3:.2f}", f"{(each - soon[NGINX]) * 1e3:+.2f}"] for name, each in soon.items()],
+        [[name, f"{each * 1e3:.2f}", f"{(each - medians[NGINX]) * 1e3:+.2f}"] for name, each in medians.items()],
     )
-    return soon
+    return medians
 
 
 def _held(subjects: Sequence[Gateway], count: int) -> dict[str, tuple[int, int, float]]:
     """Return for slow streams: complete ones, peak memory in bytes, and p99 of the first byte in seconds."""
-    seen: dict[str, tuple[int, int, float]] = {}
+    measured: dict[str, tuple[int, int, float]] = {}
     for subject in subjects:
-        with _watched(subject) as most:
-            heard = _calls(subject, count, within=6.0)
-        first = sorted(heard["first"])
-        seen[subject.name] = heard["whole"], most[0], first[int(len(first) * 0.99)] if first else float("inf")
+        with _watched(subject) as peak:
+            answers = _calls(subject, count, within=6.0)
+        first = sorted(answers["first"])
+        measured[subject.name] = answers["whole"], peak[0], first[int(len(first) * 0.99)] if first else float("inf")
     print(f"{count} slow streams held open ({CHUNKS} chunks in {seconds(SLIM):.0f} s, all within six seconds):")
     _table(
         ["", "whole", "memory MB", "first byte p99 ms"],
-        [[name, f"{whole}", f"{size / 1e6:.0f}", f"{late * 1e3:.0f}"] for name, (whole, size, late) in seen.items()],
+        [
+            [name, f"{whole}", f"{size / 1e6:.0f}", f"{late * 1e3:.0f}"]
+            for name, (whole, size, late) in measured.items()
+        ],
     )
-    return seen
+    return measured
 
 
 @contextmanager
 def _watched(subject: Gateway) -> Iterator[list[int]]:
     """Record the peak memory of a gateway during the body."""
-    most, over = [0], threading.Event()
+    peak, stopped = [0], threading.Event()
 
     def watch() -> None:
         # Sampled, because the system's own record of the peak includes the start of the process.
-        while not over.wait(0.1):
-            most[0] = max(most[0], processes.memory(subject.pids))
+        while not stopped.wait(0.1):
+            peak[0] = max(peak[0], processes.memory(subject.pids))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield most
+        yield peak
     finally:
-        over.set()
+        stopped.set()
         watcher.join()
 
 
 def _calls(subject: Gateway, count: int, within: float) -> Any:
-    asked = {"port": subject.port, "path": subject.path, "body": subject.body, "count": count, "within": within}
+    options = {"port": subject.port, "path": subject.path, "body": subject.body, "count": count, "within": within}
     here = str(Path(__file__).parent)
     # The callers are a process of their own: their work would slow the sampling of the gateway's memory.
     paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
-    command = [sys.executable, "-m", "proxy.callers", json.dumps(asked)]
+    command = [sys.executable, "-m", "proxy.callers", json.dumps(options)]
     return json.loads(processes.run(command, OTHERS, env={"PYTHONPATH": paths}))
 
 
@@ -284,16 +289,16 @@ def _vendor(home: Path, pace: float) -> Iterator[int]:
         processes.end(process)
 
 
-def _wait_for(so: Callable[[], bool], within: float = 60.0) -> None:
+def _wait_for(condition: Callable[[], bool], within: float = 60.0) -> None:
     end = time.monotonic() + within
-    while not so():
+    while not condition():
         if time.monotonic() > end:
             raise RuntimeError("the vendor does not start")
         time.sleep(0.1)
 
 
-def _litellm(home: Path, vendor: int, wanted: bool) -> list[Gateway]:
-    return [litellm(home, vendor, LITELLM / "bin" / "litellm")] if wanted else []
+def _litellm(home: Path, vendor: int, included: bool) -> list[Gateway]:
+    return [litellm(home, vendor, LITELLM / "bin" / "litellm")] if included else []
 
 
 @contextmanager
@@ -313,20 +318,20 @@ def _folder(home: Path) -> Path:
 
 def _install_tools() -> None:
     """Install nginx and wrk by apt, as root. Without them nothing can be measured."""
-    wanted = [tool for tool in ("nginx", "wrk") if not shutil.which(tool)]
-    if not wanted:
+    missing = [tool for tool in ("nginx", "wrk") if not shutil.which(tool)]
+    if not missing:
         return
     if os.geteuid() or not shutil.which("apt-get"):
-        raise SystemExit(f"{' and '.join(wanted)} must be installed for this; nothing was measured")
-    subprocess.run(["apt-get", "install", "-y", "-q", *wanted], check=True, stdout=subprocess.DEVNULL)
+        raise SystemExit(f"{' and '.join(missing)} must be installed for this; nothing was measured")
+    subprocess.run(["apt-get", "install", "-y", "-q", *missing], check=True, stdout=subprocess.DEVNULL)
 
 
-def _medians(seen: dict[str, list[float]]) -> dict[str, float]:
-    return {name: median(each) for name, each in seen.items()}
+def _medians(samples: dict[str, list[float]]) -> dict[str, float]:
+    return {name: median(each) for name, each in samples.items()}
 
 
-def _of(seen: dict[str, float], name: str, other: str) -> float | None:
-    return seen[name] / seen[other] if other in seen else None
+def _of(values: dict[str, float], name: str, other: str) -> float | None:
+    return values[name] / values[other] if other in values else None
 
 
 def _format_target(target: Target) -> tuple[str, str]:

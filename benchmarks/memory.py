@@ -52,17 +52,17 @@ class MemoryVendor(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._transport, self._heard = transport, b""
+        self._transport, self._received = transport, b""
 
     def data_received(self, data: bytes) -> None:
-        self._heard += data
-        head, found, body = self._heard.partition(b"\r\n\r\n")
+        self._received += data
+        head, found, body = self._received.partition(b"\r\n\r\n")
         length = re.search(rb"(?i)content-length: (\d+)", head)
         if not found or len(body) < int(length[1] if length else 0):
             return
-        self._heard = b""
-        asked = re.search(rb"output_format=(\w+)", head)
-        audio = self.audio[asked[1].decode() if asked else "pcm_16000"]
+        self._received = b""
+        format_name = re.search(rb"output_format=(\w+)", head)
+        audio = self.audio[format_name[1].decode() if format_name else "pcm_16000"]
         head = b"HTTP/1.1 200 OK\r\ncontent-type: audio/pcm\r\nrequest-id: r\r\ncontent-length: %d\r\n\r\n" % len(audio)
         self._transport.write(head + audio)
 

@@ -74,13 +74,13 @@ class Watch:
 def main() -> None:
     options = _options()
     with _vendor() as (url, process):
-        calls, watch, failures, asked = asyncio.run(_run_calls(options, url, process))
+        calls, watch, failures, requested_at = asyncio.run(_run_calls(options, url, process))
     _print_results(options, calls, watch)
     verdicts = [
         _check_deadline(calls, options.slack),
         _check_words(calls),
         _check_hangups(failures),
-        _check_probes(watch, asked),
+        _check_probes(watch, requested_at),
         _check_recovery(calls, watch),
     ]
     for holds, message in verdicts:
@@ -150,29 +150,31 @@ async def _run_calls(
         for caller in callers:
             caller.cancel()
         await asyncio.wait(callers)
-        asked = [each["received"] + offset for each in await _ledger(client, url) if "text-to" in each["endpoint"]]
-        return calls, watch, failures, asked
+        requested_at = [
+            each["received"] + offset for each in await _ledger(client, url) if "text-to" in each["endpoint"]
+        ]
+        return calls, watch, failures, requested_at
 
 
 async def _caller(client: aiohttp.ClientSession, url: str, calls: list[OutageCall], rng: Random, pause: float) -> None:
     await asyncio.sleep(rng.uniform(0, pause))
     while True:
         call = OutageCall(time.monotonic(), hangs_up=rng.random() < 0.1)
-        await _heard(client, url, call, rng)
+        await _receive_answer(client, url, call, rng)
         calls.append(call)
         await asyncio.sleep(rng.uniform(0, 2 * pause))
 
 
-async def _heard(client: aiohttp.ClientSession, url: str, call: OutageCall, rng: Random) -> None:
+async def _receive_answer(client: aiohttp.ClientSession, url: str, call: OutageCall, rng: Random) -> None:
     headers = {"x-steadyvoice-deadline": str(DEADLINE)}
-    patience = rng.randrange(1, 40_000)  # bytes after which who hangs up has had enough
+    hang_up_after = rng.randrange(1, 40_000)  # bytes after which who hangs up has had enough
     try:
         async with client.post(url, json={"text": TEXT}, headers=headers) as answer:
             call.outcome = answer.headers.get("x-steadyvoice-outcome", f"HTTP {answer.status}")
             async for data in answer.content.iter_any():
                 call.first = call.first or time.monotonic()
                 call.audio += data
-                if call.hangs_up and len(call.audio) > patience:
+                if call.hangs_up and len(call.audio) > hang_up_after:
                     break
     except aiohttp.ClientError as error:
         call.broken = type(error).__name__
@@ -229,10 +231,10 @@ def _check_deadline(calls: list[OutageCall], slack: float) -> tuple[bool, str]:
 
 
 def _check_words(calls: list[OutageCall]) -> tuple[bool, str]:
-    whole = [call for call in calls if not call.hangs_up and not call.broken]
+    complete = [call for call in calls if not call.hangs_up and not call.broken]
     # Silence has no words; whether it was due is not for this criterion to say.
-    short = [call for call in whole if call.outcome != "muted" and words_in(call.audio, "pcm_8000") != WORDS]
-    message = f"{len(short)} of {len(whole)} complete answers have missing or repeated words"
+    short = [call for call in complete if call.outcome != "muted" and words_in(call.audio, "pcm_8000") != WORDS]
+    message = f"{len(short)} of {len(complete)} complete answers have missing or repeated words"
     return not short, message
 
 
@@ -243,7 +245,7 @@ def _check_hangups(failures: int) -> tuple[bool, str]:
     )
 
 
-def _check_probes(watch: Watch, asked: list[float]) -> tuple[bool, str]:
+def _check_probes(watch: Watch, requested_at: list[float]) -> tuple[bool, str]:
     """Check that the vendor got no requests but probes while the circuit was open."""
     refusing = [
         (before.at, after.at)
@@ -251,7 +253,7 @@ def _check_probes(watch: Watch, asked: list[float]) -> tuple[bool, str]:
         if before.to_state is CircuitState.OPEN and before.at > watch.died
     ]
     # Requests to a stopped process get their time in the ledger when it continues: all of them at once.
-    known = [time for time in asked if not watch.died < time < watch.returned + SLACK]
+    known = [time for time in requested_at if not watch.died < time < watch.returned + SLACK]
     # A margin at both ends: a request that was sent just before the circuit opened arrives a little later.
     inside = sum(begin + 0.05 < time < end - 0.05 for time in known for begin, end in refusing)
     return inside == 0, f"{inside} requests besides probes while the circuit was open"

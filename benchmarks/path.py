@@ -66,7 +66,7 @@ class Length:
     c: float
     own: float
     modules: int
-    most: Sequence[tuple[str, float]]
+    most_called: Sequence[tuple[str, float]]
 
 
 class Profiler:
@@ -145,8 +145,8 @@ class Client:
         self._connection = HTTPConnection(host, timeout=30)
         self._path, self._body = path, json.dumps(body).encode()
         self._headers = {"content-type": "application/json", **headers}
-        self._asked = threading.Event()
-        self._over = False
+        self._requested = threading.Event()
+        self._closing = False
         self._done: asyncio.Future[int] | None = None
         self._thread = threading.Thread(target=self._run, args=[asyncio.get_running_loop()], daemon=True)
         self._thread.start()
@@ -154,22 +154,22 @@ class Client:
     async def __call__(self) -> int:
         """Make one request, and return the bytes of its answer."""
         self._done = asyncio.get_running_loop().create_future()
-        self._asked.set()
+        self._requested.set()
         return await self._done
 
     def close(self) -> None:
         """End the thread."""
-        self._over = True
-        self._asked.set()
+        self._closing = True
+        self._requested.set()
         self._thread.join()
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         # A new thread inherits the profile function of `threading.setprofile`.
         sys.setprofile(None)
         while True:
-            self._asked.wait()
-            self._asked.clear()
-            if self._over:
+            self._requested.wait()
+            self._requested.clear()
+            if self._closing:
                 self._connection.close()
                 return
             assert self._done is not None
@@ -278,21 +278,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--top", type=int, default=0, help="list so many functions of each path")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         found = runner.run(all_paths())
     for title, lengths in found.items():
         print(f"{title:<40}{'Python calls':>13}{'C calls':>10}{'own calls':>11}{'own modules':>13}")
         for each in lengths:
             print(f"  {each.name:<38}{each.python:>13.0f}{each.c:>10.0f}{each.own:>11.0f}{each.modules:>13}")
-            for function, calls in each.most[: asked.top]:
+            for function, calls in each.most_called[: options.top]:
                 print(f"      {calls:8.2f}  {function}")
         print()
-    if asked.json:
+    if options.json:
         document = {
-            title: [{**vars(each), "most": each.most[:50]} for each in lengths] for title, lengths in found.items()
+            title: [{**vars(each), "most_called": each.most_called[:50]} for each in lengths]
+            for title, lengths in found.items()
         }
-        asked.json.write_text(json.dumps(document, indent=1))
+        options.json.write_text(json.dumps(document, indent=1))
     return 0
 
 

@@ -127,13 +127,13 @@ async def _cut(
     providers = [make(sim.url) for make in makers]
     async with AsyncTTSService(providers[:1], timeouts=SHORT_TIMEOUTS, retry=FAST_RETRY, circuit=NEVER_OPENS) as tts:
         # Spoken without a fault by the first provider, as the measure of the pauses between its words.
-        whole, _ = await _spoken_words(tts, form)
+        uninterrupted, _ = await _spoken_words(tts, form)
     # Without timestamps each sentence is a request of its own, and either may fail.
     nth = 1 if endpoint.startswith("text") else rng.choice((1, 2))
     sim.faults.set(*(Fault(fault, endpoint=endpoint, nth=nth) for fault in faults))
     async with AsyncTTSService(providers, timeouts=SHORT_TIMEOUTS, retry=FAST_RETRY, circuit=NEVER_OPENS) as tts:
         words, report = await _spoken_words(tts, form)
-    tally.add(words, whole, report)
+    tally.add(words, uninterrupted, report)
 
 
 async def _spoken_words(tts: AsyncTTSService, form: str) -> tuple[list[DetectedWord], UtteranceReport]:

@@ -180,16 +180,16 @@ def _step(bench: TestBed, rate: float) -> Step:
     with bench.gateway() as gateway:
         bench.reset_faults()
         order = generator.LoadOptions(gateway.url, rate, bench.options.step, bench.options.seed)
-        seen = asyncio.run(_observe(bench, gateway, order))
-    report = seen.report
+        observed = asyncio.run(_observe(bench, gateway, order))
+    report = observed.report
     return Step(
         rate,
         report["offered"],
         report["answered_in_time"],
         percentile(report["first_audio"], 0.99),
-        percentile(seen.lag_between(), 0.99),
-        seen.cpu,
-        seen.load_cpu,
+        percentile(observed.lag_between(), 0.99),
+        observed.cpu,
+        observed.load_cpu,
     )
 
 
@@ -200,20 +200,20 @@ def _soak(bench: TestBed, name: str, rate: float) -> Phase:
         before = gateway.sample(0.0)
         began = bench.reset_faults()
         order = generator.LoadOptions(gateway.url, rate, minutes * 60, bench.options.seed)
-        seen = asyncio.run(_observe(bench, gateway, order))
+        observed = asyncio.run(_observe(bench, gateway, order))
         _drain(gateway, before)
         after = gateway.sample(time.time() - began)
         metrics = _difference(gateway.metrics(), before_metrics)
         opened = criteria.openings(gateway.events(), began)
         errors = _log_errors(gateway.log)
-    phase = Phase(name, rate, minutes, seen, before, after, metrics, opened, errors)
+    phase = Phase(name, rate, minutes, observed, before, after, metrics, opened, errors)
     phase.criteria = _evaluate(phase, bench.options.period)
     return phase
 
 
 async def _observe(bench: TestBed, gateway: Running, order: generator.LoadOptions) -> Observed:
     """Run the load generator, and sample the gateway meanwhile."""
-    seen, begun = Observed(), time.monotonic()
+    observed, begun = Observed(), time.monotonic()
     log = bench.home / "load.json"
     here = str(Path(__file__).parent)
     command = [sys.executable, "-m", "loadtest.generator", json.dumps(asdict(order))]
@@ -221,16 +221,16 @@ async def _observe(bench: TestBed, gateway: Running, order: generator.LoadOption
     before, load_before = gateway.cpu(), bench.vendor.cpu()
     load = system_processes.begin(command, bench.load_core, log, env={"PYTHONPATH": paths})
     system_processes.prioritize([load.pid])
-    probing = asyncio.create_task(_probe(gateway.url, seen, begun))
+    probing = asyncio.create_task(_probe(gateway.url, observed, begun))
     try:
         used = 0.0
         while load.poll() is None:
             now = time.monotonic() - begun
-            seen.samples.append(gateway.sample(now))
+            observed.samples.append(gateway.sample(now))
             used = max(used, system_processes.cpu([load.pid]))
             if now <= order.seconds:  # while calls still come
-                seen.cpu = (gateway.cpu() - before) / max(now, 1.0)
-                seen.load_cpu = (bench.vendor.cpu() - load_before + used) / max(now, 1.0)
+                observed.cpu = (gateway.cpu() - before) / max(now, 1.0)
+                observed.load_cpu = (bench.vendor.cpu() - load_before + used) / max(now, 1.0)
             # Samples stay on whole seconds, however long one takes.
             await asyncio.sleep(1.0 - (time.monotonic() - begun) % 1.0)
     finally:
@@ -240,11 +240,11 @@ async def _observe(bench: TestBed, gateway: Running, order: generator.LoadOption
     output = log.read_text(errors="replace").strip()
     if load.returncode:
         raise RuntimeError(f"the load generator failed: {output[-2000:]}")
-    seen.report = json.loads(output.splitlines()[-1])
-    return seen
+    observed.report = json.loads(output.splitlines()[-1])
+    return observed
 
 
-async def _probe(url: str, seen: Observed, begun: float) -> None:
+async def _probe(url: str, observed: Observed, begun: float) -> None:
     """Measure the loop lag: the round trip of `/healthz`, requested every 0.1 s, even without an answer to the last."""
     waiting: set[asyncio.Task[None]] = set()
 
@@ -255,7 +255,7 @@ async def _probe(url: str, seen: Observed, begun: float) -> None:
                 await answer.read()
         except (aiohttp.ClientError, TimeoutError):
             pass  # the time it took is recorded as lag
-        seen.lag.append((now - begun, time.monotonic() - now))
+        observed.lag.append((now - begun, time.monotonic() - now))
 
     # Without a limit: probes that are not answered yet must not hold up the next one.
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
@@ -292,7 +292,7 @@ def _sum(metrics: Metrics, name: str, **labels: str) -> float:
     return sum(
         value
         for found, value in metrics.get(name, {}).items()
-        if all((label, wanted) in found for label, wanted in labels.items())
+        if all((label, expected) in found for label, expected in labels.items())
     )
 
 
@@ -312,9 +312,9 @@ def _log_errors(log: Path) -> list[str]:
 
 
 def _evaluate(phase: Phase, period: float) -> list[Criterion]:
-    seen = phase.observed
+    observed = phase.observed
     ends = phase.minutes * 60
-    during = [sample for sample in seen.samples if sample.at <= ends]
+    during = [sample for sample in observed.samples if sample.at <= ends]
     usage = ResourceUsage(
         [sample.at for sample in during],
         [sample.memory_mb for sample in during],
@@ -322,35 +322,35 @@ def _evaluate(phase: Phase, period: float) -> list[Criterion]:
         phase.before.descriptors,
         phase.after.descriptors,
     )
-    categories = seen.report["categories"]
+    categories = observed.report["categories"]
     return [
         criteria.flat_memory(usage),
         criteria.max_memory(usage),
         criteria.flat_threads(usage),
         criteria.max_threads(usage),
         criteria.descriptors_released(usage),
-        criteria.all_answered(categories, seen.report["offered"], _ANSWERED),
-        criteria.in_time(seen.report["late"], categories.get(generator.GAVE_UP, 0)),
+        criteria.all_answered(categories, observed.report["offered"], _ANSWERED),
+        criteria.in_time(observed.report["late"], categories.get(generator.GAVE_UP, 0)),
         criteria.none_muted(_sum(phase.metrics, "steadyvoice_requests_total", outcome="muted")),
         criteria.no_circuit_opened_by_us(phase.openings, period),
     ]
 
 
 def _print_phase(phase: Phase, period: float) -> None:
-    seen, report = phase.observed, phase.observed.report
+    observed, report = phase.observed, phase.observed.report
     print(f"## {phase.name}: {phase.rate:.1f} requests a second for {phase.minutes:g} minutes\n")
     _head("minute", "memory", "threads", "descriptors", "engines", "lag p50 / p99 / max", "callers")
     _row("before", *_usage_cells(phase.before), "", "")
     for index, minute in enumerate(report["minutes"]):
         ends = min((index + 1) * 60.0, phase.minutes * 60)
-        sample = min(seen.samples, key=lambda each: abs(each.at - ends))
-        _row(f"{ends / 60:g}", *_usage_cells(sample), _lag(seen.lag_between(index * 60, ends)), _counts(minute))
+        sample = min(observed.samples, key=lambda each: abs(each.at - ends))
+        _row(f"{ends / 60:g}", *_usage_cells(sample), _lag(observed.lag_between(index * 60, ends)), _counts(minute))
     _row("after", *_usage_cells(phase.after), "", "")
     print()
-    _line("loop lag, p50 / p99 / max", f"{_lag(seen.lag_between())} (round trip of /healthz)")
+    _line("loop lag, p50 / p99 / max", f"{_lag(observed.lag_between())} (round trip of /healthz)")
     if refusals := _by(phase.metrics, "steadyvoice_overload_refused_total", "cause"):
         _line("refused for overload", _counts(refusals))
-    _line("processor time", f"{seen.cpu:.0%} of the gateway's core, {seen.load_cpu:.0%} of the load's")
+    _line("processor time", f"{observed.cpu:.0%} of the gateway's core, {observed.load_cpu:.0%} of the load's")
     _line("first audio, streams, p50 / p99", _seconds(report["first_audio"]))
     _line("calls in flight, at most", f"{report['most_in_flight']}")
     _line("callers", f"{report['offered']}: {_counts(report['categories'])}")
@@ -410,12 +410,16 @@ def _usage_cells(sample: Sample) -> tuple[str, str, str, str]:
     return f"{sample.memory_mb:.1f} MB", f"{sample.threads}", f"{sample.descriptors}", engines
 
 
-def _lag(seen: Sequence[float]) -> str:
-    return " / ".join(f"{percentile(seen, share) * 1000:.1f}" for share in (0.5, 0.99, 1.0)) + " ms" if seen else ""
+def _lag(round_trips: Sequence[float]) -> str:
+    return (
+        " / ".join(f"{percentile(round_trips, share) * 1000:.1f}" for share in (0.5, 0.99, 1.0)) + " ms"
+        if round_trips
+        else ""
+    )
 
 
-def _seconds(seen: Sequence[float]) -> str:
-    return " / ".join(f"{percentile(seen, share):.3f}" for share in (0.5, 0.99)) + " s" if seen else "none"
+def _seconds(values: Sequence[float]) -> str:
+    return " / ".join(f"{percentile(values, share):.3f}" for share in (0.5, 0.99)) + " s" if values else "none"
 
 
 def _counts(counted: Mapping[str, int]) -> str:

@@ -225,8 +225,8 @@ async def at_once() -> None:
         before = time.process_time()
         began = time.perf_counter()
         await asyncio.gather(*(speak() for _ in range(AT_ONCE)))
-        used, took = time.process_time() - before, time.perf_counter() - began
-        print(f"{AT_ONCE} turns at once: {1000 * used / AT_ONCE:.1f} ms of processor time each, all in {took:.1f} s")
+        used, elapsed = time.process_time() - before, time.perf_counter() - began
+        print(f"{AT_ONCE} turns at once: {1000 * used / AT_ONCE:.1f} ms of processor time each, all in {elapsed:.1f} s")
         gc.collect()
         tracemalloc.start()
         conversation = tts.conversation()

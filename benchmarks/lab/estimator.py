@@ -27,7 +27,7 @@ class Estimator:
         self._works = [world.healthy_success] + [trouble.success for trouble in world.troubles]
         self._belief = [1.0] + [0.0] * len(world.troubles)
         self._at = 0.0
-        self._asked = -inf
+        self._last_sent = -inf
         self._arrivals = 0
         self._out: deque[list[float]] = deque()  # [sent at, whether it was taken for a failure or has ended]
 
@@ -44,9 +44,9 @@ class Estimator:
         if chance < CONFIDENT_SUCCESS and any(not ended for _, ended in self._out):
             return None
         # Refusing is right below one half, as a refused call that would have failed is no mistake.
-        if chance < 0.5 and now < self._asked + self._apart(now):
+        if chance < 0.5 and now < self._last_sent + self._apart(now):
             return None
-        self._asked = now
+        self._last_sent = now
         sent = [now, 0.0]
         self._out.append(sent)
 
@@ -59,8 +59,8 @@ class Estimator:
 
     def _apart(self, now: float) -> float:
         """Return the seconds between probes: each costs a call, and waiting costs half of them in refused calls."""
-        ill = sum(belief * lasts for belief, lasts in zip(self._belief, self._lasts, strict=True))
-        return sqrt(2 * ill * now / self._arrivals)
+        outage_seconds = sum(belief * lasts for belief, lasts in zip(self._belief, self._lasts, strict=True))
+        return sqrt(2 * outage_seconds * now / self._arrivals)
 
     def _learn(self, now: float, *, works: bool) -> None:
         self._pass_time(now)

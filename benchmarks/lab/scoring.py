@@ -78,12 +78,12 @@ def _settle_until(out: list[tuple[float, int, Settle, bool]], now: float) -> Non
 
 def total(scores: Iterable[Score]) -> Score:
     """Return the sum of several scores."""
-    whole = Score()
+    summed = Score()
     for score in scores:
-        whole.arrivals += score.arrivals
-        whole.failed += score.failed
-        whole.refused_good += score.refused_good
-        whole.floor += score.floor
-        whole.caller_seconds += score.caller_seconds
-        whole.openings += score.openings
-    return whole
+        summed.arrivals += score.arrivals
+        summed.failed += score.failed
+        summed.refused_good += score.refused_good
+        summed.floor += score.floor
+        summed.caller_seconds += score.caller_seconds
+        summed.openings += score.openings
+    return summed

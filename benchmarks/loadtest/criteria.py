@@ -110,14 +110,14 @@ def flat_threads(usage: ResourceUsage) -> Criterion:
 
 def max_memory(usage: ResourceUsage) -> Criterion:
     """Check the upper bound of memory."""
-    most = max(usage.memory_mb)
-    return Criterion(f"at most {MEMORY_MB:.0f} MB", most <= MEMORY_MB, f"{most:.1f} MB")
+    peak = max(usage.memory_mb)
+    return Criterion(f"at most {MEMORY_MB:.0f} MB", peak <= MEMORY_MB, f"{peak:.1f} MB")
 
 
 def max_threads(usage: ResourceUsage) -> Criterion:
     """Check the upper bound of the number of threads."""
-    most = max(usage.threads)
-    return Criterion(f"at most {THREADS} threads", most <= THREADS, f"{most}")
+    peak = max(usage.threads)
+    return Criterion(f"at most {THREADS} threads", peak <= THREADS, f"{peak}")
 
 
 def descriptors_released(usage: ResourceUsage) -> Criterion:
@@ -148,13 +148,13 @@ def none_muted(muted: float) -> Criterion:
 
 def no_circuit_opened_by_us(opened: Sequence[Opening], period: float) -> Criterion:
     """Check that circuits opened only in their vendor's outages."""
-    ours = [opening for opening in opened if opening.ours(period)]
+    unexplained = [opening for opening in opened if opening.ours(period)]
     found = (
-        ", ".join(f"{each.provider} at {each.seconds:.0f} s ({each.reason or each.cause})" for each in ours[:5])
+        ", ".join(f"{each.provider} at {each.seconds:.0f} s ({each.reason or each.cause})" for each in unexplained[:5])
         or "none"
     )
-    more = f" and {len(ours) - 5} more" if len(ours) > 5 else ""
-    return Criterion("no circuit opened by us", not ours, f"{found}{more}, of {len(opened)} openings")
+    more = f" and {len(unexplained) - 5} more" if len(unexplained) > 5 else ""
+    return Criterion("no circuit opened by us", not unexplained, f"{found}{more}, of {len(opened)} openings")
 
 
 def _growth(usage: ResourceUsage, values: Sequence[float]) -> tuple[float, float]:

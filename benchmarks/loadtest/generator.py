@@ -77,14 +77,14 @@ class CallResult:
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
         call = self.call
-        seen = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "call"}
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "call"}
         return {
             "endpoint": call.endpoint.name,
             "format": call.format.name,
             "characters": len(call.text),
             "deadline": call.deadline,
             "ending": call.ending.value,
-            **seen,
+            **values,
             "late": self.late,
         }
 
@@ -107,25 +107,25 @@ class Report:
     seconds: float = 0.0
     examples: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, got: CallResult) -> None:
+    def add(self, result: CallResult) -> None:
         """Count one call."""
-        minute = int(got.at // 60)
+        minute = int(result.at // 60)
         while len(self.minutes) <= minute:
             self.minutes.append(Counter())
-        self.minutes[minute][got.category] += 1
-        self.categories[got.category] += 1
-        self.headers[got.outcome or "-"] += 1
-        self.statuses[f"{got.status} {got.provider or '-'}"] += 1
-        if got.late:
+        self.minutes[minute][result.category] += 1
+        self.categories[result.category] += 1
+        self.headers[result.outcome or "-"] += 1
+        self.statuses[f"{result.status} {result.provider or '-'}"] += 1
+        if result.late:
             self.late += 1
-            self.late_by_category[got.category] += 1
-        elif got.category in (HEARD, HUNG_UP):
+            self.late_by_category[result.category] += 1
+        elif result.category in (HEARD, HUNG_UP):
             self.answered_in_time += 1
-        if got.first is not None and got.status == 200 and got.call.endpoint.streams:
-            self.first_audio.append(got.first)
-        wrong = got.late or got.category not in (HEARD, HUNG_UP, REFUSED) or got.outcome == "muted"
+        if result.first is not None and result.status == 200 and result.call.endpoint.streams:
+            self.first_audio.append(result.first)
+        wrong = result.late or result.category not in (HEARD, HUNG_UP, REFUSED) or result.outcome == "muted"
         if wrong and len(self.examples) < _KEPT:
-            self.examples.append(got.as_dict())
+            self.examples.append(result.as_dict())
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ async def load(order: LoadOptions) -> Report:
     """Make all calls, and wait for the last one."""
     report, begun = Report(), time.monotonic()
     running: set[asyncio.Task[None]] = set()
-    lag = asyncio.create_task(_own_lag(own := list[float]()))
+    lag = asyncio.create_task(_own_lag(own_lags := list[float]()))
     # Slow readers have a session of their own, because the size of its read buffer is set for a whole session.
     slow = aiohttp.TCPConnector(limit=0, socket_factory=_slow_socket)
     async with (
@@ -161,75 +161,75 @@ async def load(order: LoadOptions) -> Report:
         if running:
             await asyncio.wait(running)
     lag.cancel()
-    report.own_lag_p99 = percentile(own, 0.99)
+    report.own_lag_p99 = percentile(own_lags, 0.99)
     report.seconds = time.monotonic() - begun
     return report
 
 
-async def _caller(session: aiohttp.ClientSession, url: str, got: CallResult, report: Report) -> None:
-    begun, call = time.monotonic(), got.call
+async def _caller(session: aiohttp.ClientSession, url: str, result: CallResult, report: Report) -> None:
+    begun, call = time.monotonic(), result.call
     own_pace = 2 * call.expected_seconds if call.ending is Ending.SLOW else 0.0
     try:
         async with asyncio.timeout(call.deadline + call.expected_seconds + own_pace + GRACE):
-            await _make(session, url, got, begun)
+            await _make(session, url, result, begun)
     except TimeoutError:
-        got.category = GAVE_UP
+        result.category = GAVE_UP
     # An answer that has begun and breaks off is another failure than none at all.
     except (aiohttp.ClientError, OSError) as error:
-        got.category = BROKEN if got.status else NO_ANSWER
-        got.error = f"{type(error).__name__}: {error}"[:200]
-    got.over = time.monotonic() - begun
-    report.add(got)
+        result.category = BROKEN if result.status else NO_ANSWER
+        result.error = f"{type(error).__name__}: {error}"[:200]
+    result.over = time.monotonic() - begun
+    report.add(result)
 
 
-async def _make(session: aiohttp.ClientSession, url: str, got: CallResult, begun: float) -> None:
-    call = got.call
+async def _make(session: aiohttp.ClientSession, url: str, result: CallResult, begun: float) -> None:
+    call = result.call
     headers = {"x-steadyvoice-deadline": f"{call.deadline:g}"}
-    asking = session.post(url + call.path, json=call.body, headers=headers)
+    request = session.post(url + call.path, json=call.body, headers=headers)
     if call.ending is Ending.LEAVE_BEFORE:
         # The connection is closed while the gateway works on the answer, or just as the answer begins.
         try:
             async with asyncio.timeout(call.patience):
-                answer = await asking
+                answer = await request
         except TimeoutError:
-            got.category = HUNG_UP
+            result.category = HUNG_UP
             return
-        _note(got, answer)
+        _note(result, answer)
         answer.close()
-        got.category = HUNG_UP if answer.status == 200 else _refusal(answer)
+        result.category = HUNG_UP if answer.status == 200 else _refusal(answer)
         return
-    async with asking as answer:
-        _note(got, answer)
+    async with request as answer:
+        _note(result, answer)
         if answer.status != 200:
-            got.error = (await answer.read())[:200].decode("utf-8", "replace")
-            got.category = _refusal(answer)
+            result.error = (await answer.read())[:200].decode("utf-8", "replace")
+            result.category = _refusal(answer)
             return
-        await _listen(answer, got, begun)
+        await _listen(answer, result, begun)
         if call.ending is Ending.LEAVE_AFTER:
             answer.close()
 
 
-async def _listen(answer: ClientResponse, got: CallResult, begun: float) -> None:
-    call = got.call
+async def _listen(answer: ClientResponse, result: CallResult, begun: float) -> None:
+    call = result.call
     enough = call.patience * call.expected_seconds * call.bytes_per_second
     while data := await (answer.content.read(_SLOW_READ) if call.ending is Ending.SLOW else answer.content.readany()):
-        if got.first is None:
-            got.first = time.monotonic() - begun
-        got.bytes += len(data)
-        if call.ending is Ending.LEAVE_DURING and got.bytes >= enough:
-            got.category = HUNG_UP
+        if result.first is None:
+            result.first = time.monotonic() - begun
+        result.bytes += len(data)
+        if call.ending is Ending.LEAVE_DURING and result.bytes >= enough:
+            result.category = HUNG_UP
             answer.close()
             return
         if call.ending is Ending.SLOW:
             await asyncio.sleep(len(data) / call.bytes_per_second)
-    got.category = HEARD if got.bytes else BROKEN
+    result.category = HEARD if result.bytes else BROKEN
 
 
-def _note(got: CallResult, answer: ClientResponse) -> None:
-    got.status = answer.status
-    got.outcome = answer.headers.get("x-steadyvoice-outcome", "")
-    got.provider = answer.headers.get("x-steadyvoice-provider", "")
-    got.request_id = answer.headers.get("x-request-id", "")
+def _note(result: CallResult, answer: ClientResponse) -> None:
+    result.status = answer.status
+    result.outcome = answer.headers.get("x-steadyvoice-outcome", "")
+    result.provider = answer.headers.get("x-steadyvoice-provider", "")
+    result.request_id = answer.headers.get("x-request-id", "")
 
 
 def _refusal(answer: ClientResponse) -> str:
@@ -247,12 +247,12 @@ def _slow_socket(address: Any) -> socket.socket:
     return opened
 
 
-async def _own_lag(seen: list[float]) -> None:
+async def _own_lag(lags: list[float]) -> None:
     """Record how late this process wakes up, so that its own delays are not attributed to the gateway."""
     while True:
         due = time.monotonic() + 0.1
         await asyncio.sleep(0.1)
-        seen.append(time.monotonic() - due)
+        lags.append(time.monotonic() - due)
 
 
 if __name__ == "__main__":

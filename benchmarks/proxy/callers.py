@@ -38,7 +38,7 @@ class Caller(asyncio.Protocol):
 
     def __init__(self, request: bytes) -> None:
         self.heard = Heard()
-        self.over = asyncio.get_running_loop().create_future()
+        self.ended = asyncio.get_running_loop().create_future()
         self._request = request
         self._parser = httptools.HttpResponseParser(self)
         self._clock = time.perf_counter  # uvloop's own counts whole milliseconds
@@ -62,8 +62,8 @@ class Caller(asyncio.Protocol):
         self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self.over.done():
-            self.over.set_result(None)
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 async def call(port: int, request: bytes, after: float) -> Heard:
@@ -73,7 +73,7 @@ async def call(port: int, request: bytes, after: float) -> Heard:
         _, caller = await asyncio.get_running_loop().create_connection(lambda: Caller(request), "127.0.0.1", port)
     except OSError:
         return Heard()
-    await asyncio.wait([caller.over], timeout=PATIENCE)
+    await asyncio.wait([caller.ended], timeout=PATIENCE)
     return caller.heard
 
 

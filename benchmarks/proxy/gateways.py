@@ -122,12 +122,12 @@ def _ready(gateway: Gateway, within: float = 30.0) -> Gateway:
     return gateway
 
 
-def _until(so: Callable[[], bool], do: Callable[[], object], within: float) -> None:
+def _until(condition: Callable[[], bool], action: Callable[[], object], within: float) -> None:
     end = time.monotonic() + within
-    while not so():
+    while not condition():
         if time.monotonic() > end:
             raise RuntimeError("a gateway does not come up")
-        do()
+        action()
 
 
 def _speak(gateway: Gateway) -> int:

@@ -108,5 +108,5 @@ def _settle(core: int) -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # the process ends with the benchmark, however that ends
     os.sched_setaffinity(0, {core})
     # Two thousand streams need twice as many descriptors in a proxy; the usual soft limit is 1,024.
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))

@@ -86,10 +86,10 @@ class Vendor(asyncio.Protocol):
         self._received += data
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
             length = _LENGTH.search(self._received, 0, end)
-            whole = end + 4 + (int(length[1]) if length else 0)
-            if len(self._received) < whole:
+            request_end = end + 4 + (int(length[1]) if length else 0)
+            if len(self._received) < request_end:
                 return
-            request, self._received = self._received[:whole], self._received[whole:]
+            request, self._received = self._received[:request_end], self._received[request_end:]
             self._answer(request[: request.find(b"\r\n")])
 
     def _answer(self, line: bytes) -> None:

@@ -120,9 +120,9 @@ def _calls_per_round(run: Callable[[int], int]) -> int:
     """Return the number of calls that fill a round. Trying fills every sliding window, too."""
     times = 256
     # Doubled until a quarter of a round is filled, so that the clock's resolution does not matter.
-    while (took := run(times)) < ROUND_NS / 4:
+    while (elapsed := run(times)) < ROUND_NS / 4:
         times *= 2
-    return max(1, int(times * ROUND_NS / took))
+    return max(1, int(times * ROUND_NS / elapsed))
 
 
 def _timing(samples: list[float]) -> Timing:

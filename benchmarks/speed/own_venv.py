@@ -25,15 +25,15 @@ def run_in_own_venv(script: str, distributions: Iterable[str]) -> dict[str, str]
 
 def install_peers(home: Path, distributions: Iterable[str]) -> dict[str, str]:
     """Create the environment when missing. Return a reason for each package not installed."""
-    wanted = sorted(distributions)
+    names = sorted(distributions)
     # What failed before is tried again: the network may have been the reason.
     if _failures_file(home).exists():
-        wanted = sorted(_missing(home))
+        names = sorted(_missing(home))
     else:
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-    if wanted:
-        print(f"installing {', '.join(wanted)} ...", flush=True)
-    missing = {name: reason for name in wanted if (reason := _install(home, name))}
+    if names:
+        print(f"installing {', '.join(names)} ...", flush=True)
+    missing = {name: reason for name in names if (reason := _install(home, name))}
     _failures_file(home).write_text(json.dumps(missing))
     return missing
 

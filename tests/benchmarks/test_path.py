@@ -21,7 +21,7 @@ async def test_calls_of_other_threads_and_deferred_calls_are_counted() -> None:
     with Profiler() as profiler:
         length = await measure("three calls", request, profiler, requests=4)
 
-    assert dict(length.most)["speech/text.py count_letters_and_digits"] == 3.0
+    assert dict(length.most_called)["speech/text.py count_letters_and_digits"] == 3.0
     assert length.own >= 3
     assert length.python > length.own
     assert length.modules == 1
@@ -32,7 +32,7 @@ async def test_usual_request_to_the_gateway_makes_few_calls(pace: float, most: i
     """The numbers are those that were reached, and five per cent; to be lowered when fewer are."""
     with Profiler() as profiler, vendor(pace) as url:
         length = await gateway_request(url, profiler, "passthrough", {"on_midstream": "error"})
-    assert length.own <= most, length.most[:20]
+    assert length.own <= most, length.most_called[:20]
     assert length.modules <= 60
 
 
@@ -91,5 +91,5 @@ def test_calls_of_a_library_request_are_no_more_than_reached(pace: float, reache
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, Profiler() as profiler, vendor(pace) as url:
         for length in runner.run(library(url, profiler)):
             calls, modules = reached[length.name]
-            assert length.python <= 1.05 * calls, f"{length.name}: {length.most[:40]}"
+            assert length.python <= 1.05 * calls, f"{length.name}: {length.most_called[:40]}"
             assert length.modules <= modules

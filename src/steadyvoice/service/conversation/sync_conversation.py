@@ -25,7 +25,23 @@ class Runner(Protocol):
     ) -> T: ...
 
 
-class Conversation:
+class _ClosedOnExit:
+    """Context manager that closes itself."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release what was opened."""
+        raise NotImplementedError
+
+
+class Conversation(_ClosedOnExit):
     """Session of one listener for code without an event loop: see `AsyncConversation`. Threads may share it."""
 
     def __init__(self, run: Runner, conversation: AsyncConversation) -> None:
@@ -47,16 +63,8 @@ class Conversation:
         """End the turns that are open, with the outcome `interrupted`."""
         self._run(self._conversation.aclose)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class Turn(ReportedUtterance):
+class Turn(_ClosedOnExit, ReportedUtterance):
     """Turn for code without an event loop: see `AsyncTurn`.
 
     One thread may push while another one iterates and a third interrupts. An exception that a signal handler raises
@@ -108,14 +116,6 @@ class Turn(ReportedUtterance):
     def close(self) -> None:
         """End the turn. If it has not ended by itself, its outcome is `interrupted`."""
         self._run(self._turn.aclose)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 async def _call(function: Callable[[], T]) -> T:
