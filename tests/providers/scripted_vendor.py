@@ -50,10 +50,10 @@ class ScriptedVendor:
     """Vendor that sends the first response to the first request, and so on, and hangs after the last."""
 
     answers: list[tuple[Step, ...]] = field(default_factory=list)
-    seen: list[ReceivedRequest] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
     connections: int = 0
     url: str = ""
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    request_received: asyncio.Event = field(default_factory=asyncio.Event)
     client_left: asyncio.Event = field(default_factory=asyncio.Event)
 
     def enqueue(self, *answer: Step) -> None:
@@ -77,8 +77,8 @@ class ScriptedVendor:
         first, *lines = head.strip().split("\r\n")
         method, target, _ = first.split(" ")
         headers = dict(line.lower().split(": ", 1) for line in lines)
-        self.seen.append(ReceivedRequest(method, target, headers, body))
-        self.asked.set()
+        self.requests.append(ReceivedRequest(method, target, headers, body))
+        self.request_received.set()
         for step in self.answers.pop(0) if self.answers else (ConnectionAction.HANG,):
             if step is ConnectionAction.CLOSE:
                 return False

@@ -73,14 +73,14 @@ async def test_request_uses_the_streaming_endpoint_with_the_key_in_a_header(
     vendor.enqueue(audio_response())
     await collect_events(provider, speech_request(options={"enable_logging": False, "text": "Other"}))
 
-    seen = vendor.seen[0]
-    assert seen.method == "POST"
-    path, _, query = seen.target.partition("?")
+    request = vendor.requests[0]
+    assert request.method == "POST"
+    path, _, query = request.target.partition("?")
     assert path == f"/v1/text-to-speech/{VOICES['George']}/stream"
     assert set(query.split("&")) == {"output_format=mp3_44100_128", "enable_logging=false"}
-    assert seen.headers["xi-api-key"] == KEY
-    assert seen.json == {"text": "Hello", "model_id": "eleven_flash_v2_5"}
-    assert KEY not in seen.target + seen.body.decode()
+    assert request.headers["xi-api-key"] == KEY
+    assert request.json == {"text": "Hello", "model_id": "eleven_flash_v2_5"}
+    assert KEY not in request.target + request.body.decode()
 
 
 @pytest.mark.parametrize("generation", ErrorBodyVersion)
@@ -191,7 +191,7 @@ async def test_audio_with_timestamps_has_alignments(vendor: ScriptedVendor, time
 
     result = await collect_events(timed, speech_request("Hi!"))
 
-    assert vendor.seen[0].target.startswith(f"/v1/text-to-speech/{VOICES['George']}/stream/with-timestamps?")
+    assert vendor.requests[0].target.startswith(f"/v1/text-to-speech/{VOICES['George']}/stream/with-timestamps?")
     assert result.data == b"onetwothree"
     assert result.alignments == [first, second]
 
@@ -272,7 +272,7 @@ async def test_options_that_are_not_json_are_a_bad_request(vendor: ScriptedVendo
     with pytest.raises(speech.TTSBadRequestError, match="options"):
         await collect_events(provider, speech_request(options={"voice_settings": {"stability": {1, 2}}}))
 
-    assert not vendor.seen
+    assert not vendor.requests
 
 
 class TestElevenLabsOffer:
@@ -357,7 +357,7 @@ class TestElevenLabsSettings:
         await collect_events(provider, speech_request())
         await provider.aclose()
 
-        assert vendor.seen[0].headers["xi-api-key"] == "from-outside"
+        assert vendor.requests[0].headers["xi-api-key"] == "from-outside"
 
     @pytest.mark.parametrize("key", ["abc\r\nx-evil: 1", "abc\n", "a b", "schlüssel"])
     def test_key_invalid_in_a_header_is_refused_and_not_shown(self, key: str) -> None:
@@ -417,7 +417,7 @@ async def test_server_without_timestamps_is_called_without_them(
     assert (await collect_events(timed, speech_request())).data == b"one"
     assert (await collect_events(timed, speech_request())).data == b"two"
 
-    ways = [seen.target.partition("?")[0].rpartition("/")[2] for seen in vendor.seen]
+    ways = [request.target.partition("?")[0].rpartition("/")[2] for request in vendor.requests]
     assert ways == ["with-timestamps", "stream", "stream"]
 
 
@@ -425,7 +425,7 @@ async def test_unknown_voice_is_not_a_missing_timestamps_endpoint(vendor: Script
     vendor.enqueue(error_response(404, error_body("voice_not_found", "no such voice")))
     with pytest.raises(speech.TTSVoiceUnknownError):
         await collect_events(timed, speech_request())
-    assert len(vendor.seen) == 1
+    assert len(vendor.requests) == 1
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["instead of audio", "behind audio"])
@@ -440,7 +440,7 @@ async def test_not_found_in_an_accepted_answer_is_no_missing_timestamps_endpoint
     with pytest.raises(speech.TTSError):
         await collect_events(timed, speech_request(), into=result)
 
-    assert len(vendor.seen) == 1
+    assert len(vendor.requests) == 1
     assert len(result.accepted) == 1
     assert result.data == (b"one" if begun else b"")
     assert timed.offer(speech_request()).timed
@@ -454,7 +454,7 @@ async def test_server_without_either_endpoint_gets_two_requests(vendor: Scripted
         await collect_events(timed, speech_request())
 
     assert missing.value.status == 404
-    assert len(vendor.seen) == 2
+    assert len(vendor.requests) == 2
 
 
 async def test_plain_audio_from_the_timestamps_endpoint_is_accepted(vendor: ScriptedVendor, timed: ElevenLabs) -> None:

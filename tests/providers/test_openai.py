@@ -48,10 +48,10 @@ async def test_response_headers_become_accepted(vendor: ScriptedVendor, provider
 
     assert result.accepted == [Accepted("r-1")]
     assert result.data == b"onetwo"
-    seen = vendor.seen[0]
-    assert (seen.method, seen.target) == ("POST", "/v1/audio/speech")
-    assert seen.headers["authorization"] == f"bearer {KEY}"
-    assert seen.json == {
+    request = vendor.requests[0]
+    assert (request.method, request.target) == ("POST", "/v1/audio/speech")
+    assert request.headers["authorization"] == f"bearer {KEY}"
+    assert request.json == {
         "input": "Hello",
         "model": "kokoro",
         "voice": "alloy",
@@ -69,7 +69,7 @@ async def test_base_url_may_end_in_v1_or_not(vendor: ScriptedVendor, ending: str
     await collect_events(provider, speech_request())
     await provider.aclose()
 
-    assert vendor.seen[0].target == "/v1/audio/speech"
+    assert vendor.requests[0].target == "/v1/audio/speech"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ class TestOpenAIOffer:
         await provider.aclose()
 
         assert provider.offer(speech_request(format=asked)).format.name == offered
-        assert vendor.seen[0].json["response_format"] == sent
+        assert vendor.requests[0].json["response_format"] == sent
 
     def test_unknown_model_becomes_the_configured_one(self) -> None:
         genuine = OpenAICompatible(KEY)
@@ -176,7 +176,7 @@ class TestOpenAISettings:
         await collect_events(provider, speech_request())
         await provider.aclose()
 
-        assert "authorization" not in vendor.seen[0].headers
+        assert "authorization" not in vendor.requests[0].headers
 
     @pytest.mark.parametrize(
         ("settings", "where"),

@@ -28,7 +28,7 @@ async def test_elevenlabs_endpoint_paths_are_removed(vendor: ScriptedVendor, bel
     await collect_events(provider, speech_request())
     await provider.aclose()
 
-    assert vendor.seen[0].target.startswith(f"{below}/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream")
+    assert vendor.requests[0].target.startswith(f"{below}/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ async def test_openai_base_url_is_read_as_by_its_own_client(vendor: ScriptedVend
     await collect_events(provider, speech_request())
     await provider.aclose()
 
-    assert vendor.seen[0].target == asked
+    assert vendor.requests[0].target == asked
 
 
 NONSENSE = {

@@ -120,7 +120,7 @@ async def test_idle_connection_closed_by_the_vendor_is_stale(
     with pytest.raises(speech.TTSStaleConnectionError, match=r"without a response: \S+ ?\S") as stale:
         await read(client)
     assert stale.value.meaning.circuit_weight == 0
-    assert len(vendor.seen) == 2, "nobody knows whether the vendor worked on it, so it is not sent again from here"
+    assert len(vendor.requests) == 2, "nobody knows whether the vendor worked on it, so it is not sent again from here"
     assert await read(client) == b"two"
 
 
@@ -142,7 +142,7 @@ async def test_idle_connection_that_breaks_late_is_no_answer(vendor: ScriptedVen
     with pytest.raises(speech.TTSNoAnswerError):
         await read(client)
 
-    assert len(vendor.seen) == 2
+    assert len(vendor.requests) == 2
     await client.aclose()
 
 
@@ -155,7 +155,7 @@ async def test_new_connection_closed_without_a_response_is_no_answer(
     with pytest.raises(speech.TTSNoAnswerError, match=r"without a response: \S+ ?\S") as dropped:
         await read(client)
 
-    assert len(vendor.seen) == 1
+    assert len(vendor.requests) == 1
     assert dropped.value.meaning.billed is not speech.TTSConnectError("").meaning.billed
 
 
@@ -165,7 +165,7 @@ async def test_redirects_are_not_followed(vendor: ScriptedVendor, client: HTTPCl
     with pytest.raises(speech.TTSNotAudioError, match=r"redirect to http://elsewhere\.example/speak"):
         await read(client)
 
-    assert len(vendor.seen) == 1
+    assert len(vendor.requests) == 1
 
 
 async def test_refused_port_is_a_connect_error() -> None:
@@ -229,7 +229,7 @@ async def test_malformed_response_is_described_in_one_line(noise: bytes) -> None
 
 async def test_cancelled_request_closes_a_silent_connection(vendor: ScriptedVendor, client: HTTPClient) -> None:
     asked = asyncio.create_task(read(client))
-    await vendor.asked.wait()
+    await vendor.request_received.wait()
 
     asked.cancel()
 
@@ -270,7 +270,7 @@ async def test_cookies_are_not_kept(vendor: ScriptedVendor, client: HTTPClient) 
     await read(client)
     await read(client)
 
-    assert "cookie" not in vendor.seen[1].headers
+    assert "cookie" not in vendor.requests[1].headers
 
 
 async def test_client_ignores_the_environments_proxy(
@@ -287,7 +287,7 @@ async def test_client_uses_the_given_proxy(vendor: ScriptedVendor) -> None:
     vendor.enqueue(audio_response(b"one"))
 
     assert await read(client) == b"one"
-    assert vendor.seen[0].target == "http://far.invalid/speak"
+    assert vendor.requests[0].target == "http://far.invalid/speak"
     await client.aclose()
 
 

@@ -32,12 +32,12 @@ async def test_request_head_and_body(vendor: ScriptedVendor, client: HTTPClient)
     with closing(await say.send("Hä?", connection_timeout=5.0)) as reply:
         assert reply.accepted.request_id == "r1"
 
-    seen = vendor.seen[0]
-    assert (seen.method, seen.target) == ("POST", "/v1/say?a=b+c&d=%C3%A9%2F")
-    assert seen.json == {"input": "Hä?", "model": "m"}
-    assert seen.headers["host"] == vendor.url.removeprefix("http://")
-    assert seen.headers["content-type"] == "application/json"
-    assert seen.headers["x-key"] == "k"
+    request = vendor.requests[0]
+    assert (request.method, request.target) == ("POST", "/v1/say?a=b+c&d=%C3%A9%2F")
+    assert request.json == {"input": "Hä?", "model": "m"}
+    assert request.headers["host"] == vendor.url.removeprefix("http://")
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["x-key"] == "k"
 
 
 async def test_unread_long_response_does_not_block_later_requests(vendor: ScriptedVendor, client: HTTPClient) -> None:
@@ -57,7 +57,7 @@ async def test_path_of_the_base_url_comes_first(vendor: ScriptedVendor) -> None:
 
     await read(client)
 
-    assert vendor.seen[0].target == "/behind/a/speak"
+    assert vendor.requests[0].target == "/behind/a/speak"
     await client.aclose()
 
 

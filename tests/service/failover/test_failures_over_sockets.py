@@ -83,7 +83,7 @@ async def test_503s_open_the_circuit_which_probes_reopens_and_closes(vendor: Scr
 
         with pytest.raises(TTSCircuitOpenError):
             await tts.synthesize(TEXT, format="pcm_8000")
-        assert len(vendor.seen) == 2, "short-circuited: nothing was sent"
+        assert len(vendor.requests) == 2, "short-circuited: nothing was sent"
         assert tts.get_error_state()["totals"]["refused"] == 1
 
         clock.ahead += 1.0
@@ -110,7 +110,7 @@ async def test_hanging_request_ends_at_the_read_timeout(vendor: ScriptedVendor) 
         error = speech.attempts[0].error
         assert error is not None
         assert error.kind.value == "read_timeout"
-        assert len(vendor.seen) == 1, "it may be billed: another voice says it, not the same vendor again"
+        assert len(vendor.requests) == 1, "it may be billed: another voice says it, not the same vendor again"
         assert tts.get_error_state()["totals"]["failures"] == 1
 
 
@@ -151,10 +151,10 @@ async def test_json_or_html_with_status_200_is_not_audio(vendor: ScriptedVendor,
         state = tts.get_error_state()
         assert state["last_error"]["kind"] == "not_audio"
         assert state["totals"]["failures"] == 1
-        assert len(vendor.seen) == 1, "who says yes may charge for it: another voice says it"
+        assert len(vendor.requests) == 1, "who says yes may charge for it: another voice says it"
         vendor.enqueue(SPOKEN)
         await tts.synthesize(TEXT, format="pcm_8000")
-        assert "/with-timestamps" in vendor.seen[1].target, "one bad answer is no lack of times"
+        assert "/with-timestamps" in vendor.requests[1].target, "one bad answer is no lack of times"
 
 
 @pytest.mark.parametrize("ending", [ConnectionAction.CLOSE, ConnectionAction.RESET])
@@ -166,7 +166,7 @@ async def test_request_on_a_closed_kept_connection_is_not_billed_twice(
     async with service(vendor, Tone()) as tts:
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "elevenlabs"
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "tone"
-        assert len(vendor.seen) == 2
+        assert len(vendor.requests) == 2
         assert tts.get_error_state()["totals"]["failures"] == 0, "it may have lain idle too long"
 
 
@@ -190,7 +190,7 @@ async def test_retry_after_of_a_429_is_kept_and_counts_half(vendor: ScriptedVend
         assert [hold["key"] for hold in state["holds"]] == ["elevenlabs"]
         clock.ahead += 29
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "tone"
-        assert len(vendor.seen) == 1
+        assert len(vendor.requests) == 1
         clock.ahead += 1.5
         vendor.enqueue(SPOKEN)
         assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "elevenlabs"
@@ -204,7 +204,9 @@ async def test_quota_exceeded_holds_the_key_and_not_the_circuit(
     async with service(vendor, Tone()) as tts:
         for _ in range(3):
             assert (await tts.synthesize(TEXT, format="pcm_8000")).provider == "tone"
-        assert [seen.method for seen in vendor.seen] in (["POST"], ["POST", "GET"]), "asked once, and what is left"
+        assert [request.method for request in vendor.requests] in (["POST"], ["POST", "GET"]), (
+            "asked once, and what is left"
+        )
         state = tts.get_error_state()
         assert state["circuit_state"] == "closed"
         assert state["totals"]["failures"] == 0

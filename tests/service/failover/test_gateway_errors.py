@@ -77,7 +77,7 @@ async def test_firewall_page_does_not_hold_the_key(vendor: ScriptedVendor, kind:
     error = speech.attempts[0].error
     assert error is not None
     assert error.kind is FailureKind.BLOCKED
-    assert (speech.outcome, speech.provider, len(vendor.seen)) == ("substituted", "tone", 1)
+    assert (speech.outcome, speech.provider, len(vendor.requests)) == ("substituted", "tone", 1)
     assert state["holds"] == []
     assert state["window"]["failures"] == 1
 

@@ -46,8 +46,8 @@ async def test_openai_voice_for_an_elevenlabs_voice(vendors: list[ScriptedVendor
     async with AsyncTTSService(providers, retry=QUICK) as tts:
         speech = await tts.synthesize(TEXT, voice="narrator", format="pcm_24000", speed=1.5)
     assert (speech.outcome, speech.voice) == ("substituted", "nova")
-    assert spare.seen[0].json["voice"] == "nova"
-    assert spare.seen[0].json["speed"] == pytest.approx(1.5 * 150 / 180)
+    assert spare.requests[0].json["voice"] == "nova"
+    assert spare.requests[0].json["speed"] == pytest.approx(1.5 * 150 / 180)
     assert loudness(speech.audio) == pytest.approx(loudness(SPEECH) * 10 ** (3 / 20), rel=0.05)
 
 
@@ -62,8 +62,8 @@ async def test_elevenlabs_voice_for_an_openai_voice(vendors: list[ScriptedVendor
     async with AsyncTTSService(providers, retry=QUICK) as tts:
         speech = await tts.synthesize(TEXT, voice="narrator", format="pcm_24000", on_midstream="error")
     assert (speech.outcome, speech.voice) == ("substituted", RACHEL.id)
-    assert spare.seen[0].target.startswith(f"/v1/text-to-speech/{RACHEL.id}/stream")
-    assert spare.seen[0].json["voice_settings"] == {"speed": 1.2}
+    assert spare.requests[0].target.startswith(f"/v1/text-to-speech/{RACHEL.id}/stream")
+    assert spare.requests[0].json["voice_settings"] == {"speed": 1.2}
     assert loudness(speech.audio) == pytest.approx(loudness(SPEECH) * 10 ** (-3 / 20), rel=0.05)
 
 
