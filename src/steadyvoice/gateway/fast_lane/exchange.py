@@ -153,7 +153,7 @@ class Exchange(RequestContext):
         """Write the head of the response."""
         self._account = account = FinishedSpeech(report, report.current_speaker.provider or "")
         headers = {
-            "content-type": self.order.content_type,
+            "content-type": self.order.style.request.format.mime_type,
             **outcome_headers(account),
             **self.dialect.audio_headers(self.order, account, self.request_id),
         }

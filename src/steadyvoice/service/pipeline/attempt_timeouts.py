@@ -105,8 +105,9 @@ class AttemptTimeouts:
     """
 
     __slots__ = (
-        "_began", "_deadline", "_extra", "_first_audio", "_gap", "_own_deadline", "_playback", "_stall",
-        "_timeouts", "_usual", "_utterance_deadline", "first_audio", "queued", "silence", "underrun", "waited",
+        "_ahead", "_began", "_deadline", "_extra", "_first_audio", "_gap", "_min_rate", "_own_deadline", "_playback",
+        "_stall", "_timeouts", "_usual", "_utterance_deadline", "first_audio", "queued", "silence", "underrun",
+        "waited",
     )  # fmt: skip
 
     def __init__(
@@ -123,8 +124,11 @@ class AttemptTimeouts:
     ) -> None:
         self._timeouts, self._deadline, self._utterance_deadline = timeouts, deadline, utterance_deadline
         self._own_deadline, self._usual = own_deadline, usual
-        self._first_audio, self._extra, self._stall = first_audio + extra, extra, timeouts.stall
-        self._playback = PlaybackBuffer(min_rate)
+        self._first_audio, self._extra = first_audio + extra, extra
+        self._stall = timeouts.read_timeout if timeouts.stall_timeout is None else timeouts.stall_timeout
+        self._min_rate = min_rate
+        self._ahead = 0.0  # seconds of audio not yet played, until the first underrun
+        self._playback: PlaybackBuffer | None = None  # from then on
         self._began = 0.0  # seconds of the deadline that had passed before the request was made
         self._gap = 0.0  # seconds since anything arrived
         self.underrun = False  # whether the caller has nothing left to play: only then audio may be too slow
@@ -171,10 +175,15 @@ class AttemptTimeouts:
         self._utterance_deadline.delivered += seconds
         # Playback starts with the first audio, so the wait for that is no underrun.
         playback, gap = self._playback, self._gap if self.first_audio is not None else 0.0
-        # Nearly always there is audio left to play: a call less for each chunk.
-        if playback.ahead >= gap and playback.underrun is None:
+        # Nearly always there is audio left to play: no object is made for that, and none is called.
+        if playback is None and self._ahead >= gap:
+            self._ahead += seconds - gap
+        elif playback is not None and playback.underrun is None and playback.ahead >= gap:
             playback.ahead += seconds - gap
         else:
+            if playback is None:
+                playback = self._playback = PlaybackBuffer(self._min_rate)
+                playback.ahead = self._ahead
             playback.waited(gap, gained=seconds)
             self.underrun = playback.underrun is not None
         self._gap = 0.0
@@ -186,7 +195,7 @@ class AttemptTimeouts:
 
     def slow_error(self, provider: str, audio: float) -> TTSError | None:
         """Return the error of audio that has arrived slower than it is played for too long, or None."""
-        starved = self._playback.underrun_seconds
+        starved = self._playback.underrun_seconds if self._playback else 0.0
         if starved < self._timeouts.slow_timeout:
             return None
         message = f"audio slower than real time for {starved:.1f} s, after {audio:.1f} s of audio"
@@ -227,7 +236,14 @@ class AttemptTimeouts:
     def _is_overdue(self, silence: float) -> bool:
         if silence <= self._limit:
             return False
-        return self.first_audio is None or silence > self._playback.buffered
+        return self.first_audio is None or silence > self._buffered
+
+    @property
+    def _buffered(self) -> float:
+        """Seconds of audio that were not yet played when the last arrived."""
+        if self._playback is not None:
+            return self._playback.buffered
+        return self._ahead if self._min_rate > DRIP else 0.0
 
     def starved(self, now: float) -> bool:
         """Return whether a substantial part of the time since the request was lost in this process."""

@@ -195,11 +195,12 @@ class TextLimits:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._limits: dict[str | None, _Limit] = {}
+        self.learned: dict[str | None, _Limit] = {}
+        """Limits that were learned, by model; those that are too old included."""
 
     def max_characters(self, model: str | None, stated: int | None) -> int | None:
         """Return the most characters that one request may have; None if there is no limit."""
-        if not self._limits:
+        if not self.learned:
             return stated
         learnt = self._current(model)
         return min(stated or learnt, learnt) if learnt else stated
@@ -213,7 +214,7 @@ class TextLimits:
         length, and the limits that led to it are forgotten.
         """
         if sent <= MIN_CHARACTERS:
-            self._limits.pop(model, None)
+            self.learned.pop(model, None)
             return False
         known = self._current(model)
         if known is not None and sent > known:
@@ -222,17 +223,17 @@ class TextLimits:
         characters = max(MIN_CHARACTERS, sent // 2)
         if named is not None and known is None and MIN_CHARACTERS <= named < sent:
             characters = named
-        self._limits.pop(model, None)
-        self._limits[model] = _Limit(characters, self._clock() + LIMIT_LIFETIME)
-        if len(self._limits) > _MAX_MODELS:
-            del self._limits[next(iter(self._limits))]
+        self.learned.pop(model, None)
+        self.learned[model] = _Limit(characters, self._clock() + LIMIT_LIFETIME)
+        if len(self.learned) > _MAX_MODELS:
+            del self.learned[next(iter(self.learned))]
         return True
 
     def _current(self, model: str | None) -> int | None:
-        limit = self._limits.get(model)
+        limit = self.learned.get(model)
         if limit is None or limit.until > self._clock():
             return limit and limit.characters
-        del self._limits[model]
+        del self.learned[model]
         return None
 
 

@@ -250,6 +250,8 @@ class ConcurrencyQueue:
 class QueueSlot:
     """Slot of one request at the concurrency limit: an asynchronous context manager, released however it ends."""
 
+    __slots__ = ("_entry", "_is_continuation", "_limit", "_provider", "_queue", "_waits_anyway")
+
     def __init__(
         self,
         queue: ConcurrencyQueue,
@@ -274,10 +276,10 @@ class QueueSlot:
         try:
             in_time = await queue.wait(self._entry, self._limit)
         except BaseException:
-            self._release()
+            self.release()
             raise
         if not in_time:
-            self._release()
+            self.release()
             raise self._no_slot()
         return self
 
@@ -295,7 +297,8 @@ class QueueSlot:
         """Release the slot after the request ended, by this error if any. Releasing twice changes nothing."""
         if self._entry and isinstance(error, TTSConcurrencyError):
             self._queue.limiter.refused(self._entry)
-        self._release()
+        if self._entry and (started := self._queue.limiter.release(self._entry, self._queue.clock())):
+            self._queue.notify(started)
 
     def accepted(self, accepted: Accepted) -> None:
         """Take the limit that the vendor states with its response headers, because others wait for it."""
@@ -303,10 +306,6 @@ class QueueSlot:
             queue = self._queue
             if started := queue.limiter.accepted(self._entry, accepted.concurrency_limit, queue.clock()):
                 queue.notify(started)
-
-    def _release(self) -> None:
-        if self._entry and (started := self._queue.limiter.release(self._entry, self._queue.clock())):
-            self._queue.notify(started)
 
     def _no_slot(self) -> TTSConcurrencyError:
         limiter = self._queue.limiter

@@ -234,7 +234,7 @@ class TTSErrorHandler:
 
     def check(self, offer: SynthesisOffer | None = None, characters: int | None = None) -> None:
         """Raise TTSHoldError if something that the offer needs is on hold for a text of so many characters."""
-        if not self.has_holds:
+        if not (self.holds.provider_holds or self.holds.shared):  # nothing is, so that no cost matters
             return
         now = self.clock()
         hold = self.holds.find(offer, now, self._cost(offer, characters))
@@ -246,16 +246,15 @@ class TTSErrorHandler:
                 retry_after=hold.until - now,
             )
 
-    @property
-    def has_holds(self) -> bool:
-        """Whether anything is on hold, or was and is not forgotten: only then a text's cost matters."""
-        return bool(self.holds.provider_holds or self.holds.shared)
-
     def refuses(self, offer: SynthesisOffer | None = None, characters: int | None = None) -> bool:
         """Return whether a call would be refused now, by the circuit or by a hold."""
-        if self.has_holds and self.holds.find(offer, self.clock(), self._cost(offer, characters)) is not None:
-            return True
-        return self.circuit_refuses()
+        holds = self.holds
+        if holds.provider_holds or holds.shared:
+            cost = self._cost(offer, characters)
+            if holds.find(offer, self.clock(), cost) is not None:
+                return True
+        # As `circuit_refuses`, of which every request would be a call.
+        return self.circuit.state in _OPEN_STATES and self.circuit.retry_after != 0
 
     def circuit_refuses(self) -> bool:
         """Return whether the circuit would refuse a call now, without counting a refusal."""
