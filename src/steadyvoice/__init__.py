@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from steadyvoice.providers.base import Accepted, AudioChunk, Credential, Credit, Provider, SynthesisOffer
     from steadyvoice.providers.elevenlabs import ElevenLabs
     from steadyvoice.providers.espeak import Espeak
+    from steadyvoice.providers.neural import Neural
     from steadyvoice.providers.openai import OpenAICompatible
     from steadyvoice.providers.tone import Tone
     from steadyvoice.service.cache.keys import CacheConfig
@@ -115,6 +116,7 @@ _HOMES = {
     ),
     "providers.elevenlabs": ("ElevenLabs",),
     "providers.espeak": ("Espeak",),
+    "providers.neural": ("Neural",),
     "providers.openai": ("OpenAICompatible",),
     "providers.base": ("Accepted", "AudioChunk", "Credential", "Credit", "SynthesisOffer", "Provider"),
     "providers.tone": ("Tone",),
@@ -223,6 +225,7 @@ __all__ = [
     "Heard",
     "HedgeConfig",
     "Markup",
+    "Neural",
     "OpenAICompatible",
     "Provider",
     "RetryConfig",

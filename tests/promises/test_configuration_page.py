@@ -64,7 +64,7 @@ def test_section_lists_every_key_with_its_default(title: str) -> None:
     assert shown == defaults_of(TABLES[title])
 
 
-@pytest.mark.parametrize("kind", ["elevenlabs", "openai", "espeak", "tone"])
+@pytest.mark.parametrize("kind", ["elevenlabs", "openai", "neural", "espeak", "tone"])
 def test_section_of_providers_lists_every_key_of_each_kind(kind: str) -> None:
     rows = [row for row in section("[[providers]]") if len(row) == 5 and kind in row[1].split(", ")]
     shown = {row[0].strip("`"): row[3] for row in rows}

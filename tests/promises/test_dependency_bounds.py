@@ -127,7 +127,7 @@ def test_uvicorn_calls_the_overridden_methods_that_the_parser_does_not_call(name
 
 def test_attributes_of_the_protocol_are_uvicorns_or_our_own() -> None:
     used = attributes_of(tree_of(ClientConnection), "self")
-    assert {"flow", "parser", "pipeline", "scope", "cycle", "transport"} <= used
+    assert {"flow", "parser", "pipeline", "cycle", "transport"} <= used
     assert used - known_to(ClientConnection) - known_to(HttpToolsProtocol) == set()
 
 

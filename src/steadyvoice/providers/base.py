@@ -241,6 +241,15 @@ class HasQueue(Protocol):
 
 
 @runtime_checkable
+class SupportsWarmUp(Protocol):
+    """Extension: a provider with a local engine that takes a while to start."""
+
+    def warm_up(self) -> None:
+        """Start the engine in the background. Returns at once; may be called several times."""
+        ...
+
+
+@runtime_checkable
 class HasTimeouts(Protocol):
     """Extension: a provider that is slower, or faster, than vendors usually are."""
 

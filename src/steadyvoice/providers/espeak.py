@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import ClassVar
 
 from steadyvoice._option_rules import Number
 from steadyvoice.providers.base import Accepted, AudioChunk, Queued, SynthesisOffer
-from steadyvoice.providers.espeak_ng.process import (
-    EspeakProcess,
-    EspeakRequest,
-    EspeakSpeech,
-    start_child,
-    worker_command,
-)
+from steadyvoice.providers.espeak_ng import worker
 from steadyvoice.providers.espeak_ng.voices import EspeakFiles, EspeakVoices, readable_scripts
 from steadyvoice.providers.espeak_ng.worker import SAMPLE_RATE
+from steadyvoice.providers.local_engine import EngineProcess, audio_chunks, split_into_jobs, start_child
 from steadyvoice.providers.voices import VoiceMap, matched_gain, matched_speed, requested_voice, validate_voices
-from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.option_validation import validate_option
 from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
-from steadyvoice.speech.sentences import LOOK_AHEAD, leading_piece
 from steadyvoice.speech.voice import Gender, Voice, is_language_tag, most_similar_voice
 from steadyvoice.speech.writing_systems import count_scripts, unsupported_script, usual_language
 
@@ -39,6 +32,24 @@ _GENDERS: dict[str, Gender] = {"": "male", "m": "male", "f": "female"}  # of var
 _RATE_FACTOR = 1.2
 _LOUDNESS = -20.5  # LUFS: -20.0 to -20.8 were measured of nine voices, -22.3 of the French one
 _CHARACTERS_PER_JOB = 500  # half a minute of speech, computed in some 25 ms
+
+
+@dataclass(frozen=True, slots=True)
+class EspeakRequest:
+    """Text of one job, and how to speak it."""
+
+    text: str
+    voice: str
+    words_per_minute: int
+    pitch: int
+    pause_after: bool
+
+    def encode(self) -> bytes:
+        """Return the request as the worker reads it."""
+        voice = self.voice.encode()
+        text = self.text.encode(errors="replace")  # a lone surrogate becomes "?", which is one character, too
+        pace = (self.words_per_minute, self.pitch, self.pause_after)
+        return worker.REQUEST.pack(*pace, len(voice), len(text)) + voice + text
 
 
 class Espeak:
@@ -119,7 +130,7 @@ class Espeak:
         yield Accepted()
         words_per_minute = round(self._words_per_minute * request.speed)
         offset = 0.0
-        for text, last in _split_text(request.text):
+        for text, last in split_into_jobs(request.text, _CHARACTERS_PER_JOB):
             job_request = EspeakRequest(text, offer.voice, words_per_minute, self._pitch, pause_after=not last)
             job = self._process.submit(job_request)
             try:
@@ -192,23 +203,14 @@ class Espeak:
             _LOUDNESS if voice.loudness is None else voice.loudness,
         )
 
-    def _new_process(self) -> EspeakProcess:
-        return EspeakProcess(partial(start_child, worker_command(self._files)), name=self.name)
+    def _new_process(self) -> EngineProcess:
+        start = partial(start_child, worker_command(self._files))
+        return EngineProcess(start, name=self.name, sample_rate=SAMPLE_RATE)
 
 
 def is_installed() -> bool:
     """Return whether the extra `steadyvoice[local]` is installed."""
     return EspeakFiles.bundled() is not None
-
-
-def _split_text(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield the pieces of a text, split at sentences where possible, and whether each is the last."""
-    begin = 0
-    while begin < len(text):
-        window = text[begin : begin + _CHARACTERS_PER_JOB + LOOK_AHEAD]
-        piece = leading_piece(window, _CHARACTERS_PER_JOB)
-        begin += len(piece)
-        yield piece, begin >= len(text)
 
 
 def _require_files(files: EspeakFiles | None, name: str) -> EspeakFiles:
@@ -219,41 +221,7 @@ def _require_files(files: EspeakFiles | None, name: str) -> EspeakFiles:
     return files
 
 
-_BYTES_PER_SECOND = 2 * SAMPLE_RATE
-
-
-def audio_chunks(text: str, speech: EspeakSpeech, offset: float) -> Iterator[AudioChunk]:
-    """Yield speech a second at a time, each with the characters that begin in it, from `offset` seconds on."""
-    alignment = character_times(text, speech)
-    done = 0
-    for begin in range(0, len(speech.samples), _BYTES_PER_SECOND):
-        end = begin + _BYTES_PER_SECOND
-        last = end >= len(speech.samples)
-        stop = len(alignment.starts) if last else bisect_left(alignment.starts, end / _BYTES_PER_SECOND)
-        part = Alignment(alignment.characters[done:stop], alignment.starts[done:stop], alignment.ends[done:stop])
-        yield AudioChunk(speech.samples[begin:end], Alignment.joined([(offset, part)]))
-        done = stop
-
-
-def character_times(text: str, speech: EspeakSpeech) -> Alignment:
-    """Return the time of every character: a word's characters, and those up to the next word, share its time evenly."""
-    # eSpeak reports where words begin, but some of them twice ("1,234" is five words to it) or out of order. Times here
-    # rise from zero to the end of the audio, without a gap, whatever it reports.
-    edges = [
-        start + (end - start) * index / (after - before)
-        for (before, start), (after, end) in pairwise(_anchors(len(text), speech))
-        for index in range(after - before)
-    ]
-    edges.append(speech.duration)
-    return Alignment(tuple(text), tuple(edges[:-1]), tuple(edges[1:]))
-
-
-def _anchors(size: int, speech: EspeakSpeech) -> Iterator[tuple[int, float]]:
-    """Yield (character, seconds) of the beginning, of each word that continues in order, and of the end."""
-    place, clock = 0, 0.0
-    yield place, clock
-    for begin, seconds in speech.words:
-        if place < begin < size and clock <= seconds <= speech.duration:
-            place, clock = begin, seconds
-            yield place, clock
-    yield size, speech.duration
+def worker_command(files: EspeakFiles) -> list[str]:
+    """Return the command that runs the worker by its path, isolated: it needs neither steadyvoice nor site-packages."""
+    paths = (str(path.absolute()) for path in (files.library, files.data))
+    return [sys.executable, "-I", "-S", worker.__file__, *paths]

@@ -31,7 +31,7 @@ from pydantic_core import PydanticCustomError
 from steadyvoice._option_rules import OneOf
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.breaker.migration_hints import setting_in_files
-from steadyvoice.providers import espeak, plugins
+from steadyvoice.providers import espeak, neural, plugins
 from steadyvoice.providers.base import Provider
 from steadyvoice.providers.credentials import api_key_problem, strip_secret, token_problem
 from steadyvoice.providers.voices import VoiceMap
@@ -318,7 +318,7 @@ def arguments_from_environment(environ: Mapping[str, str]) -> ServiceArguments:
     """Return the arguments of a service from environment variables. Raises TTSConfigurationError.
 
     STEADYVOICE_CONFIG names a file. Without it, the vendors whose API keys are set are used, followed by the local
-    voice if it is installed, or else by the tone voice.
+    voices that are installed, the neural one first, or else by the tone voice.
     """
     if path := environ.get("STEADYVOICE_CONFIG"):
         return load_arguments(Path(path), environ)
@@ -327,6 +327,9 @@ def arguments_from_environment(environ: Mapping[str, str]) -> ServiceArguments:
         if key := strip_secret(environ.get(variable, "")):
             _reject_secret(api_key_problem(key), variable)
             providers.append(plugins.load_kind(kind)(api_key=key))
+    if neural.is_installed():
+        providers.append(plugins.load_kind("neural")())
+    # The neural voice speaks English only; any other language has to be spoken, too.
     providers.append(plugins.load_kind("espeak" if espeak.is_installed() else "tone")())
     return ServiceArguments(providers=providers)
 

@@ -17,7 +17,7 @@ from typing import cast as typed
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
 from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
-from steadyvoice.providers.base import Credit, HasQueue, PreparedRequest, Provider
+from steadyvoice.providers.base import Credit, HasQueue, PreparedRequest, Provider, SupportsWarmUp
 from steadyvoice.service.cache.keys import parse_cache_config
 from steadyvoice.service.cache.lookup import CachedUtterance, SpeechCache
 from steadyvoice.service.fast_lane.plan import RelayPlan
@@ -193,6 +193,7 @@ class AsyncTTSService:
         services = ConversationServices(
             self._turn_resources, self._turn_policy, self._open_turns.add, self._forget_turn
         )
+        self._warm_up()
         return AsyncConversation(services, self._clock, options, paced=paced)
 
     def _stream_pieces(
@@ -558,6 +559,7 @@ class AsyncTTSService:
         return found
 
     def _make_template(self, options: ResolvedOptions, *, hold: bool, announced: bool) -> UtteranceTemplate:
+        self._warm_up()
         policy = UtterancePolicy(
             timeouts=self._timeouts,
             muted=self._settings.get("muted", True),
@@ -572,6 +574,12 @@ class AsyncTTSService:
         # Timestamps say where another provider has to continue, and at the end that the audio was complete.
         request = replace(options.request, timestamps=options.request.timestamps or policy.on_midstream != "error")
         return UtteranceTemplate(request, policy)
+
+    def _warm_up(self) -> None:
+        """Start local engines that take a while, so that they are ready once they are needed."""
+        for provider in self.providers:
+            if isinstance(provider, SupportsWarmUp):
+                provider.warm_up()
 
     def _find_candidates(self, request: SpeechRequest, template: UtteranceTemplate) -> Candidates:
         """Find the providers for a request, and keep them in the template if they are the same for every text."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from steadyvoice.providers.espeak import is_installed
+from steadyvoice.providers.espeak import is_installed, worker_command
 from steadyvoice.providers.espeak_ng import worker
-from steadyvoice.providers.espeak_ng.process import worker_command
 from steadyvoice.providers.espeak_ng.voices import EspeakFiles
 from tests.required_tools import require_tool
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -178,12 +179,7 @@ class _ScenarioRunner:
         self.started = time.monotonic()
         for circuit in tts.circuits.values():
             circuit.subscribe(self._record_transition)
-        incidents = asyncio.create_task(self._apply_incidents())
-        try:
-            await self._request_all(tts, direct)
-            await incidents
-        finally:
-            incidents.cancel()
+        await self._play(tts, direct)
         await self._sleep_until(self.scenario.length)
         # Waits of the plain client count to the end of the scenario: its own timeout is four minutes.
         direct_results = await direct.end()
@@ -200,19 +196,21 @@ class _ScenarioRunner:
             tuple(self.speeches),
         )
 
-    async def _apply_incidents(self) -> None:
-        for scheduled in self.scenario.incidents:
+    async def _play(self, tts: AsyncTTSService, direct: DirectClient) -> None:
+        """Play incidents and utterances one after the other: on a slow machine they are late, and in the same order."""
+        schedule: list[ScheduledIncident | ScheduledUtterance] = [*self.scenario.incidents, *self.scenario.utterances]
+        numbers = count(1)
+        for scheduled in sorted(schedule, key=lambda each: each.at):
             await self._sleep_until(scheduled.at)
-            self.environment.apply(scheduled.incident)
-            self._record_incident(scheduled)
-
-    async def _request_all(self, tts: AsyncTTSService, direct: DirectClient) -> None:
-        for number, line in enumerate(self.scenario.utterances, start=1):
-            await self._sleep_until(line.at)
-            if line.after_cooldown:
+            if isinstance(scheduled, ScheduledIncident):
+                self.environment.apply(scheduled.incident)
+                self._record_incident(scheduled)
+                continue
+            if scheduled.after_cooldown:
                 await asyncio.sleep(_remaining_cooldown(tts))
-            direct.request(number, line.text)
-            await self._request(tts, number, line)
+            number = next(numbers)
+            direct.request(number, scheduled.text)
+            await self._request(tts, number, scheduled)
 
     async def _request(self, tts: AsyncTTSService, number: int, line: ScheduledUtterance) -> None:
         requested_at = self.now()

@@ -9,9 +9,11 @@ from enum import Enum
 
 from steadyvoice.breaker import CircuitBreakerConfig, CircuitState
 from steadyvoice.cli.demo.results import ChargedCharacters, CircuitChange, DemoRecord
-from steadyvoice.providers.base import Accepted, AudioChunk, Provider, SynthesisOffer
+from steadyvoice.providers import espeak, neural
+from steadyvoice.providers.base import Accepted, AudioChunk, Provider, SupportsWarmUp, SynthesisOffer
 from steadyvoice.providers.elevenlabs import ElevenLabs
-from steadyvoice.providers.espeak import Espeak, is_installed
+from steadyvoice.providers.espeak import Espeak
+from steadyvoice.providers.neural import Neural
 from steadyvoice.providers.tone import Tone
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.resilience.retry import RetryConfig
@@ -210,10 +212,16 @@ class SwitchableProvider:
         async for part in self._provider.speak(request, offer, connection_timeout=connection_timeout):
             yield part
 
+    def warm_up(self) -> None:
+        if isinstance(self._provider, SupportsWarmUp):
+            self._provider.warm_up()
+
     async def aclose(self) -> None:
         await self._provider.aclose()
 
 
 def _local_voice() -> Provider:
     """Return a local provider with another voice than the simulator's, so that a substitution is audible."""
-    return Espeak(name=BACKUP, voices={"default": "en-us+f3"}) if is_installed() else Tone(name=BACKUP)
+    if neural.is_installed():
+        return Neural(name=BACKUP)
+    return Espeak(name=BACKUP, voices={"default": "en-us+f3"}) if espeak.is_installed() else Tone(name=BACKUP)

@@ -16,8 +16,9 @@ from typing import IO, Any, cast
 
 import pytest
 
+from steadyvoice.providers.espeak import EspeakRequest
 from steadyvoice.providers.espeak_ng import worker
-from steadyvoice.providers.espeak_ng.process import EspeakJob, EspeakProcess, EspeakRequest, start_child
+from steadyvoice.providers.local_engine import EngineJob, EngineProcess, start_child
 from steadyvoice.speech.errors import TTSError, TTSLocalCrashError, TTSVoiceUnknownError
 
 HELLO = EspeakRequest("hello", "en", 175, 50, pause_after=False)
@@ -54,16 +55,16 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no na
 
 
 class ProcessWithFakeChild:
-    """EspeakProcess with misbehaving children, a signal when one hangs, and a way to end it."""
+    """EngineProcess with misbehaving children, a signal when one hangs, and a way to end it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, patience: float = 0.0) -> None:
         self._hanging, self._release, self._farewell = (folder / name for name in ("hanging", "release", "bye"))
         os.mkfifo(self._hanging)
         os.mkfifo(self._release)
         self.curtain = threading.Event()  # no child starts before it rises
         self.curtain.set()
         self.starting = threading.Event()
-        self.process = EspeakProcess(self._start, name="espeak")
+        self.process = EngineProcess(self._start, name="espeak", sample_rate=22_050, patience=patience)
 
     def _start(self) -> subprocess.Popen[bytes]:
         self.starting.set()
@@ -107,7 +108,7 @@ async def test_incomplete_reply_is_an_error(stage: ProcessWithFakeChild) -> None
 
 @pytest.mark.parametrize("passage", [DIE, DIE_HALFWAY, UNKNOWN])
 async def test_failed_job_leaves_no_garbage(stage: ProcessWithFakeChild, passage: EspeakRequest) -> None:
-    async def failed() -> weakref.ref[EspeakJob]:
+    async def failed() -> weakref.ref[EngineJob]:
         turn = stage.process.submit(passage)
         try:
             await turn.result()
@@ -245,18 +246,52 @@ class ObservedPipe:
 
 
 async def test_abandoning_a_job_as_it_ends_does_not_fail_the_next(tmp_path: Path) -> None:
-    entered, given_up = threading.Event(), list[EspeakJob]()
+    entered, given_up = threading.Event(), list[EngineJob]()
 
     def give_up() -> None:
         entered.wait()
         if given_up:
             given_up.pop().abandon()
 
-    process = EspeakProcess(lambda: ChildThatDiesSlowly(tmp_path, give_up), name="espeak")
+    process = EngineProcess(lambda: ChildThatDiesSlowly(tmp_path, give_up), name="espeak", sample_rate=22_050)
     given_up.append(process.submit(HELLO))
     entered.set()
 
     assert (await process.speak(HELLO)).samples == b"hello"
+    await process.aclose()
+
+
+async def test_patient_queue_discards_an_abandoned_job_and_keeps_its_child(tmp_path: Path) -> None:
+    stage = ProcessWithFakeChild(tmp_path, patience=60.0)
+    hanging = asyncio.create_task(stage.process.speak(HANG))
+    await stage.wait_for_a_hanging_job()
+    child = stage.process.process_id
+    hanging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hanging
+
+    following = asyncio.create_task(stage.process.speak(HELLO))
+    await stage.release()
+    assert (await following).samples == b"hello"
+    assert stage.process.process_id == child
+    await stage.process.aclose()
+
+
+async def test_warming_up_starts_the_child_once_and_waits_for_nothing(stage: ProcessWithFakeChild) -> None:
+    stage.curtain.clear()
+    stage.process.warm_up()
+    stage.process.warm_up()
+    await asyncio.to_thread(stage.starting.wait)
+    assert stage.process.process_id is None
+    stage.curtain.set()
+    assert (await stage.process.speak(HELLO)).samples == b"hello"
+
+
+async def test_child_that_cannot_be_warmed_up_fails_its_first_job() -> None:
+    process = EngineProcess(lambda: start_child(["/nowhere/python"]), name="espeak", sample_rate=22_050)
+    process.warm_up()
+    with pytest.raises(TTSLocalCrashError, match="child process does not start"):
+        await process.speak(HELLO)
     await process.aclose()
 
 
@@ -312,8 +347,10 @@ async def test_queued_jobs_are_answered_on_closing_and_leave_no_child(stage: Pro
 
 
 async def test_child_that_dies_before_reading_the_request_is_a_crash() -> None:
-    process = EspeakProcess(
-        lambda: start_child([sys.executable, "-c", "import sys; sys.exit('no voice')"]), name="espeak"
+    process = EngineProcess(
+        lambda: start_child([sys.executable, "-c", "import sys; sys.exit('no voice')"]),
+        name="espeak",
+        sample_rate=22_050,
     )
     more_than_a_pipe_holds = EspeakRequest("a" * 1_000_000, "en", 175, 50, pause_after=False)
     with pytest.raises(TTSLocalCrashError, match="exit status 1: no voice"):
@@ -322,7 +359,7 @@ async def test_child_that_dies_before_reading_the_request_is_a_crash() -> None:
 
 
 async def test_missing_program_is_a_crash_that_names_it() -> None:
-    process = EspeakProcess(lambda: start_child(["/nowhere/python"]), name="espeak")
+    process = EngineProcess(lambda: start_child(["/nowhere/python"]), name="espeak", sample_rate=22_050)
     with pytest.raises(TTSLocalCrashError, match=r"espeak: child process does not start: .*No such file"):
         await process.speak(HELLO)
     await process.aclose()

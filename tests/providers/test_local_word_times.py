@@ -1,4 +1,4 @@
-"""Times of characters from eSpeak's word events."""
+"""Times of characters from the word events of local engines."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from steadyvoice.providers.espeak import audio_chunks, character_times
-from steadyvoice.providers.espeak_ng.process import EspeakSpeech
+from steadyvoice.providers.local_engine import EngineSpeech, audio_chunks, character_times
 
 RATE = 22_050
 
 
-def speech_with_words(seconds: float, *words: tuple[int, float]) -> EspeakSpeech:
-    return EspeakSpeech(bytes(2 * round(seconds * RATE)), words)
+def speech_with_words(seconds: float, *words: tuple[int, float]) -> EngineSpeech:
+    return EngineSpeech(bytes(2 * round(seconds * RATE)), words, RATE)
 
 
 def test_time_of_a_word_is_shared_by_its_characters_and_those_behind() -> None:

@@ -1,4 +1,9 @@
-"""Child process of eSpeak NG: starts it, queues jobs in front of it, and replaces it when it dies.
+"""Local speech engines: the child process of one, the queue in front of it, and the audio and times of its jobs.
+
+A child reads requests from stdin and writes replies to stdout until stdin is closed:
+
+    request   encoded by the provider, in the form that its worker reads
+    reply     REPLY header, WORD entries, samples (signed 16-bit little-endian, mono)
 
 It is reached over a blocking pipe by one thread, not by asyncio's subprocesses: this works under any event loop, in any
 thread and on any platform, and several loops can share one child.
@@ -9,56 +14,77 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-import sys
 import threading
 import time
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, cast
+from itertools import pairwise
+from struct import Struct
+from typing import IO, Protocol, cast
 
 from steadyvoice.breaker.fork_safety import register_fork_aware
-from steadyvoice.providers.espeak_ng import worker
-from steadyvoice.providers.espeak_ng.voices import EspeakFiles
+from steadyvoice.providers.base import AudioChunk
+from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSLocalCrashError, TTSVoiceUnknownError
+from steadyvoice.speech.sentences import LOOK_AHEAD, leading_piece
+
+REPLY = Struct("<BII")  # whether it could speak, words, bytes of samples
+WORD = Struct("<ii")  # its first character, counted from 0; its first sample
 
 _EXIT_TIMEOUT = 1.0  # seconds for a child to exit after its stdin is closed
 
 
-@dataclass(frozen=True, slots=True)
-class EspeakRequest:
+class EngineRequest(Protocol):
     """Text of one job, and how to speak it. The child holds all of its audio at once, so keep it short."""
 
-    text: str
-    voice: str
-    words_per_minute: int
-    pitch: int
-    pause_after: bool
+    @property
+    def voice(self) -> str:
+        """Id of the voice, for error messages."""
+        ...
+
+    def encode(self) -> bytes:
+        """Return the request as the worker reads it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class EspeakSpeech:
+class EngineSpeech:
     """Audio of one job: signed 16-bit samples, and for each word its first character and its start in seconds."""
 
     samples: bytes
     words: tuple[tuple[int, float], ...]
+    sample_rate: int
 
     @property
     def duration(self) -> float:
         """Length in seconds."""
-        return len(self.samples) / 2 / worker.SAMPLE_RATE
+        return len(self.samples) / 2 / self.sample_rate
 
 
-class EspeakProcess:
+class EngineProcess:
     """Child process and its queue. A child that has died is replaced for the next job.
 
     After `os.fork()`, the forked process starts a child of its own; the parent's child continues to serve the parent.
+
+    A job that is abandoned while it runs is finished, and its audio discarded, for `patience` seconds from its start:
+    a child that is slow to start is not worth killing for a job of a few milliseconds. One that runs longer is stuck,
+    and killed.
     """
 
-    def __init__(self, start: Callable[[], subprocess.Popen[bytes]], *, name: str) -> None:
+    def __init__(
+        self,
+        start: Callable[[], subprocess.Popen[bytes]],
+        *,
+        name: str,
+        sample_rate: int,
+        patience: float = 0.0,
+    ) -> None:
         self._start = start
-        self._name = name
+        self._name, self._sample_rate, self._patience = name, sample_rate, patience
         self._child: subprocess.Popen[bytes] | None = None
         self._reset()
         register_fork_aware(self)
@@ -68,9 +94,9 @@ class EspeakProcess:
         self._lock = threading.Lock()
         self.fork_lock = threading.Lock()
         """Held while a child starts: a fork in the middle would inherit pipes that no object owns."""
-        self._running: EspeakJob | None = None
+        self._running: EngineJob | None = None
         self._unfinished = 0  # jobs that were submitted and are not finished
-        self._waiting: OrderedDict[EspeakJob, float] = OrderedDict()  # queued jobs, and when they came
+        self._waiting: OrderedDict[EngineJob, float] = OrderedDict()  # queued jobs, and when they came
         self._stopped: Future[str] | None = None
 
     def after_fork(self) -> None:
@@ -94,7 +120,7 @@ class EspeakProcess:
         with self._lock:
             return time.monotonic() - next(iter(self._waiting.values())) if self._waiting else 0.0
 
-    async def speak(self, request: EspeakRequest) -> EspeakSpeech:
+    async def speak(self, request: EngineRequest) -> EngineSpeech:
         """Queue a job and return its audio.
 
         Raises TTSLocalCrashError when the child dies, TTSVoiceUnknownError when it has no such voice.
@@ -106,10 +132,11 @@ class EspeakProcess:
             job.abandon()
             raise
 
-    def submit(self, request: EspeakRequest) -> EspeakJob:
+    def submit(self, request: EngineRequest) -> EngineJob:
         """Queue a job, which has to be awaited or abandoned."""
         with self._lock:
-            job = EspeakJob(self, request, waits=self._unfinished > 0)
+            self._kill_if_stuck()
+            job = EngineJob(self, request, waits=self._unfinished > 0)
             self._unfinished += 1
             self._waiting[job] = time.monotonic()
         try:
@@ -124,20 +151,41 @@ class EspeakProcess:
         if self._stopped is None:
             self._stopped = self._thread.submit(self._stop)
             self._thread.shutdown(wait=False)
-        if job := self._running:
-            self._kill_for(job)
+        with self._lock:
+            if job := self._running:
+                job.abandoned = job.killed = True
+                if child := self._child:
+                    child.kill()
         await asyncio.wrap_future(self._stopped)
 
-    def _kill_for(self, job: EspeakJob) -> None:
-        """Kill the child if it is running this job: the rest of its reply must not be read as that to the next job."""
-        # A stuck child ends in the same way, once its caller times out.
+    def warm_up(self) -> None:
+        """Start the child, unless it runs, without waiting for it. One that cannot start fails its first job."""
+        if self._child is None and self._unfinished == 0 and self._stopped is None:
+            self._thread.submit(self._try_to_start)
 
+    def _try_to_start(self) -> None:
+        with suppress(OSError):
+            self._running_child()
+
+    def _abandon(self, job: EngineJob) -> None:
+        """Discard what a job brings. Kill the child if it runs an abandoned job for too long."""
         with self._lock:
             job.abandoned = True
-            if self._running is job and (child := self._child):
+            self._kill_if_stuck()
+
+    def _kill_if_stuck(self) -> None:
+        """Kill the child if its job was abandoned and takes too long. The lock is held.
+
+        The rest of its reply must not be read as that to the next job. A stuck child ends in the same way, once its
+        caller times out, or the next one comes.
+        """
+        running = self._running
+        if running and running.abandoned and time.monotonic() - running.began >= self._patience:
+            running.killed = True
+            if child := self._child:
                 child.kill()
 
-    def _finish(self, job: EspeakJob) -> None:
+    def _finish(self, job: EngineJob) -> None:
         """Count a job as finished, whether or not it started."""
         with self._lock:
             self._unfinished -= 1
@@ -145,22 +193,22 @@ class EspeakProcess:
         if not job.started.done():
             job.started.set_result(None)
 
-    def _run(self, job: EspeakJob) -> EspeakSpeech:
+    def _run(self, job: EngineJob) -> EngineSpeech:
         try:
             return self._speak(job)
         finally:
             self._finish(job)
             del job  # the job holds the error, whose traceback holds this frame: a cycle
 
-    def _speak(self, job: EspeakJob) -> EspeakSpeech:
+    def _speak(self, job: EngineJob) -> EngineSpeech:
         try:
             child = self._running_child()
         except OSError as error:
             raise TTSLocalCrashError(f"child process does not start: {error}", provider=self._name) from error
         with self._lock:
             if job.abandoned:
-                return EspeakSpeech(b"", ())  # its caller has left
-            self._running = job
+                return EngineSpeech(b"", (), self._sample_rate)  # its caller has left
+            self._running, job.began = job, time.monotonic()
             self._waiting.pop(job, None)
         job.started.set_result(None)
         try:
@@ -169,11 +217,11 @@ class EspeakProcess:
             raise TTSLocalCrashError(f"child process died ({self._stop()})", provider=self._name) from error
         finally:
             with self._lock:
-                self._running, killed = None, job.abandoned
+                self._running, killed = None, job.killed
             del job
             if killed:
                 # A child that was killed as its reply ended still looks alive for a moment. About once in a thousand
-                # abandoned jobs, the next one wrote to it and failed.
+                # killed jobs, the next one wrote to it and failed.
                 self._stop()
 
     def _running_child(self) -> subprocess.Popen[bytes]:
@@ -184,16 +232,16 @@ class EspeakProcess:
                 self._child = self._start()
         return self._child
 
-    def _exchange(self, child: subprocess.Popen[bytes], request: EspeakRequest) -> EspeakSpeech:
+    def _exchange(self, child: subprocess.Popen[bytes], request: EngineRequest) -> EngineSpeech:
         requests, replies = cast(IO[bytes], child.stdin), cast(IO[bytes], child.stdout)
-        _write(requests, _encode_request(request))
-        succeeded, words, size = worker.REPLY.unpack(_read(replies, worker.REPLY.size))
-        entries = _read(replies, words * worker.WORD.size)
+        _write(requests, request.encode())
+        succeeded, words, size = REPLY.unpack(_read(replies, REPLY.size))
+        entries = _read(replies, words * WORD.size)
         samples = _read(replies, size)
         if not succeeded:
-            raise TTSVoiceUnknownError(f"espeak has no voice {request.voice!r}", provider=self._name)
-        starts = ((place, sample / worker.SAMPLE_RATE) for place, sample in worker.WORD.iter_unpack(entries))
-        return EspeakSpeech(samples, tuple(starts))
+            raise TTSVoiceUnknownError(f"{self._name} has no voice {request.voice!r}", provider=self._name)
+        starts = ((place, sample / self._sample_rate) for place, sample in WORD.iter_unpack(entries))
+        return EngineSpeech(samples, tuple(starts), self._sample_rate)
 
     def _stop(self) -> str:
         """Close the child's stdin, wait or kill it, and return how it ended."""
@@ -211,22 +259,24 @@ class EspeakProcess:
         return ": ".join([_exit_cause(child.returncode), *lines[-1:]])
 
 
-class EspeakJob:
+class EngineJob:
     """Job in the queue of the child. It `waits` when there are others before it."""
 
-    def __init__(self, process: EspeakProcess, request: EspeakRequest, *, waits: bool) -> None:
+    def __init__(self, process: EngineProcess, request: EngineRequest, *, waits: bool) -> None:
         self.request, self.waits = request, waits
-        self.abandoned = False
+        self.abandoned = self.killed = False
+        self.began = 0.0
+        """Time at which the child got it, by the monotonic clock."""
         self.started: Future[None] = Future()
         self.started.set_running_or_notify_cancel()  # keeps a cancelled caller from cancelling the future
-        self.done: Future[EspeakSpeech]
+        self.done: Future[EngineSpeech]
         self._process = process
 
     async def wait_until_started(self) -> None:
         """Wait until the job runs, or is dropped."""
         await asyncio.wrap_future(self.started)
 
-    async def result(self) -> EspeakSpeech:
+    async def result(self) -> EngineSpeech:
         """Wait for the audio, once. Raises TTSLocalCrashError and TTSVoiceUnknownError."""
         done = asyncio.wrap_future(self.done)
         try:
@@ -237,21 +287,14 @@ class EspeakJob:
             del done
 
     def abandon(self) -> None:
-        """Leave the queue, or kill the child that runs the job. Does nothing once it is finished."""
+        """Leave the queue, or have the audio discarded. Does nothing once it is finished."""
         if self.done.cancel() and not self.abandoned:
             self._process._finish(self)
-        self._process._kill_for(self)
+        self._process._abandon(self)
 
 
-_FINISHED: Future[EspeakSpeech] = Future()
-_FINISHED.set_result(EspeakSpeech(b"", ()))
-
-
-def _encode_request(request: EspeakRequest) -> bytes:
-    voice = request.voice.encode()
-    text = request.text.encode(errors="replace")  # a lone surrogate becomes "?", which is one character, too
-    pace = (request.words_per_minute, request.pitch, request.pause_after)
-    return worker.REQUEST.pack(*pace, len(voice), len(text)) + voice + text
+_FINISHED: Future[EngineSpeech] = Future()
+_FINISHED.set_result(EngineSpeech(b"", (), 1))
 
 
 def _write(pipe: IO[bytes], data: bytes) -> None:
@@ -285,7 +328,49 @@ def start_child(command: Sequence[str]) -> subprocess.Popen[bytes]:
     )
 
 
-def worker_command(files: EspeakFiles) -> list[str]:
-    """Return the command that runs the worker by its path, isolated: it needs neither steadyvoice nor site-packages."""
-    paths = (str(path.absolute()) for path in (files.library, files.data))
-    return [sys.executable, "-I", "-S", worker.__file__, *paths]
+def split_into_jobs(text: str, size: int) -> Iterator[tuple[str, bool]]:
+    """Yield pieces of at most `size` characters, split at sentences where possible, and whether each is the last."""
+    begin = 0
+    while begin < len(text):
+        window = text[begin : begin + size + LOOK_AHEAD]
+        piece = leading_piece(window, size)
+        begin += len(piece)
+        yield piece, begin >= len(text)
+
+
+def audio_chunks(text: str, speech: EngineSpeech, offset: float) -> Iterator[AudioChunk]:
+    """Yield speech a second at a time, each with the characters that begin in it, from `offset` seconds on."""
+    alignment = character_times(text, speech)
+    second = 2 * speech.sample_rate  # bytes
+    done = 0
+    for begin in range(0, len(speech.samples), second):
+        end = begin + second
+        last = end >= len(speech.samples)
+        stop = len(alignment.starts) if last else bisect_left(alignment.starts, end / second)
+        part = Alignment(alignment.characters[done:stop], alignment.starts[done:stop], alignment.ends[done:stop])
+        yield AudioChunk(speech.samples[begin:end], Alignment.joined([(offset, part)]))
+        done = stop
+
+
+def character_times(text: str, speech: EngineSpeech) -> Alignment:
+    """Return the time of every character: a word's characters, and those up to the next word, share its time evenly."""
+    # eSpeak reports some words twice ("1,234" is five words to it) or out of order. Times here
+    # rise from zero to the end of the audio, without a gap, whatever it reports.
+    edges = [
+        start + (end - start) * index / (after - before)
+        for (before, start), (after, end) in pairwise(_anchors(len(text), speech))
+        for index in range(after - before)
+    ]
+    edges.append(speech.duration)
+    return Alignment(tuple(text), tuple(edges[:-1]), tuple(edges[1:]))
+
+
+def _anchors(size: int, speech: EngineSpeech) -> Iterator[tuple[int, float]]:
+    """Yield (character, seconds) of the beginning, of each word that continues in order, and of the end."""
+    place, clock = 0, 0.0
+    yield place, clock
+    for begin, seconds in speech.words:
+        if place < begin < size and clock <= seconds <= speech.duration:
+            place, clock = begin, seconds
+            yield place, clock
+    yield size, speech.duration
