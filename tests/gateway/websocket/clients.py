@@ -47,6 +47,10 @@ class Heard:
         return words_in(self.audio, "pcm_24000")
 
     @property
+    def seconds(self) -> float:
+        return len(self.audio) / 48_000
+
+    @property
     def timed(self) -> list[str]:
         return [word for word, _ in self.words]
 

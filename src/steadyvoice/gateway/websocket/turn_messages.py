@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from steadyvoice.gateway.dialects.base import http_error
 from steadyvoice.gateway.dialects.elevenlabs import error_code
-from steadyvoice.service.conversation.events import Audio, TurnEvent, Words
+from steadyvoice.service.conversation.events import Audio, Switched, TurnEvent, Words
 from steadyvoice.speech.alignment import Alignment, Word
 from steadyvoice.wire.elevenlabs.websocket import (
     AudioMessage,
@@ -94,17 +94,25 @@ class TurnMessages:
         self._words: list[Word] = []
 
     def encode(self, event: TurnEvent, text: str) -> Iterator[str]:
-        """Yield the messages of an event. Words are sent with the audio that follows them."""
+        """Yield the messages of an event.
+
+        Words are sent with the audio in which they begin. Where their times are estimated, they are known long before,
+        and are not spoken if their provider breaks off.
+        """
         match event:
             case Words(words):
                 self._words += words
-            case Audio(data):
-                yield from self._audio(data, text)
+            case Switched(begin=begin):
+                self._words = [word for word in self._words if word.begin < begin]
+            case Audio(data, at, seconds):
+                begun = [word for word in self._words if word.start < at + seconds]
+                self._words = self._words[len(begun) :]
+                yield from self._audio(data, begun, text)
 
     def rest(self, text: str) -> Iterator[str]:
         """Yield the words that were not followed by audio."""
         if self._words:
-            yield from self._audio(b"", text)
+            yield from self._audio(b"", self._words, text)
 
     def final(self) -> str:
         """Return the message that ends the context."""
@@ -114,8 +122,8 @@ class TurnMessages:
         """Return the message that ends the context with an error."""
         return self._encoded(error_message(error, self._context_id))
 
-    def _audio(self, data: bytes, text: str) -> Iterator[str]:
-        alignment, self._words = self._times.of(self._words, text), []
+    def _audio(self, data: bytes, words: Sequence[Word], text: str) -> Iterator[str]:
+        alignment = self._times.of(words, text)
         first, rest = data[:MAX_AUDIO_BYTES], data[MAX_AUDIO_BYTES:]
         yield self._encoded(AudioMessage(first, alignment, alignment, self._context_id))
         for begin in range(0, len(rest), MAX_AUDIO_BYTES):
