@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import types
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,6 +96,8 @@ def native_threads_back_to(before: int) -> bool:
 
 
 def _own_type_name(each: Any) -> str | None:
+    if type(each) in weakref.ProxyTypes:  # the object behind it may be gone
+        return None
     match each:
         case asyncio.Task():
             return type(each).__name__

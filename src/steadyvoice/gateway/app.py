@@ -25,7 +25,7 @@ from steadyvoice.gateway.observability.metrics import Metrics
 from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.router import Endpoints, RouteTable
 from steadyvoice.gateway.speech_endpoint import SpeechHandler
-from steadyvoice.gateway.websocket.endpoint import OpenSockets, SocketHandler
+from steadyvoice.gateway.websocket.endpoint import SocketHandler
 from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
 from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint
 from steadyvoice.wire.elevenlabs.websocket import SocketEndpoint
@@ -66,9 +66,8 @@ def _speech_routes(context: GatewayContext) -> dict[str, Endpoints]:
 
 
 def _socket_routes(context: GatewayContext) -> dict[str, Endpoints]:
-    sockets = OpenSockets(context)
     return {
-        f"{elevenlabs_speech.SPEECH_PATH}/{{voice_id}}{form.value}": {"GET": SocketHandler(context, form, sockets)}
+        f"{elevenlabs_speech.SPEECH_PATH}/{{voice_id}}{form.value}": {"GET": SocketHandler(context, form)}
         for form in SocketEndpoint
     }
 

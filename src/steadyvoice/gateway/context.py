@@ -77,6 +77,7 @@ class GatewayContext:
     connection_rejected: Callable[[RejectedConnection], None] = lambda rejected: None
     # Called before what observers have recorded is read: requests of the fast lane are recorded some time later.
     record_finished: Callable[[], None] = lambda: None
+    websockets: int = 0  # open ones of clients
     closing: bool = False  # shutting down
     event_log: EventLog = field(init=False)
     access_rules: AccessRules = field(init=False)

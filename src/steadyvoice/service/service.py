@@ -350,6 +350,11 @@ class AsyncTTSService:
         """Streams in progress."""
         return [stream for stream in self._open.all() if stream.begun]
 
+    @property
+    def turns(self) -> list[AsyncTurn]:
+        """Turns of conversations whose text has begun and that have not ended."""
+        return [turn for turn in self._open_turns.all() if turn.begun]
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with every event of every circuit, later ones included; return a function that ends it.
 

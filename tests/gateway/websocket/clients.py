@@ -154,8 +154,10 @@ async def pipecat_client(url: str, query: str = PIPECAT, **options: Any) -> Asyn
 
 
 @asynccontextmanager
-async def _connected(url: str, path: str, key: str | None = "any", **options: Any) -> AsyncIterator[ClientConnection]:
-    headers = {"xi-api-key": key} if key else {}
+async def _connected(
+    url: str, path: str, request_id: str | None = None, **options: Any
+) -> AsyncIterator[ClientConnection]:
+    headers = {"xi-api-key": "any", **({"x-request-id": request_id} if request_id else {})}
     address = url.replace("http", "ws", 1) + path
     async with connect(address, additional_headers=headers, **options) as connection:
         yield connection

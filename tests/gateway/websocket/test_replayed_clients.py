@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from steadyvoice import CircuitBreakerConfig
 from steadyvoice.simulator import Fault
 from steadyvoice.simulator.fault_injection import actions
 from tests.gateway.running_gateway import running_gateway
@@ -87,8 +86,7 @@ async def test_answers_are_whole_through_every_fault_of_the_vendor(connect: Conn
 async def test_total_outage_ends_each_context_with_one_error_and_the_socket_speaks_again(
     connect: Connect, turn: Turn
 ) -> None:
-    circuit = CircuitBreakerConfig(window_size=4, cooldown_period=0.05, success_threshold=1)
-    async with running_gateway(only_elevenlabs=True, circuit=circuit) as gateway, connect(gateway.url) as client:
+    async with running_gateway(only_elevenlabs=True) as gateway, connect(gateway.url) as client:
         gateway.sim.faults.set(actions.Refuse(status=503))
         for name in ("one", "two", "three", "four", "five"):
             await client.send(*turn(name))
@@ -99,7 +97,7 @@ async def test_total_outage_ends_each_context_with_one_error_and_the_socket_spea
             assert (heard.finals, heard.audio, heard.words) == (1, b"", [])
             assert {"error", "message", "code", "context_id"} <= heard.error.keys()
         gateway.sim.faults.clear()
-        await asyncio.sleep(0.1)  # of the circuit's cooldown
+        gateway.service.reset_circuit_breaker()
         await client.send(*turn("six"))
         await client.until_final("six")
         assert_whole(client.contexts["six"])

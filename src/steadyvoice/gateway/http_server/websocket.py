@@ -156,7 +156,7 @@ class ClientWebSocket:
     @property
     def is_open(self) -> bool:
         """Whether messages can be sent."""
-        return self._protocol.state is OPEN
+        return self._handler is not None and self._protocol.state is OPEN
 
     # ---------------------------------------------------------------- calls of the handler
 

@@ -63,6 +63,7 @@ HTTP = MetricDefinition(
 )
 CONNECTIONS = MetricDefinition("steadyvoice_connections", "gauge", (), "Open client connections")
 IN_FLIGHT = MetricDefinition("steadyvoice_http_requests_in_flight", "gauge", (), "HTTP requests in progress")
+WEBSOCKETS = MetricDefinition("steadyvoice_websockets", "gauge", (), "Open websockets of clients")
 STREAMS = MetricDefinition("steadyvoice_streams_in_flight", "gauge", (), "Utterances in progress")
 
 # Circuits.

@@ -328,5 +328,8 @@ def _gateway_metrics(context: GatewayContext) -> Iterator[Metric]:
     traffic = context.traffic()
     yield filled_metric(metric_definitions.CONNECTIONS, {(): traffic.connections})
     yield filled_metric(metric_definitions.IN_FLIGHT, {(): traffic.requests})
-    yield filled_metric(metric_definitions.STREAMS, {(): len(context.service.streams) + len(context.service.relays)})
+    service = context.service
+    utterances = len(service.streams) + len(service.relays) + len(service.turns)
+    yield filled_metric(metric_definitions.WEBSOCKETS, {(): context.websockets})
+    yield filled_metric(metric_definitions.STREAMS, {(): utterances})
     yield filled_metric(metric_definitions.BUILD, {(__version__, platform.python_version()): 1})

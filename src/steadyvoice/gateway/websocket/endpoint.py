@@ -35,31 +35,18 @@ _BODY_PARAMETERS = ("language_code", "seed", "apply_text_normalization")
 _QUERY_PARAMETERS = ("enable_logging", "optimize_streaming_latency")
 
 
-class OpenSockets:
-    """Number of open websockets, and its limit."""
-
-    def __init__(self, context: GatewayContext) -> None:
-        self._context = context
-        self.count = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no further websocket may be opened."""
-        return self.count >= max(1, self._context.server.max_connections // _CONNECTIONS_PER_SOCKET)
-
-
 class SocketHandler:
     """Websocket endpoint of text-to-speech, an ASGI application. Clients are accepted also while no vendor answers."""
 
-    def __init__(self, context: GatewayContext, form: SocketEndpoint, sockets: OpenSockets) -> None:
-        self._context, self._sockets = context, sockets
+    def __init__(self, context: GatewayContext, form: SocketEndpoint) -> None:
+        self._context, self._dialect = context, ElevenLabsDialect()
         self._session: type[SpeechSession] = (
             MultiContextSession if form is SocketEndpoint.MULTI else SingleContextSession
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_context(scope)
-        dialect = ElevenLabsDialect()
+        dialect = self._dialect
         try:
             query = query_dict(scope["query_string"])
             call = parse_query(query)
@@ -73,11 +60,11 @@ class SocketHandler:
         if error:
             await dialect.error_response(error, request.request_id)(scope, receive, request.send)
             return
-        self._sockets.count += 1
+        self._context.websockets += 1
         try:
             await self._serve(scope[WEBSOCKET], request, call, turns)
         finally:
-            self._sockets.count -= 1
+            self._context.websockets -= 1
 
     def _refusal(self, scope: Scope, request: RequestContext, call: SocketParameters) -> HTTPError | None:
         """Return the error to answer with instead of opening a websocket, or None."""
@@ -88,7 +75,7 @@ class SocketHandler:
             )
         if call.api_key is not None and not accepts_api_key(call.api_key, self._context.access_rules):
             return HTTPError(401, "invalid_api_key", "invalid API key")
-        if self._sockets.is_full:
+        if self._context.websockets >= max(1, self._context.server.max_connections // _CONNECTIONS_PER_SOCKET):
             return HTTPError(503, "system_busy", "limit of websockets reached; retry later", retry_after=1.0)
         return None
 
@@ -107,7 +94,7 @@ class SocketHandler:
         socket = accept(handler)
         if socket is None:
             error = HTTPError(400, "invalid_handshake", "malformed websocket handshake")
-            response = ElevenLabsDialect().error_response(error, request.request_id)
+            response = self._dialect.error_response(error, request.request_id)
             await response(request.scope, _no_body, request.send)
             return
         request.status, request.response_started_at = 101, context.clock()
