@@ -17,6 +17,7 @@ from steadyvoice.gateway.dashboard import dashboard_routes
 from steadyvoice.gateway.dialects.catalog import Catalog, catalog_routes
 from steadyvoice.gateway.dialects.elevenlabs import ElevenLabsDialect
 from steadyvoice.gateway.dialects.openai import OpenAIDialect
+from steadyvoice.gateway.dialogue_endpoint import DialogueHandler
 from steadyvoice.gateway.http import Receive, Response, Scope, Send, json_response
 from steadyvoice.gateway.middleware import GatewayMiddleware
 from steadyvoice.gateway.observability.access_log import AccessLog
@@ -27,6 +28,7 @@ from steadyvoice.gateway.router import Endpoints, RouteTable
 from steadyvoice.gateway.speech_endpoint import SpeechHandler
 from steadyvoice.gateway.websocket.endpoint import SocketHandler
 from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
+from steadyvoice.wire.elevenlabs.dialogue import DIALOGUE_PATH
 from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint
 from steadyvoice.wire.elevenlabs.websocket import SocketEndpoint
 from steadyvoice.wire.openai import speech as openai_speech
@@ -62,6 +64,7 @@ def _speech_routes(context: GatewayContext) -> dict[str, Endpoints]:
     for form in SpeechEndpoint:
         path = f"{elevenlabs_speech.SPEECH_PATH}/{{voice_id}}{form.value}"
         routes[path] = {"POST": SpeechHandler(context, ElevenLabsDialect(form))}
+    routes[f"{DIALOGUE_PATH}{SpeechEndpoint.STREAM.value}"] = {"POST": DialogueHandler(context)}
     return routes
 
 

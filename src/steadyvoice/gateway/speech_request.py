@@ -145,6 +145,14 @@ def header_options(headers: Mapping[bytes, bytes]) -> SynthesisOptions:
     return options
 
 
+def turn_options(options: SynthesisOptions, headers: Mapping[bytes, bytes]) -> SynthesisOptions:
+    """Return the options of a turn, those of the gateway's headers included. A turn is always resumed, never cached."""
+    combined = options | header_options(headers)
+    combined.pop("on_midstream", None)
+    combined.pop("cache", None)
+    return combined
+
+
 def _header_text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     value = headers.get(name)
     return None if value is None else value.decode("latin-1").strip()

@@ -40,7 +40,7 @@ class Line:
         return [event.opcode for event in self.client.events_received() if isinstance(event, Frame)]
 
 
-class Listener:
+class MessageKeeper:
     """Handler that keeps messages."""
 
     def __init__(self) -> None:
@@ -62,9 +62,9 @@ class Listener:
         self.stopping = True
 
 
-def opened() -> tuple[ClientWebSocket, Line, Listener]:
+def opened() -> tuple[ClientWebSocket, Line, MessageKeeper]:
     """Return a websocket after its handshake, with its connection and handler."""
-    line, listener = Line(), Listener()
+    line, listener = Line(), MessageKeeper()
     request = line.client.connect()
     line.client.send_request(request)
     line.client.data_to_send()

@@ -100,7 +100,7 @@ async def test_impossible_query_is_refused_before_the_upgrade(query: str, status
         assert await status_of(address(gateway, query)) == status
 
 
-async def test_request_without_an_upgrade_is_told_to_upgrade() -> None:
+async def test_request_without_an_upgrade_is_refused() -> None:
     async with running_gateway() as gateway:
         for path in (MULTI, SINGLE):
             answer = await gateway.fetch("GET", path)

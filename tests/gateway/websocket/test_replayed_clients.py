@@ -32,7 +32,7 @@ CLIENTS = pytest.mark.parametrize(
     [(livekit_client, livekit_turn), (pipecat_client, pipecat_turn)],
     ids=["livekit", "pipecat"],
 )
-FAULTS = {
+FAULTS: dict[str, actions.FaultAction] = {
     "503": actions.Refuse(status=503),
     "cut": actions.Cut(after=1.0),
     "hang": actions.Hang(),

@@ -89,7 +89,7 @@ def test_text_without_blanks_gets_none_between_its_words() -> None:
     assert "".join(alignment.characters) == "早上好。 "
 
 
-def test_words_that_are_repeated_are_told_twice() -> None:
+def test_words_that_are_repeated_are_sent_twice() -> None:
     times, text = CharacterTimes(absolute=True), "One two"
     parts = [times.of([word], text) for word in (Word("One", 0, 3, 0.0, 0.5), Word("One", 0, 3, 0.7, 1.0))]
     assert "".join(character for part in parts if part for character in part.characters) == "One One "

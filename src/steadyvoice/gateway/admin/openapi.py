@@ -16,6 +16,7 @@ from steadyvoice.gateway.admin.request import MAX_STEP
 from steadyvoice.gateway.admin.views import CHANGEABLE_FIELDS
 from steadyvoice.service.config_file import PRESETS
 from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
+from steadyvoice.wire.elevenlabs.dialogue import DIALOGUE_PATH
 from steadyvoice.wire.elevenlabs.websocket import SocketEndpoint
 from steadyvoice.wire.openai import speech as openai_speech
 
@@ -119,6 +120,7 @@ RESPONSE_SCHEMAS: Mapping[str, Schema] = {
 
 
 ELEVENLABS_DOCS = "https://elevenlabs.io/docs/api-reference/text-to-speech/convert"
+DIALOGUE_DOCS = "https://elevenlabs.io/docs/api-reference/text-to-dialogue/stream"
 WEBSOCKET_DOCS = "https://elevenlabs.io/docs/api-reference/text-to-speech/v-1-text-to-speech-voice-id-stream-input"
 OPEN_WEBUI_DOCS = "https://docs.openwebui.com/features/audio/text-to-speech/openai-tts-integration"
 OPENAI_DOCS = "https://platform.openai.com/docs/api-reference/audio/createSpeech"
@@ -222,6 +224,9 @@ def _vendor_paths() -> dict[str, Any]:
     paths |= {
         f"{speech}{form.value}": {"parameters": voice, "get": _vendor_operation("Websocket", WEBSOCKET_DOCS)}
         for form in SocketEndpoint
+    }
+    paths[f"{DIALOGUE_PATH}{elevenlabs_speech.SpeechEndpoint.STREAM.value}"] = {
+        "post": _vendor_operation("Dialogue of several voices", DIALOGUE_DOCS)
     }
     paths[openai_speech.SPEECH_PATH] = {"post": _vendor_operation("Speech synthesis", OPENAI_DOCS)}
     paths[f"{elevenlabs_speech.VOICES_PATH}/{{voice_id}}"] = {

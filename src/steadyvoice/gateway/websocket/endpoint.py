@@ -13,7 +13,7 @@ from steadyvoice.gateway.dialects.elevenlabs import ElevenLabsDialect
 from steadyvoice.gateway.http import WEBSOCKET, HTTPError, Receive, Scope, Send, query_dict
 from steadyvoice.gateway.http_server.websocket import INTERNAL_ERROR, SERVICE_RESTART, ClientWebSocket, SocketAcceptor
 from steadyvoice.gateway.request_context import RequestContext, request_context
-from steadyvoice.gateway.speech_request import GatewaySpeechRequest, header_options
+from steadyvoice.gateway.speech_request import GatewaySpeechRequest, turn_options
 from steadyvoice.gateway.websocket.session import MultiContextSession, SingleContextSession, SpeechSession
 from steadyvoice.service.conversation.conversation import ConversationOptions
 from steadyvoice.service.conversation.turn import AsyncTurn
@@ -160,7 +160,7 @@ class SocketTurns:
     def record(self, turn: AsyncTurn) -> TurnRecord:
         """Return the record of a turn that begins."""
         self.count += 1
-        return TurnRecord(self._context, self._request, self.count, self._style, turn)
+        return TurnRecord(self._context, self._request, self.count, self._style, turn, API)
 
     async def close(self) -> None:
         """End the turns that are open."""
@@ -175,21 +175,24 @@ class SocketTurns:
             "", call.model_id, call.output_format, document, self._query, model_given=self._model_given
         )
         voice: str = self._request.scope["path_params"]["voice_id"]
-        options = options_from_request(decode_request(order, voice)) | header_options(self._request.headers)
-        options.pop("on_midstream", None)  # a turn is always resumed, and never cached
-        options.pop("cache", None)
-        return options
+        return turn_options(options_from_request(decode_request(order, voice)), self._request.headers)
 
 
 class TurnRecord:
-    """Record of one turn for metrics, logs and the list of calls, where it is one call."""
+    """Record of the turn with this `number` within a request. `api` is its label in metrics and logs."""
 
     def __init__(
-        self, context: GatewayContext, socket: RequestContext, number: int, style: ResolvedOptions, turn: AsyncTurn
+        self,
+        context: GatewayContext,
+        request: RequestContext,
+        number: int,
+        style: ResolvedOptions,
+        turn: AsyncTurn,
+        api: str,
     ) -> None:
-        self._context, self._style, self._turn = context, style, turn
-        self._call = call = RequestContext(socket.scope, socket.send, clock=context.clock)
-        call.route_class, call.request_id, call.is_turn = socket.route_class, f"{socket.request_id}/{number}", True
+        self._context, self._style, self._turn, self._api = context, style, turn, api
+        self._call = call = RequestContext(request.scope, request.send, clock=context.clock)
+        call.route_class, call.request_id, call.is_turn = request.route_class, f"{request.request_id}/{number}", True
 
     def add_audio(self, size: int) -> None:
         """Note that so many bytes of audio were sent."""
@@ -202,7 +205,7 @@ class TurnRecord:
         """Report the turn to all observers, unless nothing was to be spoken."""
         turn, self._call.complete = self._turn, complete
         if text := turn.text.strip():
-            self._context.speech_finished(self._call, API, GatewaySpeechRequest(text, self._style), turn)
+            self._context.speech_finished(self._call, self._api, GatewaySpeechRequest(text, self._style), turn)
 
 
 async def _no_body() -> Any:
