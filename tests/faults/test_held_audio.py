@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from steadyvoice import ElevenLabs
-from steadyvoice.providers.base import SupportsOpen
+from steadyvoice.providers.base import SupportsPrepare
 
 from .fault_cases import FaultCase
 from .scenario import FaultOutcome, local_voice, run_case
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.timeout(300)  # the first test runs all cases
 
 
 class IteratedElevenLabs(ElevenLabs):
-    """Provider whose responses cannot be opened, so that its chunks are iterated."""
+    """Provider whose responses cannot be read directly, so that its chunks are iterated."""
 
-    open = None  # type: ignore[assignment]
+    prepare = None  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="module")
@@ -52,5 +52,5 @@ def test_held_and_iterated_answers_are_indistinguishable(
 
 def test_both_ways_are_exercised() -> None:
     """Otherwise this module would compare equal ways."""
-    assert isinstance(ElevenLabs("any"), SupportsOpen)
-    assert not isinstance(IteratedElevenLabs("any"), SupportsOpen)
+    assert isinstance(ElevenLabs("any"), SupportsPrepare)
+    assert not isinstance(IteratedElevenLabs("any"), SupportsPrepare)

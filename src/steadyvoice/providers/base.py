@@ -19,6 +19,16 @@ from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.voice import Voice
 
 
+@dataclass(slots=True, eq=False)
+class OfferBasis:
+    """Fact on which offers rest and that is learned in use, such as whether a server has timestamps.
+
+    A provider that learns otherwise sets `valid` to False, and makes offers on a new basis.
+    """
+
+    valid: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class SynthesisOffer:
     """Description of how a provider would speak a request, made before anything is spent."""
@@ -39,6 +49,7 @@ class SynthesisOffer:
     streams: bool = True  # False: all audio is generated before any is sent, which takes time for each character
     timbre: str = ""  # distinguishes voices of equal id at providers of the same class
     markup: Markup = Markup.NONE  # kinds of markup that it performs; other markup is removed from the text
+    basis: OfferBasis | None = field(default=None, repr=False, compare=False)  # reused only as long as this is valid
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +196,8 @@ class AudioResponse(Protocol):
 class StartedRequest(Protocol):
     """Request that was sent without waiting for its response."""
 
-    async def response(self) -> AudioResponse:
-        """Wait until the vendor has accepted it. Raises TTSError."""
+    async def response(self, *, connection_timeout: float) -> AudioResponse:
+        """Wait until the vendor has accepted it, or another request that is sent instead. Raises TTSError."""
         ...
 
     def close(self) -> None:
@@ -204,19 +215,13 @@ class PreparedRequest(Protocol):
 
 @runtime_checkable
 class SupportsPrepare(Protocol):
-    """Extension: a provider whose audio can be passed through as plain bytes, without parsing them."""
+    """Extension: a provider whose responses can be read without a task that wakes for each chunk.
+
+    The response to a `timed` offer has a decoder; that to any other one is the audio itself.
+    """
 
     def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:
-        """Return a request for any text; None if more than plain audio would come. Raises TTSRequestError."""
-        ...
-
-
-@runtime_checkable
-class SupportsOpen(Protocol):
-    """Extension: a provider whose timed response can be read without a task that wakes for each chunk."""
-
-    async def open(self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float) -> AudioResponse:
-        """Send the request of a `timed` offer and return once the vendor has accepted it. Raises TTSError."""
+        """Return a request for any text; None if its response cannot be read like that. Raises TTSRequestError."""
         ...
 
 

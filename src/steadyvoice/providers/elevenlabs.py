@@ -12,14 +12,16 @@ from steadyvoice._option_rules import is_number
 from steadyvoice.providers.base import (
     Accepted,
     AudioChunk,
+    AudioDecoder,
     Credit,
+    OfferBasis,
     SynthesisOffer,
     TextStream,
     TextStreamingUnsupportedError,
 )
 from steadyvoice.providers.credentials import require_api_key
 from steadyvoice.providers.elevenlabs_websocket import select_context_protocol
-from steadyvoice.providers.http.client import MAX_ERROR_BODY, HTTPAudioResponse, PreparedHTTPRequest
+from steadyvoice.providers.http.client import MAX_ERROR_BODY, DecoderFactory, PreparedHTTPRequest
 from steadyvoice.providers.vendor import QUERY_CONNECT_TIMEOUT, VendorProvider, utc_now
 from steadyvoice.providers.voices import VoiceMap, choose_voice
 from steadyvoice.speech.alignment import Alignment
@@ -98,8 +100,8 @@ class ElevenLabs(VendorProvider):
             wall_clock=wall_clock,
         )
         self._always_timed = timestamps
-        # Many servers imitate the other endpoints only. False once one has shown that it has no timestamps.
-        self._has_timestamps = True
+        # Many servers imitate the other endpoints only. Not valid once one has shown that it has no timestamps.
+        self._timestamps = OfferBasis()
         key = require_api_key(api_key, "ELEVENLABS_API_KEY", provider=name)
         self._use_account(
             key,
@@ -133,8 +135,9 @@ class ElevenLabs(VendorProvider):
             gain=choice.gain,
             markup=facts.markup,
             source=self.base_url,
-            timed=self._has_timestamps and wants_times,
-            for_any_text=not wants_times,  # an offer with timestamps may change: `_has_timestamps` is learned in use
+            timed=self._timestamps.valid and wants_times,
+            for_any_text=True,
+            basis=self._timestamps if self._timestamps.valid and wants_times else None,
         )
 
     def speak(
@@ -147,51 +150,26 @@ class ElevenLabs(VendorProvider):
         return self._speak_plain(request, offer, connection_timeout)
 
     def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest | None:
-        """Prepare a request for audio without timestamps; None if the offer has them. Raises TTSBadRequestError."""
-        return None if offer.timed else self._prepare(SpeechEndpoint.STREAM, request, offer)
+        """Prepare a request for any text. Raises TTSBadRequestError."""
+        return self._prepare_timed(request, offer) if offer.timed else self._prepare(request, offer)
 
     async def _speak_plain(
         self, request: SpeechRequest, offer: SynthesisOffer, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         # Not `super().speak()`: a subclass may refuse to `prepare` requests for passing through.
-        prepared = self._prepare(SpeechEndpoint.STREAM, request, offer)
+        prepared = self._prepare(request, offer)
         with closing(await prepared.send(request.text, connection_timeout=connection_timeout)) as response:
             yield response.accepted
             while data := await response.read():
                 yield AudioChunk(data)
 
-    async def open(
-        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
-    ) -> HTTPAudioResponse:
-        """Send a request for audio with timestamps; its response has a decoder. Raises TTSError."""
-        return await self._send_timed(request, offer, connection_timeout)
-
-    async def _send_timed(
-        self, request: SpeechRequest, offer: SynthesisOffer, connection_timeout: float
-    ) -> HTTPAudioResponse:
-        """Send a request for audio with timestamps, or without them where the server has no such endpoint."""
-        prepared = self._prepare(SpeechEndpoint.TIMED_STREAM, request, offer)
-        try:
-            response = await prepared.send(request.text, connection_timeout=connection_timeout)
-        except TTSError as error:
-            if not _is_unknown_endpoint(error):
-                raise
-            self._has_timestamps = False
-            plain = self._prepare(SpeechEndpoint.STREAM, request, offer)
-            response = await plain.send(request.text, connection_timeout=connection_timeout)
-            response.decoder = _PlainAudio(self)
-        else:
-            is_audio = (get_header(response.headers, "content-type") or "").startswith("audio/")
-            response.decoder = _PlainAudio(self) if is_audio else _TimedLines(self, response)
-        return response
-
     async def _speak_timed(
         self, request: SpeechRequest, offer: SynthesisOffer, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """Yield audio with the time of each character, if the response has them."""
-        response = await self._send_timed(request, offer, connection_timeout)
-        decoder = response.decoder
-        assert decoder is not None  # noqa: S101 - set by `open`
+        prepared = self._prepare_timed(request, offer)
+        response = await prepared.send(request.text, connection_timeout=connection_timeout)
+        decoder = response.decoder or _PlainAudio(self)
         with closing(response):
             yield response.accepted
             complete = False
@@ -268,7 +246,29 @@ class ElevenLabs(VendorProvider):
         seconds = seconds_until(value, headers, now)
         return now + timedelta(seconds=seconds) if abs(seconds) <= _MAX_RESET_DELAY else None
 
-    def _prepare(self, endpoint: SpeechEndpoint, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest:
+    def _prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest:
+        return self._prepared(SpeechEndpoint.STREAM, request, offer)
+
+    def _prepare_timed(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest:
+        """Prepare a request for audio with timestamps, or without them where the server has no such endpoint."""
+
+        def instead(error: TTSError) -> PreparedHTTPRequest | None:
+            if not _is_unknown_endpoint(error):
+                return None
+            self._note_missing_timestamps()
+            return self._prepared(SpeechEndpoint.STREAM, request, offer, decoder=lambda *_: _PlainAudio(self))
+
+        return self._prepared(SpeechEndpoint.TIMED_STREAM, request, offer, decoder=self._decoder, instead=instead)
+
+    def _prepared(
+        self,
+        endpoint: SpeechEndpoint,
+        request: SpeechRequest,
+        offer: SynthesisOffer,
+        *,
+        decoder: DecoderFactory | None = None,
+        instead: Callable[[TTSError], PreparedHTTPRequest | None] | None = None,
+    ) -> PreparedHTTPRequest:
         call = encode_request(request, model_id=offer.model or self.model, output_format=offer.format.name)
         document = call.body()
         del document["text"]
@@ -278,12 +278,17 @@ class ElevenLabs(VendorProvider):
             text="text",
             accepted=_accepted,
             params=call.params(),
-            json_expected=endpoint.timed,
+            decoder=decoder,
+            instead=instead,
         )
+
+    def _decoder(self, status: int, headers: Mapping[str, str], accepted: Accepted) -> AudioDecoder:
+        is_audio = (get_header(headers, "content-type") or "").startswith("audio/")
+        return _PlainAudio(self) if is_audio else _TimedLines(self, status, headers, accepted.request_id)
 
     def _note_missing_timestamps(self) -> None:
         """Note that the server's audio comes without timestamps, so that they are not promised again."""
-        self._has_timestamps = False
+        self._timestamps.valid = False
 
     def _parse_line(
         self, line: bytes, status: int, headers: Mapping[str, str], lines_so_far: Sequence[bytes | StreamedLine]
@@ -320,10 +325,9 @@ class _TimedLines:
     Lines that come in one read go on as one chunk, because each chunk costs some fifty calls behind this.
     """
 
-    def __init__(self, provider: ElevenLabs, response: HTTPAudioResponse) -> None:
+    def __init__(self, provider: ElevenLabs, status: int, headers: Mapping[str, str], request_id: str | None) -> None:
         self._provider = provider
-        self._status, self._headers = response.status, response.headers
-        self._request_id = response.accepted.request_id
+        self._status, self._headers, self._request_id = status, headers, request_id
         self._lines, self._timeline, self._normalized = JSONLineReader(), Timeline(), Timeline()
         self._without_audio = 0  # bytes of consecutive lines without audio
 

@@ -294,7 +294,8 @@ class UtteranceTemplate:
 
     def candidates_for(self, text: str) -> Candidates | None:
         """Return the candidates for a text, if they are known."""
-        return self.candidates or (self.latin_candidates if self.latin_candidates and is_latin(text) else None)
+        known = self.candidates or (self.latin_candidates if self.latin_candidates and is_latin(text) else None)
+        return known if known and known.is_current else None
 
 
 @dataclass(slots=True, eq=False)

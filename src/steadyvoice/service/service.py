@@ -35,7 +35,7 @@ from steadyvoice.service.options import (
 )
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, collect_audio, refuse_too_large
 from steadyvoice.service.pipeline.candidates import Candidate, Candidates, GuardedProvider, find_candidates
-from steadyvoice.service.pipeline.passthrough import InFlightRequest, prepare_passthrough
+from steadyvoice.service.pipeline.response_call import InFlightRequest, prepare_request
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig, provider_timeouts
 from steadyvoice.service.pipeline.utterance import SpeechResources, Utterance
@@ -590,8 +590,8 @@ class AsyncTTSService:
         """Find the providers for a request, and keep them in the template if they are the same for every text."""
         policy = template.policy
         found = find_candidates(request, list(self._providers.by_name.values()), policy.voice_substitution)
-        if policy.on_midstream == "error" and not policy.hold:
-            for candidate in found.candidates:
+        for candidate in found.candidates:
+            if candidate.offer.timed or (policy.on_midstream == "error" and not policy.hold):
                 candidate.prepared = self._prepare(request, template, candidate)
         if found.for_any_text:
             template.candidates = found
@@ -608,7 +608,7 @@ class AsyncTTSService:
         """
         known = template.prepared.get(candidate.name)
         if known is None or known[0] != candidate.offer:
-            prepared = prepare_passthrough(candidate.guarded.provider, request, candidate.offer)
+            prepared = prepare_request(candidate.guarded.provider, request, candidate.offer)
             known = template.prepared[candidate.name] = (candidate.offer, prepared)
         return known[1]
 

@@ -12,7 +12,7 @@ from steadyvoice.gateway.speech_endpoint import SpeechHandler, outcome_headers
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.fast_lane.relay import Relay
 from steadyvoice.service.log_messages import log_utterance, logs_successes
-from steadyvoice.service.pipeline.passthrough import InFlightRequest
+from steadyvoice.service.pipeline.response_call import InFlightRequest
 from steadyvoice.service.result import Outcome, ReportedUtterance, UtteranceReport
 
 

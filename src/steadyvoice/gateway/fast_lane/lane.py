@@ -23,7 +23,7 @@ from steadyvoice.gateway.request_context import ContinuedSpeech
 from steadyvoice.gateway.router import RouteTable
 from steadyvoice.gateway.speech_endpoint import SpeechHandler
 from steadyvoice.gateway.speech_request import BodyFormat, RawRequest
-from steadyvoice.service.pipeline.passthrough import InFlightRequest
+from steadyvoice.service.pipeline.response_call import InFlightRequest
 
 TICK = 0.05
 """Seconds between two looks at the timeouts of relays, and after which finished requests are recorded."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -24,6 +24,9 @@ from steadyvoice.wire.error_response import single_line
 
 AcceptedParser = Callable[[Mapping[str, str]], Accepted]
 """Function that reads `Accepted` from the headers of a success; their names are in lower case."""
+
+DecoderFactory = Callable[[int, Mapping[str, str], Accepted], AudioDecoder]
+"""Function that returns the decoder of a response, by its status, its headers and what they say."""
 
 ErrorParser = Callable[[int, Mapping[str, str], bytes], TTSError]
 """Function that turns a response without audio into an error, by status, headers and the beginning of the body."""
@@ -93,15 +96,16 @@ class HTTPClient:
         text: str,
         accepted: AcceptedParser,
         params: Mapping[str, str] | None = None,
-        json_expected: bool = False,
+        decoder: DecoderFactory | None = None,
+        instead: Callable[[TTSError], PreparedHTTPRequest | None] | None = None,
     ) -> PreparedHTTPRequest:
         """Return a request for any text, which becomes the field named `text` of its JSON document.
 
-        With `json_expected`, a response in JSON is accepted as well as audio. Raises TTSBadRequestError when the
-        document cannot be encoded.
+        With a `decoder`, a response in JSON is accepted as well as audio. `instead` returns the request that is sent in
+        place of one that fails by an error. Raises TTSBadRequestError when the document cannot be encoded.
         """
         target = f"{path}?{urlencode(params)}" if params else path
-        return PreparedHTTPRequest(self, target, self._encode(text), self._encode(document), accepted, json_expected)
+        return PreparedHTTPRequest(self, target, self._encode(text), self._encode(document), accepted, decoder, instead)
 
     async def document(self, path: str, *, connection_timeout: float) -> FetchedDocument:
         """Return the JSON document at a path. Raises TTSError. Its caller bounds the time that it takes.
@@ -229,21 +233,29 @@ class HTTPClient:
 class PreparedHTTPRequest:
     """Request that is encoded but for its text."""
 
-    __slots__ = ("_accepted", "_after", "_before", "_client", "_json_expected", "_target")
+    __slots__ = ("_accepted", "_after", "_before", "_client", "_decoder", "_instead", "_target")
 
     def __init__(
-        self, client: HTTPClient, target: str, field: bytes, rest: bytes, accepted: AcceptedParser, json_expected: bool
+        self,
+        client: HTTPClient,
+        target: str,
+        field: bytes,
+        rest: bytes,
+        accepted: AcceptedParser,
+        decoder: DecoderFactory | None,
+        instead: Callable[[TTSError], PreparedHTTPRequest | None] | None,
     ) -> None:
-        self._client, self._target, self._accepted, self._json_expected = client, target, accepted, json_expected
+        self._client, self._target, self._accepted = client, target, accepted
+        self._decoder, self._instead = decoder, instead
         self._before = b"{%s: " % field
         self._after = b"}" if rest == b"{}" else b", " + rest[1:]
 
     async def send(self, text: str, *, connection_timeout: float) -> HTTPAudioResponse:
         """Send the request and return once the vendor has accepted it. Raises TTSError."""
-        response = await self._client.post(
-            self._target, self._body(text), connection_timeout=connection_timeout, json_expected=self._json_expected
+        sending = self._client.post(
+            self._target, self._body(text), connection_timeout=connection_timeout, json_expected=self._is_packed
         )
-        return self._audio_response(response)
+        return await self._response(sending, text, connection_timeout)
 
     def reserve(self) -> StartedHTTPRequest | None:
         """Return the request over an idle connection, to be started or closed; None if there is none."""
@@ -254,47 +266,78 @@ class PreparedHTTPRequest:
         """Return the request for a text."""
         return transport.encode("POST", self._target, self._body(text))
 
-    async def finish(self, sent: SentRequest) -> HTTPAudioResponse:
+    async def finish(self, sent: SentRequest, text: str, *, connection_timeout: float) -> HTTPAudioResponse:
         """Wait until the vendor has accepted a request that was started. Raises TTSError."""
-        return self._audio_response(await self._client.finish(sent, json_expected=self._json_expected))
+        finishing = self._client.finish(sent, json_expected=self._is_packed)
+        return await self._response(finishing, text, connection_timeout)
 
     def resumed(self, sent: SentRequest, accepted: Accepted, received: int) -> HTTPAudioResponse:
-        """Return the rest of a plain response, of which so many bytes were read already."""
+        """Return the rest of a plain response, of which so many bytes were read already; its decoder is not set."""
         return HTTPAudioResponse(self._client.provider, sent.rest(), accepted, received)
 
     def accepted(self, status: int, headers: Mapping[str, str]) -> Accepted | None:
-        """Return what an accepted request's headers say; None unless they announce a plain body that may be audio."""
+        """Return what an accepted request's headers say; None unless they announce a plain body as it is expected."""
         is_plain = "content-encoding" not in headers and headers.get("transfer-encoding", "chunked") == "chunked"
-        is_text = _TEXT_CONTENT_TYPES.match(headers.get("content-type", ""))
-        return self._accepted(headers) if status == 200 and is_plain and not is_text else None
+        content_type = headers.get("content-type", "")
+        is_json = "json" in content_type.lower()
+        is_expected = is_json if self._decoder else not _TEXT_CONTENT_TYPES.match(content_type)
+        return self._accepted(headers) if status == 200 and is_plain and is_expected else None
+
+    def decoder(self, status: int, headers: Mapping[str, str], accepted: Accepted) -> AudioDecoder | None:
+        """Return the decoder of a response; None if its body is the audio itself."""
+        return self._decoder(status, headers, accepted) if self._decoder else None
+
+    @property
+    def _is_packed(self) -> bool:
+        """Whether the audio is expected in JSON."""
+        return self._decoder is not None
 
     def _body(self, text: str) -> bytes:
         return self._before + json.dumps(text).encode() + self._after
 
-    def _audio_response(self, response: HTTPResponse) -> HTTPAudioResponse:
-        return HTTPAudioResponse(self._client.provider, response, self._accepted(response.headers))
+    async def _response(
+        self, awaited: Awaitable[HTTPResponse], text: str, connection_timeout: float
+    ) -> HTTPAudioResponse:
+        try:
+            response = await awaited
+        except TTSError as error:
+            other = self._instead(error) if self._instead else None
+            if other is None:
+                raise
+        else:
+            accepted = self._accepted(response.headers)
+            audio = HTTPAudioResponse(self._client.provider, response, accepted)
+            audio.decoder = self.decoder(response.status, response.headers, accepted)
+            return audio
+        return await other.send(text, connection_timeout=connection_timeout)
 
 
 class StartedHTTPRequest:
     """Prepared request over an idle connection: `start` it, then wait for its `response` or observe the connection."""
 
-    __slots__ = ("_prepared", "_sent", "_transport", "connection")
+    __slots__ = ("_prepared", "_sent", "_text", "_transport", "connection")
 
     def __init__(self, prepared: PreparedHTTPRequest, transport: DirectTransport, sent: SentRequest) -> None:
         self._prepared, self._transport, self._sent = prepared, transport, sent
+        self._text = ""
         self.connection = sent.connection
 
     def start(self, text: str) -> None:
         """Send the request, and do not wait."""
+        self._text = text
         self._sent.start(self._prepared.encode(self._transport, text))
 
-    async def response(self) -> HTTPAudioResponse:
-        """Wait until the vendor has accepted it. Raises TTSError."""
-        return await self._prepared.finish(self._sent)
+    async def response(self, *, connection_timeout: float) -> HTTPAudioResponse:
+        """Wait until the vendor has accepted it, or another request that is sent instead. Raises TTSError."""
+        return await self._prepared.finish(self._sent, self._text, connection_timeout=connection_timeout)
 
     def accepted(self) -> Accepted | None:
-        """Return what the head of the response says; None unless it announces a plain body that may be audio."""
+        """Return what the head of the response says; None unless it announces a plain body as it is expected."""
         return self._prepared.accepted(self.connection.status, self.connection.headers)
+
+    def decoder(self, accepted: Accepted) -> AudioDecoder | None:
+        """Return the decoder of an accepted response; None if its body is the audio itself."""
+        return self._prepared.decoder(self.connection.status, self.connection.headers, accepted)
 
     def rest(self, accepted: Accepted, received: int) -> HTTPAudioResponse:
         """Return the rest of an accepted response, of which so many bytes were read already."""

@@ -246,7 +246,7 @@ class TextStreamSpeaker:
         return self._output.emit(boundary.end)
 
     def _read_alignments(self) -> None:
-        for alignment in self._call.alignments[self._read_times :]:
+        for alignment in self._call.times.alignments[self._read_times :]:
             self._timing.take(alignment)
             self._read_times += 1
 

@@ -21,8 +21,8 @@ from steadyvoice.service.billing import calculate_bill
 from steadyvoice.service.fast_lane.plan import Choice, RelayPlan
 from steadyvoice.service.pipeline.attempt_timeouts import REAL_TIME, AttemptTimeouts
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE, AudioValidator
-from steadyvoice.service.pipeline.passthrough import InFlightRequest
 from steadyvoice.service.pipeline.provider_call import CallErrors, is_unreliable
+from steadyvoice.service.pipeline.response_call import InFlightRequest
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
 from steadyvoice.service.pipeline.timeouts import Deadline, Stopwatch
 from steadyvoice.service.resilience.admission_control import AdmissionControl

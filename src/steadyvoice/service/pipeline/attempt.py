@@ -11,7 +11,7 @@ from typing import Self
 
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import Permit
-from steadyvoice.providers.base import SupportsOpen, SynthesisOffer
+from steadyvoice.providers.base import PreparedRequest, SynthesisOffer
 from steadyvoice.service.accounting import UtteranceAccounting
 from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.attempt_timeouts import DRIP, REAL_TIME, AttemptTimeouts
@@ -20,14 +20,15 @@ from steadyvoice.service.pipeline.candidates import Candidate
 from steadyvoice.service.pipeline.delivery import Delivery, DeliveryMode
 from steadyvoice.service.pipeline.length_validation import LengthValidator, RejectedLengths
 from steadyvoice.service.pipeline.output import Output
-from steadyvoice.service.pipeline.passthrough import (
-    InFlightRequest,
-    PassthroughCall,
-    PassthroughDelivery,
-    PassthroughSink,
-)
+from steadyvoice.service.pipeline.passthrough import PassthroughCall, PassthroughDelivery, PassthroughSink
 from steadyvoice.service.pipeline.provider_call import AudioSink, ProviderCall
-from steadyvoice.service.pipeline.response_call import HeldCall, HeldSink
+from steadyvoice.service.pipeline.response_call import (
+    HeldSink,
+    InFlightRequest,
+    ResponseCall,
+    TimedCall,
+    prepare_request,
+)
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
 from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE, TextPiece, next_piece
 from steadyvoice.service.pipeline.timeouts import Deadline
@@ -79,10 +80,12 @@ class ProviderAttempt:
 
     def adopt(self, request: InFlightRequest) -> None:
         """Go on with a request that was sent already, under its permit; its queue slot is this attempt's."""
-        assert isinstance(self.call, PassthroughCall)  # noqa: S101 - no other is in flight before its utterance
+        assert isinstance(self.call, ResponseCall)  # noqa: S101 - no other is in flight before its utterance
         self._permit, self.at = request.permit, datetime.fromtimestamp(request.at, UTC)
         self.call.adopt(request)
-        self.delivery.has_delivered = request.first_sound is not None
+        self.delivery.has_delivered = request.has_delivered
+        if request.delivered:
+            self.delivery.words, self.delivery.held_back = request.delivered.words, request.delivered.held_back
 
     async def open(self) -> None:
         """Send the request and wait for the first audio, even if that is held back. Raises TTSError."""
@@ -127,8 +130,9 @@ class ProviderAttempt:
         if self._paused:
             self._paused = False
             permit.resume()
-        if isinstance(self.call, HeldCall):
-            passed: AudioSink | None = HeldSink(self.delivery, permit)
+        if isinstance(self.call, TimedCall):
+            held = self.delivery.mode is DeliveryMode.WHOLE
+            passed: AudioSink | None = HeldSink(self.delivery, permit) if held else None
         else:
             passed = sink and PassthroughSink(sink, self.output, permit)
         if (data := await self.call.next(passed)) is None:
@@ -296,7 +300,8 @@ class AttemptFactory:
             first_audio=first_audio,
             extra=extra,
         )
-        call = self._kind_of_call(candidate, piece, offer)(
+        prepared = self._prepared(candidate, piece, offer)
+        call = self._kind_of_call(prepared, offer)(
             candidate.guarded.provider,
             piece,
             offer,
@@ -306,25 +311,23 @@ class AttemptFactory:
             lag=self._lag,
             on_accepted=lambda accepted: handler.accepted(slot, accepted, piece, offer),
         )
-        if isinstance(call, PassthroughCall) and candidate.prepared:
-            call.prepared = candidate.prepared
+        if isinstance(call, ResponseCall):
+            call.prepared = prepared
         return call, slot, text_piece
 
-    def _kind_of_call(self, candidate: Candidate, piece: SpeechRequest, offer: SynthesisOffer) -> type[ProviderCall]:
-        if self._passes_through(candidate, piece):
-            return PassthroughCall
-        held = offer.timed and self._mode(candidate) is DeliveryMode.WHOLE
-        return HeldCall if held and isinstance(candidate.guarded.provider, SupportsOpen) else ProviderCall
+    def _prepared(self, candidate: Candidate, piece: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:
+        """Return the prepared request for a piece, if its response can be read directly."""
+        if piece is self._request:
+            return candidate.prepared
+        return prepare_request(candidate.guarded.provider, piece, offer) if offer.timed else None
 
-    def _passes_through(self, candidate: Candidate, piece: SpeechRequest) -> bool:
-        """Return whether the answer's bytes are the very ones that the caller wants, so that they can be passed
-        through.
-        """
-        return (
-            candidate.prepared is not None
-            and piece is self._request
-            and self._accounting.broken_starts < MAX_BROKEN_STARTS
-        )
+    def _kind_of_call(self, prepared: PreparedRequest | None, offer: SynthesisOffer) -> type[ProviderCall]:
+        if prepared is None:
+            return ProviderCall
+        if offer.timed:
+            return TimedCall
+        # The answer's bytes are the very ones that the caller wants, so that they can be passed through.
+        return PassthroughCall if self._accounting.broken_starts < MAX_BROKEN_STARTS else ProviderCall
 
     def _delivery(
         self, candidate: Candidate, call: ProviderCall, output: Output, text_piece: TextPiece, deadline: Deadline

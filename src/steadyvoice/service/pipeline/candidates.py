@@ -7,8 +7,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
-from steadyvoice.providers.base import PreparedRequest, Provider, SynthesisOffer
+from steadyvoice.providers.base import OfferBasis, PreparedRequest, Provider, SynthesisOffer
 from steadyvoice.service.pipeline.provider_call import ProviderCall
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.resilience.error_handler import AttemptHistory, TTSErrorHandler
@@ -25,6 +26,8 @@ from steadyvoice.speech.failure_kinds import Billed
 from steadyvoice.speech.request import SpeechRequest, VoiceSubstitution
 from steadyvoice.speech.voice import Voice
 from steadyvoice.speech.writing_systems import LATIN, count_scripts, unsupported_script
+
+_IS_VALID = attrgetter("valid")  # no Python call: it is read for each text
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Candidate:
     offer: SynthesisOffer
     history: AttemptHistory
     like: Voice | None = None  # voice that it has to resemble
-    prepared: PreparedRequest | None = None  # prepared request for the whole text, if its answer can be passed through
+    prepared: PreparedRequest | None = None  # prepared request for the whole text, if it was prepared
     trusted: bool = True  # False: it promised timestamps and sent none
     billed_until: int = 0  # the characters before this may have been billed, whichever provider speaks them in the end
 
@@ -115,6 +118,12 @@ class Candidates:
     candidates: Sequence[Candidate]
     refusals: Sequence[TTSError] = ()
     read_latin: bool = False  # all of them read Latin script, or speak no words at all
+    bases: Sequence[OfferBasis] = ()  # of their offers
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no provider has learned since that its offer does not hold."""
+        return all(map(_IS_VALID, self.bases))
 
     @property
     def for_any_text(self) -> bool:
@@ -187,6 +196,7 @@ def find_candidates(
         candidates,
         refusals,
         all(not candidate.offer.scripts or candidate.offer.scripts >= LATIN for candidate in candidates),
+        [candidate.offer.basis for candidate in candidates if candidate.offer.basis],
     )
 
 

@@ -6,44 +6,29 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
 
 from steadyvoice.audio.buffers import BufferLimitError
 from steadyvoice.service.pipeline.audio_limits import is_padded
-from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE
 from steadyvoice.service.pipeline.length_validation import LengthValidator
 from steadyvoice.service.pipeline.output import Output
 from steadyvoice.service.pipeline.provider_call import ProviderCall
+from steadyvoice.service.pipeline.word_delivery import MAX_LEAD_OVER_TIMES, TIME_TOLERANCE, WordProgress
 from steadyvoice.speech.alignment import Alignment, EstimatedAlignment
 from steadyvoice.speech.errors import (
     TTSError,
-    TTSNotAudioError,
-    TTSSilentAudioError,
     TTSTextTooLongError,
     TTSTooLongError,
     TTSTooShortError,
 )
 from steadyvoice.speech.markup import Rendering
-from steadyvoice.speech.word_timing import WordBoundary, WordTiming, word_boundaries
-
-MAX_AUDIO_WITHOUT_TIMES = 30.0
-"""Seconds of audio without timestamps, from a provider that promised them, after which they count as missing."""
-
-MAX_LEAD_OVER_TIMES = 2.0
-"""Seconds of audio behind the last timestamp before the timestamps are doubted, since true ones come with their audio.
-
-No further word is delivered until they catch up or the audio has ended. A long pause contains no words anyway.
-"""
+from steadyvoice.speech.word_timing import word_boundaries
 
 _MAX_BATCH = 256 * 1024
 """Most bytes that wait together for a thread."""
 
-_TIME_TOLERANCE = 0.02  # seconds by which timestamps may exceed the audio
 _MAX_DRIFT = (
     0.025  # share of the audio by which they may, if nothing sounds cut: some vendors' times drift by a percent
 )
-_MAX_LEAD_SHARE = 0.03  # share of the audio by which it may exceed them before they are doubted
-_MIN_SILENT_LETTERS = 24  # letters timed within silence: several words, not just two tags that ask for a pause
 _MAX_SILENT_TAIL = 0.25  # share of the audio: no voice is silent for so long at the end
 
 
@@ -75,7 +60,7 @@ class Delivery:
     `voice` identifies the voice, so that it is made as loud as the one before; None leaves its level. `sole` tells that
     the piece is the whole utterance, `breakable` that another voice may follow any part of it. `validator` decides by
     its length whether the answer is complete, unless the vendor's timestamps do. If the text was `sent` in place of
-    another, with less markup, positions refer to the other.
+    another, with less markup, positions refer to the other. `words` is given if some of them were delivered already.
     """
 
     def __init__(
@@ -89,14 +74,15 @@ class Delivery:
         voice: str | None = None,
         validator: LengthValidator,
         sent: Rendering | None = None,
+        words: WordProgress | None = None,
     ) -> None:
         self.length = sent.end - sent.begin if sent else len(call.request.text)
         """Characters of the caller's text that this call speaks for."""
         self.mode = mode
         self.has_delivered = False
         self.held_back = 0.0
-        self.timestamps_missing = False
-        """Whether the provider promised timestamps, and sent none that can be used."""
+        self.words = words or WordProgress(call.request.text, sent, call.times, call.validator, call.provider.name)
+        """Words of the text that the audio so far contains."""
         self.rest = b""
         """Audio that is ready at a valid end, to be delivered once the call is settled."""
         self.discarded = False
@@ -106,7 +92,6 @@ class Delivery:
         self._sent = sent
         self._pending = b""  # of the previous piece
         self._waiting: list[bytes] = []  # chunks that wait for a thread, as they arrived
-        self._alignments_read = 0  # number of alignments that were read
         self._repeated_seconds = 0.0  # seconds that were delivered and have to be spoken again
         self._complete = False  # whether the audio has ended and is whole
 
@@ -114,10 +99,6 @@ class Delivery:
     def call(self) -> ProviderCall:
         """Call whose audio it hands out."""
         return self._call
-
-    @cached_property
-    def _word_timing(self) -> WordTiming:
-        return WordTiming(self._call.request.text, self._sent)
 
     def begin(self) -> None:
         """Prepare the output for a piece of this format."""
@@ -176,8 +157,8 @@ class Delivery:
                 self._note_delivered(waiting)
         if self._output.starved:
             return b""
-        self._read_alignments()
-        boundary = self._last_complete_word(self._output.received)
+        self.words.read()
+        boundary = self.words.last_complete(self._output.received)
         if not boundary.character or self.mode is not DeliveryMode.BY_WORD:
             self._repeated_seconds = self._output.emitted_seconds
             self._output.drop()
@@ -192,10 +173,10 @@ class Delivery:
 
         Audio that has to be spoken again counts with its seconds, but without characters.
         """
-        boundary = self._word_timing.last_boundary(0.0)
+        boundary = self.words.timing.last_boundary(0.0)
         if not boundary.character or self.mode is not DeliveryMode.BY_WORD:
             return DeliveredSpeech(0, self._repeated_seconds, Alignment()) if self._repeated_seconds else None
-        times = self._word_timing.times(boundary.character)
+        times = self.words.timing.times(boundary.character)
         return DeliveredSpeech(
             self._original(boundary.character), self._output.shift + boundary.end, times, self._output.shift
         )
@@ -208,10 +189,10 @@ class Delivery:
         """
         if self.mode is not DeliveryMode.IMMEDIATE or not self.has_delivered:
             return self.confirmed
-        self._read_alignments()
+        self.words.read()
         text, seconds = self._call.request.text, self._call.seconds
-        if characters := self._word_timing.last_boundary(seconds).character:
-            return DeliveredSpeech(self._original(characters), seconds, self._word_timing.times(characters))
+        if characters := self.words.timing.last_boundary(seconds).character:
+            return DeliveredSpeech(self._original(characters), seconds, self.words.timing.times(characters))
         begins = [begin for begin in word_boundaries(text) if begin <= self.characters_delivered]
         guess = text[: begins[-1]] if begins else ""
         return DeliveredSpeech(self._original(len(guess)), seconds, self._spread(guess, seconds), exact=False)
@@ -228,11 +209,11 @@ class Delivery:
             case DeliveryMode.WHOLE:
                 return 0.0, Alignment()
             case DeliveryMode.BY_WORD:
-                boundary = self._word_timing.last_boundary(0.0)
+                boundary = self.words.timing.last_boundary(0.0)
             case DeliveryMode.IMMEDIATE:
-                self._read_alignments()
-                boundary = self._word_timing.last_boundary(self._call.seconds)
-        return self._output.shift, self._word_timing.times(boundary.character)
+                self.words.read()
+                boundary = self.words.timing.last_boundary(self._call.seconds)
+        return self._output.shift, self.words.timing.times(boundary.character)
 
     @property
     def characters_delivered(self) -> int:
@@ -245,7 +226,7 @@ class Delivery:
             case DeliveryMode.WHOLE:
                 return 0
             case DeliveryMode.BY_WORD:
-                return self._word_timing.last_boundary(0.0).character
+                return self.words.timing.last_boundary(0.0).character
             case DeliveryMode.IMMEDIATE:
                 if not self.has_delivered:
                     return 0
@@ -255,12 +236,12 @@ class Delivery:
     @property
     def completed(self) -> DeliveredSpeech:
         """Speech delivered by a successful call."""
-        self._read_alignments()
+        self.words.read()
         text, seconds = self._call.request.text, self._call.seconds
-        contradicted = self._word_timing.complete and seconds - self._word_timing.timed > max(
+        contradicted = self.words.timing.complete and seconds - self.words.timing.timed > max(
             MAX_LEAD_OVER_TIMES, _MAX_SILENT_TAIL * seconds
         )
-        times = self._spread(text, seconds) if contradicted else self._word_timing.extrapolated(seconds)
+        times = self._spread(text, seconds) if contradicted else self.words.timing.extrapolated(seconds)
         return DeliveredSpeech(self.length, self._output.shift + seconds, times, self._output.shift)
 
     def _original(self, characters: int) -> int:
@@ -303,45 +284,15 @@ class Delivery:
             case DeliveryMode.WHOLE:
                 return b""
             case DeliveryMode.BY_WORD:
-                return self._words()
-
-    def _words(self) -> bytes:
-        """Return the audio of complete words."""
-        self._read_alignments()
-        self._raise_if_silent(MAX_LEADING_SILENCE)
-        received = self._output.received
-        # The provider is asked sentence by sentence from then on, because nothing could be released for as long.
-        if received - self._word_timing.timed > MAX_AUDIO_WITHOUT_TIMES:
-            self.timestamps_missing = True
-            message = f"{MAX_AUDIO_WITHOUT_TIMES:g} s of audio came without the timestamps that were requested"
-            raise TTSNotAudioError(message, provider=self._call.provider.name)
-        return self._output.emit(self._last_complete_word(received).end)
-
-    def _last_complete_word(self, received: float) -> WordBoundary:
-        """Return the last word boundary up to which the words are certainly complete, in so many seconds received."""
-        doubtful = received - self._word_timing.timed > max(MAX_LEAD_OVER_TIMES, _MAX_LEAD_SHARE * received)
-        # Words are not heard in silence, so they end with the last sound at the latest.
-        return self._word_timing.last_boundary(0.0 if doubtful else min(received, self._call.validator.last_sound))
-
-    def _raise_if_silent(self, longest: float) -> None:
-        """Raise TTSSilentAudioError if timestamps place words where there has been silence for so many seconds."""
-        validator = self._call.validator
-        since, now = validator.last_sound, validator.seconds
-        if now - since >= longest and self._word_timing.letters_between(since, now) >= _MIN_SILENT_LETTERS:
-            message = f"silent since {since:.1f} s, where its timestamps place words"
-            raise TTSSilentAudioError(message, provider=self._call.provider.name)
-
-    def _read_alignments(self) -> None:
-        for alignment in self._call.alignments[self._alignments_read :]:
-            self._word_timing.take(alignment)
-            self._alignments_read += 1
+                return self._output.emit(self.words.boundary(self._output.received).end)
 
     async def _check_end(self) -> None:
         """Raise TTSError if the audio ends before its words do, even if it was closed properly."""
-        if self._alignments_read or self._call.alignments or self._call.normalized:
-            self._read_alignments()
+        times = self.words.times
+        if times.alignments or times.normalized:
+            self.words.read()
             if self._call.request.timestamps:  # otherwise the last sound is unknown
-                self._raise_if_silent(0.0)
+                self.words.raise_if_silent(0.0)
             if await self._is_complete_by_timestamps():
                 return
         self._check_length()
@@ -354,8 +305,8 @@ class Delivery:
         Raises TTSTooShortError if they prove that it is not. Timestamps that reach the end of the text outrank any
         estimate. They may be a little longer than the audio.
         """
-        timing, seconds, normalized = self._word_timing, self._call.seconds, self._call.normalized
-        if timing.ends_within(seconds + _TIME_TOLERANCE):
+        timing, seconds, normalized = self.words.timing, self._call.seconds, self.words.times.normalized
+        if self.words.ends_within(seconds):
             return True
         ends = [timing.timed if timing.complete else timing.last_timestamp] if timing.covers_text else []
         if normalized and timing.text_is_covered_by(normalized):
@@ -368,7 +319,7 @@ class Delivery:
             missing = timing.shortfall(seconds, speed=self.validator.style.speed)
         else:
             return False
-        if missing <= _TIME_TOLERANCE or (
+        if missing <= TIME_TOLERANCE or (
             _MAX_DRIFT * seconds < missing <= timing.tolerated_shortfall and await self._ends_quietly()
         ):
             return True

@@ -2,120 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from steadyvoice.breaker import Permit
-from steadyvoice.providers.base import (
-    AudioResponse,
-    PreparedRequest,
-    Provider,
-    StartedRequest,
-    SupportsPrepare,
-    SynthesisOffer,
-)
-from steadyvoice.service.pipeline.attempt_timeouts import AttemptTimeouts
-from steadyvoice.service.pipeline.audio_validation import AudioValidator
 from steadyvoice.service.pipeline.delivery import DeliveredSpeech, Delivery
 from steadyvoice.service.pipeline.output import Output
-from steadyvoice.service.pipeline.provider_call import AudioSink, CallErrors, ProviderCall
-from steadyvoice.service.pipeline.timeouts import Deadline, Stopwatch
-from steadyvoice.service.resilience.concurrency import QueueSlot
-from steadyvoice.service.resilience.failover import TryProvider
+from steadyvoice.service.pipeline.provider_call import AudioSink
+from steadyvoice.service.pipeline.response_call import ResponseCall
 from steadyvoice.speech.alignment import EstimatedAlignment
 from steadyvoice.speech.duration_estimate import is_pronounceable
-from steadyvoice.speech.errors import TTSCutError, TTSEmptyAudioError, TTSError, TTSRequestError
-from steadyvoice.speech.format import Codec
-from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.errors import TTSCutError, TTSEmptyAudioError
 
 
-def prepare_passthrough(provider: Provider, request: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:
-    """Return the prepared request of a provider whose answer is the very bytes that the caller wants; else None."""
-    # A vendor's WAV and FLAC have to be parsed: their headers may be wrong about their length and their samples.
-    as_asked = offer.format == request.format and offer.gain == 1.0 and offer.speed is None
-    as_asked = as_asked and request.format.codec not in (Codec.WAV, Codec.FLAC)
-    if not (as_asked and offer.for_any_text and isinstance(provider, SupportsPrepare)):
-        return None
-    try:
-        return provider.prepare(request, offer)
-    except TTSRequestError:  # the same error is raised where the request is made in earnest
-        return None
-
-
-@dataclass(slots=True)
-class InFlightRequest:
-    """State of a request that was sent before its utterance was made, to be adopted at whatever point it is.
-
-    - `step`: decision by which the candidate was chosen; `refusals`: recorded refusals of the candidates before it.
-    - `deadline`, `timeouts`, `validator`: those of the request, with all that they have seen; `stopwatch` runs.
-    - `at`: time of day of the request, in seconds since 1970.
-    - `lost`: seconds that the event loop lost while it waited for the provider.
-    - `response`, `answered`: accepted response, and the seconds until it was accepted; None before.
-    - `first_sound`: seconds until the caller was sent the first audio; None before.
-    - `odd_bytes`: whether an odd number of bytes was sent to the caller.
-    - `error`: error of a chunk that was read and not sent.
-    """
-
-    started: StartedRequest
-    permit: Permit
-    slot: QueueSlot
-    step: TryProvider
-    refusals: Sequence[TTSError]
-    deadline: Deadline
-    stopwatch: Stopwatch
-    timeouts: AttemptTimeouts
-    validator: AudioValidator
-    errors: CallErrors
-    at: float
-    lost: float
-    response: AudioResponse | None = None
-    answered: float | None = None
-    first_sound: float | None = None
-    odd_bytes: bool = False
-    error: TTSError | None = None
-
-
-class PassthroughCall(ProviderCall):
+class PassthroughCall(ResponseCall):
     """Call with the same timeouts and validation, and fewer steps from the socket to the consumer."""
 
-    prepared: PreparedRequest
-    _started: StartedRequest | None = None
-    _error: TTSError | None = None
-    _reply: AudioResponse | None = None
-    _closed = False
     _sink: AudioSink | None = None
-
-    def adopt(self, request: InFlightRequest) -> None:
-        """Go on with a request that was sent already."""
-        self.sent, self.permit, self._started = True, request.permit, request.started
-        self._timeouts, self.validator, self._make_error = request.timeouts, request.validator, request.errors
-        self.lost, self._error = request.lost, request.error
-        if request.response:
-            self._reply, self.accepted = request.response, request.response.accepted
-            self.was_accepted, self.answered, self.first_sound = True, request.answered, request.first_sound
-
-    def _begin(self) -> None:
-        """Do nothing: the request is sent with the first read."""
-
-    async def _aclose(self) -> None:
-        reply = self._reply or self._started
-        if reply and not self._closed:
-            self._closed = True
-            reply.close()
 
     async def _read(self, sink: AudioSink | None, left: float) -> bytes | None:
         if self._error:
             raise self._error
         reply = self._reply
         if reply is None:
-            if self._started:
-                request = self._started.response()
-            else:
-                request = self.prepared.send(self.request.text, connection_timeout=self._connecting)
-            self._reply = reply = await self._in_time(request, left)
+            reply = await self._open(left)
             if reply is None:
                 return None
-            self._accept(reply.accepted)
             left = self._timeouts.limit(self._count_time())
         try:
             data = reply.read_nowait()

@@ -22,6 +22,7 @@ from steadyvoice.providers.base import (
 from steadyvoice.service.pipeline.attempt_timeouts import AttemptTimeouts
 from steadyvoice.service.pipeline.audio_validation import AudioValidator
 from steadyvoice.service.pipeline.timeouts import WaitTimer
+from steadyvoice.service.pipeline.word_delivery import ReceivedTimes
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.duration_estimate import is_pronounceable
@@ -34,7 +35,6 @@ from steadyvoice.speech.errors import (
     TTSStaleConnectionError,
 )
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.word_timing import TimestampsEnd
 
 
 class AudioSink(Protocol):
@@ -58,9 +58,6 @@ _NOTICEABLE_LAG = 0.25
 
 Less than that has been subtracted, to within one heartbeat of the loop.
 """
-
-# Bound on the characters with timestamps that are kept. It is more than the text has, because vendors may spell it out.
-_MAX_TIMES_PER_CHARACTER, _EXTRA_TIMES = 4, 20_000
 
 UNREAD_LIMIT = 30.0
 """Seconds that a consumer may leave a stream unread before a cut is no longer the provider's fault.
@@ -111,11 +108,8 @@ class ProviderCall:
         self._make_error = CallErrors(provider.name)
         self.validator = AudioValidator(request, offer.format, self._make_error)
         """Validator of the audio, which knows its seconds and its last sound."""
-        self.alignments: list[Alignment] = []
-        """Vendor's alignments as they arrived."""
-        self._timed = 0  # characters in the alignments
-        self.normalized: TimestampsEnd | None = None
-        """Position that the vendor's timestamps of the normalized text have reached, if it sent any."""
+        self.times = ReceivedTimes()
+        """Vendor's timestamps as they arrived."""
         self._budget = WorkBudget()
         self.permit: Permit | None = None  # suspended while the request waits for a local engine
         self._backlog = memoryview(b"")  # rest of a large read, which is handled in pieces
@@ -175,7 +169,8 @@ class ProviderCall:
     @property
     def alignment(self) -> Alignment | None:
         """Vendor's own timestamps, if it sent any."""
-        return Alignment.joined([(0.0, each) for each in self.alignments]) if self.alignments else None
+        alignments = self.times.alignments
+        return Alignment.joined([(0.0, each) for each in alignments]) if alignments else None
 
     def begin(self) -> None:
         """Send the request."""
@@ -257,21 +252,11 @@ class ProviderCall:
 
     def _audio_of(self, chunk: AudioChunk) -> bytes:
         """Return the audio of a chunk, and keep its timestamps."""
-        if chunk.alignment:
-            self._note_times(chunk.alignment)
-        if chunk.normalized:
-            self.normalized = self.normalized or TimestampsEnd()
-            self.normalized.take(chunk.normalized)
+        if (chunk.alignment or chunk.normalized) and (
+            problem := self.times.take(self.request.text, chunk.alignment, chunk.normalized)
+        ):
+            raise self._make_error(TTSNotAudioError, problem)
         return chunk.data
-
-    def _note_times(self, times: Alignment) -> None:
-        """Keep the vendor's timestamps, within a bound: without one they could go on for ever beside no audio."""
-        self._timed += len(times.characters)
-        text = self.request.text
-        if self._timed > _MAX_TIMES_PER_CHARACTER * len(text) + _EXTRA_TIMES:
-            message = f"timestamps for {self._timed} characters, where the text has {len(text)}"
-            raise self._make_error(TTSNotAudioError, message)
-        self.alignments.append(times)
 
     # ---------------------------------------------------------------- timeouts and validation
 

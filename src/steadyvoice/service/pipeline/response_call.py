@@ -1,45 +1,170 @@
-"""Timed audio that is held until it is complete: read without waking a task for each chunk."""
+"""Calls that read the vendor's response directly, so that not every chunk has to wake a task."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from steadyvoice.breaker import Permit
-from steadyvoice.providers.base import AudioChunk, AudioResponse, Provider, SupportsOpen
+from steadyvoice.providers.base import (
+    AudioChunk,
+    AudioResponse,
+    PreparedRequest,
+    Provider,
+    StartedRequest,
+    SupportsPrepare,
+    SynthesisOffer,
+)
+from steadyvoice.service.pipeline.attempt_timeouts import AttemptTimeouts
+from steadyvoice.service.pipeline.audio_validation import AudioValidator
 from steadyvoice.service.pipeline.delivery import Delivery
-from steadyvoice.service.pipeline.provider_call import AudioSink, ProviderCall
-from steadyvoice.speech.errors import TTSError
+from steadyvoice.service.pipeline.output import Output
+from steadyvoice.service.pipeline.provider_call import AudioSink, CallErrors, ProviderCall
+from steadyvoice.service.pipeline.timeouts import Deadline, Stopwatch
+from steadyvoice.service.pipeline.word_delivery import WordProgress
+from steadyvoice.service.resilience.concurrency import QueueSlot
+from steadyvoice.service.resilience.failover import TryProvider
+from steadyvoice.speech.errors import TTSError, TTSRequestError
+from steadyvoice.speech.format import Codec
+from steadyvoice.speech.request import SpeechRequest
 
 
-class OpenableProvider(SupportsOpen, Provider, Protocol):
-    """Provider whose timed responses can be read directly."""
+def prepare_request(provider: Provider, request: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:
+    """Return the prepared request of a provider whose response packs its audio with timestamps, or is the very bytes
+    that the caller wants; else None.
+    """
+    # A vendor's WAV and FLAC have to be parsed: their headers may be wrong about their length and their samples.
+    as_asked = offer.format == request.format and offer.gain == 1.0 and offer.speed is None
+    as_asked = as_asked and request.format.codec not in (Codec.WAV, Codec.FLAC)
+    if not ((as_asked or offer.timed) and offer.for_any_text and isinstance(provider, SupportsPrepare)):
+        return None
+    try:
+        return provider.prepare(request, offer)
+    except TTSRequestError:  # the same error is raised where the request is made in earnest
+        return None
 
 
-class HeldCall(ProviderCall):
-    """Call whose timed audio is held until it is complete, so that no chunk has to wake the task that waits for it.
+@dataclass(slots=True)
+class DeliveredWords:
+    """State of a delivery word by word: the progress, the output, and whether any audio was delivered.
 
-    From the first valid sound on, each chunk is decoded, validated and held within the read callback of its connection.
+    `held_back` is the number of seconds that the first audio waited to be delivered. `offer` is the one that was made.
     """
 
-    provider: OpenableProvider
+    words: WordProgress
+    output: Output
+    offer: SynthesisOffer
+    has_delivered: bool
+    held_back: float
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._chunks: deque[AudioChunk] = deque()  # decoded, and not read yet
-        self._error: TTSError | None = None  # behind those chunks
-        self._decoded = self._finished = self._closed = False
-        self._reply: AudioResponse | None = None
-        self._sink: AudioSink | None = None
+
+@dataclass(slots=True)
+class InFlightRequest:
+    """State of a request that was sent before its utterance was made, to be adopted at whatever point it is.
+
+    - `step`: decision by which the candidate was chosen; `refusals`: recorded refusals of the candidates before it.
+    - `deadline`, `timeouts`, `validator`: those of the request, with all that they have seen; `stopwatch` runs.
+    - `at`: time of day of the request, in seconds since 1970.
+    - `lost`: seconds that the event loop lost while it waited for the provider.
+    - `response`, `answered`: accepted response, and the seconds until it was accepted; None before.
+    - `first_sound`: seconds until the first valid audio; None before. What is passed through is sent from there on.
+    - `odd_bytes`: whether an odd number of bytes was sent to the caller.
+    - `error`: error of a chunk that was read and not sent.
+    - `delivered`: delivery word by word; None if audio is passed through.
+    """
+
+    started: StartedRequest
+    permit: Permit
+    slot: QueueSlot
+    step: TryProvider
+    refusals: Sequence[TTSError]
+    deadline: Deadline
+    stopwatch: Stopwatch
+    timeouts: AttemptTimeouts
+    validator: AudioValidator
+    errors: CallErrors
+    at: float
+    lost: float
+    response: AudioResponse | None = None
+    answered: float | None = None
+    first_sound: float | None = None
+    odd_bytes: bool = False
+    error: TTSError | None = None
+    delivered: DeliveredWords | None = None
+
+    @property
+    def has_delivered(self) -> bool:
+        """Whether the caller has received audio."""
+        return self.delivered.has_delivered if self.delivered else self.first_sound is not None
+
+    def abandon(self) -> None:
+        """Close a request that no utterance goes on with."""
+        (self.response or self.started).close()
+        self.permit.ignore()
+        self.slot.release()
+        if self.delivered:
+            self.delivered.output.close()
+
+
+class ResponseCall(ProviderCall):
+    """Call that reads the response itself, and may go on with a request that was sent already."""
+
+    prepared: PreparedRequest | None = None
+    _started: StartedRequest | None = None
+    _reply: AudioResponse | None = None
+    _error: TTSError | None = None  # behind the audio that was read
+    _closed = False
+
+    def adopt(self, request: InFlightRequest) -> None:
+        """Go on with a request that was sent already."""
+        self.sent, self.permit, self._started = True, request.permit, request.started
+        self._timeouts, self.validator, self._make_error = request.timeouts, request.validator, request.errors
+        self.lost, self._error = request.lost, request.error
+        if request.delivered:
+            self.times = request.delivered.words.times
+        if request.response:
+            self._reply, self.accepted = request.response, request.response.accepted
+            self.was_accepted, self.answered, self.first_sound = True, request.answered, request.first_sound
 
     def _begin(self) -> None:
         """Do nothing: the request is sent with the first read."""
 
     async def _aclose(self) -> None:
         self._error = None  # whose traceback keeps this call
-        if self._reply and not self._closed:
+        reply = self._reply or self._started
+        if reply and not self._closed:
             self._closed = True
-            self._reply.close()
+            reply.close()
+
+    async def _open(self, left: float) -> AudioResponse | None:
+        """Return the response within `left` seconds; None if there was nothing to pronounce."""
+        if self._started:
+            opening = self._started.response(connection_timeout=self._connecting)
+        else:
+            assert self.prepared is not None  # noqa: S101 - only requests that can be prepared are read like this
+            opening = self.prepared.send(self.request.text, connection_timeout=self._connecting)
+        self._reply = reply = await self._in_time(opening, left)
+        if reply is not None:
+            self._accept(reply.accepted)
+        return reply
+
+
+class TimedCall(ResponseCall):
+    """Call whose response packs its audio, with timestamps.
+
+    While all of it is held, each chunk from the first valid sound on is decoded, validated and held within the read
+    callback of its connection.
+    """
+
+    _decoded = _finished = False
+    _sink: AudioSink | None = None
+    _chunks: deque[AudioChunk] | None = None  # decoded, and not read yet
+
+    def adopt(self, request: InFlightRequest) -> None:
+        """Go on with a request that was sent already."""
+        super().adopt(request)
+        self._decoded = request.response is not None
 
     async def _read(self, sink: AudioSink | None, left: float) -> bytes | None:
         if not self._chunks and not self._error:
@@ -60,11 +185,9 @@ class HeldCall(ProviderCall):
     async def _read_response(self, sink: AudioSink | None, left: float) -> bytes | None:
         reply = self._reply
         if reply is None:
-            opening = self.provider.open(self.request, self.offer, connection_timeout=self._connecting)
-            self._reply = reply = await self._in_time(opening, left)
+            reply = await self._open(left)
             if reply is None:
                 return None
-            self._accept(reply.accepted)
             left = self._timeouts.limit(self._count_time())
         # Only validated audio goes to the sink, so the first chunks always take the usual way.
         self._sink = sink if self.first_sound is not None else None
@@ -78,8 +201,8 @@ class HeldCall(ProviderCall):
     def _decode(self, data: bytes | None) -> None:
         """Decode the next bytes, or the rest after the end. An error is raised behind the audio before it."""
         assert self._reply is not None  # noqa: S101 - it has been read
-        decoder = self._reply.decoder
-        assert decoder is not None  # noqa: S101 - see SupportsOpen
+        decoder, self._chunks = self._reply.decoder, self._chunks or deque()
+        assert decoder is not None  # noqa: S101 - see SupportsPrepare
         try:
             if data:
                 decoder.feed(data, self._chunks.append)

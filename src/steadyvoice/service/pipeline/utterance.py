@@ -17,9 +17,9 @@ from steadyvoice.service.pipeline.fallback_audio import choose_recording, play_r
 from steadyvoice.service.pipeline.hedge_race import HedgePlan, HedgeRace, HedgeScheduler, cancelled_by_caller
 from steadyvoice.service.pipeline.length_validation import LengthValidator, RejectedLengths
 from steadyvoice.service.pipeline.output import Output
-from steadyvoice.service.pipeline.passthrough import InFlightRequest
 from steadyvoice.service.pipeline.prefetch import PrefetchBuffer
 from steadyvoice.service.pipeline.provider_call import AudioSink, ProviderCall
+from steadyvoice.service.pipeline.response_call import InFlightRequest
 from steadyvoice.service.pipeline.speech_rate import SpeechRates, style_of
 from steadyvoice.service.pipeline.text_splitting import has_no_words
 from steadyvoice.service.pipeline.timeouts import Deadline, Stopwatch
@@ -172,6 +172,10 @@ class Utterance:
     def close(self) -> None:
         """Release everything, however the utterance has ended: its encoder, and what it kept for resuming."""
         self.report.current_speaker.times = None
+        in_flight, self._in_flight = self._in_flight, None
+        if in_flight:  # it was closed before it was begun
+            in_flight.abandon()
+            self._admission.leave()
         if not self._policy.segment:
             self._output.close()
 
@@ -252,10 +256,13 @@ class Utterance:
             candidate.history.failed(refusal)
             self._accounting.record_refusal(candidate, refusal)
         candidate = self._candidates[request.step.index]
+        if request.delivered:
+            candidate.offer, self._output = request.delivered.offer, request.delivered.output
         attempt = self._factory.create(candidate, request.step, self._output, self._deadline, slot=request.slot)
         attempt.adopt(request)
-        if request.first_sound is not None:
+        if request.has_delivered:
             self._record_delivery(candidate, attempt.call, attempt.delivery)
+        if request.first_sound is not None and not request.delivered:
             self._output.note_passthrough(b"-" if request.odd_bytes else b"")
         return self._deliver(attempt)
 
@@ -463,7 +470,7 @@ class Utterance:
         """Record what was delivered before a failure. Return the error to raise, or None if another attempt may
         follow.
         """
-        if delivery.timestamps_missing:
+        if delivery.words.missing:
             candidate.trusted = False
         # The position where the voice broke off is not known for certain, so resuming would lose words or repeat them.
         lost = (
