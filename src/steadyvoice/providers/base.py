@@ -160,6 +160,11 @@ class AudioDecoder(Protocol):
     Each method passes on the chunks that it completes, and then raises the TTSError of what is wrong behind them.
     """
 
+    @property
+    def is_between_chunks(self) -> bool:
+        """Whether the response may end here: nothing of a chunk is held that is not complete."""
+        ...
+
     def feed(self, data: bytes, take: Callable[[AudioChunk], None]) -> None:
         """Add the next bytes of the response."""
 
@@ -175,10 +180,8 @@ class AudioResponse(Protocol):
         """Data that came with the vendor's acceptance."""
         ...
 
-    @property
-    def decoder(self) -> AudioDecoder | None:
-        """Decoder of the bytes; None if they are the audio itself."""
-        ...
+    decoder: AudioDecoder | None
+    """Decoder of the bytes; None if they are the audio itself."""
 
     async def read(self, sink: ByteSink | None = None) -> bytes:
         """Return the next bytes, b"" at the end. Bytes that come during the wait go to `sink` while it takes them."""

@@ -308,6 +308,8 @@ class ElevenLabs(VendorProvider):
 class _PlainAudio:
     """Decoder of audio that came without the timestamps that were requested."""
 
+    is_between_chunks = True
+
     def __init__(self, provider: ElevenLabs) -> None:
         self._provider = provider
 
@@ -330,6 +332,10 @@ class _TimedLines:
         self._status, self._headers, self._request_id = status, headers, request_id
         self._lines, self._timeline, self._normalized = JSONLineReader(), Timeline(), Timeline()
         self._without_audio = 0  # bytes of consecutive lines without audio
+
+    @property
+    def is_between_chunks(self) -> bool:
+        return not self._lines.rest()
 
     def feed(self, data: bytes, take: Callable[[AudioChunk], None]) -> None:
         lines, before, timeline = self._lines, self._lines.held, self._timeline

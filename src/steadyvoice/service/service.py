@@ -22,6 +22,7 @@ from steadyvoice.service.cache.keys import parse_cache_config
 from steadyvoice.service.cache.lookup import CachedUtterance, SpeechCache
 from steadyvoice.service.fast_lane.plan import RelayPlan
 from steadyvoice.service.fast_lane.relay import Relay, RelayClient, RelayServices, start_relay
+from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
 from steadyvoice.service.options import (
     ResolvedOptions,
     ServicePolicies,
@@ -103,7 +104,7 @@ class AsyncTTSService:
         )
         self._providers = ProviderSet(clock=self._clock, wall_clock=self._wall_clock, rng=rng, lag=self.lag)
         self._relay_services = RelayServices(
-            self._clock, self._wall_clock, self.lag, self.admission, self._rates, self._set_muted, set()
+            self._clock, self._wall_clock, self.lag, self.admission, self._rates, self._workers, self._set_muted, set()
         )
         self._resolved: dict[object, ResolvedOptions] = {}
         self._hedging: Hedging | None = None
@@ -369,11 +370,13 @@ class AsyncTTSService:
         """
         template = self._template(options, hold=False, announced=True)
         plan = template.relay_plan
-        if not isinstance(plan, RelayPlan):
+        if not isinstance(plan, RelayPlan) or not plan.found.is_current:
             if (self._cache and options.cache) or (self._hedging and options.hedging):
                 return None
             plan = template.relay_plan = RelayPlan.of(template)
-        return start_relay(plan, text, self._relay_services, client) if plan else None
+        if plan is None:
+            return None
+        return start_relay(ResumeRelay if plan.resumes else Relay, plan, text, self._relay_services, client)
 
     @property
     def relays(self) -> Collection[Relay]:

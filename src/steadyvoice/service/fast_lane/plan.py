@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from steadyvoice.breaker import CircuitState
+from steadyvoice.providers.base import SynthesisOffer
 from steadyvoice.providers.http.client import PreparedHTTPRequest
 from steadyvoice.service.options import UtteranceTemplate
 from steadyvoice.service.pipeline.candidates import Candidate, Candidates
 from steadyvoice.service.pipeline.speech_rate import SpeechStyle, style_of
+from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE
 from steadyvoice.service.resilience.failover import CandidateStatus, TryProvider, next_step
+from steadyvoice.speech.format import Codec
 from steadyvoice.speech.markup import parse_markup
+from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.word_timing import longest_word_length
 from steadyvoice.speech.writing_systems import is_latin
 
 
@@ -43,9 +48,14 @@ class RelayPlan:
     def of(cls, template: UtteranceTemplate) -> RelayPlan | None:
         """Return the plan for a template; None if its requests are not relayed."""
         found, policy = template.candidates or template.latin_candidates, template.policy
-        if found is None or policy.on_midstream != "error" or policy.hold:
+        if found is None or policy.on_midstream not in ("error", "resume") or policy.hold or not found.is_current:
             return None
         return cls(template, found, found.candidates)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether audio is delivered by the word, so that another provider can go on with the next one."""
+        return self.template.policy.resumes
 
     def choose(self, text: str) -> Choice | None:
         """Return the choice for a text; None if the text or the state of a provider is unusual."""
@@ -57,6 +67,8 @@ class RelayPlan:
         if not (self.found.read_latin and text.isascii()) and not self.found.all_read(text):
             return None
         length = len(text)
+        if self.resumes and length > MAX_SENTENCE and longest_word_length(text) > MAX_SENTENCE:
+            return None
         refusing = tuple([each.guarded.handler.refuses(each.offer, length) for each in self.candidates])
         if refusing not in self._choices:
             self._choices[refusing] = self._choose(refusing)
@@ -80,6 +92,8 @@ class RelayPlan:
         candidate, request = self.candidates[step.index], self.template.request
         handler, prepared = candidate.guarded.handler, candidate.prepared
         limits = handler.account_limits
+        if self.resumes and not _is_timed_as_asked(candidate.offer, request):
+            return None
         if candidate.guarded.provider.local or not isinstance(prepared, PreparedHTTPRequest):
             return None
         # Ids of other accounts' requests are removed by the pipeline, and which are foreign changes.
@@ -96,3 +110,9 @@ class RelayPlan:
             candidate.guarded.timeouts.first_audio_while(others=step.others),
             extra,
         )
+
+
+def _is_timed_as_asked(offer: SynthesisOffer, request: SpeechRequest) -> bool:
+    """Return whether words can be cut out of the bytes that come, which are delivered as they are."""
+    as_asked = offer.format == request.format and offer.gain == 1.0 and offer.speed is None
+    return offer.timed and as_asked and request.format.codec in (Codec.MP3, Codec.PCM)

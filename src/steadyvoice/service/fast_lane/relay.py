@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import Permit
 from steadyvoice.providers.base import Accepted
 from steadyvoice.providers.http.client import StartedHTTPRequest
@@ -30,7 +31,7 @@ from steadyvoice.service.resilience.concurrency import QueueSlot
 from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.service.result import Attempt, UtteranceReport
-from steadyvoice.speech.alignment import EstimatedAlignment
+from steadyvoice.speech.alignment import Alignment, EstimatedAlignment
 from steadyvoice.speech.duration_estimate import is_surely_complete
 from steadyvoice.speech.errors import TTSError, TTSHoldError
 
@@ -42,7 +43,7 @@ then.
 _PROGRESS_INTERVAL = 0.05
 """Seconds between two reports of progress to the circuit, which looks for silences of seconds."""
 
-_MAX_HELD = 64 * 1024
+MAX_HELD = 64 * 1024
 """Bytes of an answer that are held back before it is handed over to be judged: five seconds of most formats."""
 
 
@@ -83,6 +84,7 @@ class RelayServices:
     lag: LoopLag
     admission: AdmissionControl
     rates: SpeechRates
+    workers: AudioThreadPool
     on_muted: Callable[[bool], None]
     running: set[Relay]
 
@@ -91,7 +93,8 @@ class Relay:
     """Relay of one request: made by `start_relay`, driven by its vendor connection and by `check_time`."""
 
     __slots__ = (
-        "_accepted", "_answered", "_beat", "_choice", "_client", "_connection", "_errors", "_first_sound", "_lost",
+        "_accepted", "_answered", "_beat", "_choice", "_client", "_connection", "_errors", "_first_sound", "_held_back",
+        "_lost",
         "_odd_bytes", "_permit", "_plan", "_progress_at", "_received", "_refusals", "_report", "_request", "_sent_at",
         "_services", "_since", "_slot", "_started", "_stopwatch", "_text", "_timeouts", "_validator", "deadline", "due",
     )  # fmt: skip
@@ -136,6 +139,7 @@ class Relay:
         self._accepted: Accepted | None = None
         self._answered: float | None = None
         self._first_sound: float | None = None
+        self._held_back = 0.0  # seconds for which the first audio was
         self._received, self._odd_bytes, self._progress_at = 0, False, 0.0
         self._report: UtteranceReport | None = None
         self.due = now + timeouts.limit(now) - EARLY
@@ -169,28 +173,30 @@ class Relay:
         if self._connection is None:
             return
         self._count_time()
-        accepted = self._accepted
         self._release()
-        self._client.hand_over(
-            InFlightRequest(
-                self._started,
-                self._permit,
-                self._slot,
-                self._choice.step,
-                self._refusals,
-                self.deadline,
-                self._stopwatch,
-                self._timeouts,
-                self._validator,
-                self._errors,
-                self._sent_at,
-                self._lost,
-                self._started.rest(accepted, self._received) if accepted else None,
-                self._answered,
-                self._first_sound,
-                self._odd_bytes,
-                error,
-            )
+        self._client.hand_over(self._in_flight(error))
+
+    def _in_flight(self, error: TTSError | None) -> InFlightRequest:
+        """Return all of the state, for the pipeline."""
+        accepted = self._accepted
+        return InFlightRequest(
+            self._started,
+            self._permit,
+            self._slot,
+            self._choice.step,
+            self._refusals,
+            self.deadline,
+            self._stopwatch,
+            self._timeouts,
+            self._validator,
+            self._errors,
+            self._sent_at,
+            self._lost,
+            self._started.rest(accepted, self._received) if accepted else None,
+            self._answered,
+            self._first_sound,
+            self._odd_bytes,
+            error,
         )
 
     # ---------------------------------------------------------------- response
@@ -205,7 +211,7 @@ class Relay:
         now = self._count_time()
         if self._accepted is None and not self._accept():
             return False
-        if not self._client.is_ready() or (self._first_sound is None and self._services.admission.is_behind):
+        if not self._client.is_ready() or (self._report is None and self._services.admission.is_behind):
             return False
         while connection.unread:
             if not self._pass_on(connection.take()):
@@ -243,17 +249,17 @@ class Relay:
         timeouts.add_audio(validator.seconds - before, has_audio=validator.has_audio)
         if valid:
             if self._first_sound is None:
+                self._first_sound = timeouts.waited
                 self._begin()
             self._odd_bytes ^= len(valid) & 1 == 1
             self._client.write(valid)
             return True
         # Long silence has to be decoded, and a large head to be refused.
-        return validator.seconds < MAX_LEADING_SILENCE and self._received < _MAX_HELD
+        return validator.seconds < MAX_LEADING_SILENCE and self._received < MAX_HELD
 
     def _begin(self) -> None:
         """Send the head of the response."""
         services, candidate = self._services, self._choice.candidate
-        self._first_sound = self._timeouts.waited
         services.on_muted(False)
         self._stopwatch.extends = True
         self.due = self._since + self._timeouts.limit(self._since) - EARLY
@@ -263,30 +269,48 @@ class Relay:
 
     def _finish(self) -> bool:
         """End a complete response; return False if its end has to be inspected."""
-        validator, report = self._validator, self._report
-        seconds = validator.seconds
-        if report is None or not validator.ends_well or not self._is_whole(seconds):
+        seconds = self._validator.seconds
+        if not self._ends_well(seconds):
             return False
         self._release()
         self._started.close()
-        self._settle(report, seconds)
+        self._settle()
+        self._end_audio()
+        report = self._report
+        assert report is not None  # noqa: S101 - there was audio
+        self._record(report, seconds)
         self._services.admission.leave()
         self._client.end(report)
         return True
+
+    def _ends_well(self, seconds: float) -> bool:
+        """Return whether a response of so many seconds is complete, without a need to inspect its end."""
+        return self._report is not None and self._validator.ends_well and self._is_whole(seconds)
+
+    def _end_audio(self) -> None:
+        """Send what was held back until the end: nothing."""
+
+    def _times(self, seconds: float) -> Alignment | EstimatedAlignment:
+        """Return the times of the text in so many seconds."""
+        return EstimatedAlignment(self._text, seconds)
 
     def _is_whole(self, seconds: float) -> bool:
         """Return whether so many seconds may be all of the text, as LengthValidator.rejects decides."""
         rates, text = self._services.rates, self._text
         return is_surely_complete(text, seconds) or rates.is_whole(self._choice.style, text, seconds)
 
-    def _settle(self, report: UtteranceReport, seconds: float) -> None:
-        """Record the success everywhere, as the pipeline does."""
+    def _settle(self) -> None:
+        """Record the success with the provider's circuit, and release the slot."""
+        candidate = self._choice.candidate
+        candidate.guarded.handler.settle(self._permit, None, candidate.offer, len(self._text))
+        self._slot.release()
+
+    def _record(self, report: UtteranceReport, seconds: float) -> None:
+        """Record the success everywhere else, as the pipeline does."""
         candidate, text, timeouts, accepted = self._choice.candidate, self._text, self._timeouts, self._accepted
         assert accepted is not None  # noqa: S101 - audio has come
         handler, offer, length = candidate.guarded.handler, candidate.offer, len(text)
         name = handler.name
-        handler.settle(self._permit, None, offer, length)
-        self._slot.release()
         handler.voice = offer.voice
         if not is_unreliable(self._lost, timeouts.waited):
             timeouts.learn(given_up=False)
@@ -306,7 +330,7 @@ class Relay:
                 timeouts.waited,
                 self._answered,
                 timeouts.first_audio,
-                0.0,
+                self._held_back,
                 seconds,
                 None,
                 False,
@@ -316,7 +340,7 @@ class Relay:
                 offer.voice,
             )
         )
-        report.add(name, 0, length, seconds, EstimatedAlignment(text, seconds), voice=offer.voice)
+        report.add(name, 0, length, seconds, self._times(seconds), voice=offer.voice)
 
     def _record_refusals(self, report: UtteranceReport) -> None:
         """Record that the candidates before the chosen one refused: nothing was sent to them."""
@@ -351,7 +375,9 @@ class Relay:
         return now
 
 
-def start_relay(plan: RelayPlan, text: str, services: RelayServices, client: RelayClient) -> Relay | None:
+def start_relay(
+    kind: type[Relay], plan: RelayPlan, text: str, services: RelayServices, client: RelayClient
+) -> Relay | None:
     """Send a usual request to the chosen candidate; None, and nothing has happened, if the request is not usual."""
     admission, now = services.admission, services.clock()
     choice = None if admission.is_behind else plan.choose(text)
@@ -380,4 +406,4 @@ def start_relay(plan: RelayPlan, text: str, services: RelayServices, client: Rel
         if (refusal := each.guarded.handler.refusal(each.offer, length))
     ]
     started.start(text)
-    return Relay(plan, choice, text, services, now, permit, slot, refusals, started, client)
+    return kind(plan, choice, text, services, now, permit, slot, refusals, started, client)

@@ -12,7 +12,7 @@ from steadyvoice.service.pipeline.audio_limits import is_padded
 from steadyvoice.service.pipeline.length_validation import LengthValidator
 from steadyvoice.service.pipeline.output import Output
 from steadyvoice.service.pipeline.provider_call import ProviderCall
-from steadyvoice.service.pipeline.word_delivery import MAX_LEAD_OVER_TIMES, TIME_TOLERANCE, WordProgress
+from steadyvoice.service.pipeline.word_delivery import TIME_TOLERANCE, WordProgress
 from steadyvoice.speech.alignment import Alignment, EstimatedAlignment
 from steadyvoice.speech.errors import (
     TTSError,
@@ -21,6 +21,7 @@ from steadyvoice.speech.errors import (
     TTSTooShortError,
 )
 from steadyvoice.speech.markup import Rendering
+from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.word_timing import word_boundaries
 
 _MAX_BATCH = 256 * 1024
@@ -29,7 +30,6 @@ _MAX_BATCH = 256 * 1024
 _MAX_DRIFT = (
     0.025  # share of the audio by which they may, if nothing sounds cut: some vendors' times drift by a percent
 )
-_MAX_SILENT_TAIL = 0.25  # share of the audio: no voice is silent for so long at the end
 
 
 class DeliveryMode(Enum):
@@ -52,6 +52,19 @@ class DeliveredSpeech:
     alignment: Alignment | EstimatedAlignment
     shift: float = 0.0
     exact: bool = True  # False: the number of characters is an estimate
+
+
+def buffer_limit_error(
+    error: BufferLimitError, request: SpeechRequest, seconds: float, provider: str, request_id: str | None
+) -> TTSError:
+    """Return the error of an answer that exceeds the memory limit after so many seconds: the text may be too long, or
+    the voice may not stop.
+    """
+    if is_padded(request.text, seconds, request.speed):
+        message = f"{seconds:.0f} s of audio for {len(request.text)} characters: {error}, without an end"
+        return TTSTooLongError(message, provider=provider, request_id=request_id)
+    message = f"{error} would have to be held (max_audio_bytes): use stream(), a smaller format, or raise the limit"
+    return TTSTextTooLongError(message)
 
 
 class Delivery:
@@ -195,7 +208,7 @@ class Delivery:
             return DeliveredSpeech(self._original(characters), seconds, self.words.timing.times(characters))
         begins = [begin for begin in word_boundaries(text) if begin <= self.characters_delivered]
         guess = text[: begins[-1]] if begins else ""
-        return DeliveredSpeech(self._original(len(guess)), seconds, self._spread(guess, seconds), exact=False)
+        return DeliveredSpeech(self._original(len(guess)), seconds, self.words.spread(guess, seconds), exact=False)
 
     @property
     def times_so_far(self) -> tuple[float, Alignment]:
@@ -236,23 +249,12 @@ class Delivery:
     @property
     def completed(self) -> DeliveredSpeech:
         """Speech delivered by a successful call."""
-        self.words.read()
-        text, seconds = self._call.request.text, self._call.seconds
-        contradicted = self.words.timing.complete and seconds - self.words.timing.timed > max(
-            MAX_LEAD_OVER_TIMES, _MAX_SILENT_TAIL * seconds
-        )
-        times = self._spread(text, seconds) if contradicted else self.words.timing.extrapolated(seconds)
-        return DeliveredSpeech(self.length, self._output.shift + seconds, times, self._output.shift)
+        seconds, shift = self._call.seconds, self._output.shift
+        return DeliveredSpeech(self.length, shift + seconds, self.words.complete_times(seconds), shift)
 
     def _original(self, characters: int) -> int:
         """Return how many of the caller's characters the first ones that were sent stand for."""
         return self._sent.original(characters) - self._sent.begin if self._sent else characters
-
-    def _spread(self, text: str, seconds: float) -> Alignment:
-        """Return an alignment that shares the time evenly among the first characters that were sent."""
-        if self._sent is None:
-            return Alignment.spread(text, seconds)
-        return Alignment.spread_over(self._sent, len(text), seconds)
 
     def _may_wait(self, data: bytes) -> bool:
         """Return whether this audio may wait for more: while the threads are busy, each turn of theirs is expensive.
@@ -277,14 +279,17 @@ class Delivery:
         try:
             self._output.feed(data)
         except BufferLimitError as error:
-            raise self._too_large_error(error) from None
+            call = self._call
+            raise buffer_limit_error(
+                error, call.request, call.seconds, call.provider.name, call.accepted.request_id
+            ) from None
         match self.mode:
             case DeliveryMode.IMMEDIATE:
                 return self._output.emit()
             case DeliveryMode.WHOLE:
                 return b""
             case DeliveryMode.BY_WORD:
-                return self._output.emit(self.words.boundary(self._output.received).end)
+                return self.words.release(self._output)
 
     async def _check_end(self) -> None:
         """Raise TTSError if the audio ends before its words do, even if it was closed properly."""
@@ -360,15 +365,6 @@ class Delivery:
 
     def _check_ending(self, waiting: bytes) -> tuple[bytes, bool]:
         return self._take(waiting) if waiting else b"", self._output.breaks_off()
-
-    def _too_large_error(self, error: BufferLimitError) -> TTSError:
-        """Return the error of audio beyond the memory limit: the text may be too long, or the voice may not stop."""
-        call = self._call
-        if is_padded(call.request.text, call.seconds, call.request.speed):
-            message = f"{call.seconds:.0f} s of audio for {len(call.request.text)} characters: {error}, without an end"
-            return TTSTooLongError(message, provider=call.provider.name, request_id=call.accepted.request_id)
-        message = f"{error} would have to be held (max_audio_bytes): use stream(), a smaller format, or raise the limit"
-        return TTSTextTooLongError(message)
 
     def _too_short_error(self, message: str, *, estimated: bool = False) -> TTSTooShortError:
         call = self._call

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE, AudioValidator
+from steadyvoice.service.pipeline.output import Output
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSNotAudioError, TTSSilentAudioError
 from steadyvoice.speech.markup import Rendering
@@ -23,6 +24,7 @@ TIME_TOLERANCE = 0.02
 """Seconds by which timestamps may exceed the audio."""
 
 _MAX_LEAD_SHARE = 0.03  # share of the audio by which it may exceed them before they are doubted
+_MAX_SILENT_TAIL = 0.25  # share of the audio: no voice is silent for so long at the end
 _MIN_SILENT_LETTERS = 24  # letters timed within silence: several words, not just two tags that ask for a pause
 
 # Bound on the characters with timestamps that are kept. It is more than the text has, because vendors may spell it out.
@@ -110,6 +112,24 @@ class WordProgress:
         if now - since >= longest and self.timing.letters_between(since, now) >= _MIN_SILENT_LETTERS:
             message = f"silent since {since:.1f} s, where its timestamps place words"
             raise TTSSilentAudioError(message, provider=self._provider)
+
+    def release(self, output: Output) -> bytes:
+        """Return the audio of the words that are complete in what the output has received. Raises TTSError."""
+        return output.emit(self.boundary(output.received).end)
+
+    def complete_times(self, seconds: float) -> Alignment:
+        """Return the times of all of the text, of which so many seconds are known to be the whole audio."""
+        self.read()
+        timing = self.timing
+        if timing.complete and seconds - timing.timed > max(MAX_LEAD_OVER_TIMES, _MAX_SILENT_TAIL * seconds):
+            return self.spread(self._text, seconds)
+        return timing.extrapolated(seconds)
+
+    def spread(self, text: str, seconds: float) -> Alignment:
+        """Return an alignment that shares the time evenly among the first characters that were sent."""
+        if self._sent is None:
+            return Alignment.spread(text, seconds)
+        return Alignment.spread_over(self._sent, len(text), seconds)
 
     def ends_within(self, seconds: float) -> bool:
         """Return whether the timestamps that were read prove that so many seconds are all of the text."""

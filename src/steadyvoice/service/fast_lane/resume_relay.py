@@ -1,0 +1,118 @@
+"""Relay of a usual request in the mode `resume`: audio goes to the client word by word, as the timestamps tell.
+
+It holds what the pipeline's delivery holds, and decides by the same rules (`WordProgress`). So the pipeline can take
+the request over at any moment, and another provider goes on with the next word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from steadyvoice.audio.buffers import BufferLimitError
+from steadyvoice.providers.base import AudioChunk, AudioDecoder
+from steadyvoice.service.fast_lane.relay import MAX_HELD, Relay
+from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE
+from steadyvoice.service.pipeline.delivery import buffer_limit_error
+from steadyvoice.service.pipeline.output import Output
+from steadyvoice.service.pipeline.response_call import DeliveredWords, InFlightRequest
+from steadyvoice.service.pipeline.word_delivery import ReceivedTimes, WordProgress
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.errors import TTSError, TTSNotAudioError
+
+
+class ResumeRelay(Relay):
+    """Relay of one request whose audio is delivered by the word."""
+
+    __slots__ = ("_decoder", "_output", "_usual", "_words")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        request, candidate = self._request, self._choice.candidate
+        self._decoder: AudioDecoder | None = None
+        self._words = WordProgress(self._text, None, ReceivedTimes(), self._validator, candidate.name)
+        self._usual = True  # whether every chunk was
+        self._output = output = Output(
+            request.format,
+            self._services.workers,
+            max_bytes=self._plan.template.policy.most_bytes,
+            deadline=self.deadline,
+        )
+        offer = candidate.offer
+        output.begin(offer.format, sole=True, breakable=True, voice=candidate.voice, gain=offer.gain)
+
+    def _accept(self) -> bool:
+        if not super()._accept():
+            return False
+        assert self._accepted is not None  # noqa: S101 - it has just been set
+        self._decoder = self._started.decoder(self._accepted)
+        return self._decoder is not None
+
+    def _pass_on(self, data: bytes) -> bool:
+        """Send the words that a chunk completes; return whether all of it is usual. Raises TTSError."""
+        assert self._decoder is not None  # noqa: S101 - the response was accepted
+        self._received += len(data)
+        self._decoder.feed(data, self._take)
+        return self._usual
+
+    def _take(self, chunk: AudioChunk) -> None:
+        """Take audio with timestamps, and send the words that it completes. Raises TTSError."""
+        words, validator, timeouts = self._words, self._validator, self._timeouts
+        if problem := words.times.take(self._text, chunk.alignment, chunk.normalized):
+            raise self._errors(TTSNotAudioError, problem)
+        data = chunk.data
+        if not data:
+            return
+        before = validator.seconds
+        valid = validator.take(data)
+        if valid is None:
+            valid = validator.evaluate_nowait()
+        timeouts.add_audio(validator.seconds - before, has_audio=validator.has_audio)
+        if not valid:
+            # Long silence has to be decoded, and a large head to be refused.
+            self._usual &= validator.seconds < MAX_LEADING_SILENCE and self._received < MAX_HELD
+            return
+        if self._first_sound is None:
+            self._first_sound = timeouts.waited
+        try:
+            self._output.feed(valid)
+        except BufferLimitError as error:
+            raise self._limit_error(error) from None
+        if ready := words.release(self._output):
+            self._send(ready)
+
+    def _send(self, ready: bytes) -> None:
+        if self._report is None:
+            self._held_back = self._timeouts.waited - (self._timeouts.first_audio or 0.0)
+            self._begin()
+        self._client.write(ready)
+
+    def _limit_error(self, error: BufferLimitError) -> TTSError:
+        provider, request_id = self._choice.candidate.name, self._errors.request_id
+        return buffer_limit_error(error, self._request, self._validator.seconds, provider, request_id)
+
+    def _ends_well(self, seconds: float) -> bool:
+        """Return whether the timestamps prove that the response is complete. Raises TTSError."""
+        assert self._decoder is not None  # noqa: S101 - the response was accepted
+        if not (self._decoder.is_between_chunks and self._validator.ends_well):
+            return False
+        self._words.read()
+        self._words.raise_if_silent(0.0)
+        return self._words.ends_within(seconds)
+
+    def _end_audio(self) -> None:
+        """Send the audio behind the last boundary."""
+        if rest := self._output.end(last=True):
+            self._send(rest)
+        self._output.close()
+
+    def _times(self, seconds: float) -> Alignment:
+        return self._words.complete_times(seconds)
+
+    def _in_flight(self, error: TTSError | None) -> InFlightRequest:
+        request = super()._in_flight(error)
+        if request.response:
+            request.response.decoder = self._decoder
+        request.delivered = DeliveredWords(
+            self._words, self._output, self._choice.candidate.offer, self._report is not None, self._held_back
+        )
+        return request
