@@ -19,8 +19,9 @@ from steadyvoice.gateway.server import Gateway
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.service.result import ReportedUtterance
-from steadyvoice.simulator import Simulator
+from steadyvoice.simulator import Simulator, words_in
 from steadyvoice.simulator.fault_injection.actions import RefuseConnection, SlowAccept, TlsFailure, WrongLength
+from steadyvoice.speech.request import OnMidstream
 
 from .fault_cases import FaultCase
 from .scenario import CLOCKS, NEVER_OPENS, QUICK, TEN_TIMES_REAL_TIME, TEXT, VENDOR, local_voice
@@ -28,7 +29,14 @@ from .test_passthrough import CASES
 
 pytestmark = pytest.mark.timeout(300)  # the first test runs all cases
 
-GATEWAY_CASES = [case for case in CASES if not (isinstance(case.act, TlsFailure) or case.format.startswith("wav"))]
+MODES: tuple[OnMidstream, ...] = ("error", "resume")
+UNRELAYED = {"error": ("wav",), "resume": ("wav", "opus", "ulaw")}  # formats
+GATEWAY_CASES: list[tuple[OnMidstream, FaultCase]] = [
+    (mode, case)
+    for mode in MODES
+    for case in CASES
+    if not (isinstance(case.act, TlsFailure) or case.format.startswith(UNRELAYED[mode]))
+]
 
 
 class Witness(RequestObserver):
@@ -51,13 +59,13 @@ class GatewayOutcome:
     seen: dict[str, Any]  # everything that does not depend on time
 
 
-async def run_case(case: FaultCase, local: Provider, *, fast: bool) -> GatewayOutcome:
+async def run_case(mode: OnMidstream, case: FaultCase, local: Provider, *, fast: bool) -> GatewayOutcome:
     """Have one text spoken under one fault, over a connection to the vendor that has served a healthy request."""
     midway = hasattr(case.act, "after") or isinstance(case.act, WrongLength)
     async with Simulator(voice="tones", real_time_factor=TEN_TIMES_REAL_TIME if midway else 0.0) as sim:
         vendor = ElevenLabs("any", name=VENDOR, base_url=sim.url)
         providers = [vendor, local]
-        tts = AsyncTTSService(providers, circuit=NEVER_OPENS, retry=QUICK, timeouts=CLOCKS, on_midstream="error")
+        tts = AsyncTTSService(providers, circuit=NEVER_OPENS, retry=QUICK, timeouts=CLOCKS, on_midstream=mode)
         gateway, witness = Gateway(tts, ServerConfig(port=0)), Witness()
         gateway.context.observers.append(witness)
         async with gateway, aiohttp.ClientSession() as client:
@@ -83,6 +91,7 @@ async def run_case(case: FaultCase, local: Provider, *, fast: bool) -> GatewayOu
             "headers": headers,
             "complete": complete,
             "body": body if report.outcome == "spoken" else len(body) > 0,
+            "words": words_in(body, case.format) if mode == "resume" and body else [],
             "outcome": account.outcome,
             "error": type(report.error),
             "attempts": attempts,
@@ -131,7 +140,7 @@ def _counters(metrics: str) -> list[str]:
     ]
 
 
-Ways = dict[FaultCase, tuple[GatewayOutcome, GatewayOutcome]]
+Ways = dict[tuple[OnMidstream, FaultCase], tuple[GatewayOutcome, GatewayOutcome]]
 
 
 @pytest.fixture(scope="module")
@@ -141,21 +150,24 @@ def all_outcomes() -> Ways:
     async def run_all() -> Ways:
         places, local = asyncio.Semaphore(3), local_voice()
 
-        async def both(case: FaultCase) -> tuple[GatewayOutcome, GatewayOutcome]:
+        async def both(mode: OnMidstream, case: FaultCase) -> tuple[GatewayOutcome, GatewayOutcome]:
             async with places:
-                return await asyncio.gather(run_case(case, local, fast=True), run_case(case, local, fast=False))
+                ways = [run_case(mode, case, local, fast=fast) for fast in (True, False)]
+                fast, slow = await asyncio.gather(*ways)
+                return fast, slow
 
         try:
-            return dict(zip(GATEWAY_CASES, await asyncio.gather(*map(both, GATEWAY_CASES)), strict=True))
+            outcomes = await asyncio.gather(*(both(*each) for each in GATEWAY_CASES))
+            return dict(zip(GATEWAY_CASES, outcomes, strict=True))
         finally:
             await local.aclose()
 
     return asyncio.run(run_all())
 
 
-@pytest.mark.parametrize("case", GATEWAY_CASES, ids=str)
-def test_fast_lane_and_pipeline_are_indistinguishable(all_outcomes: Ways, case: FaultCase) -> None:
-    fast, slow = all_outcomes[case]
+@pytest.mark.parametrize(("mode", "case"), GATEWAY_CASES, ids=str)
+def test_fast_lane_and_pipeline_are_indistinguishable(all_outcomes: Ways, mode: OnMidstream, case: FaultCase) -> None:
+    fast, slow = all_outcomes[mode, case]
     assert fast.seen == slow.seen
 
 
@@ -163,5 +175,5 @@ def test_fast_lane_begins_the_requests(all_outcomes: Ways) -> None:
     """Otherwise this module would compare equal paths."""
     # These faults of new connections close the idle one, and a new one is opened by the pipeline.
     unconnected = (RefuseConnection, SlowAccept)
-    assert all(fast.was_fast for case, (fast, _) in all_outcomes.items() if not isinstance(case.act, unconnected))
+    assert all(fast.was_fast for (_, case), (fast, _) in all_outcomes.items() if not isinstance(case.act, unconnected))
     assert not any(slow.was_fast for _, slow in all_outcomes.values())

@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import aiohttp
 import pytest
 
-from steadyvoice import ElevenLabs, HedgeConfig, Tone
+from steadyvoice import CircuitBreakerConfig, ElevenLabs, HedgeConfig, Tone
 from steadyvoice.gateway.fast_lane.exchange import Exchange
-from steadyvoice.simulator import Fault, Simulator
+from steadyvoice.simulator import Fault, Simulator, words_in
 from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.speech.request import OnMidstream
 
 from ..running_gateway import ELEVENLABS, OPENAI, TEXT, RunningGateway, elevenlabs_body, openai_body, running_gateway
 
 pytestmark = pytest.mark.slow
 
 STREAM = f"{ELEVENLABS}/stream"
+NEVER_OPENS = CircuitBreakerConfig(window_size=100, minimum_calls=100)
 
 
 @asynccontextmanager
@@ -54,8 +58,55 @@ async def test_usual_requests_take_the_fast_lane(format: str) -> None:
         assert at.service.get_error_state()["totals"]["successes"] == 21
 
 
-async def test_usual_requests_of_the_openai_dialect_take_the_fast_lane() -> None:
-    async with warm_gateway(path=OPENAI) as at:
+@pytest.mark.parametrize("format", ["mp3_44100_128", "pcm_24000"])
+async def test_usual_requests_that_resume_take_the_fast_lane(format: str) -> None:
+    path = f"{STREAM}?output_format={format}"
+    async with warm_gateway(path=path, on_midstream="resume") as at:
+        for number in range(10):
+            text = f"{TEXT} And this is number {number}."
+            answer = await at.fetch("POST", path, json=elevenlabs_body(text))
+            assert (answer.status, answer.headers["x-steadyvoice-outcome"]) == (200, "spoken")
+            assert words_in(await answer.read(), format) == text.split()
+            request, account = await at.next_call()
+            assert isinstance(request, Exchange)
+            assert request.continued is None
+            assert account.alignment.text == text
+            assert account.alignment.exact
+
+
+BREAKS: list[Callable[[float], actions.FaultAction]] = [
+    actions.Cut, actions.CutTerminated, actions.CutClose, actions.HalfLine, actions.Reset,
+    lambda after: actions.ErrorLine(after=after),
+]  # fmt: skip
+_VOCABULARY = ["rain", "sun", "a", "I", "we", "don't", "42", "über", "home,", "now.", "stop!"]
+
+
+@pytest.mark.parametrize("format", ["mp3_44100_128", "pcm_24000"])
+async def test_streams_that_break_off_in_the_fast_lane_are_resumed_at_the_next_word(format: str) -> None:
+    """The pipeline takes them over, and the second provider goes on, in the middle of the response."""
+    random, path = Random(2026), f"{STREAM}?output_format={format}"
+    async with Simulator(voice="tones") as first, Simulator(voice="tones") as second:
+        vendors = [ElevenLabs("any", name=each.url, base_url=each.url) for each in (first, second)]
+        async with warm_gateway(*vendors, path=path, on_midstream="resume", circuit=NEVER_OPENS) as at:
+            outcomes = Counter[str]()
+            for break_off in BREAKS * 5:
+                text = " ".join(random.choices(_VOCABULARY, k=random.randint(3, 12)))
+                first.faults.set(Fault(break_off(random.uniform(0.05, 4.0)), endpoint="text-to-speech*"))
+                answer = await at.fetch("POST", path, json=elevenlabs_body(text))
+                assert words_in(await answer.read(), format) == text.split()
+                request, account = await at.next_call()
+                assert isinstance(request, Exchange)
+                assert account.alignment.text == text
+                outcomes[account.outcome] += 1
+                first.faults.clear()  # the idle connection was lost; another one is opened by the pipeline
+                await at.fetch("POST", path, json=elevenlabs_body())
+                await at.next_call()
+            assert outcomes["resumed"] >= 10, outcomes
+
+
+@pytest.mark.parametrize("mode", ["error", "resume"])
+async def test_usual_requests_of_the_openai_dialect_take_the_fast_lane(mode: OnMidstream) -> None:
+    async with warm_gateway(path=OPENAI, on_midstream=mode) as at:
         for _ in range(5):
             answer = await at.fetch("POST", OPENAI, json=openai_body(response_format="mp3"))
             assert (answer.status, answer.headers["content-type"]) == (200, "audio/mpeg")
@@ -93,7 +144,7 @@ def _head(at: RunningGateway, length: int, *more: str, version: str = "1.1", pat
 @pytest.mark.parametrize(
     "headers",
     [
-        {"x-steadyvoice-on-midstream": "resume"},
+        {"x-steadyvoice-on-midstream": "restart"},
         {"origin": "http://localhost:1"},
         {"connection": "close"},
         {"sec-fetch-site": "none"},
@@ -126,7 +177,7 @@ async def test_unusual_request_does_not_take_the_fast_lane(path: str, body: dict
 
 
 async def test_unusual_settings_keep_requests_from_the_fast_lane(tmp_path: Path) -> None:
-    for settings in ({"on_midstream": "resume"}, {"cache": tmp_path}, {"hedging": HedgeConfig()}):
+    for settings in ({"on_midstream": "restart"}, {"cache": tmp_path}, {"hedging": HedgeConfig()}):
         async with warm_gateway(**settings) as at:
             await at.fetch("POST", STREAM, json=elevenlabs_body(f"{TEXT} Again."))
             assert not await took_the_fast_lane(at), settings
