@@ -91,7 +91,7 @@ async def run_case(mode: OnMidstream, case: FaultCase, local: Provider, *, fast:
             "headers": headers,
             "complete": complete,
             "body": body if report.outcome == "spoken" else len(body) > 0,
-            "words": words_in(body, case.format) if mode == "resume" and body else [],
+            "words": words_in(body, case.format) if mode == "resume" and status == 200 else [],
             "outcome": account.outcome,
             "error": type(report.error),
             "attempts": attempts,

@@ -95,45 +95,72 @@ class ByteBuffer:
 
 
 class Mp3FrameBuffer:
-    """Buffer of unmodified MP3 frames, without tags. A frame is released once its last sample may be heard."""
+    """Buffer of unmodified MP3 frames, without tags. A frame is released once its last sample may be heard.
+
+    Nearly all MP3 is a run of similar frames, which are not cut but measured when they are released.
+    """
 
     unmodified = True
 
     def __init__(self, format: AudioFormat, limit: float = inf) -> None:
         self.rate, self._limit = format.sample_rate, limit
-        self.received = 0.0
-        """Seconds of audio fed so far, whether held or released."""
         self.released = 0
         """Number of samples released so far."""
         self._framer = Mp3Framer()
-        self._size = 0  # bytes held
+        self._uncut = bytearray()  # bytes behind the frames that were cut
+        self._size = 0  # bytes of these frames
         self._pending: deque[Frame] = deque()
-        self._fed = 0  # samples
+        self._finished = False
+
+    @property
+    def received(self) -> float:
+        """Seconds of audio fed so far, whether held or released."""
+        self._cut()
+        return (self.released + sum(frame.samples for frame in self._pending)) / self.rate
 
     def feed(self, data: bytes) -> None:
-        self._take(self._framer.feed(data))
+        self._uncut += data
+        if self._size + len(self._uncut) > self._limit:
+            raise BufferLimitError(self._limit)
 
     def finish(self) -> None:
-        self._take(self._framer.finish())
+        self._finished = True
 
     def release(self, seconds: float | None = None) -> bytes:
-        end = self._fed if seconds is None else int(seconds * self.rate)
-        ready = []
-        while self._pending and self.released + self._pending[0].samples <= end:
-            frame = self._pending.popleft()
-            self._size -= len(frame.data)
-            self.released += frame.samples
-            ready.append(frame.data)
-        return b"".join(ready)
+        end = inf if seconds is None else int(seconds * self.rate)
+        ready, pending, uncut = list[bytes](), self._pending, self._uncut
+        while True:
+            while pending and self.released + pending[0].samples <= end:
+                frame = pending.popleft()
+                self._size -= len(frame.data)
+                self.released += frame.samples
+                ready.append(frame.data)
+            if pending or not uncut:
+                break
+            run = self._framer.measure_run(uncut, end - self.released)
+            if run is None:
+                if not self._cut():
+                    break
+                continue
+            size, samples = run
+            if not size:
+                break
+            with memoryview(uncut) as view:  # slicing the bytearray itself would copy twice
+                ready.append(bytes(view[:size]))
+            del uncut[:size]
+            self.released += samples
+        return ready[0] if len(ready) == 1 else b"".join(ready)
 
     @property
     def pending(self) -> tuple[bytes, int]:
         """The frames still held, and the number of samples that they decode to."""
+        self._cut()
         frames = self._pending
         return b"".join(frame.data for frame in frames), sum(frame.samples + frame.skip for frame in frames)
 
     def tail(self, seconds: float) -> bytes:
         """Return frames that hold at least the last `seconds`, as far as they are still held."""
+        self._cut()
         frames, left = list[bytes](), 2 * seconds * self.rate
         for frame in reversed(self._pending):
             frames.append(frame.data)
@@ -141,14 +168,16 @@ class Mp3FrameBuffer:
                 break
         return b"".join(reversed(frames))
 
-    def _take(self, frames: list[Frame]) -> None:
-        for frame in frames:
-            self._pending.append(frame)
-            self._size += len(frame.data)
-            self._fed += frame.samples
-        self.received = self._fed / self.rate
-        if self._size > self._limit:
-            raise BufferLimitError(self._limit)
+    def _cut(self) -> bool:
+        """Cut all bytes into frames, and return whether there are any."""
+        frames = self._framer.feed(bytes(self._uncut))
+        self._uncut.clear()
+        if self._finished:
+            frames += self._framer.finish()
+        self._pending += frames
+        self._size += sum(len(frame.data) for frame in frames)
+        self._uncut += self._framer.take_rest() or b""
+        return bool(frames)
 
 
 class SampleBuffer:

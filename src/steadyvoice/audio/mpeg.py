@@ -208,6 +208,33 @@ class Mp3Framer(_Scanner):
         self.stray_bytes, self._has_audio, self.coding = 0, True, coding
         return samples, frames
 
+    def measure_run(self, data: bytearray, most: float) -> tuple[int, int] | None:
+        """Return bytes and samples of the similar frames at the beginning of `data`, of `most` samples at most.
+
+        Returns (0, 0) if there is no whole frame within them, and None where each frame has to be inspected. `data` is
+        what follows on what was fed before, and is not fed.
+        """
+        run = _mp3_run(bytes(data[:4])) if len(data) >= 4 else None
+        if run is None or self._delay or self._skip or not self._in_step or self._buffer:
+            return None if len(data) >= 4 else (0, 0)
+        size, samples, shortest = len(data), run.header.samples, run.shortest
+        # Each padded frame adds a byte: after `shortest` of them, the number of frames would be ambiguous.
+        count = min(size // shortest, shortest - 1, int(min(most, samples * size)) // samples)
+        found = run.pattern.match(data, 0, count * (shortest + 1))
+        end = found.end() if found else 0
+        if not end and count and size > run.header.length:
+            return None
+        return end, end // shortest * samples
+
+    def take_rest(self) -> bytes | None:
+        """Remove and return the bytes of an incomplete frame; None unless the frames behind them may be measured."""
+        if self._delay or self._skip or not self._in_step:
+            return None
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        self._needed = 0
+        return rest
+
     def _audio_frames(self, found: Iterable[tuple[bytes, FrameHeader]]) -> list[Frame]:
         frames = []
         for data, header in found:

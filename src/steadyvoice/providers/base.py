@@ -7,12 +7,15 @@ used by its kind in the configuration file.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+import msgspec
+
 from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.markup import Markup
 from steadyvoice.speech.request import SpeechRequest
@@ -63,8 +66,8 @@ class Accepted:
     dialect: str | None = field(default=None, compare=False)  # of the clients that can continue from `request_id`
 
 
-@dataclass(frozen=True, slots=True)
-class AudioChunk:
+# A msgspec structure and no dataclass: one is made for each chunk of a stream, without a Python call.
+class AudioChunk(msgspec.Struct, frozen=True):
     """Event: some bytes of audio in the offered format, split anywhere, with timestamps if the vendor sends them.
 
     `alignment` counts seconds from the beginning of this request's audio. `normalized` is the alignment of the text as
@@ -100,8 +103,7 @@ class Credit:
     resets_at: datetime | None = None  # UTC; when the credit is renewed
 
 
-@dataclass(frozen=True, slots=True)
-class Queued(AudioChunk):
+class Queued(AudioChunk, frozen=True):
     """Event without audio: the request starts (`waits`) or stops to wait in the queue of a local engine.
 
     While it waits, no timeout of the provider runs; only the deadline of the utterance does.
@@ -157,19 +159,23 @@ An exception that it raises is raised again by the `read` that waits for these b
 class AudioDecoder(Protocol):
     """Decoder of a response that packs its audio, such as into JSON lines with timestamps.
 
-    Each method passes on the chunks that it completes, and then raises the TTSError of what is wrong behind them.
+    Each method returns the chunks that it completes. `error` is what is wrong behind the last of them.
     """
+
+    error: TTSError | None
 
     @property
     def is_between_chunks(self) -> bool:
         """Whether the response may end here: nothing of a chunk is held that is not complete."""
         ...
 
-    def feed(self, data: bytes, take: Callable[[AudioChunk], None]) -> None:
+    def feed(self, data: bytes) -> Sequence[AudioChunk]:
         """Add the next bytes of the response."""
+        ...
 
-    def finish(self, take: Callable[[AudioChunk], None]) -> None:
+    def finish(self) -> Sequence[AudioChunk]:
         """End the response."""
+        ...
 
 
 class AudioResponse(Protocol):

@@ -44,7 +44,7 @@ from steadyvoice.wire.elevenlabs.speech import (
     sets_voice_speed,
     speech_path,
 )
-from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, Timeline, parse_timed_audio
+from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, Timeline, parse_timed_audio, parse_usual_lines
 from steadyvoice.wire.error_response import get_header, seconds_until
 from steadyvoice.wire.json_lines import JSONLineReader, StreamedLine
 
@@ -174,19 +174,16 @@ class ElevenLabs(VendorProvider):
             yield response.accepted
             complete = False
             while not complete:
-                data, chunks = await response.read(), list[AudioChunk]()
+                data = await response.read()
                 complete = not data
-                try:
-                    if data:
-                        decoder.feed(data, chunks.append)
-                    else:
-                        decoder.finish(chunks.append)
-                except TTSError:
-                    for chunk in chunks:  # the audio before the error counts
-                        yield chunk
-                    raise
-                for chunk in chunks:
+                for chunk in decoder.feed(data) if data else decoder.finish():
                     yield chunk
+                error, decoder.error = decoder.error, None
+                if error:
+                    try:
+                        raise error
+                    finally:
+                        del error  # its traceback keeps this frame
 
     def open_text_stream(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
@@ -308,17 +305,19 @@ class ElevenLabs(VendorProvider):
 class _PlainAudio:
     """Decoder of audio that came without the timestamps that were requested."""
 
+    error: TTSError | None = None
     is_between_chunks = True
 
     def __init__(self, provider: ElevenLabs) -> None:
         self._provider = provider
 
-    def feed(self, data: bytes, take: Callable[[AudioChunk], None]) -> None:
-        take(AudioChunk(data))
+    def feed(self, data: bytes) -> Sequence[AudioChunk]:
+        return [AudioChunk(data)]
 
-    def finish(self, take: Callable[[AudioChunk], None]) -> None:
+    def finish(self) -> Sequence[AudioChunk]:
         # Only audio that was read to its end gets here: not a web page that is labelled as audio.
         self._provider._note_missing_timestamps()
+        return ()
 
 
 class _TimedLines:
@@ -328,6 +327,7 @@ class _TimedLines:
     """
 
     def __init__(self, provider: ElevenLabs, status: int, headers: Mapping[str, str], request_id: str | None) -> None:
+        self.error: TTSError | None = None
         self._provider = provider
         self._status, self._headers, self._request_id = status, headers, request_id
         self._lines, self._timeline, self._normalized = JSONLineReader(), Timeline(), Timeline()
@@ -337,34 +337,49 @@ class _TimedLines:
     def is_between_chunks(self) -> bool:
         return not self._lines.rest()
 
-    def feed(self, data: bytes, take: Callable[[AudioChunk], None]) -> None:
-        lines, before, timeline = self._lines, self._lines.held, self._timeline
-        complete = lines.feed(data)
+    def feed(self, data: bytes) -> Sequence[AudioChunk]:
+        lines, before = self._lines, self._lines.held
+        try:
+            complete = lines.feed(data)
+        except TTSError as error:
+            self.error = error
+            return ()
+        # Nearly all responses are lines that are as the vendor's are.
+        if timed := parse_usual_lines(complete, self._timeline):
+            self._without_audio = 0
+            return (AudioChunk(timed.audio, timed.alignment),)
         self._without_audio += before + len(data) - lines.held
-        chunks: list[AudioChunk] = []
+        chunks = self._chunks(complete)
+        if self._without_audio > _MAX_BYTES_WITHOUT_AUDIO and self.error is None:
+            message = f"{self._without_audio} bytes of lines without audio (limit: {_MAX_BYTES_WITHOUT_AUDIO})"
+            self.error = TTSNotAudioError(message, provider=self._provider.name, request_id=self._request_id)
+        return chunks
+
+    def finish(self) -> Sequence[AudioChunk]:
+        rest = self._lines.rest()
+        return self._chunks([rest]) if rest else ()
+
+    def _chunks(self, complete: Sequence[bytes | StreamedLine]) -> Sequence[AudioChunk]:
+        """Return the chunks of lines of any kind, up to one that is wrong."""
+        ready: list[AudioChunk] = []
+        joined: list[AudioChunk] = []
+        rest = self._lines.rest()
+        seen = complete if rest in complete else (*complete, rest)
         try:
             for line in complete:
-                chunks.append(chunk := self._chunk(line, () if timeline.begun else (*complete, lines.rest())))
+                joined.append(chunk := self._chunk(line, () if self._timeline.begun else seen))
                 if chunk.data:
                     self._without_audio = 0
                 if isinstance(line, StreamedLine):
-                    ready, chunks = _joined(chunks), []
-                    take(ready)
-                    for piece in line.audio:
-                        self._without_audio = 0
-                        take(AudioChunk(piece))
-        finally:
-            if chunks:  # the audio before an error counts
-                take(chunks[0] if len(chunks) == 1 else _joined(chunks))
-        if self._without_audio > _MAX_BYTES_WITHOUT_AUDIO:
-            message = f"{self._without_audio} bytes of lines without audio (limit: {_MAX_BYTES_WITHOUT_AUDIO})"
-            raise TTSNotAudioError(message, provider=self._provider.name, request_id=self._request_id)
-
-    def finish(self, take: Callable[[AudioChunk], None]) -> None:
-        if rest := self._lines.rest():
-            take(self._chunk(rest, () if self._timeline.begun else (rest,)))
-            for piece in rest.audio if isinstance(rest, StreamedLine) else []:
-                take(AudioChunk(piece))
+                    ready.append(_joined(joined))
+                    joined = []
+                    ready += map(AudioChunk, line.audio)
+                    self._without_audio = 0 if line.audio else self._without_audio
+        except TTSError as error:
+            self.error = error
+        if joined:
+            ready.append(joined[0] if len(joined) == 1 else _joined(joined))
+        return ready
 
     def _chunk(self, line: bytes | StreamedLine, lines_so_far: Sequence[bytes | StreamedLine]) -> AudioChunk:
         """Return the audio and times of a line. Lines in `lines_so_far` had no audio: they may be an error response."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate, pairwise
-from operator import attrgetter, ge
+from operator import attrgetter, ge, methodcaller
 from typing import NamedTuple
 
 from steadyvoice.speech.alignment import Alignment
@@ -75,8 +75,7 @@ _TAIL_CHARACTERS = 80  # of the last timestamps, which are compared with the end
 _MIN_SECONDS_PER_LETTER = 0.008
 
 
-@dataclass(frozen=True, slots=True)
-class WordBoundary:
+class WordBoundary(NamedTuple):
     """Boundary between two words: the next word begins with this `character` of the text.
 
     The word before it ends at `end` and the next begins at `start`, in seconds of the audio.
@@ -94,8 +93,10 @@ class _Entry(NamedTuple):
     end: float
 
 
-# No Python call for each entry, of which there is one per character.
+# No Python call for each entry, of which there is one per character, and for each word.
 _NEW_ENTRY = partial(tuple.__new__, _Entry)
+_NEW_BOUNDARY = partial(tuple.__new__, WordBoundary)
+_BEGIN_OF_MATCH = methodcaller("start")
 _PLACE_OF, _CHARACTERS_OF, _START_OF, _END_OF = map(attrgetter, ("place", "characters", "start", "end"))
 
 
@@ -141,10 +142,17 @@ class WordTiming:
         self._markup = _MarkupPlaces(marked) if marked else None
         self._reached = TimestampsEnd()  # of those that came since they are not trusted any more
         self._last = Alignment()  # the latest ones, while they are trusted
-        begins = word_boundaries(text, marked)
-        if sent:
-            begins = (place for place in begins if not sent.marked.is_inside(sent.original(place)))
-        self._begins = deque(begins)
+        if marked or sent:
+            begins = word_boundaries(text, marked)
+            if sent:
+                begins = (place for place in begins if not sent.marked.is_inside(sent.original(place)))
+            self._begins = deque(begins)
+        else:
+            self._begins = deque(map(_BEGIN_OF_MATCH, _BOUNDARY.finditer(text)))
+            first = len(text) - len(text.lstrip())
+            while self._begins and self._begins[0] <= first:
+                self._begins.popleft()
+        self._letters_before: list[int] = []  # letters and digits before each place, once they are needed
         self._marks: deque[WordBoundary] = deque()
         self._passed = WordBoundary()
         self._entries: list[_Entry] = []
@@ -159,7 +167,7 @@ class WordTiming:
 
     def extend(self, text: str) -> None:
         """Add text behind the present one, which ended between two words. It has no markup."""
-        begin = len(self._text)
+        begin, self._letters_before = len(self._text), []
         self._text += text
         first = len(self._text) - len(self._text.lstrip())
         for found in _BOUNDARY.finditer(self._text, begin):
@@ -178,18 +186,51 @@ class WordTiming:
 
     def take(self, alignment: Alignment) -> None:
         """Add the next timestamps, in seconds from the beginning of the audio."""
-        if not self._take_exact(alignment):
-            for characters, start, end in zip(alignment.characters, alignment.starts, alignment.ends, strict=True):
-                if not self.trusted:
-                    break
-                self._take(characters, start, end)
-        if self.trusted:
-            self._last = alignment
+        # Nearly all spell the text exactly and never go back. They are checked as whole lists, with one step for each
+        # word: a step for each character was most of what a line of timestamps costs.
+        if not self._are_exact(alignment):
+            self._take_each(alignment)
             return
-        # From here on only the end of the timestamps is of interest. The last words may be spread over two alignments.
-        self._reached.take(self._last)
-        self._reached.take(alignment)
-        self._last = Alignment()
+        characters, starts, ends = alignment.characters, alignment.starts, alignment.ends
+        place, count = self._place, len(characters)
+        end = place + sum(map(len, characters))
+        places = (
+            range(place + 1, end + 1)
+            if end - place == count
+            else list(accumulate(map(len, characters), initial=place))[1:]
+        )
+        letters = self._letters_before = self._letters_before or list(
+            accumulate(map(str.isalnum, self._text), initial=0)
+        )
+        marks, begins, passed = [], self._begins, 0
+        for begin in begins:
+            if begin > end:
+                break
+            passed += 1
+            index = bisect_left(places, begin)
+            if places[index] != begin:
+                continue  # within characters that came as one entry
+            last = index
+            while last >= 0 and characters[last].isspace():  # blanks do not count
+                last -= 1
+            word_end = ends[last] if last >= 0 else self.timed
+            start = ends[index] if ends[index] > word_end else word_end
+            if start < _MIN_SECONDS_PER_LETTER * letters[begin]:
+                self._take_each(alignment)
+                return
+            marks.append(_NEW_BOUNDARY((begin, word_end, start)))
+        for _ in range(passed):
+            begins.popleft()
+        last = count - 1
+        while last >= 0 and characters[last].isspace():
+            last -= 1
+        if last >= 0:
+            self.timed = ends[last]
+        self._entries += map(_NEW_ENTRY, zip(places, characters, starts, ends, strict=True))
+        self._letters, self._place, self._last = letters[end], end, alignment
+        if marks:
+            self._marks += marks
+            self._word_start = marks[-1].start
 
     def last_boundary(self, seconds: float) -> WordBoundary:
         """Return the last boundary within so many seconds of audio, the pause behind the word included.
@@ -295,53 +336,30 @@ class WordTiming:
         ]
         return Alignment.of_original(self._sent, times, exact=not count_letters_and_digits(strip_markup(rest)))
 
-    def _take_exact(self, alignment: Alignment) -> bool:
-        """Add timestamps that spell the text exactly and never go back; return False, without a change, for others.
-
-        Nearly all do. They are checked as whole lists, with one step for each word: a step for each character was most
-        of what a line of timestamps costs.
-        """
+    def _are_exact(self, alignment: Alignment) -> bool:
+        """Return whether timestamps spell the text exactly, without markup, and never go back."""
         characters, starts, ends = alignment.characters, alignment.starts, alignment.ends
-        text, place = self._text, self._place
-        if self._markup or not self.trusted or not all(characters):
+        if self._markup or not self.trusted or not characters or not all(characters):
             return False
-        if not characters or not text.startswith("".join(characters), place):
+        if not self._text.startswith("".join(characters), self._place):
             return False
         if starts[0] < (self._entries[-1].start if self._entries else 0.0) or ends[0] < self.timed:
             return False
-        if starts != tuple(sorted(starts)) or ends != tuple(sorted(ends)) or not all(map(ge, ends, starts)):
-            return False
-        places = list(accumulate(map(len, characters), initial=place))[1:]
-        marks, passed, letters, counted = [], 0, self._letters, place
-        for begin in self._begins:
-            if begin > places[-1]:
-                break
-            passed += 1
-            index = bisect_left(places, begin)
-            if places[index] != begin:
-                continue  # within characters that came as one entry
-            letters += count_letters_and_digits(text[counted:begin])
-            counted = begin
-            word_end = self._last_word_end(characters, ends, index)
-            start = max(ends[index], word_end)
-            if start < _MIN_SECONDS_PER_LETTER * letters:
-                return False
-            marks.append(WordBoundary(begin, word_end, start))
-        for _ in range(passed):
-            self._begins.popleft()
-        self._letters = letters + count_letters_and_digits(text[counted : places[-1]])
-        self._entries += map(_NEW_ENTRY, zip(places, characters, starts, ends, strict=True))
-        self._place, self.timed = places[-1], self._last_word_end(characters, ends, len(ends) - 1)
-        if marks:
-            self._marks += marks
-            self._word_start = marks[-1].start
-        return True
+        return starts == tuple(sorted(starts)) and ends == tuple(sorted(ends)) and all(map(ge, ends, starts))
 
-    def _last_word_end(self, characters: Sequence[str], ends: Sequence[float], index: int) -> float:
-        """Return the end of the last word up to an entry, in seconds; blanks do not count."""
-        while index >= 0 and characters[index].isspace():
-            index -= 1
-        return ends[index] if index >= 0 else self.timed
+    def _take_each(self, alignment: Alignment) -> None:
+        """Add timestamps one by one."""
+        for characters, start, end in zip(alignment.characters, alignment.starts, alignment.ends, strict=True):
+            if not self.trusted:
+                break
+            self._take(characters, start, end)
+        if self.trusted:
+            self._last = alignment
+            return
+        # From here on only the end of the timestamps is of interest. The last words may be spread over two alignments.
+        self._reached.take(self._last)
+        self._reached.take(alignment)
+        self._last = Alignment()
 
     def _take(self, characters: str, start: float, end: float) -> None:
         before = self._place

@@ -233,7 +233,7 @@ class TextStreamSpeaker:
     def _words(self, data: bytes) -> bytes:
         self._output.feed(data)
         self._read_alignments()
-        timing, received = self._timing, self._output.received
+        timing, received = self._timing, self._output.received(self._call.seconds)
         if not timing.trusted:  # what is not known cannot be waited for
             return self._output.emit()
         # Behind the last word that the vendor owes, no pause will tell that it is complete.

@@ -51,7 +51,11 @@ class ResumeRelay(Relay):
         """Send the words that a chunk completes; return whether all of it is usual. Raises TTSError."""
         assert self._decoder is not None  # noqa: S101 - the response was accepted
         self._received += len(data)
-        self._decoder.feed(data, self._take)
+        for chunk in self._decoder.feed(data):
+            self._take(chunk)
+        error, self._decoder.error = self._decoder.error, None
+        if error:
+            raise error  # its traceback is dropped where it is handed over
         return self._usual
 
     def _take(self, chunk: AudioChunk) -> None:

@@ -171,7 +171,7 @@ class Delivery:
         if self._output.starved:
             return b""
         self.words.read()
-        boundary = self.words.last_complete(self._output.received)
+        boundary = self.words.last_complete(self._output.received(self._call.seconds))
         if not boundary.character or self.mode is not DeliveryMode.BY_WORD:
             self._repeated_seconds = self._output.emitted_seconds
             self._output.drop()

@@ -80,6 +80,7 @@ class Output:
         self._has_input = False  # whether this piece has any bytes
         self._misleading_header = False  # whether a header in it states a wrong length
         self._at_start = True  # whether nothing of this piece was emitted
+        self._is_concatenable = False  # whether the target is
         self._half_sample = False  # whether the output ends in half a sample
         self._voice: str | None = None
         self._gain = 1.0  # as declared
@@ -149,6 +150,7 @@ class Output:
         loud; the first one, or one without a name, is multiplied by `gain`.
         """
         self._has_input, self._at_start, self.shift, self._voice, self._gain = False, True, 0.0, voice, gain
+        self._is_concatenable = self.target.is_concatenable
         self._misleading_header = False
         if voice is not None and not self.has_output:
             self._gains = {voice: gain}
@@ -159,10 +161,13 @@ class Output:
         """Rewrite this piece from its samples or frames, because a header in it would mislead players."""
         self._misleading_header = isinstance(self._buffer, ByteBuffer) and self._at_start
 
-    @property
-    def received(self) -> float:
-        """Seconds received of a piece that may break off."""
-        return self._buffer.received if self._buffer else 0.0
+    def received(self, validated: float) -> float:
+        """Return the seconds received of a piece that may break off, of which so many were validated."""
+        buffer = self._buffer
+        if buffer is None:
+            return 0.0
+        # To count the seconds of frames again would mean to cut them.
+        return validated if isinstance(buffer, Mp3FrameBuffer) else buffer.received
 
     @property
     def _usual_bytes_per_second(self) -> float:
@@ -370,7 +375,7 @@ class Output:
         self.has_output = True
         self._at_start = False
         self._half_sample ^= format.codec is Codec.PCM and len(data) % 2 == 1
-        if self._remembers and format.is_concatenable:
+        if self._remembers and (self._is_concatenable if format is self.target else format.is_concatenable):
             self._echo.add(format, data)
 
     def _encode(self, samples: array[int]) -> bytes:

@@ -201,16 +201,11 @@ class TimedCall(ResponseCall):
     def _decode(self, data: bytes | None) -> None:
         """Decode the next bytes, or the rest after the end. An error is raised behind the audio before it."""
         assert self._reply is not None  # noqa: S101 - it has been read
-        decoder, self._chunks = self._reply.decoder, self._chunks or deque()
+        decoder = self._reply.decoder
         assert decoder is not None  # noqa: S101 - see SupportsPrepare
-        try:
-            if data:
-                decoder.feed(data, self._chunks.append)
-            else:
-                self._finished = True
-                decoder.finish(self._chunks.append)
-        except TTSError as error:
-            self._error = error
+        self._chunks = deque(decoder.feed(data) if data else decoder.finish())
+        self._finished = not data
+        self._error, decoder.error = decoder.error, None
 
     def _write_to_sink(self, data: bytes) -> bool:
         """Hold valid audio without waking the reader. Raises TTSError, in the task that reads."""
@@ -219,7 +214,14 @@ class TimedCall(ResponseCall):
             return False
         now = self._count_time()
         self._decoded = True
-        reply.decoder.feed(data, self._hold)
+        for chunk in reply.decoder.feed(data):
+            self._hold(chunk)
+        error, reply.decoder.error = reply.decoder.error, None
+        if error:
+            try:
+                raise error
+            finally:
+                del error  # its traceback keeps this frame
         self._limit_moved = True
         self._raise_if_expired(now)
         return True

@@ -71,10 +71,9 @@ class WordProgress:
         self.times = times
         self.missing = False
         """Whether the provider promised timestamps, and sent none that can be used."""
-        self.has_read = False
-        """Whether any timestamps were read."""
         self._text, self._sent, self._validator, self._provider = text, sent, validator, provider
         self._read = 0  # number of alignments that were read
+        self._boundary: WordBoundary | None = None  # that was reached last
 
     @cached_property
     def timing(self) -> WordTiming:
@@ -86,18 +85,35 @@ class WordProgress:
         for alignment in self.times.alignments[self._read :]:
             self.timing.take(alignment)
             self._read += 1
-            self.has_read = True
 
-    def boundary(self, received: float) -> WordBoundary:
-        """Return the boundary up to which words may be delivered, of so many seconds received. Raises TTSError."""
-        self.read()
-        self.raise_if_silent(MAX_LEADING_SILENCE)
+    def release(self, output: Output) -> bytes:
+        """Return the audio of the words that are complete in what the output has received. Raises TTSError."""
+        timing, validator, alignments = self.timing, self._validator, self.times.alignments
+        if self._read < len(alignments):
+            if self._read == len(alignments) - 1:
+                timing.take(alignments[-1])
+                self._read += 1
+            else:
+                self.read()
+        seconds, last_sound = validator.seconds, validator.last_sound
+        if seconds - last_sound >= MAX_LEADING_SILENCE:
+            self.raise_if_silent(MAX_LEADING_SILENCE)
+        received = output.received(seconds)
+        ahead = received - timing.timed
         # The provider is asked sentence by sentence from then on, because nothing could be released for as long.
-        if received - self.timing.timed > MAX_AUDIO_WITHOUT_TIMES:
+        if ahead > MAX_AUDIO_WITHOUT_TIMES:
             self.missing = True
             message = f"{MAX_AUDIO_WITHOUT_TIMES:g} s of audio came without the timestamps that were requested"
             raise TTSNotAudioError(message, provider=self._provider)
-        return self.last_complete(received)
+        if ahead > MAX_LEAD_OVER_TIMES:
+            boundary = self.last_complete(received)
+        else:
+            boundary = timing.last_boundary(received if received < last_sound else last_sound)
+        # Nothing is new unless another word is complete.
+        if boundary is self._boundary:
+            return b""
+        self._boundary = boundary
+        return output.emit(boundary.end)
 
     def last_complete(self, received: float) -> WordBoundary:
         """Return the last word boundary up to which the words are certainly complete, in so many seconds received."""
@@ -112,10 +128,6 @@ class WordProgress:
         if now - since >= longest and self.timing.letters_between(since, now) >= _MIN_SILENT_LETTERS:
             message = f"silent since {since:.1f} s, where its timestamps place words"
             raise TTSSilentAudioError(message, provider=self._provider)
-
-    def release(self, output: Output) -> bytes:
-        """Return the audio of the words that are complete in what the output has received. Raises TTSError."""
-        return output.emit(self.boundary(output.received).end)
 
     def complete_times(self, seconds: float) -> Alignment:
         """Return the times of all of the text, of which so many seconds are known to be the whole audio."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -46,6 +48,42 @@ def parse_timed_audio(line: bytes, *, api_key: str | None = None, provider: str 
         return _parse_leniently(line, api_key, provider)
 
 
+def parse_usual_lines(lines: Sequence[object], timeline: Timeline) -> TimedAudio | None:
+    """Parse lines that are as the vendor's nearly always are, and place them on their timeline.
+
+    They hold audio, equal times of the text as it was sent and as it is spoken, and count from the beginning of the
+    response. Returns None, and changes nothing, for lines that are not or hold no audio at all.
+    """
+    audio: list[bytes] = []
+    times: list[_Times] = []
+    end = timeline.end
+    try:
+        for line in lines:
+            body = _BODY.decode(line)  # type: ignore[arg-type]
+            if body.normalized_alignment != body.alignment:
+                return None
+            if body.audio_base64:
+                audio.append(body.audio_base64)
+            found = _TIMES.decode(body.alignment)
+            if found and found.characters:
+                count = len(found.characters)
+                if found.starts[0] < end - _OVERLAP or len(found.starts) != count or len(found.ends) != count:
+                    return None
+                end = found.ends[-1]
+                times.append(found)
+    except (ValueError, TypeError, IndexError, RecursionError):  # msgspec's errors are ValueErrors
+        return None
+    if not audio or timeline.offset:
+        return None
+    timeline.begun, timeline.end = True, end
+    if len(times) <= 1:
+        alignment = Alignment(times[0].characters, times[0].starts, times[0].ends) if times else None
+    else:
+        characters, starts, ends = zip(*map(_LISTS_OF, times), strict=True)
+        alignment = Alignment(tuple(chain(*characters)), tuple(chain(*starts)), tuple(chain(*ends)))
+    return TimedAudio(audio[0] if len(audio) == 1 else b"".join(audio), alignment, alignment)
+
+
 class _Body(msgspec.Struct):
     """Object of a response. The alignments are parsed only once it is known that both are needed."""
 
@@ -64,6 +102,7 @@ class _Times(msgspec.Struct):
 # are too large, and wrong base64 by itself.
 _BODY = msgspec.json.Decoder(_Body)
 _TIMES = msgspec.json.Decoder(_Times | None)
+_LISTS_OF = attrgetter("characters", "starts", "ends")
 
 
 def _parse_leniently(line: bytes, api_key: str | None, provider: str | None) -> TimedAudio:
@@ -99,19 +138,21 @@ class Timeline:
 
     def __init__(self) -> None:
         self.begun = False  # whether there was an object already, with timestamps or without
-        self._offset = 0.0
-        self._end = 0.0
+        self.offset = 0.0
+        """Seconds by which the times of the present object are shifted."""
+        self.end = 0.0
+        """End of the last character, in seconds from the beginning of the response."""
 
     def placed(self, alignment: Alignment | None) -> Alignment | None:
         """Return an object's alignment in seconds from the beginning of the response, None if it has no characters."""
         self.begun = True
         if alignment is None or not alignment.characters:
             return None
-        if self._offset + alignment.starts[0] < self._end - _OVERLAP:
-            self._offset = self._end
-        if self._offset:
-            alignment = Alignment.joined([(self._offset, alignment)])
-        self._end = alignment.ends[-1]
+        if self.offset + alignment.starts[0] < self.end - _OVERLAP:
+            self.offset = self.end
+        if self.offset:
+            alignment = Alignment.joined([(self.offset, alignment)])
+        self.end = alignment.ends[-1]
         return alignment
 
 
