@@ -142,13 +142,14 @@ class Mp3FrameBuffer:
                 if not self._cut():
                     break
                 continue
-            size, samples = run
-            if not size:
+            size, samples, may_go_on = run
+            if size:
+                with memoryview(uncut) as view:  # slicing the bytearray itself would copy twice
+                    ready.append(bytes(view[:size]))
+                del uncut[:size]
+                self.released += samples
+            if not may_go_on:
                 break
-            with memoryview(uncut) as view:  # slicing the bytearray itself would copy twice
-                ready.append(bytes(view[:size]))
-            del uncut[:size]
-            self.released += samples
         return ready[0] if len(ready) == 1 else b"".join(ready)
 
     @property

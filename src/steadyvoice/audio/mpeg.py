@@ -208,23 +208,26 @@ class Mp3Framer(_Scanner):
         self.stray_bytes, self._has_audio, self.coding = 0, True, coding
         return samples, frames
 
-    def measure_run(self, data: bytearray, most: float) -> tuple[int, int] | None:
-        """Return bytes and samples of the similar frames at the beginning of `data`, of `most` samples at most.
+    def measure_run(self, data: bytearray, most: float) -> tuple[int, int, bool] | None:
+        """Return bytes and samples of the similar frames at the beginning of `data`, and whether there may be others.
 
-        Returns (0, 0) if there is no whole frame within them, and None where each frame has to be inspected. `data` is
-        what follows on what was fed before, and is not fed.
+        They have `most` samples at most. Returns None where each frame has to be inspected. `data` is what follows on
+        what was fed before, and is not fed.
         """
-        run = _mp3_run(bytes(data[:4])) if len(data) >= 4 else None
+        size = len(data)
+        run = _mp3_run(bytes(data[:4])) if size >= 4 else None
         if run is None or self._delay or self._skip or not self._in_step or self._buffer:
-            return None if len(data) >= 4 else (0, 0)
-        size, samples, shortest = len(data), run.header.samples, run.shortest
+            return None if size >= 4 else (0, 0, False)
+        samples, shortest = run.header.samples, run.shortest
         # Each padded frame adds a byte: after `shortest` of them, the number of frames would be ambiguous.
-        count = min(size // shortest, shortest - 1, int(min(most, samples * size)) // samples)
+        wanted = min(size // shortest, int(most // samples) if most < size * samples else size)
+        count = min(wanted, shortest - 1)
         found = run.pattern.match(data, 0, count * (shortest + 1))
         end = found.end() if found else 0
         if not end and count and size > run.header.length:
             return None
-        return end, end // shortest * samples
+        frames = end // shortest
+        return end, frames * samples, frames < wanted and end > 0
 
     def take_rest(self) -> bytes | None:
         """Remove and return the bytes of an incomplete frame; None unless the frames behind them may be measured."""

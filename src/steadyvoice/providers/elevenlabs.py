@@ -339,13 +339,18 @@ class _TimedLines:
 
     def feed(self, data: bytes) -> Sequence[AudioChunk]:
         lines, before = self._lines, self._lines.held
-        try:
-            complete = lines.feed(data)
-        except TTSError as error:
-            self.error = error
-            return ()
-        # Nearly all responses are lines that are as the vendor's are.
-        if timed := parse_usual_lines(complete, self._timeline):
+        # The vendor sends each line by itself, and nearly always it arrives like that.
+        timed, complete = None, list[bytes | StreamedLine]()
+        if not before and data.find(b"\n") == len(data) - 1:
+            timed = parse_usual_lines((data,), self._timeline)
+        if timed is None:
+            try:
+                complete = lines.feed(data)
+            except TTSError as error:
+                self.error = error
+                return ()
+            timed = parse_usual_lines(complete, self._timeline)
+        if timed:
             self._without_audio = 0
             return (AudioChunk(timed.audio, timed.alignment),)
         self._without_audio += before + len(data) - lines.held

@@ -186,13 +186,20 @@ class WordTiming:
 
     def take(self, alignment: Alignment) -> None:
         """Add the next timestamps, in seconds from the beginning of the audio."""
+        characters, starts, ends = alignment.characters, alignment.starts, alignment.ends
+        place, count, entries = self._place, len(characters), self._entries
         # Nearly all spell the text exactly and never go back. They are checked as whole lists, with one step for each
         # word: a step for each character was most of what a line of timestamps costs.
-        if not self._are_exact(alignment):
+        if (
+            self._markup
+            or not (self.trusted and characters and all(characters))
+            or not self._text.startswith("".join(characters), place)
+            or starts[0] < (entries[-1].start if entries else 0.0)
+            or ends[0] < self.timed
+            or not (starts == tuple(sorted(starts)) and ends == tuple(sorted(ends)) and all(map(ge, ends, starts)))
+        ):
             self._take_each(alignment)
             return
-        characters, starts, ends = alignment.characters, alignment.starts, alignment.ends
-        place, count = self._place, len(characters)
         end = place + sum(map(len, characters))
         places = (
             range(place + 1, end + 1)
@@ -226,7 +233,7 @@ class WordTiming:
             last -= 1
         if last >= 0:
             self.timed = ends[last]
-        self._entries += map(_NEW_ENTRY, zip(places, characters, starts, ends, strict=True))
+        entries += map(_NEW_ENTRY, zip(places, characters, starts, ends, strict=True))
         self._letters, self._place, self._last = letters[end], end, alignment
         if marks:
             self._marks += marks
@@ -335,17 +342,6 @@ class WordTiming:
             for number in range(len(rest))
         ]
         return Alignment.of_original(self._sent, times, exact=not count_letters_and_digits(strip_markup(rest)))
-
-    def _are_exact(self, alignment: Alignment) -> bool:
-        """Return whether timestamps spell the text exactly, without markup, and never go back."""
-        characters, starts, ends = alignment.characters, alignment.starts, alignment.ends
-        if self._markup or not self.trusted or not characters or not all(characters):
-            return False
-        if not self._text.startswith("".join(characters), self._place):
-            return False
-        if starts[0] < (self._entries[-1].start if self._entries else 0.0) or ends[0] < self.timed:
-            return False
-        return starts == tuple(sorted(starts)) and ends == tuple(sorted(ends)) and all(map(ge, ends, starts))
 
     def _take_each(self, alignment: Alignment) -> None:
         """Add timestamps one by one."""

@@ -119,9 +119,15 @@ class JSONLineReader:
 
     def feed(self, data: bytes) -> list[bytes | StreamedLine]:
         """Add data, and return the lines that are now complete, without blank ones."""
-        # Vendors send each line by itself, and it arrives like that.
-        if not self.held and data.find(b"\n") == len(data) - 1 and 1 < len(data) <= self._limit:
-            return [] if data.isspace() else [data[:-1]]
+        end, begun = data.rfind(b"\n") + 1, self._begun
+        left = len(data) - end
+        # Nearly all lines are short.
+        if self._long is None and end and len(begun) + end <= self._limit and left <= self._longest_short:
+            lines = bytes(begun) + data[:end]
+            begun[:] = data[end:]
+            self.held = left
+            short: list[bytes] = list(filter(bytes.strip, lines.split(b"\n")))
+            return [*short]
         ended = self._split(data)
         self.held = self._long.size if self._long else len(self._begun)
         return ended

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from steadyvoice.audio.buffers import BufferLimitError
-from steadyvoice.providers.base import AudioChunk, AudioDecoder
+from steadyvoice.providers.base import AudioDecoder
 from steadyvoice.service.fast_lane.relay import MAX_HELD, Relay
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE
 from steadyvoice.service.pipeline.delivery import buffer_limit_error
@@ -23,7 +23,7 @@ from steadyvoice.speech.errors import TTSError, TTSNotAudioError
 class ResumeRelay(Relay):
     """Relay of one request whose audio is delivered by the word."""
 
-    __slots__ = ("_decoder", "_output", "_usual", "_words")
+    __slots__ = ("_decoder", "_held", "_held_size", "_output", "_usual", "_words")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -31,6 +31,8 @@ class ResumeRelay(Relay):
         self._decoder: AudioDecoder | None = None
         self._words = WordProgress(self._text, None, ReceivedTimes(), self._validator, candidate.name)
         self._usual = True  # whether every chunk was
+        self._held: list[bytes] = []  # audio that came since the last word, and that the output has not received
+        self._held_size = 0
         self._output = output = Output(
             request.format,
             self._services.workers,
@@ -49,40 +51,45 @@ class ResumeRelay(Relay):
 
     def _pass_on(self, data: bytes) -> bool:
         """Send the words that a chunk completes; return whether all of it is usual. Raises TTSError."""
-        assert self._decoder is not None  # noqa: S101 - the response was accepted
+        decoder, words, validator, timeouts = self._decoder, self._words, self._validator, self._timeouts
+        assert decoder is not None  # noqa: S101 - the response was accepted
         self._received += len(data)
-        for chunk in self._decoder.feed(data):
-            self._take(chunk)
-        error, self._decoder.error = self._decoder.error, None
+        for chunk in decoder.feed(data):
+            if problem := words.times.take(self._text, chunk.alignment, chunk.normalized):
+                raise self._errors(TTSNotAudioError, problem)
+            if not chunk.data:
+                continue
+            before = validator.seconds
+            valid = validator.take(chunk.data)
+            if valid is None:
+                valid = validator.evaluate_nowait()
+            timeouts.add_audio(validator.seconds - before, has_audio=validator.has_audio)
+            if not valid:
+                # Long silence has to be decoded, and a large head to be refused.
+                self._usual &= validator.seconds < MAX_LEADING_SILENCE and self._received < MAX_HELD
+                continue
+            if self._first_sound is None:
+                self._first_sound = timeouts.waited
+            self._held.append(valid)
+            self._held_size += len(valid)
+            if boundary := words.advance(validator.seconds):
+                self._feed()
+                if ready := self._output.emit(boundary.end):
+                    self._send(ready)
+            elif self._held_size > MAX_HELD:
+                self._feed()
+        error, decoder.error = decoder.error, None
         if error:
             raise error  # its traceback is dropped where it is handed over
         return self._usual
 
-    def _take(self, chunk: AudioChunk) -> None:
-        """Take audio with timestamps, and send the words that it completes. Raises TTSError."""
-        words, validator, timeouts = self._words, self._validator, self._timeouts
-        if problem := words.times.take(self._text, chunk.alignment, chunk.normalized):
-            raise self._errors(TTSNotAudioError, problem)
-        data = chunk.data
-        if not data:
-            return
-        before = validator.seconds
-        valid = validator.take(data)
-        if valid is None:
-            valid = validator.evaluate_nowait()
-        timeouts.add_audio(validator.seconds - before, has_audio=validator.has_audio)
-        if not valid:
-            # Long silence has to be decoded, and a large head to be refused.
-            self._usual &= validator.seconds < MAX_LEADING_SILENCE and self._received < MAX_HELD
-            return
-        if self._first_sound is None:
-            self._first_sound = timeouts.waited
+    def _feed(self) -> None:
+        """Give the output all of the audio that came since the last word, in one piece. Raises TTSError."""
+        held, self._held, self._held_size = self._held, [], 0
         try:
-            self._output.feed(valid)
+            self._output.feed(b"".join(held))
         except BufferLimitError as error:
             raise self._limit_error(error) from None
-        if ready := words.release(self._output):
-            self._send(ready)
 
     def _send(self, ready: bytes) -> None:
         if self._report is None:
@@ -105,6 +112,7 @@ class ResumeRelay(Relay):
 
     def _end_audio(self) -> None:
         """Send the audio behind the last boundary."""
+        self._feed()
         if rest := self._output.end(last=True):
             self._send(rest)
         self._output.close()
@@ -113,6 +121,11 @@ class ResumeRelay(Relay):
         return self._words.complete_times(seconds)
 
     def _in_flight(self, error: TTSError | None) -> InFlightRequest:
+        if self._held:
+            try:
+                self._feed()
+            except TTSError as exceeded:
+                error = error or exceeded.with_traceback(None)
         request = super()._in_flight(error)
         if request.response:
             request.response.decoder = self._decoder

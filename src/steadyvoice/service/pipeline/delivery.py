@@ -289,7 +289,8 @@ class Delivery:
             case DeliveryMode.WHOLE:
                 return b""
             case DeliveryMode.BY_WORD:
-                return self.words.release(self._output)
+                boundary = self.words.advance(self._output.received(self._call.seconds))
+                return self._output.emit(boundary.end) if boundary else b""
 
     async def _check_end(self) -> None:
         """Raise TTSError if the audio ends before its words do, even if it was closed properly."""

@@ -81,6 +81,8 @@ class Output:
         self._misleading_header = False  # whether a header in it states a wrong length
         self._at_start = True  # whether nothing of this piece was emitted
         self._is_concatenable = False  # whether the target is
+        self.counts_as_validated = False
+        """Whether a piece that may break off has received as many seconds as were validated of it."""
         self._half_sample = False  # whether the output ends in half a sample
         self._voice: str | None = None
         self._gain = 1.0  # as declared
@@ -154,7 +156,9 @@ class Output:
         self._misleading_header = False
         if voice is not None and not self.has_output:
             self._gains = {voice: gain}
-        self._buffer = self._buffer_for(source, sole, breakable)
+        self._buffer = buffer = self._buffer_for(source, sole, breakable)
+        plain = isinstance(buffer, SampleBuffer) and buffer.is_plain_pcm and source.sample_rate == self._rate
+        self.counts_as_validated = plain or isinstance(buffer, Mp3FrameBuffer)
         return self._flush() if self._buffer.unmodified else b""
 
     def rewrite(self) -> None:
@@ -163,11 +167,8 @@ class Output:
 
     def received(self, validated: float) -> float:
         """Return the seconds received of a piece that may break off, of which so many were validated."""
-        buffer = self._buffer
-        if buffer is None:
-            return 0.0
         # To count the seconds of frames again would mean to cut them.
-        return validated if isinstance(buffer, Mp3FrameBuffer) else buffer.received
+        return validated if self.counts_as_validated or self._buffer is None else self._buffer.received
 
     @property
     def _usual_bytes_per_second(self) -> float:
@@ -197,18 +198,20 @@ class Output:
     def emit(self, seconds: float | None = None) -> bytes:
         """Return the piece up to so many seconds of its own time, or all that was received."""
         buffer = self._buffer
-        before = buffer.released if buffer else 0
-        data = buffer.release(seconds) if buffer else b""
+        if buffer is None:
+            return b""
+        before = buffer.released
+        data = buffer.release(seconds)
         if not data:
             return b""
-        if buffer is None or buffer.unmodified:
-            if isinstance(buffer, ByteBuffer):  # which does not count
-                self._emitted += round(len(data) / self._usual_bytes_per_second * self._rate)
-            elif buffer:
-                self._emitted += buffer.released - before
-            self._note_output(self.target, data)
-            return data
-        return self._level_and_join(array("h", data))
+        if not buffer.unmodified:
+            return self._level_and_join(array("h", data))
+        if isinstance(buffer, ByteBuffer):  # which does not count
+            self._emitted += round(len(data) / self._usual_bytes_per_second * self._rate)
+        else:
+            self._emitted += buffer.released - before
+        self._note_output(self.target, data)
+        return data
 
     def end(self, last: bool = False) -> bytes:
         """End the piece and return the rest of it; after the `last` one, what the encoder holds as well."""

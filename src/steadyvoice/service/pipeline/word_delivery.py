@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE, AudioValidator
-from steadyvoice.service.pipeline.output import Output
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSNotAudioError, TTSSilentAudioError
 from steadyvoice.speech.markup import Rendering
@@ -86,19 +85,19 @@ class WordProgress:
             self.timing.take(alignment)
             self._read += 1
 
-    def release(self, output: Output) -> bytes:
-        """Return the audio of the words that are complete in what the output has received. Raises TTSError."""
+    def advance(self, received: float) -> WordBoundary | None:
+        """Return the boundary up to which words may be delivered, of so many seconds received; None if it is the same
+        as before. Raises TTSError.
+        """
         timing, validator, alignments = self.timing, self._validator, self.times.alignments
-        if self._read < len(alignments):
-            if self._read == len(alignments) - 1:
-                timing.take(alignments[-1])
-                self._read += 1
-            else:
-                self.read()
-        seconds, last_sound = validator.seconds, validator.last_sound
-        if seconds - last_sound >= MAX_LEADING_SILENCE:
+        if self._read == len(alignments) - 1:  # as usual
+            timing.take(alignments[-1])
+            self._read += 1
+        elif self._read < len(alignments):
+            self.read()
+        last_sound = validator.last_sound
+        if validator.seconds - last_sound >= MAX_LEADING_SILENCE:
             self.raise_if_silent(MAX_LEADING_SILENCE)
-        received = output.received(seconds)
         ahead = received - timing.timed
         # The provider is asked sentence by sentence from then on, because nothing could be released for as long.
         if ahead > MAX_AUDIO_WITHOUT_TIMES:
@@ -109,11 +108,10 @@ class WordProgress:
             boundary = self.last_complete(received)
         else:
             boundary = timing.last_boundary(received if received < last_sound else last_sound)
-        # Nothing is new unless another word is complete.
-        if boundary is self._boundary:
-            return b""
+        if boundary is self._boundary or not boundary.character:
+            return None
         self._boundary = boundary
-        return output.emit(boundary.end)
+        return boundary
 
     def last_complete(self, received: float) -> WordBoundary:
         """Return the last word boundary up to which the words are certainly complete, in so many seconds received."""
