@@ -10,7 +10,7 @@ from typing import Protocol
 
 from steadyvoice.audio.conversion import Converter
 from steadyvoice.audio.frames import Frame
-from steadyvoice.audio.mpeg import Mp3Framer
+from steadyvoice.audio.mpeg import Mp3Framer, measure_run
 from steadyvoice.speech.format import AudioFormat, Codec
 
 # Every buffer has a limit in bytes, and holds each byte once. Before, three answers of 99,900 characters took 3.9 GB:
@@ -106,7 +106,7 @@ class Mp3FrameBuffer:
         self.rate, self._limit = format.sample_rate, limit
         self.released = 0
         """Number of samples released so far."""
-        self._framer = Mp3Framer()
+        self._framer: Mp3Framer | None = None  # while frames have to be cut
         self._uncut = bytearray()  # bytes behind the frames that were cut
         self._size = 0  # bytes of these frames
         self._pending: deque[Frame] = deque()
@@ -128,16 +128,17 @@ class Mp3FrameBuffer:
 
     def release(self, seconds: float | None = None) -> bytes:
         end = inf if seconds is None else int(seconds * self.rate)
-        ready, pending, uncut = list[bytes](), self._pending, self._uncut
+        ready, pending = list[bytes](), self._pending
         while True:
             while pending and self.released + pending[0].samples <= end:
                 frame = pending.popleft()
                 self._size -= len(frame.data)
                 self.released += frame.samples
                 ready.append(frame.data)
+            uncut = self._uncut
             if pending or not uncut:
                 break
-            run = self._framer.measure_run(uncut, end - self.released)
+            run = None if self._framer else measure_run(uncut, end - self.released)
             if run is None:
                 if not self._cut():
                     break
@@ -171,13 +172,15 @@ class Mp3FrameBuffer:
 
     def _cut(self) -> bool:
         """Cut all bytes into frames, and return whether there are any."""
-        frames = self._framer.feed(bytes(self._uncut))
+        framer = self._framer = self._framer or Mp3Framer()
+        frames = framer.feed(bytes(self._uncut))
         self._uncut.clear()
         if self._finished:
-            frames += self._framer.finish()
+            frames += framer.finish()
         self._pending += frames
         self._size += sum(len(frame.data) for frame in frames)
-        self._uncut += self._framer.take_rest() or b""
+        if (rest := framer.take_rest()) is not None:  # what follows may be a run again
+            self._framer, self._uncut = None, bytearray(rest)
         return bool(frames)
 
 

@@ -179,7 +179,7 @@ class Mp3Framer(_Scanner):
             buffer += data
             return 0, 0
         pending = bytes(buffer) + data if buffer else data
-        at, end_of_data, needed, frames, samples, tail = 0, len(pending), 0, 0, 0, 0
+        at, end_of_data, needed, frames, samples, last = 0, len(pending), 0, 0, 0, 0
         while at + 4 <= end_of_data:
             run = _mp3_run(pending[at : at + 4])
             if run is None or run.header.coding is not (coding := coding or run.header.coding):
@@ -198,8 +198,12 @@ class Mp3Framer(_Scanner):
                 break
             frames += (count := (end - at) // shortest)
             samples += count * run.header.samples
-            at, tail = end, min(shortest, SOUND_BYTES)
-        if to_sound and frames and len(set(pending[at - tail : at])) <= MAX_DISTINCT_BYTES_OF_SILENCE:
+            at, last = end, shortest
+        # The last frame of a stream is often filled up with equal bytes: then all of it counts, but for the padding.
+        quiet = (
+            to_sound and frames and len(set(pending[at - min(last, SOUND_BYTES) : at])) <= MAX_DISTINCT_BYTES_OF_SILENCE
+        )
+        if quiet and len(set(pending[at - last : at])) <= MAX_DISTINCT_BYTES_OF_SILENCE:
             return None
         buffer[:] = pending[at:]
         self._needed = needed
@@ -207,27 +211,6 @@ class Mp3Framer(_Scanner):
             return 0, 0
         self.stray_bytes, self._has_audio, self.coding = 0, True, coding
         return samples, frames
-
-    def measure_run(self, data: bytearray, most: float) -> tuple[int, int, bool] | None:
-        """Return bytes and samples of the similar frames at the beginning of `data`, and whether there may be others.
-
-        They have `most` samples at most. Returns None where each frame has to be inspected. `data` is what follows on
-        what was fed before, and is not fed.
-        """
-        size = len(data)
-        run = _mp3_run(bytes(data[:4])) if size >= 4 else None
-        if run is None or self._delay or self._skip or not self._in_step or self._buffer:
-            return None if size >= 4 else (0, 0, False)
-        samples, shortest = run.header.samples, run.shortest
-        # Each padded frame adds a byte: after `shortest` of them, the number of frames would be ambiguous.
-        wanted = min(size // shortest, int(most // samples) if most < size * samples else size)
-        count = min(wanted, shortest - 1)
-        found = run.pattern.match(data, 0, count * (shortest + 1))
-        end = found.end() if found else 0
-        if not end and count and size > run.header.length:
-            return None
-        frames = end // shortest
-        return end, frames * samples, frames < wanted and end > 0
 
     def take_rest(self) -> bytes | None:
         """Remove and return the bytes of an incomplete frame; None unless the frames behind them may be measured."""
@@ -256,6 +239,27 @@ class Mp3Framer(_Scanner):
             self._delay -= skip
             frames.append(Frame(data, header.samples - skip, header.coding, skip))
         return frames
+
+
+def measure_run(data: bytearray, most: float) -> tuple[int, int, bool] | None:
+    """Return bytes and samples of the similar frames at the beginning of `data`, and whether there may be others.
+
+    They have `most` samples at most. Returns None where each frame has to be inspected.
+    """
+    size = len(data)
+    run = _mp3_run(bytes(data[:4])) if size >= 4 else None
+    if run is None:
+        return None if size >= 4 else (0, 0, False)
+    samples, shortest = run.header.samples, run.shortest
+    # Each padded frame adds a byte: after `shortest` of them, the number of frames would be ambiguous.
+    wanted = min(size // shortest, int(most // samples) if most < size * samples else size)
+    count = min(wanted, shortest - 1)
+    found = run.pattern.match(data, 0, count * (shortest + 1))
+    end = found.end() if found else 0
+    if not end and count and size > run.header.length:
+        return None
+    frames = end // shortest
+    return end, frames * samples, frames < wanted and end > 0
 
 
 class AacFramer(_Scanner):

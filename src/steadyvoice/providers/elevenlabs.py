@@ -24,7 +24,6 @@ from steadyvoice.providers.elevenlabs_websocket import select_context_protocol
 from steadyvoice.providers.http.client import MAX_ERROR_BODY, DecoderFactory, PreparedHTTPRequest
 from steadyvoice.providers.vendor import QUERY_CONNECT_TIMEOUT, VendorProvider, utc_now
 from steadyvoice.providers.voices import VoiceMap, choose_voice
-from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
@@ -44,9 +43,9 @@ from steadyvoice.wire.elevenlabs.speech import (
     sets_voice_speed,
     speech_path,
 )
-from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, Timeline, parse_timed_audio, parse_usual_lines
+from steadyvoice.wire.elevenlabs.timestamps import TimedLineDecoder
 from steadyvoice.wire.error_response import get_header, seconds_until
-from steadyvoice.wire.json_lines import JSONLineReader, StreamedLine
+from steadyvoice.wire.json_lines import StreamedLine
 
 if TYPE_CHECKING:
     from steadyvoice.providers.elevenlabs_websocket import ElevenLabsContext
@@ -54,8 +53,6 @@ if TYPE_CHECKING:
 
 MIN_CONCURRENCY = 2
 """Requests that even the smallest plan allows at once: https://elevenlabs.io/docs/overview/models#concurrency-and-priority"""
-
-_MAX_BYTES_WITHOUT_AUDIO = 1024 * 1024  # bytes of consecutive lines without audio
 
 _MAX_UNIX_TIME = 1e15  # Unix seconds, far beyond the range of a datetime
 _MAX_RESET_DELAY = 100 * 365 * 86_400.0  # seconds; a later moment stands for "never"
@@ -280,26 +277,19 @@ class ElevenLabs(VendorProvider):
         )
 
     def _decoder(self, status: int, headers: Mapping[str, str], accepted: Accepted) -> AudioDecoder:
-        is_audio = (get_header(headers, "content-type") or "").startswith("audio/")
-        return _PlainAudio(self) if is_audio else _TimedLines(self, status, headers, accepted.request_id)
+        if (get_header(headers, "content-type") or "").startswith("audio/"):
+            return _PlainAudio(self)
+
+        def judge(lines: Sequence[bytes | StreamedLine]) -> TTSError:
+            return self._error_of(status, headers, b"\n".join(map(_json_of_line, lines))[:MAX_ERROR_BODY])
+
+        return TimedLineDecoder(
+            AudioChunk, judge, api_key=self._key, provider=self.name, request_id=accepted.request_id
+        )
 
     def _note_missing_timestamps(self) -> None:
         """Note that the server's audio comes without timestamps, so that they are not promised again."""
         self._timestamps.valid = False
-
-    def _parse_line(
-        self, line: bytes, status: int, headers: Mapping[str, str], lines_so_far: Sequence[bytes | StreamedLine]
-    ) -> TimedAudio:
-        """Return the audio and times of a line; if that fails, raise the error in `lines_so_far`, if there are any."""
-        # An error may come with status 200, as a JSON document in place of a line. As the first line, it is judged as
-        # an error response is; in the middle of audio, as an error of the vendor's.
-        try:
-            return parse_timed_audio(line, api_key=self._key, provider=self.name)
-        except TTSError:
-            if not lines_so_far:
-                raise
-            body = b"\n".join(map(_json_of_line, lines_so_far))[:MAX_ERROR_BODY]
-            raise self._error_of(status, headers, body) from None
 
 
 class _PlainAudio:
@@ -318,96 +308,6 @@ class _PlainAudio:
         # Only audio that was read to its end gets here: not a web page that is labelled as audio.
         self._provider._note_missing_timestamps()
         return ()
-
-
-class _TimedLines:
-    """Decoder of JSON lines with audio and the time of each character.
-
-    Lines that come in one read go on as one chunk, because each chunk costs some fifty calls behind this.
-    """
-
-    def __init__(self, provider: ElevenLabs, status: int, headers: Mapping[str, str], request_id: str | None) -> None:
-        self.error: TTSError | None = None
-        self._provider = provider
-        self._status, self._headers, self._request_id = status, headers, request_id
-        self._lines, self._timeline, self._normalized = JSONLineReader(), Timeline(), Timeline()
-        self._without_audio = 0  # bytes of consecutive lines without audio
-
-    @property
-    def is_between_chunks(self) -> bool:
-        return not self._lines.rest()
-
-    def feed(self, data: bytes) -> Sequence[AudioChunk]:
-        lines, before = self._lines, self._lines.held
-        # The vendor sends each line by itself, and nearly always it arrives like that.
-        timed, complete = None, list[bytes | StreamedLine]()
-        if not before and data.find(b"\n") == len(data) - 1:
-            timed = parse_usual_lines((data,), self._timeline)
-        if timed is None:
-            try:
-                complete = lines.feed(data)
-            except TTSError as error:
-                self.error = error
-                return ()
-            timed = parse_usual_lines(complete, self._timeline)
-        if timed:
-            self._without_audio = 0
-            return (AudioChunk(timed.audio, timed.alignment),)
-        self._without_audio += before + len(data) - lines.held
-        chunks = self._chunks(complete)
-        if self._without_audio > _MAX_BYTES_WITHOUT_AUDIO and self.error is None:
-            message = f"{self._without_audio} bytes of lines without audio (limit: {_MAX_BYTES_WITHOUT_AUDIO})"
-            self.error = TTSNotAudioError(message, provider=self._provider.name, request_id=self._request_id)
-        return chunks
-
-    def finish(self) -> Sequence[AudioChunk]:
-        rest = self._lines.rest()
-        return self._chunks([rest]) if rest else ()
-
-    def _chunks(self, complete: Sequence[bytes | StreamedLine]) -> Sequence[AudioChunk]:
-        """Return the chunks of lines of any kind, up to one that is wrong."""
-        ready: list[AudioChunk] = []
-        joined: list[AudioChunk] = []
-        rest = self._lines.rest()
-        seen = complete if rest in complete else (*complete, rest)
-        try:
-            for line in complete:
-                joined.append(chunk := self._chunk(line, () if self._timeline.begun else seen))
-                if chunk.data:
-                    self._without_audio = 0
-                if isinstance(line, StreamedLine):
-                    ready.append(_joined(joined))
-                    joined = []
-                    ready += map(AudioChunk, line.audio)
-                    self._without_audio = 0 if line.audio else self._without_audio
-        except TTSError as error:
-            self.error = error
-        if joined:
-            ready.append(joined[0] if len(joined) == 1 else _joined(joined))
-        return ready
-
-    def _chunk(self, line: bytes | StreamedLine, lines_so_far: Sequence[bytes | StreamedLine]) -> AudioChunk:
-        """Return the audio and times of a line. Lines in `lines_so_far` had no audio: they may be an error response."""
-        if isinstance(line, StreamedLine):
-            line = line.skeleton
-        timed = self._provider._parse_line(line, self._status, self._headers, lines_so_far)
-        # The vendor leaves either alignment out of some lines. Most texts are spoken as they are written, so one can
-        # stand for the other.
-        alignment = self._timeline.placed(timed.alignment or timed.normalized)
-        if timed.normalized is timed.alignment or timed.normalized == timed.alignment:
-            return AudioChunk(timed.audio, alignment)
-        return AudioChunk(timed.audio, alignment, self._normalized.placed(timed.normalized))
-
-
-def _joined(chunks: Sequence[AudioChunk]) -> AudioChunk:
-    """Return several chunks as one."""
-    alignments = [(0.0, chunk.alignment) for chunk in chunks if chunk.alignment]
-    normalized = [(0.0, chunk.normalized) for chunk in chunks if chunk.normalized]
-    return AudioChunk(
-        b"".join([chunk.data for chunk in chunks]),
-        Alignment.joined(alignments) if alignments else None,
-        Alignment.joined(normalized) if normalized else None,
-    )
 
 
 def _account_host(base_url: str) -> str:

@@ -73,9 +73,7 @@ class ResumeRelay(Relay):
             self._held.append(valid)
             self._held_size += len(valid)
             if boundary := words.advance(validator.seconds):
-                self._feed()
-                if ready := self._output.emit(boundary.end):
-                    self._send(ready)
+                self._send(boundary.end)
             elif self._held_size > MAX_HELD:
                 self._feed()
         error, decoder.error = decoder.error, None
@@ -91,11 +89,21 @@ class ResumeRelay(Relay):
         except BufferLimitError as error:
             raise self._limit_error(error) from None
 
-    def _send(self, ready: bytes) -> None:
-        if self._report is None:
-            self._held_back = self._timeouts.waited - (self._timeouts.first_audio or 0.0)
-            self._begin()
-        self._client.write(ready)
+    def _send(self, seconds: float) -> None:
+        """Send the audio up to so many seconds. Raises TTSError."""
+        held, self._held, self._held_size = self._held, [], 0
+        try:
+            ready = self._output.feed_and_emit(held[0] if len(held) == 1 else b"".join(held), seconds)
+        except BufferLimitError as error:
+            raise self._limit_error(error) from None
+        if ready:
+            if self._report is None:
+                self._start_response()
+            self._client.write(ready)
+
+    def _start_response(self) -> None:
+        self._held_back = self._timeouts.waited - (self._timeouts.first_audio or 0.0)
+        self._begin()
 
     def _limit_error(self, error: BufferLimitError) -> TTSError:
         provider, request_id = self._choice.candidate.name, self._errors.request_id
@@ -112,9 +120,12 @@ class ResumeRelay(Relay):
 
     def _end_audio(self) -> None:
         """Send the audio behind the last boundary."""
-        self._feed()
+        if self._held:
+            self._feed()
         if rest := self._output.end(last=True):
-            self._send(rest)
+            if self._report is None:
+                self._start_response()
+            self._client.write(rest)
         self._output.close()
 
     def _times(self, seconds: float) -> Alignment:

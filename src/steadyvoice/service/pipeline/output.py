@@ -30,6 +30,7 @@ T = TypeVar("T")
 _ENCODER_CONTEXT = 2304  # samples: whole frames of every MP3, and as many as an encoder needs to continue
 _FIRST_SOUNDS = 2.0  # seconds in which the loudness and the first sound of a new voice are measured
 _LAST_SOUNDS = 3.0  # seconds that tell how loud the end is
+_UNNOTED_BYTES = 16 * 1024  # of output that are noted together
 _BLOCK_SECONDS = 10.0  # seconds of samples that are amplified and encoded at once; more than _FIRST_SOUNDS
 _UNCOMPRESSED = (Codec.PCM, Codec.WAV)
 
@@ -80,7 +81,6 @@ class Output:
         self._has_input = False  # whether this piece has any bytes
         self._misleading_header = False  # whether a header in it states a wrong length
         self._at_start = True  # whether nothing of this piece was emitted
-        self._is_concatenable = False  # whether the target is
         self.counts_as_validated = False
         """Whether a piece that may break off has received as many seconds as were validated of it."""
         self._half_sample = False  # whether the output ends in half a sample
@@ -90,10 +90,18 @@ class Output:
         self._remembers = remembers
         self._max_bytes = max_bytes
         self._pause: _Pause | None = None
+        self._unnoted: list[bytes] = []  # output in the target format that the recent output does not have yet
+        self._unnoted_bytes = 0
 
     @cached_property
     def _samples(self) -> AudioFormat:
         return AudioFormat(Codec.PCM, self._rate)
+
+    @property
+    def _recent(self) -> RecentOutput:
+        """Last seconds of the output."""
+        self._note_unnoted()
+        return self._echo
 
     @cached_property
     def _echo(self) -> RecentOutput:
@@ -152,7 +160,6 @@ class Output:
         loud; the first one, or one without a name, is multiplied by `gain`.
         """
         self._has_input, self._at_start, self.shift, self._voice, self._gain = False, True, 0.0, voice, gain
-        self._is_concatenable = self.target.is_concatenable
         self._misleading_header = False
         if voice is not None and not self.has_output:
             self._gains = {voice: gain}
@@ -188,6 +195,23 @@ class Output:
         """Record audio that was passed through, which no other voice will continue."""
         self.has_output = True
         self._half_sample ^= self.target.codec is Codec.PCM and len(data) % 2 == 1
+
+    def feed_and_emit(self, data: bytes, seconds: float) -> bytes:
+        """Add bytes to the piece, and return it up to so many seconds of its own time."""
+        buffer = self._buffer
+        if not isinstance(buffer, Mp3FrameBuffer):
+            self.feed(data)
+            return self.emit(seconds)
+        self._has_input, before = True, buffer.released
+        buffer.feed(data)
+        if ready := buffer.release(seconds):
+            self.has_output, self._at_start = True, False
+            self._emitted += buffer.released - before
+            self._unnoted.append(ready)
+            self._unnoted_bytes += len(ready)
+            if self._unnoted_bytes > _UNNOTED_BYTES:
+                self._note_unnoted()
+        return ready
 
     def feed(self, data: bytes) -> None:
         """Add bytes to the piece."""
@@ -255,9 +279,9 @@ class Output:
     def _last_sounds(self) -> array[int]:
         match self._buffer:
             case ByteBuffer() | Mp3FrameBuffer() as buffer:
-                audio = self._echo.samples(self._rate, buffer.tail(_LAST_SOUNDS), self.target, last=_LAST_SOUNDS)
+                audio = self._recent.samples(self._rate, buffer.tail(_LAST_SOUNDS), self.target, last=_LAST_SOUNDS)
             case SampleBuffer() as buffer:
-                audio = self._echo.samples(self._rate, buffer.tail(_LAST_SOUNDS), self._samples, last=_LAST_SOUNDS)
+                audio = self._recent.samples(self._rate, buffer.tail(_LAST_SOUNDS), self._samples, last=_LAST_SOUNDS)
             case _:
                 audio = b""
         return _samples_of(audio)
@@ -339,7 +363,7 @@ class Output:
         if self._voice is None:
             return self._gain
         if self._voice not in self._gains:
-            audio = _samples_of(self._echo.samples(self._rate))
+            audio = _samples_of(self._recent.samples(self._rate))
             gain = crossfade.matching_gain(
                 crossfade.speech_level(audio, self._rate),
                 crossfade.speech_level(self._first_sounds(samples), self._rate),
@@ -368,7 +392,7 @@ class Output:
         A new encoder takes over from the last emitted frame.
         """
         held, count = buffer.pending
-        decoded = _samples_of(bytes(2 * _ENCODER_CONTEXT) + self._echo.samples(self._rate, held, self.target))
+        decoded = _samples_of(bytes(2 * _ENCODER_CONTEXT) + self._recent.samples(self._rate, held, self.target))
         here = max(_ENCODER_CONTEXT, len(decoded) - count)
         self._encoder = encoder_for(self.target, after=decoded[here - _ENCODER_CONTEXT : here].tobytes())
         word = max(0, end - buffer.released)
@@ -378,8 +402,18 @@ class Output:
         self.has_output = True
         self._at_start = False
         self._half_sample ^= format.codec is Codec.PCM and len(data) % 2 == 1
-        if self._remembers and (self._is_concatenable if format is self.target else format.is_concatenable):
+        self._remember(format, data)
+
+    def _remember(self, format: AudioFormat, data: bytes) -> None:
+        """Keep the last seconds, in case another voice has to continue them."""
+        if self._remembers and format.is_concatenable:
+            self._note_unnoted()
             self._echo.add(format, data)
+
+    def _note_unnoted(self) -> None:
+        if self._unnoted:
+            data, self._unnoted, self._unnoted_bytes = b"".join(self._unnoted), [], 0
+            self._remember(self.target, data)
 
     def _encode(self, samples: array[int]) -> bytes:
         if self._encoder is None:

@@ -81,8 +81,9 @@ class WordProgress:
 
     def read(self) -> None:
         """Read the timestamps that came since the last call."""
+        timing = self.timing
         for alignment in self.times.alignments[self._read :]:
-            self.timing.take(alignment)
+            timing.take(alignment)
             self._read += 1
 
     def advance(self, received: float) -> WordBoundary | None:
@@ -123,7 +124,7 @@ class WordProgress:
     def raise_if_silent(self, longest: float) -> None:
         """Raise TTSSilentAudioError if timestamps place words where there has been silence for so many seconds."""
         since, now = self._validator.last_sound, self._validator.seconds
-        if now - since >= longest and self.timing.letters_between(since, now) >= _MIN_SILENT_LETTERS:
+        if now > since and now - since >= longest and self.timing.letters_between(since, now) >= _MIN_SILENT_LETTERS:
             message = f"silent since {since:.1f} s, where its timestamps place words"
             raise TTSSilentAudioError(message, provider=self._provider)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -15,6 +15,11 @@ from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSServerError
 from steadyvoice.wire.elevenlabs.errors import CODES
 from steadyvoice.wire.error_response import body_excerpt, build_error_in_stream, parse_error_details
+from steadyvoice.wire.json_lines import JSONLineReader, StreamedLine
+
+_MAX_BYTES_WITHOUT_AUDIO = 1024 * 1024  # bytes of consecutive lines without audio
+
+T = TypeVar("T")
 
 _OVERLAP = 0.05  # seconds by which successive objects may overlap and still have one common origin
 
@@ -48,42 +53,6 @@ def parse_timed_audio(line: bytes, *, api_key: str | None = None, provider: str 
         return _parse_leniently(line, api_key, provider)
 
 
-def parse_usual_lines(lines: Sequence[object], timeline: Timeline) -> TimedAudio | None:
-    """Parse lines that are as the vendor's nearly always are, and place them on their timeline.
-
-    They hold audio, equal times of the text as it was sent and as it is spoken, and count from the beginning of the
-    response. Returns None, and changes nothing, for lines that are not or hold no audio at all.
-    """
-    audio: list[bytes] = []
-    times: list[_Times] = []
-    end = timeline.end
-    try:
-        for line in lines:
-            body = _BODY.decode(line)  # type: ignore[arg-type]
-            if body.normalized_alignment != body.alignment:
-                return None
-            if body.audio_base64:
-                audio.append(body.audio_base64)
-            found = _TIMES.decode(body.alignment)
-            if found and found.characters:
-                count = len(found.characters)
-                if found.starts[0] < end - _OVERLAP or len(found.starts) != count or len(found.ends) != count:
-                    return None
-                end = found.ends[-1]
-                times.append(found)
-    except (ValueError, TypeError, IndexError, RecursionError):  # msgspec's errors are ValueErrors
-        return None
-    if not audio or timeline.offset:
-        return None
-    timeline.begun, timeline.end = True, end
-    if len(times) <= 1:
-        alignment = Alignment(times[0].characters, times[0].starts, times[0].ends) if times else None
-    else:
-        characters, starts, ends = zip(*map(_LISTS_OF, times), strict=True)
-        alignment = Alignment(tuple(chain(*characters)), tuple(chain(*starts)), tuple(chain(*ends)))
-    return TimedAudio(audio[0] if len(audio) == 1 else b"".join(audio), alignment, alignment)
-
-
 class _Body(msgspec.Struct):
     """Object of a response. The alignments are parsed only once it is known that both are needed."""
 
@@ -103,6 +72,7 @@ class _Times(msgspec.Struct):
 _BODY = msgspec.json.Decoder(_Body)
 _TIMES = msgspec.json.Decoder(_Times | None)
 _LISTS_OF = attrgetter("characters", "starts", "ends")
+_decode_body, _decode_times = _BODY.decode, _TIMES.decode  # one attribute less for each line
 
 
 def _parse_leniently(line: bytes, api_key: str | None, provider: str | None) -> TimedAudio:
@@ -154,6 +124,138 @@ class Timeline:
             alignment = Alignment.joined([(self.offset, alignment)])
         self.end = alignment.ends[-1]
         return alignment
+
+
+class TimedLineDecoder(Generic[T]):
+    """Decoder of a response of JSON lines with audio and the time of each character.
+
+    `make_chunk` makes a chunk of audio, the times of the text as it was sent, and of the text as it is spoken if they
+    differ. Lines that come in one read become one chunk, because each chunk costs some fifty calls behind this. An
+    error may come with status 200, as a JSON document in place of a line: as the first line, `judge` says which error
+    the lines are; in the middle of audio, it is the vendor's error.
+    """
+
+    def __init__(
+        self,
+        make_chunk: Callable[[bytes, Alignment | None, Alignment | None], T],
+        judge: Callable[[Sequence[bytes | StreamedLine]], TTSError],
+        *,
+        api_key: str | None,
+        provider: str,
+        request_id: str | None,
+    ) -> None:
+        self.error: TTSError | None = None
+        """Error behind the chunks that were returned last."""
+        self._make_chunk, self._judge = make_chunk, judge
+        self._api_key, self._provider, self._request_id = api_key, provider, request_id
+        self._lines, self._timeline, self._normalized = JSONLineReader(), Timeline(), Timeline()
+        self._without_audio = 0  # bytes of consecutive lines without audio
+
+    @property
+    def is_between_chunks(self) -> bool:
+        """Whether the response may end here: no part of a line is held."""
+        return not self._lines.rest()
+
+    def feed(self, data: bytes) -> Sequence[T]:
+        """Add the next bytes of the response, and return the chunks of the lines that they complete."""
+        reader, timeline = self._lines, self._timeline
+        before = reader.held
+        # The vendor sends each line by itself, and nearly always it arrives like that.
+        is_line = not before and data.find(b"\n") == len(data) - 1
+        try:
+            lines: Sequence[bytes | StreamedLine] = (data,) if is_line else reader.feed(data)
+        except TTSError as error:
+            self.error = error
+            return ()
+        audio, found, end = list[bytes](), list[_Times](), timeline.end
+        try:
+            for line in lines:
+                body = _decode_body(line)  # type: ignore[arg-type]  # a TypeError is handled
+                times = _decode_times(body.alignment)
+                if times is None or body.normalized_alignment != body.alignment or not body.audio_base64:
+                    raise _UnusualLineError
+                starts, ends = times.starts, times.ends
+                if starts[0] < end - _OVERLAP or not len(times.characters) == len(starts) == len(ends):
+                    raise _UnusualLineError
+                end = ends[-1]
+                audio.append(body.audio_base64)
+                found.append(times)
+            if timeline.offset or not found:
+                raise _UnusualLineError
+        except (ValueError, TypeError, IndexError, RecursionError, _UnusualLineError):  # msgspec's are ValueErrors
+            return self._feed_each(reader.feed(data) if is_line else lines, before + len(data))
+        timeline.begun, timeline.end = True, end
+        self._without_audio = 0
+        if len(found) == 1:
+            return (self._make_chunk(audio[0], Alignment(times.characters, starts, ends), None),)
+        all_characters, all_starts, all_ends = zip(*map(_LISTS_OF, found), strict=True)
+        alignment = Alignment(tuple(chain(*all_characters)), tuple(chain(*all_starts)), tuple(chain(*all_ends)))
+        return (self._make_chunk(b"".join(audio), alignment, None),)
+
+    def finish(self) -> Sequence[T]:
+        """End the response, and return the chunks of a last line without a line break."""
+        rest = self._lines.rest()
+        return self._chunks([rest], ()) if rest else ()
+
+    def _feed_each(self, lines: Sequence[bytes | StreamedLine], size: int) -> Sequence[T]:
+        """Return the chunks of lines of any kind, which are so many bytes with what was held before."""
+        self._without_audio += size - self._lines.held
+        chunks = self._chunks(lines, (self._lines.rest(),))
+        if self._without_audio > _MAX_BYTES_WITHOUT_AUDIO and self.error is None:
+            message = f"{self._without_audio} bytes of lines without audio (limit: {_MAX_BYTES_WITHOUT_AUDIO})"
+            self.error = TTSNotAudioError(message, provider=self._provider, request_id=self._request_id)
+        return chunks
+
+    def _chunks(self, lines: Sequence[bytes | StreamedLine], rest: Sequence[bytes | StreamedLine]) -> Sequence[T]:
+        """Return the chunks of lines, up to one that is wrong, before the `rest` of what has come."""
+        ready: list[T] = []
+        joined: list[TimedAudio] = []
+        try:
+            for line in lines:
+                joined.append(timed := self._timed(line, () if self._timeline.begun else (*lines, *rest)))
+                if timed.audio:
+                    self._without_audio = 0
+                if isinstance(line, StreamedLine):
+                    ready.append(self._join(joined))
+                    joined = []
+                    ready += [self._make_chunk(piece, None, None) for piece in line.audio]
+                    self._without_audio = 0 if line.audio else self._without_audio
+        except TTSError as error:
+            self.error = error
+        return [*ready, self._join(joined)] if joined else ready
+
+    def _timed(self, line: bytes | StreamedLine, seen: Sequence[bytes | StreamedLine]) -> TimedAudio:
+        """Return the audio and times of a line. Where lines were `seen`, none with audio came before."""
+        try:
+            timed = parse_timed_audio(
+                line.skeleton if isinstance(line, StreamedLine) else line,
+                api_key=self._api_key,
+                provider=self._provider,
+            )
+        except TTSError:
+            if not seen:
+                raise
+            raise self._judge(seen) from None
+        # The vendor leaves either alignment out of some lines. Most texts are spoken as they are written, so one can
+        # stand for the other.
+        alignment = self._timeline.placed(timed.alignment or timed.normalized)
+        is_same = timed.normalized is timed.alignment or timed.normalized == timed.alignment
+        return TimedAudio(timed.audio, alignment, None if is_same else self._normalized.placed(timed.normalized))
+
+    def _join(self, pieces: Sequence[TimedAudio]) -> T:
+        if len(pieces) == 1:
+            return self._make_chunk(pieces[0].audio, pieces[0].alignment, pieces[0].normalized)
+        alignments = [(0.0, piece.alignment) for piece in pieces if piece.alignment]
+        normalized = [(0.0, piece.normalized) for piece in pieces if piece.normalized]
+        return self._make_chunk(
+            b"".join([piece.audio for piece in pieces]),
+            Alignment.joined(alignments) if alignments else None,
+            Alignment.joined(normalized) if normalized else None,
+        )
+
+
+class _UnusualLineError(Exception):
+    """Raised for a line that is not as the vendor's nearly always are."""
 
 
 def _parse_alignment(document: Mapping[str, Any] | None) -> Alignment | None:
