@@ -138,6 +138,23 @@ def test_two_replicas_open_by_the_verdict_of_one_and_a_failure_of_the_other() ->
     assert decide_opening(observations([HEALTHY])[0], [other], config) is None
 
 
+def test_verdicts_of_others_open_nothing_where_calls_succeed() -> None:
+    config = CircuitBreakerConfig()
+    verdict = CircuitRecord(state="open", own_verdict=True, opened_age=1.0, remaining=50.0)
+    mine, *others = observations([HEALTHY, *[verdict] * 5, *[HEALTHY] * 3])
+    assert decide_opening(mine, others, config) is None
+    idle = Observation("idle", CircuitRecord(state="closed"))
+    assert decide_opening(idle, others, config) is not None
+
+
+def test_newest_results_are_those_of_all_replicas() -> None:
+    config = CircuitBreakerConfig(window_size=10)
+    busy = [CircuitRecord(state="closed", buckets=(ResultBucket(age, 40, 40.0),)) for age in (0.0, 0.1, 0.2)]
+    idle = CircuitRecord(state="closed", buckets=(ResultBucket(0.5, 40, 0.0),))
+    stats = merge(observations([*busy, idle]), config).stats
+    assert (stats.calls, stats.failures) == (120, 120)
+
+
 def test_results_from_before_a_recovery_open_nothing_again() -> None:
     config = CircuitBreakerConfig()
     verdicts = [
@@ -146,6 +163,7 @@ def test_results_from_before_a_recovery_open_nothing_again() -> None:
     ]
     mine, *others = observations([CircuitRecord(state="closed", closed_age=1.0), *verdicts])
     assert decide_opening(mine, others, config) is None
+    assert merge([mine, *others], config, since=1.0).stats.calls == 0
     newcomer = Observation("newcomer", CircuitRecord(state="closed"))
     assert decide_opening(newcomer, others, config) is not None
 

@@ -21,6 +21,8 @@ MAX_WITNESSES = 5
 """Number of witnesses that is enough in a fleet of any size."""
 WITNESS_RATE = 0.5
 """Failure rate from which on a replica is a witness, where no rule compares a failure rate."""
+SAME_MOMENT = 0.25
+"""Seconds by which the times of results are inexact: the interval of beats."""
 COOLDOWN_TOLERANCE = 0.5
 """Seconds by which cooldowns of replicas may differ."""
 
@@ -157,17 +159,12 @@ def merge(observations: Sequence[Observation], config: CircuitBreakerConfig, sin
         for each in observations
         for bucket in each.record.buckets
     )
-    horizon, left = ACTIVE_SECONDS, float(config.window_size)
-    if config.window_seconds is not None:
-        horizon, left = config.window_seconds, math.inf
-    horizon = min(horizon, since)
+    horizon = min(ACTIVE_SECONDS if config.window_seconds is None else config.window_seconds, since)
     active = {replica for age, replica, calls, _, _ in results if age < horizon and calls}
+    oldest = math.inf if config.window_seconds is not None else _age_of_window(results, config.window_size)
     for age, replica, calls, failures, slow in results:
-        if age >= horizon or left <= 0 or not calls:
-            continue
-        share = min(1.0, left / calls)
-        windows[replica].add(calls * share, failures * share, slow * share)
-        left -= calls * share
+        if age < horizon and age <= oldest:
+            windows[replica].add(calls, failures, slow)
     for each in observations:
         if each.record.hung:
             active.add(each.replica)
@@ -184,6 +181,19 @@ def merge(observations: Sequence[Observation], config: CircuitBreakerConfig, sin
         witnesses=frozenset(verdicts | failing | run.keys()),
         stats=_capped_stats(list(windows.values()), list(run.values()), _normal_rate(observations, windows)),
     )
+
+
+def _age_of_window(results: Iterable[tuple[float, str, int, float, int]], size: int) -> float:
+    """Return the age of the oldest of the newest `size` results.
+
+    Results of the beat before are included: which replica's beat came last is chance, and must not fill the window.
+    """
+    calls = 0
+    for age, _, more, _, _ in results:
+        calls += more
+        if calls >= size:
+            return age + SAME_MOMENT
+    return math.inf
 
 
 class _Window:

@@ -80,7 +80,7 @@ class SharedCircuit:
 
     def claim(self) -> LeaseClaim | None:
         """Return what this replica wants of the lease of probes; None if it neither wants nor holds it."""
-        wanted = self._evidence.wants_probe
+        wanted = self._evidence.wants_probe and self._recover_at is None
         if not (wanted or self._holds_lease):
             return None
         return LeaseClaim(self.resource, int(wanted), 1, PROBE_LEASE)
@@ -91,7 +91,6 @@ class SharedCircuit:
         """Act on a beat that was sent at `sent_at` and came back: open, prolong, close, and let probe."""
         mine, self._others = Observation(replica, self.record), others
         comparable = [each for each in others if each.record.digest == self.record.digest]
-        self._grant(leased, sent_at, now)
         match self.record.state:
             case CircuitState.CLOSED | CircuitState.MONITORING:
                 self._recover_at = None
@@ -100,6 +99,7 @@ class SharedCircuit:
                     self.circuit.trip(opening.reason, opening.cooldown, level=opening.level)
             case CircuitState.OPEN | CircuitState.HALF_OPEN:
                 self._apply_while_open(mine, comparable, now)
+        self._grant(leased, sent_at, now)
         self._note_disagreement(comparable)
 
     def _apply_while_open(self, mine: Observation, others: Sequence[Observation], now: float) -> None:
@@ -121,7 +121,7 @@ class SharedCircuit:
 
     def _grant(self, leased: int, sent_at: float, now: float) -> None:
         self._ungate_at = None
-        if leased:
+        if leased and self._recover_at is None:  # else the service works again, as others have found
             self.circuit.grant_probe(sent_at + PROBE_GRANT)
         elif self._holds_lease or not self._is_gated:
             self.circuit.grant_probe(now)

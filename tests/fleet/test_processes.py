@@ -1,0 +1,130 @@
+"""Fleets of real processes at real servers: stopped, killed, and failed over."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from steadyvoice.fleet import Fleet, FleetState
+from tests.required_tools import require_tool
+
+from .redis_server import RedisServer, free_port, redis_server
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
+
+ROOT = Path(__file__).parents[2]
+
+
+class Processes:
+    """Four processes of one fleet, and the lines that they wrote."""
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self.folder = folder
+        self._log = folder / "log"
+        with self._log.open("wb") as log:
+            command = [sys.executable, "-m", "tests.fleet.worker", address]
+            self.running = {
+                name: subprocess.Popen([*command, name, str(folder)], stdout=log, cwd=ROOT) for name in "abcd"
+            }
+
+    def lines(self, ending: str = "") -> list[str]:
+        return [line for line in self._log.read_text("utf-8").splitlines() if line.endswith(ending)]
+
+    def changes(self) -> list[str]:
+        return [line for line in self.lines() if line.split()[1] in ("open", "half_open", "closed")]
+
+    def end(self) -> None:
+        for process in self.running.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    require_tool(shutil.which("redis-server") is not None, "redis-server")
+    with redis_server(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def processes(server: RedisServer, tmp_path: Path) -> Iterator[Processes]:
+    started = Processes(server.url, tmp_path)
+    try:
+        wait_until(lambda: len(started.lines("together 3")) == 4)
+        time.sleep(3)  # some calls succeed
+        yield started
+    finally:
+        started.end()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 40.0) -> float:
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() < begin + seconds, "it did not happen in time"
+        time.sleep(0.02)
+    return time.monotonic() - begin
+
+
+def test_stopped_process_and_stopped_server_change_nothing(processes: Processes, server: RedisServer) -> None:
+    processes.running["a"].send_signal(signal.SIGSTOP)
+    wait_until(lambda: len(processes.lines("together 2")) == 3)
+    time.sleep(6)
+    processes.running["a"].send_signal(signal.SIGCONT)
+    wait_until(lambda: len(processes.lines("together 3")) >= 7)
+    server.stop()
+    wait_until(lambda: len(processes.lines("alone 0")) >= 4 + len(processes.running))  # at first, and again
+    server.proceed()
+    wait_until(lambda: len(processes.lines("together 3")) >= 11)
+    assert processes.changes() == []
+
+
+def test_killed_owner_of_the_probe_is_followed_by_another(processes: Processes) -> None:
+    (processes.folder / "hang").touch()
+    (processes.folder / "down").touch()
+    wait_until(lambda: len(processes.lines("open adopted") + processes.lines("open unlikely_failures")) == 4)
+    assert len(processes.lines("failure")) <= 16  # one process alone needs seven
+    wait_until(lambda: bool(processes.lines("probe")))
+    time.sleep(3)
+    (probe,) = processes.lines("probe")  # one at a time
+    owner = processes.running[probe[0]]
+    owner.kill()
+    owner.wait()
+    (processes.folder / "down").unlink()
+    (processes.folder / "hang").unlink()
+    wait_until(lambda: len(processes.lines("closed probes_succeeded") + processes.lines("closed adopted")) == 3)
+
+
+def test_sentinels_lead_to_the_new_primary(tmp_path: Path) -> None:
+    require_tool(shutil.which("redis-server") is not None, "redis-server")
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    with redis_server(first) as primary, redis_server(second, "--replicaof", "127.0.0.1", str(primary.port)):
+        port, settings = free_port(), tmp_path / "sentinel.conf"
+        settings.write_text(
+            f"port {port}\nsentinel monitor voices 127.0.0.1 {primary.port} 1\n"
+            "sentinel down-after-milliseconds voices 1000\nsentinel failover-timeout voices 5000\n",
+            "utf-8",
+        )
+        sentinel = subprocess.Popen(
+            ["redis-server", str(settings), "--sentinel"], stdout=subprocess.DEVNULL, cwd=tmp_path
+        )
+        try:
+            time.sleep(12)  # a Sentinel learns of replicas every ten seconds
+            address = f"redis+sentinel://127.0.0.1:{port}/voices"
+            with Fleet(address) as one, Fleet(address) as other:
+                wait_until(lambda: one.state is other.state is FleetState.TOGETHER)
+                primary.kill()
+                wait_until(lambda: one.state is not FleetState.TOGETHER)
+                wait_until(lambda: one.state is other.state is FleetState.TOGETHER)
+                wait_until(lambda: len(one.status().replicas) == 1)
+        finally:
+            sentinel.kill()
+            sentinel.wait()
