@@ -127,7 +127,7 @@ def _print_memory_and_imports(subjects: list[Subject]) -> None:
 
 
 def _print_targets(sync: Mapping[Case, Mapping[str, Timing]]) -> None:
-    """Print what is to be reached, over circuitbreaker: its users are the ones who count nanoseconds."""
+    """Print the targets, as multiples of the overhead of YARDSTICK."""
     print()
     for case, subject, factor in TARGETS:
         column = sync[case]

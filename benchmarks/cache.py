@@ -4,7 +4,7 @@ Run: `make bench`, or `python benchmarks/cache.py` where steadyvoice is installe
 
 The vendor is the simulator, on this machine in a process of its own: what "spoken" costs is its work and ours, and no
 network. Every hit reads its entry from SQLite, out of the system's page cache, and checks its seal. Twenty callers ask
-for twenty texts, as those who ask for the same share one reading.
+for twenty texts, because callers of one text share one reading.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _store(folder: Path) -> None:
-    """The disk alone, in one thread."""
+    """Measure the disk alone, in one thread."""
     print("| bytes of an entry | gets a second | puts a second |\n|---|---|---|")
     for size in SIZES:
         store = CacheStore(folder / str(size), 200_000_000)
@@ -60,7 +60,7 @@ def _rate(work: Callable[[CacheEntry], object], entries: list[CacheEntry]) -> fl
 
 
 async def _service(folder: Path, url: str) -> None:
-    """All of it: request, key, thread, disk, account."""
+    """Measure a request from its call to its result: key, thread, disk, account."""
     print(
         "\n| audio | first byte, ms: spoken | cached, median | 99th percentile | hits a second: one caller | twenty |"
     )

@@ -34,7 +34,7 @@ Way = Literal["error", "resume"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One stream: seconds to its first audio, CPU seconds, seconds of audio, and seconds held back."""
+    """Measurement of a stream: seconds to its first audio, CPU seconds, seconds of audio, and seconds held back."""
 
     first: float
     cpu: float

@@ -1,4 +1,4 @@
-"""One helper family for the values of options: same wording, same types of errors, no hand-written checks."""
+"""Validation of options by one family of helpers: same wording, same types of errors, no hand-written checks."""
 
 from __future__ import annotations
 

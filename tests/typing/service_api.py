@@ -134,7 +134,7 @@ def the_account(speech: Speech) -> None:
 
 
 class Weather:
-    """Whatever an operation brings home."""
+    """Result of an operation."""
 
 
 async def any_operation(handler: TTSErrorHandler) -> None:

@@ -1,4 +1,4 @@
-"""Result of an utterance: its audio, the report of attempts, spans, outcome and costs, and recordings for the cache."""
+"""Result of an utterance: its audio, the report of attempts, spans, outcome and costs, and stored recordings."""
 
 from __future__ import annotations
 

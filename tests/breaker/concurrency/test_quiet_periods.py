@@ -77,7 +77,7 @@ steps = st.one_of(
 
 
 class History:
-    """One breaker, and what happens to it."""
+    """Breaker with its clock and events."""
 
     def __init__(self, kind: type[CircuitBreaker], config: CircuitBreakerConfig) -> None:
         self.clock = VirtualClock(1000.0)

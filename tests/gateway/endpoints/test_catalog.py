@@ -99,7 +99,7 @@ def voices_of_an_account(size: int, *, end: str = "]}") -> bytes:
 
 @pytest.mark.parametrize("size", [1_000_000, MAX_DOCUMENT - 10_000])
 async def test_long_list_of_voices_is_passed_on_byte_for_byte_in_small_pieces(size: int) -> None:
-    """Neither parsed nor copied at once: the event loop serves other requests meanwhile."""
+    """The list is neither parsed nor copied at once: the event loop serves other requests meanwhile."""
     expected = voices_of_an_account(size)
     async with (
         vendor_with_voices(expected) as url,

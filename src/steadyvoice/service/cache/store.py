@@ -1,6 +1,7 @@
 """Cache storage: one SQLite file, bounded in size, shared by processes, and consistent whenever one is killed.
 
-SQLite rolls back what is half written. Damage done afterwards is detected by the checksum of each entry (decision 16).
+An entry holds a packed `Recording` (`service/result.py`). SQLite rolls back what is
+half written. Damage done afterwards is detected by the checksum of each entry (decision 16).
 """
 
 from __future__ import annotations
