@@ -12,16 +12,21 @@ import pytest
 
 from steadyvoice.providers.base import AudioChunk
 from steadyvoice.providers.elevenlabs import ElevenLabs
+from steadyvoice.providers.websocket.connection import SocketClosedError, WebSocket
 from steadyvoice.providers.websocket.context_connection import (
     DRAINING_TIMEOUT,
     IDLE_TIMEOUT,
     KEEP_ALIVE_INTERVAL,
     PING_INTERVAL,
+    ContextConnection,
 )
+from steadyvoice.providers.websocket.context_protocol import SocketRoute
+from steadyvoice.providers.websocket.pool import MAX_SOCKETS
 from steadyvoice.providers.websocket.text_stream import MAX_BUFFERED
 from steadyvoice.simulator import Ending, Simulator
 from steadyvoice.simulator.fault_injection import actions
-from steadyvoice.speech.errors import TTSOverloadedError, TTSSocketDroppedError
+from steadyvoice.speech.errors import TTSConcurrencyError, TTSOverloadedError, TTSSocketDroppedError
+from steadyvoice.wire.elevenlabs.websocket import AudioMessage, encode_message
 
 from .collected import KEY, TEXT, WORDS, collect, open_stream, say, speech_request
 from .scripted_socket import ScriptedConnection, forever, scripted_socket_vendor, speak_all, ticks
@@ -244,6 +249,70 @@ async def test_flooded_stream_that_would_stop_others_ends() -> None:
 
 def buffered(stream: object) -> int:
     return stream._buffered  # type: ignore[attr-defined,no-any-return]
+
+
+async def test_connections_are_bounded_and_the_longest_idle_one_makes_room() -> None:
+    async with scripted_socket_vendor(speak_all) as vendor:
+        provider = ElevenLabs(KEY, base_url=vendor.url)
+        for seed in range(MAX_SOCKETS):
+            heard = await collect(say(open_stream(provider, speech_request(seed=seed)), "One."))
+            assert heard.error is None
+        assert vendor.running == MAX_SOCKETS
+        held = [say(open_stream(provider, speech_request(seed=seed)), "One.", finish=False) for seed in range(100, 164)]
+        for stream in held:
+            async with asyncio.timeout(5):
+                while not isinstance(await anext(stream), AudioChunk):
+                    pass
+        assert (len(vendor.connections), vendor.running) == (2 * MAX_SOCKETS, MAX_SOCKETS)
+        refused = await collect(say(open_stream(provider, speech_request(seed=999))))
+        assert isinstance(refused.error, TTSConcurrencyError)
+        held.pop().finish()
+        for stream in held:
+            stream.close()
+        await provider.aclose()
+
+
+class ReadySocket:
+    """Websocket that always has another message, until it is closed after the last one."""
+
+    request_id = None
+
+    def __init__(self, message: str, count: int) -> None:
+        self._message, self._left = message, count
+        self.received = 0  # characters
+
+    async def receive(self) -> str | None:
+        if not self._left:
+            raise SocketClosedError(1000)
+        self._left -= 1
+        self.received += len(self._message)
+        return self._message
+
+    async def send(self, message: str) -> None:
+        pass
+
+    async def ping(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+    def after_fork(self) -> None:
+        pass
+
+
+async def test_event_loop_runs_between_messages_that_are_ready() -> None:
+    socket = ReadySocket(encode_message(AudioMessage(bytes(24_000), None, None, "other")), 200)
+
+    async def connect() -> WebSocket:
+        return socket
+
+    connection = ContextConnection(SocketRoute("/", "any", 5), connect, on_end=lambda ended: None, replace=lambda: None)
+    most = before = 0
+    while connection.task:
+        await asyncio.sleep(0)
+        most, before = max(most, socket.received - before), socket.received
+    assert (socket.received > 200 * 32_000, most <= 256 * 1024) == (True, True)
 
 
 def test_each_event_loop_has_connections_of_its_own() -> None:

@@ -408,6 +408,43 @@ async def test_loss_while_nothing_is_owed_is_not_noticed() -> None:
         assert len(vendor.connections) == 2
 
 
+async def test_text_that_the_vendor_began_by_itself_is_not_sent_again() -> None:
+    async def begin_unasked(connection: ScriptedConnection) -> None:
+        opening = await connection.next()
+        assert opening
+        await connection.next()
+        await connection.say(opening["context_id"], 0.5, "Good ")
+        connection.cut()
+
+    async with provider_of(begin_unasked, speak_all) as (provider, vendor):
+        stream = open_stream(provider)
+        stream.send(TEXT)  # without a flush
+        heard = await collect(stream)
+        assert (type(heard.error), heard.alignment.text) == (speech.TTSSocketDroppedError, "Good ")
+        assert len(vendor.connections) == 1
+
+
+async def test_end_of_a_repetition_shows_nothing() -> None:
+    text = "no, " * 20
+
+    async def break_off(connection: ScriptedConnection) -> None:
+        context = await connection.next_flush()
+        await connection.say(context, 3.0, text[:40])
+        await connection.next()
+        connection.cut()
+
+    async with provider_of(break_off, speak_all) as (provider, vendor):
+        stream = open_stream(provider)
+        stream.send(text)
+        stream.flush()
+        await anext(stream)
+        await anext(stream)
+        assert stream.expects_audio
+        stream.send("no. ")
+        assert type((await collect(stream)).error) is speech.TTSSocketDroppedError
+        assert len(vendor.connections) == 1
+
+
 async def test_final_while_text_is_owed_is_a_cut() -> None:
     async def script(connection: ScriptedConnection) -> None:
         context = await connection.next_flush()

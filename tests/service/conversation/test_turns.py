@@ -237,6 +237,20 @@ async def test_interruption_reports_the_heard_text_and_is_ignored_by_circuits(ma
         assert totals["failures"] == 0
 
 
+async def test_interrupted_sentence_without_times_does_not_count_as_heard_to_its_end(make_service: MakeService) -> None:
+    async with make_service(WordToneProvider(timed=False, every=0.13)) as tts:
+        turn, listener = tts.conversation(format="pcm_16000").turn(), Listener()
+        turn.push("It rains all day today and we stay at home.")
+        turn.end()
+        listening = asyncio.create_task(listener.listen(turn))
+        await asyncio.sleep(1.5)
+        heard = await turn.interrupt(played=listener.seconds)
+        await listening
+        assert not heard.exact
+        assert abs(len(heard.text.split()) - len(listener.heard(turn))) <= 2
+        assert heard.unheard.strip()
+
+
 async def test_interruption_after_everything_was_made_drops_what_was_not_read(make_service: MakeService) -> None:
     async with make_service(WordToneProvider()) as tts:
         turn = tts.conversation().turn()

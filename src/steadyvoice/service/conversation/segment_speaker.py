@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -110,7 +110,18 @@ class SegmentSpeaker:
         """Note that the text up to `end` was delivered, and return the events of the flushes before it."""
         return [Flushed(mark) for mark in self._ledger.delivered_to(end)]
 
-    def open_stream(self, *, ahead: Callable[[], float] | None, lead: float) -> TextStreamSpeaker | None:
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Hold a place of admission control. Raises TTSOverloadedError if there is none in time."""
+        admission = self._resources.admission
+        if not admission.admit():
+            await admission.wait(self._policy.total)
+        try:
+            yield
+        finally:
+            admission.leave()
+
+    def open_stream(self, *, ahead: Callable[[], float], lead: float) -> TextStreamSpeaker | None:
         """Return a speaker of the text from `sent` on through a text stream.
 
         None if there is no complete word, or if the provider that comes next takes finished text only.
@@ -154,7 +165,7 @@ class SegmentSpeaker:
         words = ledger.clean[begin:known]
         return bool(words.strip()) and is_pronounceable(words) and not parse_markup(ledger.clean[begin:])
 
-    def _stream_context(self, candidate: Candidate, ahead: Callable[[], float] | None, lead: float) -> StreamContext:
+    def _stream_context(self, candidate: Candidate, ahead: Callable[[], float], lead: float) -> StreamContext:
         resources, name, without = self._resources, candidate.name, self._without_streams
         handler, offer = candidate.guarded.handler, candidate.offer
 

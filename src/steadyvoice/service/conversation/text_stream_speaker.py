@@ -40,7 +40,7 @@ _MARK = re.compile(r"[.!?…؟۔।॥։።፧။៕。！？｡\n]+[\"'”’»
 class StreamContext:
     """Parts of a turn that its text stream uses. `note_switch` returns the event of a change of the voice, if any.
 
-    `ahead` returns the seconds of audio that are left to play, or None if text is not held back for that.
+    `ahead` returns the seconds of audio that are left to play or to read; above `lead` no further text is sent.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class StreamContext:
         audio: Callable[[bytes], TurnEvent],
         begin_passage: Callable[[str, int], list[TurnEvent]],
         marks_reached: Callable[[int], list[TurnEvent]],
-        ahead: Callable[[], float] | None,
+        ahead: Callable[[], float],
         lead: float,
         record_end: Callable[[Permit, TTSError | None, int], None],
         give_up_streams: Callable[[], None],
@@ -153,7 +153,7 @@ class TextStreamSpeaker:
 
     def _wait_before_sending(self) -> float:
         """Return the seconds until more text is needed."""
-        if self._context.ahead is None or self._flushed < self._ledger.sent:
+        if self._flushed < self._ledger.sent:
             return 0.0
         # A sentence that was begun is always sent to its end: the vendor may wait for it.
         owed = max(0, self._flushed - self._begin - self._done)
@@ -166,7 +166,7 @@ class TextStreamSpeaker:
         return min(wait, left) if left > 0 else self._context.ahead() - self._context.lead
 
     def _pump_after(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(max(seconds, 0.01), self.pump)
+        self._timer = asyncio.get_running_loop().call_later(max(seconds, _READ_WITHIN), self.pump)
 
     def _finish(self) -> None:
         self._finishing = True

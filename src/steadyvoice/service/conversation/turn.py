@@ -257,8 +257,9 @@ class AsyncTurn(ReportedUtterance):
         ledger, buffer = self._ledger, self._buffer
         while True:
             begin = ledger.sent
-            if stream := speaker.open_stream(ahead=buffer.ahead if self._paced else None, lead=LEAD):
-                await self._speak_stream(stream)
+            if stream := speaker.open_stream(ahead=self._ahead, lead=LEAD if self._paced else MAX_BUFFERED_SECONDS):
+                async with speaker.place():
+                    await self._speak_stream(stream)
                 continue
             end = ledger.next_end(first=begin == 0, limit=self._max_segment, language=speaker.language)
             if end is None and ledger.ended:
@@ -281,6 +282,10 @@ class AsyncTurn(ReportedUtterance):
         async with aclosing(speaker.finish()) as rest:
             async for event in rest:
                 buffer.put(event)
+
+    def _ahead(self) -> float:
+        """Return the seconds of audio above which no further text is sent: not played, or without pacing not read."""
+        return self._buffer.ahead() if self._paced else self._buffer.seconds
 
     async def _speak_stream(self, stream: TextStreamSpeaker) -> None:
         """Speak the rest of the text through a text stream, until it ends or breaks off."""
