@@ -31,6 +31,7 @@ _ENCODER_CONTEXT = 2304  # samples: whole frames of every MP3, and as many as an
 _FIRST_SOUNDS = 2.0  # seconds in which the loudness and the first sound of a new voice are measured
 _LAST_SOUNDS = 3.0  # seconds that tell how loud the end is
 _UNNOTED_BYTES = 16 * 1024  # of output that are noted together
+_PAUSE_BEFORE_REPETITION = 0.25  # seconds, as between two sentences: half a word runs into the next one otherwise
 _BLOCK_SECONDS = 10.0  # seconds of samples that are amplified and encoded at once; more than _FIRST_SOUNDS
 _UNCOMPRESSED = (Codec.PCM, Codec.WAV)
 
@@ -287,7 +288,12 @@ class Output:
         return _samples_of(audio)
 
     def drop(self) -> None:
-        """Forget a piece that broke off before its first word was emitted."""
+        """Forget a piece that broke off without a word from which another voice could go on.
+
+        What was emitted of it is followed by a pause, because its words are spoken again.
+        """
+        if not self._at_start:
+            self._pause = _Pause(array("h"), round(_PAUSE_BEFORE_REPETITION * self._rate))
         self._buffer = None
 
     def break_off(self, boundary: WordBoundary) -> bytes:
@@ -311,7 +317,7 @@ class Output:
         """Finish the utterance. Without any audio, this returns a valid empty file, where the format has one."""
         if pause := self._pause:
             self._pause = None
-            return self._encode(pause.samples) + self._flush()
+            return (self._encode(pause.samples) if pause.samples else b"") + self._flush()
         if not self.has_output:
             self._encoder = encoder_for(self.target)
         return self._flush()
