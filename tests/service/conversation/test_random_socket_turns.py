@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from steadyvoice import AsyncConversation, AsyncTTSService, ElevenLabs, OpenAICompatible, Provider, TimeoutConfig, Tone
@@ -157,6 +157,10 @@ def assert_none_lost(listener: Listener, text: str) -> None:
         assert part == from_there[: len(part)]
 
 
+ONCE = (["I don't stop! 42 a rain sun."], "I don't stop! 42 a rain sun.")
+
+
+@example([RandomVendor("socket", [actions.Stall(0.0, 0.3)], [], 0.0)], [ONCE], ONCE, 0.0)
 async def check_exact(vendors: list[RandomVendor], written: list[Written], later: Written, pause: float) -> None:
     async with conversation_with(vendors) as conversation:
         listeners = await asyncio.gather(*(speak(conversation, pieces, pause) for pieces, _ in written))

@@ -113,7 +113,7 @@ class SegmentSpeaker:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Hold a place of admission control. Raises TTSOverloadedError if there is none in time."""
-        admission = self._resources.admission
+        admission = self._resources.speech.admission
         if not admission.admit():
             await admission.wait(self._policy.total)
         try:

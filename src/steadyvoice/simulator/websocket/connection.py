@@ -64,6 +64,7 @@ class WebSocketConnection:
             if not self._audio_end:
                 half = len(sound.audio) // 2
                 await self._write(replace(sound, audio=sound.audio[:half], alignment=None, normalized=None))
+                sound = replace(sound, audio=sound.audio[half:])
             await self._apply_fault(sound)
         self._audio_end += seconds
         for part in self._split(sound):
