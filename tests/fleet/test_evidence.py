@@ -1,0 +1,106 @@
+"""Evidence that a replica reads from its circuits, and records of others that it must not act on."""
+
+from __future__ import annotations
+
+import pytest
+
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitState
+from steadyvoice.breaker.testing import VirtualClock
+from steadyvoice.fleet import Fleet
+from steadyvoice.fleet.evidence import CircuitEvidence
+from steadyvoice.fleet.records import CircuitRecord, ReplicaRecord, config_digest, encode_record
+from steadyvoice.fleet.testing import InMemoryFleet
+
+CONFIG = CircuitBreakerConfig(window_size=4, minimum_calls=4, cooldown_period=10)
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock(1000.0)
+
+
+def test_success_ends_the_run_of_failures(clock: VirtualClock) -> None:
+    circuit = CircuitBreaker("voice", CONFIG, clock=clock)
+    evidence = CircuitEvidence(circuit)
+    circuit.acquire().failure("down")
+    assert [group.weight for group in evidence.observe(clock()).run] == [1.0]
+    clock.advance(0.25)
+    circuit.acquire().success()
+    record = evidence.observe(clock())
+    assert (record.run, record.success_age) == ((), 0.0)
+    circuit.acquire().failure("down")
+    clock.advance(0.25)
+    record = evidence.observe(clock())
+    assert [(group.age, group.weight) for group in record.run] == [(0.0, 1.0)]
+    assert [(bucket.age, bucket.calls, bucket.failures) for bucket in record.buckets] == [
+        (0.5, 1, 1.0),
+        (0.25, 1, 0.0),
+        (0.0, 1, 1.0),
+    ]
+
+
+def test_results_that_no_window_holds_are_forgotten(clock: VirtualClock) -> None:
+    circuit = CircuitBreaker("voice", CONFIG, clock=clock)
+    evidence = CircuitEvidence(circuit)
+    for _ in range(9):
+        circuit.acquire().success()
+        clock.advance(0.25)
+        record = evidence.observe(clock())
+    assert sum(bucket.calls for bucket in record.buckets) == 4
+
+
+def test_lease_that_no_caller_uses_is_given_back_after_a_second(clock: VirtualClock) -> None:
+    circuit = CircuitBreaker("voice", CONFIG, clock=clock)
+    evidence = CircuitEvidence(circuit)
+    circuit.grant_probe(clock())
+    circuit.trip("down", 10)
+    circuit.try_acquire()
+    evidence.observe(clock())
+    assert not evidence.wants_probe  # the cooldown is not over
+    clock.advance(10)
+    evidence.observe(clock())
+    assert not evidence.wants_probe  # no caller came since
+    circuit.try_acquire()
+    evidence.observe(clock())
+    assert evidence.wants_probe
+    clock.advance(1)
+    evidence.observe(clock())
+    assert not evidence.wants_probe
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_replicas_with_other_settings_are_not_followed(clock: VirtualClock, is_same: bool) -> None:
+    server, circuit = InMemoryFleet(clock), CircuitBreaker("voice", CONFIG, clock=clock)
+    digest = config_digest(CONFIG if is_same else CircuitBreakerConfig())
+    verdict = CircuitRecord(state="open", digest=digest, own_verdict=True, opened_age=0.1, remaining=9.0)
+    for name in "abc":
+        server.write(name, encode_record(ReplicaRecord(circuits={"voice": verdict})))
+    fleet = Fleet(server.connect(), [circuit], clock=clock)
+    fleet.beat()
+    assert circuit.state is (CircuitState.OPEN if is_same else CircuitState.CLOSED)
+    assert fleet.status().different_settings == (() if is_same else ("voice",))
+
+
+def test_circuit_that_is_no_longer_shared_needs_no_grant(clock: VirtualClock) -> None:
+    circuits = [CircuitBreaker("voice", CONFIG, clock=clock)]
+    fleet = Fleet(InMemoryFleet(clock).connect(), circuits, clock=clock)
+    fleet.beat()
+    (circuit,) = circuits
+    assert not circuit.snapshot().probe_granted
+    circuits.clear()
+    fleet.beat()
+    assert circuit.snapshot().probe_granted
+
+
+def test_hold_is_known_at_every_replica_until_it_ends(clock: VirtualClock) -> None:
+    server = InMemoryFleet(clock)
+    first, second = Fleet(server.connect(), clock=clock), Fleet(server.connect(), clock=clock)
+    first.hold("sk_secret", "quota used up", seconds=10)
+    assert second.held("sk_secret") is None
+    first.beat()
+    second.beat()
+    clock.advance(1)
+    assert first.held("sk_secret") == second.held("sk_secret") == ("quota used up", 9.0)
+    assert second.held("sk_other") is None
+    clock.advance(9)
+    assert first.held("sk_secret") is second.held("sk_secret") is None
