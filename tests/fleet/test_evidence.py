@@ -39,6 +39,20 @@ def test_success_ends_the_run_of_failures(clock: VirtualClock) -> None:
     ]
 
 
+def test_opening_is_a_verdict_only_if_it_is_the_circuits_own(clock: VirtualClock) -> None:
+    circuit = CircuitBreaker("voice", CONFIG, clock=clock)
+    evidence = CircuitEvidence(circuit)
+    circuit.trip("open at 3 of 4 replicas", 10)
+    assert (evidence.observe(clock()).own_verdict, evidence.record.opened_age) == (False, 0.0)
+    clock.advance(10)
+    circuit.acquire().failure("still down")
+    record = evidence.observe(clock())
+    assert (record.own_verdict, record.opened_age, record.remaining) == (True, 0.0, 10.0)
+    circuit.recover("probes of another replica succeeded")
+    record = evidence.observe(clock())
+    assert (record.own_verdict, record.opened_age, record.recovered_age) == (False, None, None)
+
+
 def test_results_that_no_window_holds_are_forgotten(clock: VirtualClock) -> None:
     circuit = CircuitBreaker("voice", CONFIG, clock=clock)
     evidence = CircuitEvidence(circuit)

@@ -182,6 +182,15 @@ def test_membership_changes_only_after_several_beats(beats: list[bool]) -> None:
         assert state is not FleetState.ALONE or not answered or before is FleetState.ALONE
 
 
+def test_replica_that_was_alone_returns_after_three_beats() -> None:
+    membership = Membership()
+    membership.record_answer(0.0)
+    states = [membership.record_miss(number / 4) for number in range(1, 13)]
+    assert states == [FleetState.TOGETHER] * 2 + [FleetState.STALE] * 9 + [FleetState.ALONE]
+    answers = [membership.record_answer(4.0 + number / 4) for number in range(3)]
+    assert answers == [FleetState.ALONE, FleetState.ALONE, FleetState.TOGETHER]
+
+
 def test_late_beat_is_no_missed_one() -> None:
     membership = Membership()
     membership.record_answer(0.0)
