@@ -36,6 +36,14 @@ async def test_usual_request_to_the_gateway_makes_few_calls(pace: float, most: i
     assert length.modules <= 60
 
 
+@pytest.mark.parametrize(("pace", "most"), [(0.0, 270), (CHUNK_EVERY, 665)], ids=["in one piece", "in 16 chunks"])
+async def test_usual_request_that_may_be_resumed_makes_few_calls(pace: float, most: int) -> None:
+    """The numbers are those that were reached, and five per cent; to be lowered when fewer are."""
+    with Profiler() as profiler, vendor(pace) as url:
+        length = await gateway_request(url, profiler, "resume", {})
+    assert length.own <= most, length.most_called[:20]
+
+
 async def test_baseline_calls_are_subtracted() -> None:
     loop, ticked = asyncio.get_running_loop(), asyncio.Event()
     timer = loop.call_later(0.01, lambda: tick())
