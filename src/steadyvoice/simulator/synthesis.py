@@ -189,7 +189,7 @@ async def _samples(
             case TooShort(fraction):
                 spoken = _first_characters(spoken, int(len(order.text) * fraction), rate)
             case Silent():
-                spoken = (replace(audio, data=bytes(len(audio.data))) async for audio in spoken)
+                spoken = (AudioChunk(bytes(len(each.data)), each.alignment, each.normalized) async for each in spoken)
         async for audio in spoken:
             yield audio
 
