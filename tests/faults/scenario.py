@@ -113,17 +113,23 @@ async def run_case(
     *,
     by: type[ElevenLabs] = ElevenLabs,
     with_sink: bool = False,
+    warm: bool = False,
     **settings: Any,
 ) -> FaultOutcome:
-    """Have one text spoken under one fault. With `with_sink`, chunks go to a sink, except every third one."""
-    # Only faults in the middle of audio need it to take time; all others come sooner with it at once.
+    """Have one text spoken under one fault. With `with_sink`, chunks go to a sink, except every third one.
+
+    With `warm`, there is a connection to the vendor that has served a healthy request.
+    """
     midway = hasattr(case.act, "after") or isinstance(case.act, WrongLength)
     async with Simulator(
         voice="tones", tls=isinstance(case.act, TlsFailure), real_time_factor=TEN_TIMES_REAL_TIME if midway else 0.0
     ) as sim:
-        sim.faults.set(case.act)
         vendor = by("any", name=VENDOR, base_url=sim.url)
         tts = AsyncTTSService([vendor, local], circuit=NEVER_OPENS, retry=QUICK, timeouts=CLOCKS, **settings)
+        if warm:
+            await tts.synthesize(TEXT, format=case.format)
+        served = len(sim.ledger)
+        sim.faults.set(case.act)
         began = asyncio.get_running_loop().time()
         audio, error, sink = b"", None, IntermittentSink()
         account: ReportedUtterance | None = None
@@ -143,9 +149,8 @@ async def run_case(
         took = asyncio.get_running_loop().time() - began
         counted = tts.get_error_state()["window"]["failures"]
         await vendor.aclose()
-        # The ledger is final once the simulator has noticed that its clients have left.
         await sim.idle()
-        asked = tuple(entry for entry in sim.ledger if entry.endpoint.startswith("text-to-speech"))
+        asked = tuple(entry for entry in list(sim.ledger)[served:] if entry.endpoint.startswith("text-to-speech"))
         attempts = account.attempts if account else ()
         return FaultOutcome(
             case=case,

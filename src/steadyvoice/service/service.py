@@ -23,6 +23,8 @@ from steadyvoice.service.cache.lookup import CachedUtterance, SpeechCache
 from steadyvoice.service.fast_lane.plan import RelayPlan
 from steadyvoice.service.fast_lane.relay import Relay, RelayClient, RelayServices, start_relay
 from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
+from steadyvoice.service.fast_lane.synthesis_relay import CollectingRelay, SpeechCollector
+from steadyvoice.service.log_messages import log_utterance
 from steadyvoice.service.options import (
     ResolvedOptions,
     ServicePolicies,
@@ -125,7 +127,8 @@ class AsyncTTSService:
         self._open, self._open_turns = OpenStreams(), OpenStreams()
         self.lag.after_fork()
         self.admission.after_fork()
-        keep_until_exit(self._replaced)
+        keep_until_exit((self._replaced, list(self._relay_services.running)))
+        self._relay_services.running.clear()
         self._replaced = ReplacedProviders()
         if self._hedging:
             self._hedging.forget()
@@ -159,7 +162,14 @@ class AsyncTTSService:
         max_bytes = self.max_audio_bytes
         if isinstance(text, str):
             refuse_too_large(strip_markup(text), resolved.request.format, resolved.request.speed, max_bytes)
-        stream = self.open_stream(text, resolved, hold=True)
+        if isinstance(text, str) and (collector := await self._collect(text, resolved)):
+            if report := collector.report:
+                log_utterance(report)
+                return Speech(collector.audio, resolved.request.format, report)
+            stream = collector.stream
+            assert stream is not None  # noqa: S101 - the relay has ended, or was handed over
+        else:
+            stream = self.open_stream(text, resolved, hold=True)
         async with stream:
             audio = await collect_audio(stream, stream.format, max_bytes)
         return Speech(audio, stream.format, stream.report)
@@ -368,7 +378,22 @@ class AsyncTTSService:
 
         `text` is clean. What becomes unusual later is handed over to the client, to be continued by `open_stream`.
         """
-        template = self._template(options, hold=False, announced=True)
+        return self._start_relay(text, options, self._template(options, hold=False, announced=True), client)
+
+    async def _collect(self, text: str, options: ResolvedOptions) -> SpeechCollector | None:
+        """Wait for the whole audio of a usual request; return None, and nothing has happened, for any other."""
+        text = clean_text(text)
+        template = self._template(options, hold=True, announced=False)
+        collector = SpeechCollector(lambda request: self.open_stream(text, options, hold=True, in_flight=request))
+        relay = self._start_relay(text, options, template, collector) if text.strip() else None
+        if relay is None:
+            return None
+        await collector.ended(relay)
+        return collector
+
+    def _start_relay(
+        self, text: str, options: ResolvedOptions, template: UtteranceTemplate, client: RelayClient
+    ) -> Relay | None:
         plan = template.relay_plan
         if not isinstance(plan, RelayPlan) or not plan.found.is_current:
             if (self._cache and options.cache) or (self._hedging and options.hedging):
@@ -376,7 +401,8 @@ class AsyncTTSService:
             plan = template.relay_plan = RelayPlan.of(template)
         if plan is None:
             return None
-        return start_relay(ResumeRelay if plan.resumes else Relay, plan, text, self._relay_services, client)
+        kind = CollectingRelay if plan.holds else ResumeRelay if plan.resumes else Relay
+        return start_relay(kind, plan, text, self._relay_services, client)
 
     @property
     def relays(self) -> Collection[Relay]:

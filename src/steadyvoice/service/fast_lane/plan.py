@@ -42,20 +42,21 @@ class RelayPlan:
     template: UtteranceTemplate
     found: Candidates
     candidates: Sequence[Candidate]
+    holds: bool
+    """Whether no audio is delivered before all of it has come."""
+    resumes: bool
+    """Whether audio is delivered by the word, so that another provider can go on with the next one."""
     _choices: dict[tuple[bool, ...], Choice | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, template: UtteranceTemplate) -> RelayPlan | None:
         """Return the plan for a template; None if its requests are not relayed."""
         found, policy = template.candidates or template.latin_candidates, template.policy
-        if found is None or policy.on_midstream not in ("error", "resume") or policy.hold or not found.is_current:
+        if found is None or not found.is_current:
             return None
-        return cls(template, found, found.candidates)
-
-    @property
-    def resumes(self) -> bool:
-        """Whether audio is delivered by the word, so that another provider can go on with the next one."""
-        return self.template.policy.resumes
+        if not policy.hold and policy.on_midstream not in ("error", "resume"):
+            return None
+        return cls(template, found, found.candidates, policy.hold, policy.resumes and not policy.hold)
 
     def choose(self, text: str) -> Choice | None:
         """Return the choice for a text; None if the text or the state of a provider is unusual."""
@@ -92,7 +93,7 @@ class RelayPlan:
         candidate, request = self.candidates[step.index], self.template.request
         handler, prepared = candidate.guarded.handler, candidate.prepared
         limits = handler.account_limits
-        if self.resumes and not _is_timed_as_asked(candidate.offer, request):
+        if (self.resumes or self.holds) and not _is_timed_as_asked(candidate.offer, request):
             return None
         if candidate.guarded.provider.local or not isinstance(prepared, PreparedHTTPRequest):
             return None

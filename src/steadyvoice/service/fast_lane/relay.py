@@ -99,6 +99,9 @@ class Relay:
         "_services", "_since", "_slot", "_started", "_stopwatch", "_text", "_timeouts", "_validator", "deadline", "due",
     )  # fmt: skip
 
+    MIN_RATE = REAL_TIME
+    """Least acceptable seconds of audio per second."""
+
     def __init__(
         self,
         plan: RelayPlan,
@@ -128,7 +131,7 @@ class Relay:
             Deadline(min(step.time_limit, guarded.max_seconds), stopwatch, 0.0),
             deadline,
             own_deadline=choice.own_deadline,
-            min_rate=REAL_TIME,
+            min_rate=self.MIN_RATE,
             usual=guarded.handler.silence_limits.for_offer(offer),
             first_audio=choice.first_audio,
             extra=choice.extra * len(text),
@@ -161,6 +164,16 @@ class Relay:
         self._client.flush()
         if not is_usual:
             self.hand_over(error)
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether valid audio has come."""
+        return self._first_sound is not None
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until `due`."""
+        return self.due - self._services.clock()
 
     def check_time(self) -> None:
         """Hand over shortly before a timeout passes; else set when to look again."""

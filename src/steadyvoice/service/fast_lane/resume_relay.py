@@ -27,17 +27,19 @@ class ResumeRelay(Relay):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        request, candidate = self._request, self._choice.candidate
+        candidate = self._choice.candidate
         self._decoder: AudioDecoder | None = None
         self._words = WordProgress(self._text, None, ReceivedTimes(), self._validator, candidate.name)
         self._usual = True  # whether every chunk was
         self._held: list[bytes] = []  # audio that came since the last word, and that the output has not received
         self._held_size = 0
+        self._begin_output()
+
+    def _begin_output(self) -> None:
+        """Prepare the output for audio that is released by the word."""
+        candidate, policy = self._choice.candidate, self._plan.template.policy
         self._output = output = Output(
-            request.format,
-            self._services.workers,
-            max_bytes=self._plan.template.policy.most_bytes,
-            deadline=self.deadline,
+            self._request.format, self._services.workers, max_bytes=policy.most_bytes, deadline=self.deadline
         )
         offer = candidate.offer
         output.begin(offer.format, sole=True, breakable=True, voice=candidate.voice, gain=offer.gain)

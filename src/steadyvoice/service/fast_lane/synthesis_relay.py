@@ -1,0 +1,219 @@
+"""Relay of a usual request whose whole audio is waited for, and the caller that waits for it.
+
+Nothing is delivered before the end, so nothing has to be done for each chunk: what has come is read twenty times a
+second. Everything unusual goes to the pipeline, as from the other relays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from steadyvoice.audio.thread_pool import AudioThreadPool
+from steadyvoice.service.fast_lane.relay import EARLY, Relay
+from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
+from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE
+from steadyvoice.service.pipeline.output import Output
+from steadyvoice.service.pipeline.response_call import InFlightRequest
+from steadyvoice.service.result import UtteranceReport
+from steadyvoice.service.stream import AsyncSpeechStream
+from steadyvoice.speech.errors import TTSError, TTSNotAudioError
+from steadyvoice.speech.format import Codec
+
+_READ_INTERVAL = 0.05
+"""Seconds for which chunks are left unread. Timeouts are of seconds, and the first sound is read at once."""
+
+_MAX_UNREAD = 32 * 1024
+"""Bytes that are left unread: the connection stops reading beyond 64 KiB."""
+
+
+class CollectingRelay(ResumeRelay):
+    """Relay of one request whose audio is delivered once it is complete."""
+
+    __slots__ = ("_read_at",)
+
+    MIN_RATE = 0.0  # as nothing is listened to yet
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # A complete answer that arrives faster than it is played is healthy, however long; a caller's own deadline is
+        # absolute.
+        self._stopwatch.extends = not self._choice.own_deadline
+        self._report = UtteranceReport(self._plan.candidates[0].guarded.handler.name)
+        self._read_at = 0.0
+
+    def _begin_output(self) -> None:
+        """Do nothing: only the pipeline needs an output."""
+
+    def _advance(self) -> bool:
+        connection = self._connection
+        if connection is not None and self._first_sound is not None and not connection.complete:
+            now = self._services.clock()
+            if now - self._read_at < _READ_INTERVAL and connection.unread < _MAX_UNREAD and connection.error is None:
+                return True
+            self._read_at = now
+        return super()._advance()
+
+    def _pass_on(self, data: bytes) -> bool:
+        """Hold the audio of what was read; return whether all of it is usual. Raises TTSError."""
+        decoder, validator, timeouts = self._decoder, self._validator, self._timeouts
+        assert decoder is not None  # noqa: S101 - the response was accepted
+        self._received += len(data)
+        for chunk in decoder.feed(data):
+            if problem := self._words.times.take(self._text, chunk.alignment, chunk.normalized):
+                raise self._errors(TTSNotAudioError, problem)
+            if not chunk.data:
+                continue
+            before = validator.seconds
+            valid = validator.take(chunk.data)
+            if valid is None:
+                valid = validator.evaluate_nowait()
+            timeouts.add_audio(validator.seconds - before, has_audio=validator.has_audio)
+            if valid:
+                self._held.append(valid)
+                self._held_size += len(valid)
+        error, decoder.error = decoder.error, None
+        if error:
+            raise error  # its traceback is dropped where it is handed over
+        if self._held and self._first_sound is None:
+            self._first_sound = timeouts.waited
+            self.due = self._since + timeouts.limit(self._since) - EARLY
+            self._client.begin(self._current_report)
+        # Long silence has to be decoded, and the pipeline judges what is too much to be held.
+        begun = self._first_sound is not None or validator.seconds < MAX_LEADING_SILENCE
+        return begun and self._held_size <= self._plan.template.policy.most_bytes
+
+    @property
+    def _current_report(self) -> UtteranceReport:
+        assert self._report is not None  # noqa: S101 - it was made with the relay
+        return self._report
+
+    def _ends_well(self, seconds: float) -> bool:
+        is_odd = self._request.format.codec is Codec.PCM and self._held_size % 2 == 1
+        is_plain = not is_odd and not self._validator.misreports_length(sole=True)
+        return self._first_sound is not None and is_plain and super()._ends_well(seconds)
+
+    def _end_audio(self) -> None:
+        """Give the caller all of the audio."""
+        self._services.on_muted(False)
+        speaker = self._current_report.current_speaker
+        speaker.start(self._choice.candidate.guarded.handler.name, self._accepted, len(self._text))
+        self._client.write(b"".join(self._held))
+
+    def _in_flight(self, error: TTSError | None) -> InFlightRequest:
+        request, policy, candidate = self._request, self._plan.template.policy, self._choice.candidate
+        workers: AudioThreadPool = self._services.workers
+        self._output = Output(
+            request.format, workers, remembers=True, max_bytes=policy.most_bytes, deadline=self.deadline
+        )
+        voice = candidate.voice if policy.resumes else None
+        self._output.begin(candidate.offer.format, sole=True, voice=voice, gain=candidate.offer.gain)
+        in_flight = super()._in_flight(error)
+        assert in_flight.delivered is not None  # noqa: S101 - it always is by these relays
+        in_flight.delivered.has_delivered = False
+        return in_flight
+
+
+class SpeechCollector:
+    """Caller that waits for the whole speech of a relay: its client.
+
+    `continue_in_pipeline` makes the stream with which the pipeline goes on. Await `ended()` once; then there is either
+    a `report` with the `audio`, or a `stream` to read.
+    """
+
+    __slots__ = ("_continue", "_ended", "_handle", "_loop", "_relay", "audio", "report", "stream")
+
+    def __init__(self, continue_in_pipeline: Callable[[InFlightRequest], AsyncSpeechStream]) -> None:
+        self.audio = b""
+        self.report: UtteranceReport | None = None
+        self.stream: AsyncSpeechStream | None = None
+        self._continue = continue_in_pipeline
+        self._loop = loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = loop.create_future()
+        self._relay: Relay | None = None  # while it runs
+        self._handle: asyncio.TimerHandle | None = None
+
+    async def ended(self, relay: Relay) -> None:
+        """Wait until the relay has ended or was handed over."""
+        if not self._ended.done():
+            self._relay = relay
+            self._watch()
+        try:
+            await self._ended
+        except asyncio.CancelledError:
+            if self._relay:
+                self._relay.hand_over()
+            if self.stream:
+                await _leave(self.stream)
+            raise
+        finally:
+            self._release()
+
+    def _watch(self) -> None:
+        """Look at the relay when one of its timeouts may be near."""
+        relay = self._relay
+        if relay is None:
+            return
+        relay.check_time()
+        if self._relay:
+            if self._handle:
+                self._handle.cancel()
+            self._handle = self._loop.call_later(max(0.0, relay.remaining), self._watch)
+
+    def _release(self) -> None:
+        """Forget the relay, which refers to its client."""
+        self._relay = None
+        if self._handle:
+            self._handle.cancel()
+            self._handle = None
+
+    # ---------------------------------------------------------------- client of the relay
+
+    def begin(self, report: UtteranceReport) -> None:
+        """Look at the other timeouts from now on."""
+        if self._relay:
+            self._watch()
+
+    def write(self, data: bytes) -> None:
+        """Take the audio."""
+        self.audio = data
+
+    def flush(self) -> None:
+        """Do nothing: nothing is sent."""
+
+    def is_ready(self) -> bool:
+        """Return True: the audio is held."""
+        return True
+
+    def end(self, report: UtteranceReport) -> None:
+        """Take the report of a complete response."""
+        self.report = report
+        self._finish()
+
+    def hand_over(self, request: InFlightRequest) -> None:
+        """Have the pipeline go on with the request."""
+        self.stream = self._continue(request)
+        self._finish()
+
+    def _finish(self) -> None:
+        self._release()
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+
+async def _leave(stream: AsyncSpeechStream) -> None:
+    """End a stream as one whose reader is cancelled: it is begun, and cancelled where it waits first."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - coroutines run in tasks
+    task.cancel()
+    try:
+        async with stream:
+            async for _ in stream:
+                pass
+            await asyncio.sleep(0)  # it did not wait
+    except (asyncio.CancelledError, TTSError):
+        pass
+    finally:
+        task.uncancel()
+        del task
