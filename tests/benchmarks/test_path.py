@@ -88,8 +88,8 @@ def test_thread_that_takes_the_profile_off_is_not_counted() -> None:
 @pytest.mark.parametrize(
     ("pace", "reached"),
     [
-        (0.0, {"synthesize()": (294, 44), "stream()": (748, 65)}),
-        (CHUNK_EVERY, {"synthesize()": (403, 45), "stream()": (1606, 65)}),
+        (0.0, {"synthesize()": (238, 43), "stream()": (700, 64)}),
+        (CHUNK_EVERY, {"synthesize()": (386, 43), "stream()": (1615, 64)}),
     ],
     ids=["one piece", "16 chunks"],
 )
