@@ -209,7 +209,9 @@ async def _engine_samples(
                     continue
                 samples += len(event.data) // 2
                 times = event.alignment
-                yield replace(event, alignment=Alignment.joined([(begin, times)])) if times and begin else event
+                if times and begin:
+                    event = AudioChunk(event.data, Alignment.joined([(begin, times)]), event.normalized)
+                yield event
         begin += samples / offer.format.sample_rate
 
 
