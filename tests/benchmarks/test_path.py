@@ -27,7 +27,7 @@ async def test_calls_of_other_threads_and_deferred_calls_are_counted() -> None:
     assert length.modules == 1
 
 
-@pytest.mark.parametrize(("pace", "most"), [(0.0, 305), (CHUNK_EVERY, 610)], ids=["in one piece", "in 16 chunks"])
+@pytest.mark.parametrize(("pace", "most"), [(0.0, 180), (CHUNK_EVERY, 450)], ids=["in one piece", "in 16 chunks"])
 async def test_usual_request_to_the_gateway_makes_few_calls(pace: float, most: int) -> None:
     """The numbers are those that were reached, and five per cent; to be lowered when fewer are."""
     with Profiler() as profiler, vendor(pace) as url:
