@@ -78,11 +78,15 @@ class Billing:
         if bill.wasted and error:
             self._wasted[error.kind] = self._wasted.get(error.kind, 0.0) + bill.wasted
 
-    def add_delivered(self, billed: float | None, characters: int) -> None:
-        """Add an attempt that was delivered to its end: the cost that the vendor stated, else possibly all of it."""
-        charge = Charge.UNKNOWN if billed is None else Charge.BILLED
+    def add_delivered(self, billed: float | None, characters: int) -> Bill:
+        """Add an attempt that was delivered to its end, and return its bill.
+
+        It is the cost that the vendor stated, else possibly that of all characters.
+        """
+        charge, cost = (Charge.UNKNOWN, float(characters)) if billed is None else (Charge.BILLED, billed)
         self._attempts[charge] += 1
-        self._characters[charge] += characters if billed is None else billed
+        self._characters[charge] += cost
+        return Bill(charge, cost)
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready value: attempts by charge, and characters. `wasted` were charged, or may have been."""

@@ -11,12 +11,14 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 from typing import Any
 from urllib.parse import urlencode
 
 from steadyvoice._version import __version__
 from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
 from steadyvoice.providers.base import STEP_COST, Accepted, AudioDecoder, ByteSink, WorkBudget
+from steadyvoice.providers.http.connection import HTTPConnection
 from steadyvoice.providers.http.content_coding import DecompressedResponse, UnsupportedCodingError, decompressor_for
 from steadyvoice.providers.http.transport import DirectTransport, HTTPResponse, SentRequest, Transport, error_summary
 from steadyvoice.speech.errors import TTSBadRequestError, TTSCutError, TTSEmptyAudioError, TTSError, TTSNotAudioError
@@ -145,12 +147,10 @@ class HTTPClient:
         """
         return await self._accepted(await self._send("POST", target, body, connection_timeout), json_expected)
 
-    def reserve(self) -> tuple[DirectTransport, SentRequest] | None:
-        """Return a request over an idle connection, to be started or closed; None if there is none, or a proxy."""
+    def direct_transport(self) -> DirectTransport | None:
+        """Return the transport of the running event loop; None if there is a proxy."""
         transport = self._transport()
-        if not isinstance(transport, DirectTransport) or not (sent := transport.reserve()):
-            return None
-        return transport, sent
+        return transport if isinstance(transport, DirectTransport) else None
 
     async def finish(self, sent: SentRequest, *, json_expected: bool) -> HTTPResponse:
         """Wait until the vendor has accepted a request that was started. Raises TTSError."""
@@ -233,7 +233,9 @@ class HTTPClient:
 class PreparedHTTPRequest:
     """Request that is encoded but for its text."""
 
-    __slots__ = ("_accepted", "_after", "_before", "_client", "_decoder", "_instead", "_target")
+    __slots__ = (
+        "_accepted", "_after", "_before", "_client", "_decoder", "_direct", "_head", "_instead", "_target",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -247,6 +249,8 @@ class PreparedHTTPRequest:
     ) -> None:
         self._client, self._target, self._accepted = client, target, accepted
         self._decoder, self._instead = decoder, instead
+        self._direct: DirectTransport | None = None  # of the last request
+        self._head = b""  # of requests over that
         self._before = b"{%s: " % field
         self._after = b"}" if rest == b"{}" else b", " + rest[1:]
 
@@ -259,12 +263,21 @@ class PreparedHTTPRequest:
 
     def reserve(self) -> StartedHTTPRequest | None:
         """Return the request over an idle connection, to be started or closed; None if there is none."""
-        reserved = self._client.reserve()
-        return StartedHTTPRequest(self, *reserved) if reserved else None
+        direct = self._direct
+        connection = direct.pool.acquire_idle() if direct and direct.loop is asyncio.get_running_loop() else None
+        if connection is None:  # perhaps because the client was closed, and has opened new connections since
+            self._direct = direct = self._client.direct_transport()
+            if direct is None or (connection := direct.pool.acquire_idle()) is None:
+                return None
+            self._head = direct.head("POST", self._target)
+        assert direct is not None  # noqa: S101 - the connection is one of its own
+        return StartedHTTPRequest(self, direct, connection)
 
-    def encode(self, transport: DirectTransport, text: str) -> bytes:
-        """Return the request for a text."""
-        return transport.encode("POST", self._target, self._body(text))
+    def encode(self, text: str) -> bytes:
+        """Return the request for a text, as it is sent over the connection that was reserved last."""
+        quoted = encode_basestring_ascii(text).encode()
+        length = len(self._before) + len(quoted) + len(self._after)
+        return b"%bContent-Length: %d\r\n\r\n%b%b%b" % (self._head, length, self._before, quoted, self._after)
 
     async def finish(self, sent: SentRequest, text: str, *, connection_timeout: float) -> HTTPAudioResponse:
         """Wait until the vendor has accepted a request that was started. Raises TTSError."""
@@ -315,17 +328,20 @@ class PreparedHTTPRequest:
 class StartedHTTPRequest:
     """Prepared request over an idle connection: `start` it, then wait for its `response` or observe the connection."""
 
-    __slots__ = ("_prepared", "_sent", "_text", "_transport", "connection")
+    __slots__ = ("_prepared", "_sent_at", "_text", "_transport", "connection")
 
-    def __init__(self, prepared: PreparedHTTPRequest, transport: DirectTransport, sent: SentRequest) -> None:
-        self._prepared, self._transport, self._sent = prepared, transport, sent
-        self._text = ""
-        self.connection = sent.connection
+    def __init__(self, prepared: PreparedHTTPRequest, transport: DirectTransport, connection: HTTPConnection) -> None:
+        self._prepared, self._transport, self.connection = prepared, transport, connection
+        self._text, self._sent_at = "", 0.0
 
     def start(self, text: str) -> None:
         """Send the request, and do not wait."""
-        self._text = text
-        self._sent.start(self._prepared.encode(self._transport, text))
+        self._text, self._sent_at = text, self._transport.loop.time()
+        self.connection.start(self._prepared.encode(text))
+
+    @property
+    def _sent(self) -> SentRequest:
+        return self._transport.sent_over(self.connection, self._sent_at)
 
     async def response(self, *, connection_timeout: float) -> HTTPAudioResponse:
         """Wait until the vendor has accepted it, or another request that is sent instead. Raises TTSError."""
@@ -345,7 +361,7 @@ class StartedHTTPRequest:
 
     def close(self) -> None:
         """Abandon the response. Unless it is complete, the connection is closed."""
-        self._sent.close()
+        self._transport.pool.release(self.connection)
 
 
 class HTTPAudioResponse:

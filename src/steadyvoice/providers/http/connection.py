@@ -149,7 +149,16 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     def start(self, request: bytes) -> None:
         """Send a request, and do not wait."""
-        self._begin()
+        self.status, self.headers, self.received = 0, {}, 0
+        self._head = self._non_body = 0
+        self.complete = self.head_received = False
+        self._sink_error = self._quick = None
+        self._parts.clear()
+        self.unread = 0
+        if self._paused:
+            self._resume_reading()  # it stays paused when the response before was abandoned half-way
+        if self._disconnected:
+            self.error = ConnectionError("the server closed the connection")
         self._transport.write(request)
 
     async def wait_for_head(self) -> None:
@@ -323,18 +332,6 @@ class HTTPConnection(asyncio.BufferedProtocol):
             parser.feed_data(data)
             self._non_body = 0 if len(self._parts) > known else self._non_body + len(data)
 
-    def _begin(self) -> None:
-        self.status, self.headers, self.received = 0, {}, 0
-        self._head = self._non_body = 0
-        self.complete = self.head_received = False
-        self._sink_error = self._quick = None
-        self._parts.clear()
-        self.unread = 0
-        if self._paused:
-            self._resume_reading()  # it stays paused when the response before was abandoned half-way
-        if self._disconnected:
-            self.error = ConnectionError("the server closed the connection")
-
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
         try:
@@ -369,6 +366,16 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def _fail(self, error: Exception) -> None:
         self.error = self.error or error
         self.close()
+
+    def take_all(self) -> bytes:
+        """Remove and return all bytes of the body that have come: twice the size of the buffer at most."""
+        parts = self._parts
+        data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        self.unread = 0
+        if self._paused:
+            self._resume_reading()
+        return data
 
     def take(self) -> bytes:
         """Remove and return the next bytes of the body, of which there are some: CHUNK_SIZE at most."""

@@ -73,13 +73,13 @@ class DirectTransport:
         keep_alive: float = KEEP_ALIVE,
     ) -> None:
         self._provider, self._stale_within = provider, stale_within
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         parts = urlsplit(base_url)
         secure = parts.scheme == "https"
         host = (parts.hostname or "").encode("idna").decode() if parts.hostname else ""
         self._host = f"{host}:{parts.port or (443 if secure else 80)}"
         address = HostAddress(host, parts.port or (443 if secure else 80), tls_context if secure else None)
-        self._pool = ConnectionPool(address, self._loop, keep_alive)
+        self.pool = ConnectionPool(address, self.loop, keep_alive)
         self._path = parts.path
         named = f"[{host}]" if ":" in host else host
         fields = {"Host": f"{named}:{parts.port}" if parts.port else named, "Accept-Encoding": "identity", **headers}
@@ -87,36 +87,47 @@ class DirectTransport:
 
     async def send(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> DirectResponse:
         """Send a request and wait for the head of its response. Raises TTSError."""
-        sent = self.reserve() or self._sent_over(await self._connect(connection_timeout), stale_within=None)
+        sent = self.reserve()
+        if sent is None:
+            connection = await self._connect(connection_timeout)
+            sent = SentRequest(connection, self.pool, self._provider, self.loop, stale_within=None)
         sent.start(self.encode(method, target, body))
         return await sent.response()
 
     def reserve(self) -> SentRequest | None:
         """Return a request over an idle connection, to be started or closed; None if there is none."""
-        connection = self._pool.acquire_idle()
-        return self._sent_over(connection, self._stale_within) if connection else None
+        connection = self.pool.acquire_idle()
+        return self.sent_over(connection) if connection else None
 
-    def _sent_over(self, connection: HTTPConnection, stale_within: float | None) -> SentRequest:
-        return SentRequest(connection, self._pool, self._provider, self._loop, stale_within=stale_within)
+    def sent_over(self, connection: HTTPConnection, sent_at: float = 0.0) -> SentRequest:
+        """Return a request over a connection that was idle; `sent_at` is set if it was started already."""
+        return SentRequest(
+            connection, self.pool, self._provider, self.loop, stale_within=self._stale_within, sent_at=sent_at
+        )
 
     def encode(self, method: str, target: str, body: bytes | None) -> bytes:
-        length = "" if body is None else f"Content-Length: {len(body)}\r\n"
-        head = f"{method} {self._path}{target} HTTP/1.1\r\n{self._head}{length}\r\n".encode("latin-1")
-        return head + body if body else head
+        """Return a request as it is sent."""
+        if body is None:
+            return self.head(method, target) + b"\r\n"
+        return b"%bContent-Length: %d\r\n\r\n%b" % (self.head(method, target), len(body), body)
+
+    def head(self, method: str, target: str) -> bytes:
+        """Return the head of a request but for its length."""
+        return f"{method} {self._path}{target} HTTP/1.1\r\n{self._head}".encode("latin-1")
 
     async def aclose(self) -> None:
         """Close the connections."""
-        self._pool.close()
+        self.pool.close()
         await asyncio.sleep(0)  # lets asyncio call connection_lost()
 
     def after_fork(self) -> None:
         """Drop the connections in a forked child: they belong to the parent."""
-        self._pool.after_fork()
+        self.pool.after_fork()
 
     async def _connect(self, within: float) -> HTTPConnection:
         try:
             async with asyncio.timeout(within):
-                return await self._pool.open()
+                return await self.pool.open()
         except TimeoutError as error:
             raise TTSConnectTimeoutError(f"no connection within {within:g} s", provider=self._provider) from error
         except OSError as error:
@@ -140,10 +151,11 @@ class SentRequest:
         loop: asyncio.AbstractEventLoop,
         *,
         stale_within: float | None,
+        sent_at: float = 0.0,
     ) -> None:
         self.connection, self._pool = connection, pool
         self._provider, self._loop, self._stale_within = provider, loop, stale_within
-        self._sent_at = 0.0  # reading of the event loop's clock
+        self._sent_at = sent_at  # reading of the event loop's clock
 
     def start(self, request: bytes) -> None:
         """Send the request, and do not wait."""

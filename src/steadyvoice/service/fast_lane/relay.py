@@ -18,10 +18,10 @@ from steadyvoice.breaker import Permit
 from steadyvoice.providers.base import Accepted
 from steadyvoice.providers.http.client import StartedHTTPRequest
 from steadyvoice.providers.http.connection import HTTPConnection
-from steadyvoice.service.billing import calculate_bill
 from steadyvoice.service.fast_lane.plan import Choice, RelayPlan
 from steadyvoice.service.pipeline.attempt_timeouts import REAL_TIME, AttemptTimeouts
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE, AudioValidator
+from steadyvoice.service.pipeline.candidates import Candidate
 from steadyvoice.service.pipeline.provider_call import CallErrors, is_unreliable
 from steadyvoice.service.pipeline.response_call import InFlightRequest
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
@@ -126,9 +126,10 @@ class Relay:
         self._stopwatch = stopwatch = Stopwatch(services.clock)
         stopwatch.since, stopwatch.extends = now, False
         self.deadline = deadline = Deadline(choice.total, stopwatch, 0.0)
-        self._timeouts = timeouts = AttemptTimeouts(
+        seconds = min(step.time_limit, guarded.max_seconds)
+        self._timeouts = AttemptTimeouts(
             guarded.timeouts,
-            Deadline(min(step.time_limit, guarded.max_seconds), stopwatch, 0.0),
+            Deadline(seconds, stopwatch, 0.0),
             deadline,
             own_deadline=choice.own_deadline,
             min_rate=self.MIN_RATE,
@@ -145,7 +146,7 @@ class Relay:
         self._held_back = 0.0  # seconds for which the first audio was
         self._received, self._odd_bytes, self._progress_at = 0, False, 0.0
         self._report: UtteranceReport | None = None
-        self.due = now + timeouts.limit(now) - EARLY
+        self.due = now + min(choice.first_audio + choice.extra * len(text), seconds) - EARLY
         """Clock reading at which `check_time` may have something to do."""
         started.connection.observer = self
         services.running.add(self)
@@ -226,9 +227,8 @@ class Relay:
             return False
         if not self._client.is_ready() or (self._report is None and self._services.admission.is_behind):
             return False
-        while connection.unread:
-            if not self._pass_on(connection.take()):
-                return False
+        if connection.unread and not self._pass_on(connection.take_all()):
+            return False
         if connection.complete:
             return self._finish()
         if connection.error is not None:
@@ -275,7 +275,9 @@ class Relay:
         services, candidate = self._services, self._choice.candidate
         services.on_muted(False)
         self._stopwatch.extends = True
-        self.due = self._since + self._timeouts.limit(self._since) - EARLY
+        self.due = (
+            self._since
+        )  # the limits are others from now on: `check_time` sets it, unless the response ends before
         self._report = report = UtteranceReport(self._plan.candidates[0].guarded.handler.name)
         report.current_speaker.start(candidate.guarded.handler.name, self._accepted, len(self._text))
         self._client.begin(report)
@@ -325,15 +327,15 @@ class Relay:
         handler, offer, length = candidate.guarded.handler, candidate.offer, len(text)
         name = handler.name
         handler.voice = offer.voice
-        if not is_unreliable(self._lost, timeouts.waited):
+        if not self._lost or not is_unreliable(self._lost, timeouts.waited):
             timeouts.learn(given_up=False)
             if timeouts.first_audio is not None:
                 handler.probe_timeout.record(timeouts.first_audio)
         self._services.rates.learn(self._choice.style, text, seconds)
         billed = accepted.characters_billed
-        bill = calculate_bill(accepted=True, billed=billed, characters=length, heard=length, error=None)
-        handler.bills.add_delivered(billed, length)
-        self._record_refusals(report)
+        bill = handler.bills.add_delivered(billed, length)
+        if self._refusals:
+            self._record_refusals(report)
         report.attempts.append(
             Attempt(
                 name,
@@ -402,7 +404,7 @@ def start_relay(
         started.close()
         return None
     handler = candidate.guarded.handler
-    slot = handler.queue_slot(0.0, waits_anyway=False)
+    slot = QueueSlot(handler.account_limits.queue, handler.name, 0.0, waits_anyway=False, is_continuation=False)
     permit: Permit | None = None
     try:
         permit = handler.admit(candidate.offer, length, retry=False) if slot.try_acquire() else None
@@ -413,10 +415,13 @@ def start_relay(
         slot.release()
         admission.leave()
         return None
-    refusals = [
-        refusal
-        for each in plan.candidates[: choice.step.index]
-        if (refusal := each.guarded.handler.refusal(each.offer, length))
-    ]
+    before = plan.candidates[: choice.step.index]
+    refusals = _refusals(before, length) if before else ()
     started.start(text)
     return kind(plan, choice, text, services, now, permit, slot, refusals, started, client)
+
+
+def _refusals(candidates: Sequence[Candidate], length: int) -> list[TTSError]:
+    """Return the errors with which these candidates refuse a text of this length, counted by their circuits."""
+    found = [each.guarded.handler.refusal(each.offer, length) for each in candidates]
+    return [refusal for refusal in found if refusal]
