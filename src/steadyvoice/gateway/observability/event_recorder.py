@@ -70,12 +70,19 @@ class CallRecorder:
 
 def summary(calls: Sequence[RecentCall | UsualCall]) -> dict[str, Any]:
     """Return the number of calls, their outcomes and providers, and percentiles of the time to first audio."""
-    providers = Counter(call.provider or "none" for call in calls)
+    # In one pass without generators, each of which would be a Python call for every call that was made.
+    outcomes, providers, first_audio = Counter[str](), Counter[str](), []
+    for call in calls:
+        outcome, provider = call.outcome, call.provider or "none"
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        providers[provider] = providers.get(provider, 0) + 1
+        if call.first_audio is not None:
+            first_audio.append(call.first_audio)
     return {
         "calls": len(calls),
-        "outcomes": Counter(call.outcome for call in calls),
+        "outcomes": outcomes,
         "providers": providers,
-        "first_audio": percentiles(call.first_audio for call in calls if call.first_audio is not None),
+        "first_audio": percentiles(first_audio),
     }
 
 

@@ -34,6 +34,7 @@ from steadyvoice.service.result import Attempt, UtteranceReport
 from steadyvoice.speech.alignment import Alignment, EstimatedAlignment
 from steadyvoice.speech.duration_estimate import is_surely_complete
 from steadyvoice.speech.errors import TTSError, TTSHoldError
+from steadyvoice.speech.request import SpeechRequest
 
 EARLY = 0.1
 """Seconds before a timeout at which a request is handed over: the pipeline has exact timers, a relay looks now and
@@ -95,7 +96,7 @@ class Relay:
     __slots__ = (
         "_accepted", "_answered", "_beat", "_choice", "_client", "_connection", "_errors", "_first_sound", "_held_back",
         "_lost",
-        "_odd_bytes", "_permit", "_plan", "_progress_at", "_received", "_refusals", "_report", "_request", "_sent_at",
+        "_odd_bytes", "_permit", "_plan", "_progress_at", "_received", "_refusals", "_report", "_sent_at",
         "_services", "_since", "_slot", "_started", "_stopwatch", "_text", "_timeouts", "_validator", "deadline", "due",
     )  # fmt: skip
 
@@ -138,8 +139,7 @@ class Relay:
             extra=choice.extra * len(text),
         )
         self._errors = CallErrors(guarded.handler.name)
-        self._request = plan.template.request.with_text(text)
-        self._validator = AudioValidator(self._request, offer.format, self._errors)
+        self._validator = AudioValidator(plan.template.request, offer.format, self._errors, text=text)
         self._accepted: Accepted | None = None
         self._answered: float | None = None
         self._first_sound: float | None = None
@@ -150,6 +150,11 @@ class Relay:
         """Clock reading at which `check_time` may have something to do."""
         started.connection.observer = self
         services.running.add(self)
+
+    @property
+    def _request(self) -> SpeechRequest:
+        """Request of the whole text."""
+        return self._plan.template.request.with_text(self._text)
 
     def response_changed(self) -> None:
         """Pass on what came from the vendor."""
@@ -248,7 +253,8 @@ class Relay:
             return False
         self._accepted, self._answered, self._errors.request_id = accepted, self._timeouts.waited, accepted.request_id
         candidate = self._choice.candidate
-        candidate.guarded.handler.accepted(self._slot, accepted, self._request, candidate.offer)
+        self._slot.accepted(accepted)
+        candidate.guarded.handler.account_limits.accepted(accepted, len(self._text), candidate.offer.model)
         return True
 
     def _pass_on(self, data: bytes) -> bool:

@@ -90,8 +90,11 @@ class AudioValidator:
         "seconds",
     )  # fmt: skip
 
-    def __init__(self, request: SpeechRequest, format: AudioFormat, make_error: MakeError) -> None:
-        self._text = self._first_text = request.text
+    def __init__(
+        self, request: SpeechRequest, format: AudioFormat, make_error: MakeError, *, text: str | None = None
+    ) -> None:
+        """Validate the answer to a request, whose `text` may be another than it has."""
+        self._text = self._first_text = request.text if text is None else text
         self._speed = request.speed
         self._format, self._make_error = format, make_error
         self._framer = Mp3Framer() if format.codec is Codec.MP3 else None  # until there is a meter
