@@ -27,13 +27,14 @@ async def test_calls_of_other_threads_and_deferred_calls_are_counted() -> None:
     assert length.modules == 1
 
 
-@pytest.mark.parametrize(("pace", "most"), [(0.0, 180), (CHUNK_EVERY, 450)], ids=["in one piece", "in 16 chunks"])
+@pytest.mark.parametrize(("pace", "most"), [(0.0, 150), (CHUNK_EVERY, 450)], ids=["in one piece", "in 16 chunks"])
 async def test_usual_request_to_the_gateway_makes_few_calls(pace: float, most: int) -> None:
     """The numbers are those that were reached, and five per cent; to be lowered when fewer are."""
     with Profiler() as profiler, vendor(pace) as url:
         length = await gateway_request(url, profiler, "passthrough", {"on_midstream": "error"})
     assert length.own <= most, length.most_called[:20]
-    assert length.modules <= 60
+    # On a busy machine, one of the requests may be late and take the pipeline.
+    assert len({name.split()[0] for name, calls in length.most_called if calls > 0.5}) <= 50
 
 
 @pytest.mark.parametrize(("pace", "most"), [(0.0, 270), (CHUNK_EVERY, 665)], ids=["in one piece", "in 16 chunks"])
