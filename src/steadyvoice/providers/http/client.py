@@ -267,9 +267,11 @@ class PreparedHTTPRequest:
         connection = direct.pool.acquire_idle() if direct and direct.loop is asyncio.get_running_loop() else None
         if connection is None:  # perhaps because the client was closed, and has opened new connections since
             self._direct = direct = self._client.direct_transport()
-            if direct is None or (connection := direct.pool.acquire_idle()) is None:
+            if direct is None:
                 return None
             self._head = direct.head("POST", self._target)
+            if (connection := direct.pool.acquire_idle()) is None:
+                return None
         assert direct is not None  # noqa: S101 - the connection is one of its own
         return StartedHTTPRequest(self, direct, connection)
 
