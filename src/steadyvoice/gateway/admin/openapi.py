@@ -94,13 +94,13 @@ _OVERLOAD: Schema = _object(
 RESPONSE_SCHEMAS: Mapping[str, Schema] = {
     "Health": _object(status=_TEXT),
     "Readiness": _object(ready=_YES_OR_NO, reasons=_list(_TEXT), overloaded=_YES_OR_NO, providers=_map(_READINESS)),
-    "State": {"allOf": [_PROVIDER, _object(overload=_OVERLOAD, fleet=_ANYTHING, providers=_map(_PROVIDER))]},
+    "State": {"allOf": [_PROVIDER, _object(overload=_OVERLOAD, fleet=_or_null("object"), providers=_map(_PROVIDER))]},
     "Overview": _object(
         at=_TEXT,
         edition=_TEXT,
         is_muted=_YES_OR_NO,
         overload=_OVERLOAD,
-        fleet=_ANYTHING,
+        fleet=_or_null("object"),
         step=_NUMBER,
         providers=_map(_ANYTHING),
     ),
