@@ -133,6 +133,14 @@ async def endless(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(0)
 
 
+async def long_at_once(scope: Scope, receive: Receive, send: Send) -> None:
+    """Finish a response of 20 MB before the client has read it; a `Response` would wait for the client."""
+    body = bytes(20_000_000)
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice.gateway.http import Receive, Response, Scope, Send
 from steadyvoice.gateway.http_server.connections import ConnectionLimits, ConnectionPhase, WriteProgress, check_head
 from steadyvoice.service.config_file import ServerConfig
 
 from ..conftest import Run
-from ..raw_http import GET, echo, endless, head, listening
+from ..raw_http import GET, echo, endless, head, listening, long_at_once
 
 
 @pytest.mark.parametrize(
@@ -133,11 +132,8 @@ def test_client_that_stops_reading_is_reset(run: Run) -> None:
 
 
 def test_client_that_does_not_read_the_end_is_reset(run: Run) -> None:
-    async def long(scope: Scope, receive: Receive, send: Send) -> None:
-        await Response(body=bytes(20_000_000))(scope, receive, send)
-
     async def scenario() -> None:
-        async with listening(long, write_timeout=0.3, idle_timeout=0.3) as line:
+        async with listening(long_at_once, write_timeout=0.3, idle_timeout=0.3) as line:
             await line.connect(GET, small_window=True)
             await line.connect(GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"), small_window=True)
             await line.listener.wait_until_empty()

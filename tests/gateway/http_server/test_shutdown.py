@@ -9,7 +9,7 @@ import pytest
 from steadyvoice.gateway.http import Receive, Response, Scope, Send
 
 from ..conftest import Run
-from ..raw_http import GET, RawListener, echo, endless, head, listening
+from ..raw_http import GET, RawListener, echo, endless, head, listening, long_at_once
 
 
 class Patient:
@@ -63,7 +63,7 @@ def test_responses_beyond_the_timeout_are_cut_and_counted(run: Run) -> None:
 @pytest.mark.slow
 def test_unread_responses_are_counted_as_cut(run: Run) -> None:
     async def long(scope: Scope, receive: Receive, send: Send) -> None:
-        await Response(body=bytes(20_000_000))(scope, receive, send)
+        await long_at_once(scope, receive, send)
         sent.set()
 
     sent = asyncio.Event()
@@ -73,6 +73,20 @@ def test_unread_responses_are_counted_as_cut(run: Run) -> None:
             await line.connect(GET, small_window=True)
             await sent.wait()
             assert await line.listener.close(0.05) == 1
+
+    run(scenario())
+
+
+@pytest.mark.slow
+def test_responses_that_wait_for_their_client_are_counted_as_cut(run: Run) -> None:
+    async def scenario() -> None:
+        async with listening(Response(body=bytes(20_000_000))) as line:
+            client = await line.connect(GET, small_window=True)
+            await client.read_head()
+            async with asyncio.timeout(5):
+                assert await line.listener.close(0.05) == 1
+                assert line.listener.traffic.requests == 0
+                await line.listener.wait_until_empty()
 
     run(scenario())
 
