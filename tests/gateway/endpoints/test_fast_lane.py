@@ -242,6 +242,8 @@ async def _speak_while_refused(at: RunningGateway) -> None:
     states = at.service.get_error_state()["providers"]
     assert states["first"]["totals"]["refused"] == 2
     assert account.outcome == "substituted"
+    [call, *_] = (await (await at.fetch("GET", "/admin/calls")).json())["calls"]
+    assert [each["error"] and each["error"]["kind"] for each in call["attempts"]] == ["circuit_open", None]
 
 
 async def test_fast_requests_are_in_metrics_calls_and_access_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -58,7 +58,7 @@ class HourlyStatistics:
             outcomes[call.outcome] += 1
             speakers[call.provider] += 1
             first_audio.append((now, call.first_audio))
-            for attempt in call.account.report.attempts:
+            for attempt, _ in call.attempts:
                 results = step.providers.get(attempt.provider) or step.of(attempt.provider)
                 results[_REFUSED if attempt.refused else _SUCCEEDED] += 1
                 if attempt.first_audio is not None:

@@ -14,9 +14,9 @@ from steadyvoice.gateway.http import to_json
 from steadyvoice.gateway.request_context import RequestContext, client_outcome
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.error_state import to_iso8601
-from steadyvoice.service.options import ResolvedOptions
 from steadyvoice.service.result import Attempt, Outcome, ReportedUtterance, Span
 from steadyvoice.speech.errors import TTSError
+from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import field_copier
 
 CALLS_KEPT = 500
@@ -86,7 +86,10 @@ _ATTEMPT_FIELDS = (
 
 
 class UsualCall(NamedTuple):
-    """Finished call that was spoken by one provider: what has to be kept of it, described when it is read."""
+    """Finished call that was spoken by one provider: what has to be kept of it, described when it is read.
+
+    Neither its report is kept, whose times have the text, nor its options, which refer to providers.
+    """
 
     number: int
     ended: float  # time of day, in seconds since 1970
@@ -96,15 +99,17 @@ class UsualCall(NamedTuple):
     api: str
     outcome: Outcome
     provider: str
-    options: ResolvedOptions
+    voice: str | None
+    model: str | None
+    format: AudioFormat
     characters: int
     bytes_sent: int
-    account: ReportedUtterance
+    attempts: Sequence[tuple[Attempt, CallError | None]]
+    spans: Sequence[Span]
     text: str | None
 
     def described(self) -> RecentCall:
         """Return the call with all that is shown of it."""
-        synthesis, report = self.options.request, self.account.report
         return RecentCall(
             number=self.number,
             at=datetime.fromtimestamp(self.ended - self.seconds, UTC),
@@ -112,17 +117,17 @@ class UsualCall(NamedTuple):
             api=self.api,
             outcome=self.outcome,
             provider=self.provider,
-            voice=_truncated(synthesis.voice),
-            model=_truncated(synthesis.model),
-            format=synthesis.format.name,
+            voice=_truncated(self.voice),
+            model=_truncated(self.model),
+            format=self.format.name,
             characters=self.characters,
             bytes_sent=self.bytes_sent,
             seconds=self.seconds,
             first_audio=self.first_audio,
-            audio_seconds=report.duration,
-            attempts=[_without_traceback(attempt) for attempt in report.attempts[:_MAX_PARTS]],
-            spans=report.spans,
-            left_out=max(0, len(report.attempts) - _MAX_PARTS),
+            audio_seconds=self.spans[-1].stop,
+            attempts=self.attempts[:_MAX_PARTS],
+            spans=self.spans,
+            left_out=max(0, len(self.attempts) - _MAX_PARTS),
             error=None,
             text=self.text,
         )
@@ -188,12 +193,15 @@ class RecentCalls:
         added: list[UsualCall] = []
         for request, api, order, account in calls:
             self._number += 1
+            report, synthesis, attempts = account.report, order.style.request, account.report.attempts
+            # Usually there is one, without an error: it is kept without a Python call.
+            kept = [(attempts[0], None)] if len(attempts) == 1 else [_without_traceback(each) for each in attempts]
             finished, received = request.finished_at or now, request.received_at
             fields = (
                 self._number, wall_time - (now - finished), finished - received,
                 (request.response_started_at or received) - received, request.request_id, api, account.outcome,
-                account.provider, order.style, len(order.text), request.bytes_sent, account,
-                order.text[:_MAX_TEXT] if text else None,
+                account.provider, synthesis.voice, synthesis.model, synthesis.format, len(order.text),
+                request.bytes_sent, kept, report.spans, order.text[:_MAX_TEXT] if text else None,
             )  # fmt: skip
             added.append(_usual_call(fields))
         self._calls += added
