@@ -12,7 +12,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from steadyvoice import AsyncTTSService, AudioFormat, TimeoutConfig, Tone
@@ -20,7 +20,7 @@ from steadyvoice.audio.word_tones import words_in
 
 from ..conftest import loop_clock
 from ..resume.test_random_failures import ANY, NOTICED
-from ..word_tone_provider import PATIENT, WordToneProvider
+from ..word_tone_provider import PATIENT, Fault, WordToneProvider
 from .turns import Listener, push_all
 
 DEEP = os.environ.get("STEADYVOICE_DEEP") == "1"
@@ -81,6 +81,14 @@ async def test_every_word_once_and_in_order_where_times_are_exact(
     assert not any(switch.repeats for switch in listener.switches)
 
 
+@example(
+    [
+        WordToneProvider([Fault("cut", 0.5)], "openai", timed=False, format=AudioFormat.parse("pcm_24000")),
+        WordToneProvider([Fault("cut", 0.5)], "local", timed=False, local=True, format=AudioFormat.parse("pcm_16000")),
+    ],
+    (["home, don't I now. über rain home, a"], "home, don't I now. über rain home, a"),
+    0.0,
+)
 @settings(max_examples=1600 if DEEP else 100)
 @given(PROVIDERS, tokens(), PAUSES)
 async def test_no_word_is_lost_and_repeated_ones_are_announced(

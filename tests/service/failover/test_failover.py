@@ -110,6 +110,17 @@ async def test_restart_speaks_again_from_the_start(make_service: MakeService) ->
     assert (stream.outcome, stream.provider) == ("resumed", "first"), "both were heard"
 
 
+async def test_spans_include_the_pauses_before_repetitions(make_service: MakeService) -> None:
+    providers = [ScriptedProvider([Say(seconds=1.0, then=CUT)], name=name) for name in ("first", "second")]
+    third = ScriptedProvider([Say(seconds=1.0)], name="third")
+    heard: list[bytes] = []
+    stream = make_service(*providers, third).stream("Good morning", format="pcm_8000", on_midstream="restart")
+    await read_into(stream, heard)
+    assert stream.duration == pytest.approx(len(b"".join(heard)) / 2 / RATE)
+    assert [span.start for span in stream.report.spans] == pytest.approx([0.0, 1.0, 2.25])
+    assert stream.report.times[-1][0] == pytest.approx(2.5), "its words begin behind the pause"
+
+
 async def test_later_piece_by_another_provider_is_a_resumption(make_service: MakeService) -> None:
     first = ScriptedProvider([Say(), DOWN], name="first", max_characters=20)
     second = ScriptedProvider(name="second")

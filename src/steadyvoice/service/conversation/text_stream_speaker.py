@@ -404,8 +404,8 @@ class TextStreamSpeaker:
         spoken = passage.end if passage.complete else passage.begin
         times = self._timing.times(max(0, spoken - self._begin))
         report.current_speaker.start(candidate.name, call.accepted, len(text))
-        seconds = passage.stop - passage.start
-        report.add(candidate.name, passage.begin, spoken, seconds, times, voice=call.offer.voice, exact=passage.exact)
+        seconds, shift, voice = passage.stop - passage.start, self._output.shift, call.offer.voice
+        report.add(candidate.name, passage.begin, spoken, seconds, times, shift, voice, exact=passage.exact)
 
     def _bill(self, failure: TTSError | None) -> Bill:
         """Return the cost: a vendor charges for the text that it was sent, once it has begun to speak it."""

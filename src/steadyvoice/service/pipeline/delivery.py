@@ -173,7 +173,7 @@ class Delivery:
         self.words.read()
         boundary = self.words.last_complete(self._output.received(self._call.seconds))
         if not boundary.character or self.mode is not DeliveryMode.BY_WORD:
-            self._repeated_seconds = self._output.emitted_seconds
+            self._repeated_seconds = self._output.shift + self._output.emitted_seconds
             self._output.drop()
             return waiting
         data = await self._output.run_in_thread(self._output.break_off, boundary)
@@ -203,12 +203,14 @@ class Delivery:
         if self.mode is not DeliveryMode.IMMEDIATE or not self.has_delivered:
             return self.confirmed
         self.words.read()
-        text, seconds = self._call.request.text, self._call.seconds
+        text, seconds, shift = self._call.request.text, self._call.seconds, self._output.shift
         if characters := self.words.timing.last_boundary(seconds).character:
-            return DeliveredSpeech(self._original(characters), seconds, self.words.timing.times(characters))
+            times = self.words.timing.times(characters)
+            return DeliveredSpeech(self._original(characters), shift + seconds, times, shift)
         begins = [begin for begin in word_boundaries(text) if begin <= self.characters_delivered]
         guess = text[: begins[-1]] if begins else ""
-        return DeliveredSpeech(self._original(len(guess)), seconds, self.words.spread(guess, seconds), exact=False)
+        times = self.words.spread(guess, seconds)
+        return DeliveredSpeech(self._original(len(guess)), shift + seconds, times, shift, exact=False)
 
     @property
     def times_so_far(self) -> tuple[float, Alignment]:

@@ -295,8 +295,9 @@ class Utterance:
         async for data in play_recording(self._output, recording.audio):
             yield data
         self._deadline.delivered += recording.seconds
+        length, shift = len(self._request.text), self._output.shift
         self._accounting.record_speech(
-            name, DeliveredSpeech(len(self._request.text), recording.seconds, recording.alignment)
+            name, DeliveredSpeech(length, shift + recording.seconds, recording.alignment, shift)
         )
 
     def _next_step(self) -> TryProvider | WaitForProvider | GiveUp:
