@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
 from steadyvoice._option_rules import Number
-from steadyvoice.providers.base import Accepted, AudioChunk, Queued, SynthesisOffer
+from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
 from steadyvoice.providers.espeak_ng import worker
 from steadyvoice.providers.espeak_ng.voices import EspeakFiles, EspeakVoices, readable_scripts
 from steadyvoice.providers.espeak_ng.worker import SAMPLE_RATE
-from steadyvoice.providers.local_engine import EngineProcess, audio_chunks, split_into_jobs, start_child
+from steadyvoice.providers.local_engine import EngineProcess, split_into_jobs, start_child
 from steadyvoice.providers.voices import VoiceMap, matched_gain, matched_speed, requested_voice, validate_voices
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
@@ -129,22 +130,13 @@ class Espeak:
         """
         yield Accepted()
         words_per_minute = round(self._words_per_minute * request.speed)
-        offset = 0.0
-        for text, last in split_into_jobs(request.text, _CHARACTERS_PER_JOB):
-            job_request = EspeakRequest(text, offer.voice, words_per_minute, self._pitch, pause_after=not last)
-            job = self._process.submit(job_request)
-            try:
-                if job.waits:
-                    yield Queued(waits=True)
-                    await job.wait_until_started()
-                    yield Queued(waits=False)
-                speech = await job.result()
-            except BaseException:
-                job.abandon()
-                raise
-            for audio in audio_chunks(text, speech, offset):
-                yield audio
-            offset += speech.duration
+        jobs = (
+            (text, EspeakRequest(text, offer.voice, words_per_minute, self._pitch, pause_after=not last))
+            for text, last in split_into_jobs(request.text, _CHARACTERS_PER_JOB)
+        )
+        async with aclosing(self._process.speak_jobs(jobs)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def aclose(self) -> None:
         """End the child process and wait until it has exited. The next request starts a new one."""

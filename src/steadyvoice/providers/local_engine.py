@@ -18,7 +18,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from struct import Struct
 from typing import IO, Protocol, cast
 
 from steadyvoice.breaker.fork_safety import register_fork_aware
-from steadyvoice.providers.base import AudioChunk
+from steadyvoice.providers.base import AudioChunk, Queued
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSLocalCrashError, TTSVoiceUnknownError
 from steadyvoice.speech.sentences import LOOK_AHEAD, leading_piece
@@ -131,6 +131,27 @@ class EngineProcess:
         except asyncio.CancelledError:
             job.abandon()
             raise
+
+    async def speak_jobs(self, jobs: Iterable[tuple[str, EngineRequest]]) -> AsyncGenerator[AudioChunk, None]:
+        """Yield the audio of a text whose parts are jobs, a second at a time, with its times, and `Queued` events.
+
+        The next job is queued when the audio of the one before was taken, so that other callers' jobs come in between.
+        """
+        offset = 0.0
+        for text, request in jobs:
+            job = self.submit(request)
+            try:
+                if job.waits:
+                    yield Queued(waits=True)
+                    await job.wait_until_started()
+                    yield Queued(waits=False)
+                speech = await job.result()
+            except BaseException:
+                job.abandon()
+                raise
+            for audio in audio_chunks(text, speech, offset):
+                yield audio
+            offset += speech.duration
 
     def submit(self, request: EngineRequest) -> EngineJob:
         """Queue a job, which has to be awaited or abandoned."""

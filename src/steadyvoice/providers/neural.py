@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from steadyvoice.providers import neural_worker as worker
-from steadyvoice.providers.base import Accepted, AudioChunk, Queued, SynthesisOffer
-from steadyvoice.providers.local_engine import EngineProcess, audio_chunks, split_into_jobs, start_child
+from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
+from steadyvoice.providers.local_engine import EngineProcess, split_into_jobs, start_child
 from steadyvoice.providers.neural_worker import MODEL_SHA256, SAMPLE_RATE
 from steadyvoice.providers.voices import matched_gain, matched_speed, requested_voice
 from steadyvoice.speech.errors import TTSConfigurationError, TTSVoiceUnknownError
@@ -110,21 +111,12 @@ class Neural:
         Raises TTSLocalCrashError when the child dies; the next request starts a new one.
         """
         yield Accepted()
-        offset = 0.0
-        for text, _ in split_into_jobs(request.text, _CHARACTERS_PER_JOB):
-            job = self._process.submit(NeuralRequest(text, request.speed))
-            try:
-                if job.waits:
-                    yield Queued(waits=True)
-                    await job.wait_until_started()
-                    yield Queued(waits=False)
-                speech = await job.result()
-            except BaseException:
-                job.abandon()
-                raise
-            for audio in audio_chunks(text, speech, offset):
-                yield audio
-            offset += speech.duration
+        jobs = (
+            (text, NeuralRequest(text, request.speed)) for text, _ in split_into_jobs(request.text, _CHARACTERS_PER_JOB)
+        )
+        async with aclosing(self._process.speak_jobs(jobs)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def aclose(self) -> None:
         """End the child process and wait until it has exited. The next request starts a new one."""
