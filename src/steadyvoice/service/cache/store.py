@@ -196,12 +196,19 @@ class CacheStore:
             yield
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _CORRUPT:
-                self.damaged += 1
-                self.close()
-                for tail in ("", "-wal", "-shm"):
-                    with suppress(FileNotFoundError):
-                        os.remove(f"{self.path}{tail}")
+                self._remove_files()
             raise
+        except UnicodeDecodeError as error:
+            # SQLite's message quotes the damaged schema, and Python fails to decode it instead of raising.
+            self._remove_files()
+            raise sqlite3.DatabaseError("the schema of the file is damaged") from error
+
+    def _remove_files(self) -> None:
+        self.damaged += 1
+        self.close()
+        for tail in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.remove(f"{self.path}{tail}")
 
 
 class _Connection:
