@@ -193,7 +193,7 @@ class CircuitBreaker(LockedStateMachine):
                 # `InFlightCall.new`, `admit` and `Permit.of`, without the three Python calls: a third of a permit.
                 call, permit = InFlightCall(), Permit()
                 call.era, call.started_at, call.last_progress_at = quiet.era, now, now
-                call.first_output_at, call.paused, call.settled = None, False, False
+                call.first_output_at, call.paused, call.unsettled = None, False, True
                 permit._breaker, permit._call = self, call
                 permit.__del__ = MethodType(self._forget, call)
                 quiet.running[call] = now

@@ -212,9 +212,8 @@ class CallLifecycle(StateMachine):
     def drop(self, now: float, call: InFlightCall) -> None:
         """Ignore a call that ended at an unknown time, not by `now`: so no timers run for it."""
         self.in_flight.remove(call)  # also if it is settled: a signal handler may have raised in between
-        if call.settled:
+        if not call.settle():
             return
-        call.settled = True
         if call.era is not None and call.era.state is not DISABLED:
             self.record_ignored(call, now)
 
@@ -247,7 +246,7 @@ class CallLifecycle(StateMachine):
     def admit_again(self, now: float, call: InFlightCall) -> CallRefusal | None:
         """Admit a call whose quiet period was over before it could be sure of it; return the refusal otherwise."""
         self.in_flight.remove(call)
-        call.settled = True
+        call.settle()
         return self.admit(now, call)
 
     # ---------------------------------------------------------------- results that callers leave without the lock

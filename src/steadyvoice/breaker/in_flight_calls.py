@@ -107,20 +107,25 @@ class InFlightCall:
     """
 
     # No `__init__`: a Python call would take as long as all assignments. `new()` and `admit()` make all of them.
-    __slots__ = ("era", "first_output_at", "last_progress_at", "paused", "settled", "started_at")
+    #
+    # `unsettled` is there until the call is settled, and `del call.unsettled` is one step for all threads. So of two
+    # that settle one permit at once, one without the lock and one with it, exactly one succeeds and counts its result.
+    __slots__ = ("era", "first_output_at", "last_progress_at", "paused", "started_at", "unsettled")
 
     era: Era | None
     started_at: float | None
     last_progress_at: float
     first_output_at: float | None
-    settled: bool
+    unsettled: bool
     paused: bool
 
     @classmethod
     def new(cls, era: Era | None = None) -> InFlightCall:
         """Return a call that is not admitted yet; with an era, one that began in it without a clock."""
         call = cls()
-        call.era, call.settled = era, era is None
+        call.era = era
+        if era is not None:
+            call.unsettled = True
         call.started_at = call.first_output_at = None
         call.last_progress_at, call.paused = 0.0, False
         return call
@@ -129,7 +134,20 @@ class InFlightCall:
         """Begin in an era. From here on, the owner has to settle the call."""
         self.era = era
         self.started_at = self.last_progress_at = now
-        self.first_output_at, self.paused, self.settled = None, False, False
+        self.first_output_at, self.paused, self.unsettled = None, False, True
+
+    @property
+    def settled(self) -> bool:
+        """Whether the call has ended, or was never admitted."""
+        return not hasattr(self, "unsettled")
+
+    def settle(self) -> bool:
+        """End the call; return whether it was this that ended it, not another thread before."""
+        try:
+            del self.unsettled
+        except AttributeError:
+            return False
+        return True
 
     def latency(self, now: float) -> float | None:
         """Return the seconds until the first output, or until `now` where there was none."""
@@ -177,7 +195,8 @@ class QuietPeriod:
     # * A section first takes the breaker's period away and then records the results. A caller first does its step
     #   and then looks whether the period is still the breaker's. Whichever way two threads interleave, either the
     #   section saw the step, or the caller finds the period gone and comes to the lock itself.
-    # * `running.pop(call)` succeeds once, so of two threads that settle one permit, one records it.
+    # * `running.pop(call)` succeeds once, so of two threads that settle one permit without the lock, one records it.
+    #   The other, or a third one, comes to the lock, perhaps between the two steps of the first; see `InFlightCall`.
     # * Results belong to the era of their period: one that comes after a transition is counted as late.
     # * A signal handler may raise between two steps. Then the call is still running, and its permit gives it back; or
     #   it is not, and only its own result is missing.

@@ -78,7 +78,10 @@ class Permit:
             if now is None:
                 now = breaker._clock()
             if now < quiet.until and quiet.running.pop(call, None) is not None:
-                call.settled = True
+                try:
+                    del call.unsettled
+                except AttributeError:  # another thread settled it between the two steps
+                    return
                 ended, silences = quiet.ended, quiet.silences
                 if call.first_output_at is None:
                     silences.append(now - call.last_progress_at)
@@ -126,7 +129,8 @@ class Permit:
                 and next(quiet.harmless, None) is not None
                 and quiet.running.pop(call, None) is not None
             ):
-                call.settled = True
+                if not call.settle():  # another thread did, between the two steps
+                    return
                 latency = call.latency(now) if duration is None else duration
                 quiet.failed.append(((failure, breaker._wall_clock(), latency), len(quiet.ended), now))
                 if breaker._quiet is not quiet:

@@ -360,11 +360,10 @@ class StateMachine:
 
     def settle_once(self, call: InFlightCall, now: float) -> bool:
         """Settle a call; return whether its result counts: it is the first, and of the present era."""
-        if call.settled:
-            return False
-        # Before `settled` is set: an exception in between must not leave a settled call in a probe's place.
+        # Before it is settled: an exception in between must not leave a settled call in a probe's place.
         self.in_flight.remove(call)
-        call.settled = True
+        if not call.settle():
+            return False
         if call.era is None or call.era.state is DISABLED:
             return False
         if call.era is not self.era:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import cycle
 from threading import Barrier, Thread
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pytest
@@ -365,6 +366,53 @@ def test_success_is_counted_once_if_another_thread_reported_it_meanwhile() -> No
     permit.success()
     snapshot = other.breaker.snapshot()
     assert (snapshot.calls, snapshot.totals.successes, snapshot.in_flight) == (2, 2, 0)
+
+
+SETTLEMENTS: dict[str, Callable[[Permit], None]] = {
+    "success": lambda permit: permit.success(),
+    "failure": lambda permit: permit.failure("503", weight=0.01),
+    "ignore": lambda permit: permit.ignore(),
+}
+
+
+def _happens_before_instruction(number: int, of: CodeType, event: Callable[[], object]) -> Callable[..., Any]:
+    """Return a tracer that lets an event happen before the n-th instruction of a function, as another thread would."""
+    left = iter(range(number))
+
+    def enter(frame: FrameType, kind: str, about: object) -> Callable[..., Any] | None:
+        if frame.f_code is not of:
+            return None
+        frame.f_trace_lines, frame.f_trace_opcodes = False, True
+        return step
+
+    def step(frame: FrameType, kind: str, about: object) -> Callable[..., Any]:
+        if kind == "opcode" and next(left, None) is None and next(once, None) is not None:
+            event()
+        return step
+
+    once = iter(range(1))
+    return enter
+
+
+@quiet_only
+@pytest.mark.parametrize(("first", "code"), [("success", Permit.success), ("failure", Permit._fail)])
+@pytest.mark.parametrize("second", SETTLEMENTS)
+def test_permit_settled_by_another_thread_between_any_two_steps_counts_once(
+    first: str, code: FunctionType, second: str
+) -> None:
+    for number in range(120):
+        breaker = CircuitBreaker("voice", ADAPTIVE)
+        breaker.acquire().success()
+        permit, tracer = breaker.acquire(), sys.gettrace()
+        before = _happens_before_instruction(number, code.__code__, lambda permit=permit: SETTLEMENTS[second](permit))
+        sys._getframe().f_trace_opcodes = True  # 3.12 asks at settrace() whether any frame wants them
+        sys.settrace(before)
+        SETTLEMENTS[first](permit)
+        sys.settrace(tracer)
+        SETTLEMENTS[second](permit)
+        snapshot = breaker.snapshot()
+        assert (snapshot.totals.calls, snapshot.in_flight) == (2, 0)
+        assert permit.settled
 
 
 @quiet_only
