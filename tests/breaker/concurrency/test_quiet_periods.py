@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import cycle
 from threading import Barrier, Thread
 from types import CodeType, FrameType, FunctionType
@@ -404,7 +405,7 @@ def test_permit_settled_by_another_thread_between_any_two_steps_counts_once(
         breaker = CircuitBreaker("voice", ADAPTIVE)
         breaker.acquire().success()
         permit, tracer = breaker.acquire(), sys.gettrace()
-        before = _happens_before_instruction(number, code.__code__, lambda permit=permit: SETTLEMENTS[second](permit))
+        before = _happens_before_instruction(number, code.__code__, partial(SETTLEMENTS[second], permit))
         sys._getframe().f_trace_opcodes = True  # 3.12 asks at settrace() whether any frame wants them
         sys.settrace(before)
         SETTLEMENTS[first](permit)
