@@ -129,7 +129,9 @@ class Permit:
                 and next(quiet.harmless, None) is not None
                 and quiet.running.pop(call, None) is not None
             ):
-                if not call.settle():  # another thread did, between the two steps
+                try:
+                    del call.unsettled
+                except AttributeError:  # another thread settled it between the two steps
                     return
                 latency = call.latency(now) if duration is None else duration
                 quiet.failed.append(((failure, breaker._wall_clock(), latency), len(quiet.ended), now))
