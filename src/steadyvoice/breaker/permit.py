@@ -186,7 +186,7 @@ class Permit:
 
         Called after exceptions, perhaps inside a locked section, so it only appends: no lock, no listener.
         """
-        if not self._call.settled:
+        if hasattr(self._call, "unsettled"):
             self.__del__()
         self.__del__ = _nothing
 

@@ -362,9 +362,7 @@ class StateMachine:
         """Settle a call; return whether its result counts: it is the first, and of the present era."""
         # Before it is settled: an exception in between must not leave a settled call in a probe's place.
         self.in_flight.remove(call)
-        try:
-            del call.unsettled  # `call.settle()`, which a failure would pay with a Python call
-        except AttributeError:
+        if not call.settle():
             return False
         if call.era is None or call.era.state is DISABLED:
             return False
