@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,10 @@ from steadyvoice import AsyncTTSService, CircuitBreakerConfig, Tone, TTSConfigur
 from steadyvoice.cli.status import render
 from steadyvoice.fleet import FleetConfig
 from steadyvoice.fleet.testing import InMemoryFleet
+from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
+from steadyvoice.providers.credentials import credential_for
 from steadyvoice.service.config_file import load_config
+from steadyvoice.speech.request import SpeechRequest
 
 CIRCUIT = CircuitBreakerConfig.consecutive(6)
 
@@ -56,6 +59,72 @@ async def test_fleet_can_be_joined_and_left_at_run_time() -> None:
         assert service.circuits["tone"].snapshot().probe_granted
 
 
+class Vendor:
+    """Vendor that counts the requests of one account, and the most at once."""
+
+    def __init__(self) -> None:
+        self.running = self.most = 0
+
+    def provider(self, max_concurrency: int | None) -> CountedTone:
+        return CountedTone(self, max_concurrency)
+
+
+class CountedTone(Tone):
+    """Provider with an account at the vendor, whose requests take a while."""
+
+    def __init__(self, vendor: Vendor, max_concurrency: int | None) -> None:
+        super().__init__(name="vendor")
+        self.vendor = vendor
+        self.credential = credential_for("key", "vendor.test", max_concurrency=max_concurrency)
+
+    async def speak(
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        self.vendor.running += 1
+        self.vendor.most = max(self.vendor.most, self.vendor.running)
+        try:
+            async for event in super().speak(request, offer, connection_timeout=connection_timeout):
+                yield event
+            await asyncio.sleep(0.05)
+        finally:
+            self.vendor.running -= 1
+
+
+async def test_services_share_the_slots_of_an_account() -> None:
+    server, vendor = InMemoryFleet(time.monotonic), Vendor()
+    async with (
+        AsyncTTSService([vendor.provider(4)], fleet=server.connect()) as first,
+        AsyncTTSService([vendor.provider(4)], fleet=server.connect()) as second,
+    ):
+        await eventually(lambda: len((first.fleet_status() or {}).get("replicas", ())) == 1)
+        await asyncio.gather(*(first.synthesize("Hello") for _ in range(60)))
+        assert vendor.most == 4
+        speeches = await asyncio.gather(*(each.synthesize("Hello") for each in (first, second) * 20))
+        assert {speech.outcome for speech in speeches} == {"spoken"}
+        assert vendor.most == 4
+        assert first.get_error_state()["fleet"]["slots"]["vendor"]["limit"] == 4
+        await first.reconfigure(fleet=None)
+        await asyncio.gather(*(first.synthesize("Hello") for _ in range(8)))
+        assert (first.get_error_state()["concurrency"]["limit"], vendor.most) == (4, 4)
+
+
+async def test_service_without_a_limit_is_not_held_back_by_its_fleet() -> None:
+    server, vendor = InMemoryFleet(time.monotonic), Vendor()
+    async with AsyncTTSService([vendor.provider(None)], fleet=server.connect()) as service:
+        await asyncio.gather(*(service.synthesize("Hello") for _ in range(8)))
+        assert vendor.most == 8
+
+
+async def test_service_whose_store_is_unreachable_takes_its_share_of_the_limit() -> None:
+    server, vendor = InMemoryFleet(time.monotonic), Vendor()
+    store = server.connect()
+    server.partition(store)
+    async with AsyncTTSService([vendor.provider(4)], fleet=store) as service:
+        await asyncio.gather(*(service.synthesize("Hello") for _ in range(8)))
+        assert vendor.most == 4
+        assert service.get_error_state()["fleet"]["state"] == "alone"
+
+
 def test_synchronous_service_shares_too() -> None:
     server = InMemoryFleet(time.monotonic)
     with TTSService([Tone()], fleet=server.connect()) as service:
@@ -94,6 +163,7 @@ def test_table_of_the_file_names_store_and_fleet(tmp_path: Path) -> None:
     [
         ('url = "localhost"', "fleet.url: no scheme"),
         ('url = "redis://localhost"\nname = ""', "fleet.name: must be 1 to 100"),
+        ('url = "redis://localhost"\nexpected_replicas = 0', "fleet.expected_replicas: must be a whole number from 1"),
         ('url = "redis://localhost"\nworkers = 2', "fleet.workers: unknown key"),
         ('name = "voices"', "fleet"),
     ],

@@ -7,6 +7,7 @@ and applies what follows. While the store cannot be reached, each replica goes o
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random as random_module
 import secrets
@@ -29,13 +30,15 @@ from steadyvoice.fleet.records import (
     MAX_NAME_LENGTH,
     HoldRecord,
     ReplicaRecord,
+    SlotRecord,
     decode_record,
     encode_record,
     fingerprint,
 )
 from steadyvoice.fleet.redis_store import RedisStore
 from steadyvoice.fleet.shared_circuit import SharedCircuit, SharedCircuitStatus
-from steadyvoice.fleet.store import BeatReply, FleetStore, FleetStoreError, LeaseClaim
+from steadyvoice.fleet.slots import SharedAccounts, SharedSlotsStatus, SlotAccount
+from steadyvoice.fleet.store import BeatReply, FleetStore, FleetStoreError, FleetURLError, LeaseClaim
 
 BEAT_INTERVAL = 0.25
 """Seconds between beats, before jitter."""
@@ -47,6 +50,12 @@ BEATS_TO_STALE = 3
 """Missed beats in a row after which a replica learns nothing new of the others."""
 BEATS_TO_RETURN = 3
 """Beats in a row that come back, after which a replica that was alone trusts the store again."""
+HURRIED_INTERVAL = 0.1
+"""Seconds between beats while requests wait for slots that are to come, for `HURRY` seconds at most."""
+HURRY = 2.0
+MAX_REPLICAS = 10_000
+MIN_BEAT_INTERVAL = 0.02
+"""Seconds between beats, however often the next one is hurried."""
 
 _logger = logging.getLogger("steadyvoice.fleet")
 
@@ -91,13 +100,18 @@ class Membership:
 class FleetConfig:
     """Address of a store, as in `redis://localhost:6379/0`, and the name by which processes share.
 
-    Raises FleetURLError for an address or a name that cannot be used. No connection is opened.
+    A replica that starts without a store takes its share of an account's limit, as one of `expected_replicas`. Raises
+    FleetURLError for an address, a name or a number that cannot be used. No connection is opened.
     """
 
     url: str = field(repr=False)
     name: str = "default"
+    expected_replicas: int = 1
 
     def __post_init__(self) -> None:
+        replicas = self.expected_replicas
+        if isinstance(replicas, bool) or not isinstance(replicas, int) or not 1 <= replicas <= MAX_REPLICAS:
+            raise FleetURLError(f"expected_replicas: must be a whole number from 1 to {MAX_REPLICAS}, got {replicas!r}")
         self.open_store()
 
     def open_store(self) -> FleetStore:
@@ -126,8 +140,8 @@ class FleetStatus:
     """Fleet as this replica has it.
 
     `replicas` are the others, with the seconds since their last record. `ignored_records` could not be read, or were
-    not meant for this fleet. `different_settings` are the circuits whose settings differ at another replica, which
-    share nothing with that one.
+    not meant for this fleet. `slots` are those of the accounts that have a limit. `different_settings` are the circuits
+    whose settings differ at another replica, which share nothing with that one.
     """
 
     state: FleetState
@@ -135,6 +149,7 @@ class FleetStatus:
     store: str
     replicas: Mapping[str, float]
     circuits: Mapping[str, SharedCircuitStatus]
+    slots: Mapping[str, SharedSlotsStatus]
     different_settings: tuple[str, ...]
     beats: int
     missed_beats: int
@@ -152,8 +167,9 @@ class Fleet:
     `store` is the address of a Redis or Valkey server, as in `redis://localhost:6379/0`; processes of the same `name`
     share. Or it is a `FleetConfig`, or a store of your own. `circuits` are breakers, or a `CircuitRegistry`, to which
     circuits may be added later; their clocks must be `clock`. Circuits share by name, and only with circuits of the
-    same settings. `start()` begins to beat, in a thread; `close()` leaves the fleet. In a forked child, a new replica
-    begins by itself. Raises FleetURLError for an address or a name that cannot be used.
+    same settings. `accounts` share their concurrency limits; `expected_replicas` is as in `FleetConfig`. `start()`
+    begins to beat, in a thread; `close()` leaves the fleet. In a forked child, a new replica begins by itself. Raises
+    FleetURLError for an address or a name that cannot be used.
     """
 
     def __init__(
@@ -162,14 +178,19 @@ class Fleet:
         circuits: Iterable[CircuitBreaker] = (),
         *,
         name: str = "default",
+        accounts: Iterable[SlotAccount] = (),
+        expected_replicas: int = 1,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random_module.random,
     ) -> None:
         if isinstance(store, str):
-            store = FleetConfig(store, name)
+            store = FleetConfig(store, name, expected_replicas)
         self.name = store.name if isinstance(store, FleetConfig) else name
         self.store: FleetStore = store.open_store() if isinstance(store, FleetConfig) else store
-        self._circuits = circuits
+        self._expected = store.expected_replicas if isinstance(store, FleetConfig) else expected_replicas
+        self._circuits, self._accounts = circuits, accounts
+        self.hurry = threading.Event()
+        """Event that hurries the next beat, set when a request begins to wait for a slot. Safe from any thread."""
         self._clock = clock
         self._random = random
         self._beat_lock = threading.Lock()  # held during a beat: only the thread, `close()` and a fork wait for it
@@ -183,6 +204,7 @@ class Fleet:
         self.replica = f"{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._membership = Membership()
         self._shared: dict[str, SharedCircuit] = {}
+        self._slots = SharedAccounts(self._accounts, self.name, self._expected)
         self._peers: tuple[_Peer, ...] = ()
         self._holds: dict[str, tuple[str, float]] = {}
         self._different: frozenset[str] = frozenset()
@@ -211,6 +233,7 @@ class Fleet:
                 _logger.info("fleet %s: left without notice: %s", self.name, error)
             for shared in self._shared.values():
                 shared.detach()
+            self._slots.detach()
             self._shared, self._peers = {}, ()
             self._membership = Membership()
             self.store.close()
@@ -283,6 +306,7 @@ class Fleet:
             store=self.store.address,
             replicas={peer.replica: peer.age + now - peer.received_at for peer in peers},
             circuits={name: each.status() for name, each in shared.items()},
+            slots=self._slots.status(),
             different_settings=tuple(sorted(self._different)),
             beats=self._beats,
             missed_beats=self._missed,
@@ -298,7 +322,8 @@ class Fleet:
             sent_at = self._clock()
             self._update_circuits()
             record = self._make_record(sent_at)
-            claims = [claim for shared in self._shared.values() if (claim := shared.claim())]
+            probes = [claim for shared in self._shared.values() if (claim := shared.claim())]
+            claims = probes + self._slots.claims(self.replica, self._slots_elsewhere(), sent_at)
             self._beats += 1
             try:
                 reply = self.store.beat(self.replica, encode_record(record), RECORD_LIFE, claims)
@@ -325,7 +350,14 @@ class Fleet:
             sequence=self._beats,
             circuits={name: shared.observe(now) for name, shared in self._shared.items()},
             holds=holds,
+            slots=self._slots.observe(),
         )
+
+    def _slots_elsewhere(self) -> dict[str, Mapping[str, SlotRecord]] | None:
+        """Return the slots of the other replicas; None while this one is alone."""
+        if self.state is FleetState.ALONE:
+            return None
+        return {peer.replica: peer.record.slots for peer in self._peers}
 
     def _handle_miss(self, error: FleetStoreError) -> None:
         self._missed += 1
@@ -340,15 +372,18 @@ class Fleet:
                 if before is not state:
                     shared.leave(now)
                 shared.pass_time(now)
+            self._slots.stand_alone(now)
 
     def _handle_reply(self, reply: BeatReply, claims: list[LeaseClaim], sent_at: float) -> None:
         now, before = self._clock(), self._membership.state
         state = self._membership.record_answer(now)
-        if self._run not in (None, reply.run):
+        lost_data = self._run not in (None, reply.run)
+        if lost_data:
             _logger.warning("fleet %s: the store lost its data; leases begin again", self.name)
         self._run = reply.run
         if state is not before:
             _logger.info("fleet %s: %s, with %d other replicas", self.name, state.value, len(reply.records))
+            self.hurry.set()  # this beat was sent without knowing of the others
         self._peers = tuple(self._read_records(reply, now))
         self._note_settings()
         for name, shared in self._shared.items():
@@ -361,6 +396,15 @@ class Fleet:
                 shared.apply(self.replica, others, reply.leased.get(shared.resource, 0), sent_at, now)
             else:
                 shared.pass_time(now)
+        if state is FleetState.TOGETHER:
+            self._slots.apply(reply.leased, claims, now, lost_data=lost_data)
+        else:
+            self._slots.stand_alone(now)
+
+    @property
+    def wants_slots(self) -> bool:
+        """Whether requests wait for slots that are to come."""
+        return self._slots.want_more
 
     def _read_records(self, reply: BeatReply, now: float) -> Iterable[_Peer]:
         for received in reply.records:
@@ -390,8 +434,9 @@ class _BeatThread:
 
     def __init__(self, fleet: Fleet, random: Callable[[], float]) -> None:
         self._fleet = ref(fleet)  # one that was forgotten, not closed, ends with its thread
+        self._hurry = fleet.hurry
         self._random = random
-        self._stopping = threading.Event()
+        self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name=f"steadyvoice-fleet-{fleet.name}", daemon=True)
 
     def start(self) -> None:
@@ -400,16 +445,24 @@ class _BeatThread:
 
     def stop(self) -> None:
         """Stop it after the present beat, and wait for that."""
-        self._stopping.set()
+        self._is_stopping = True
+        self._hurry.set()
         if self._thread is not threading.current_thread():
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping.is_set() and (fleet := self._fleet()) is not None:
+        hurried_at = -math.inf
+        while not self._is_stopping and (fleet := self._fleet()) is not None:
+            self._hurry.clear()  # before the beat, which reads whatever a hurry was for
+            began = time.monotonic()
             try:
                 fleet.beat()
             except Exception:
                 # A beat that fails for another reason than the store must not be the last one.
                 _logger.exception("fleet %s: a beat failed", fleet.name)
+            hurries = fleet.wants_slots and began - hurried_at < HURRY
             del fleet
-            self._stopping.wait(BEAT_INTERVAL * (1 + BEAT_JITTER * (2 * self._random() - 1)))
+            interval = HURRIED_INTERVAL if hurries else BEAT_INTERVAL
+            if self._hurry.wait(interval * (1 + BEAT_JITTER * (2 * self._random() - 1))) and not self._is_stopping:
+                hurried_at = time.monotonic()
+                time.sleep(max(0.0, began + MIN_BEAT_INTERVAL - hurried_at))

@@ -1,4 +1,4 @@
-"""Records that replicas exchange: evidence of each circuit and holds of accounts, as bounded JSON.
+"""Records that replicas exchange: evidence of each circuit, holds and slots of accounts, as bounded JSON.
 
 A record is read as untrusted input: its size, its numbers and the lengths of its lists are bounded, whatever does not
 fit is refused as a whole, and unknown fields of newer versions are ignored. All ages are seconds before the record was
@@ -24,6 +24,7 @@ MAX_RUN_ENTRIES = 16
 MAX_CIRCUITS = 256
 MAX_NAME_LENGTH = 200
 MAX_HOLDS = 64
+MAX_ACCOUNTS = 64
 
 Age: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
@@ -88,13 +89,29 @@ class HoldRecord(msgspec.Struct, frozen=True):
     remaining: Age
 
 
+class SlotRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Requests of one account at one replica: running (`used`) and `queued`, the first of them for `waited` seconds.
+
+    `block` is the number of slots that are leased to it. The limits are as in `SlotUsage`.
+    """
+
+    used: Count = 0
+    queued: Count = 0
+    block: Count = 0
+    waited: Age = 0.0
+    stated: Count | None = None
+    maximum: Count | None = None
+    initial: Count | None = None
+
+
 class ReplicaRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Everything that one replica tells the others."""
+    """Everything that one replica tells the others; `slots` are those of its accounts, by fingerprint."""
 
     version: Annotated[int, msgspec.Meta(ge=1)] = VERSION
     sequence: Count = 0
     circuits: Annotated[dict[Text, CircuitRecord], msgspec.Meta(max_length=MAX_CIRCUITS)] = {}
     holds: Annotated[dict[Text, HoldRecord], msgspec.Meta(max_length=MAX_HOLDS)] = {}
+    slots: Annotated[dict[Text, SlotRecord], msgspec.Meta(max_length=MAX_ACCOUNTS)] = {}
 
 
 _decoder = msgspec.json.Decoder(ReplicaRecord)

@@ -42,7 +42,7 @@ from steadyvoice.service.pipeline.response_call import InFlightRequest, prepare_
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig, provider_timeouts
 from steadyvoice.service.pipeline.utterance import SpeechResources, Utterance
-from steadyvoice.service.provider_set import CircuitSettings, Closable, CurrentCircuits, ProviderSet, ReplacedProviders
+from steadyvoice.service.provider_set import CircuitSettings, Closable, ProviderSet, ReplacedProviders
 from steadyvoice.service.resilience.admission_control import (
     MAX_ACTIVE,
     MAX_QUEUED,
@@ -62,10 +62,10 @@ from steadyvoice.speech.text import clean_text
 from steadyvoice.speech.writing_systems import is_latin
 
 if TYPE_CHECKING:
-    from steadyvoice.fleet import Fleet
     from steadyvoice.service.conversation.conversation import AsyncConversation, ConversationOptions
     from steadyvoice.service.conversation.segment_speaker import TurnResources
     from steadyvoice.service.conversation.turn import AsyncTurn
+    from steadyvoice.service.fleet_member import FleetMember
 
 
 _MAX_RESOLVED = 64
@@ -113,7 +113,7 @@ class AsyncTTSService:
         self._cache: SpeechCache | None = None
         self._settings: ServiceSettings = {}
         self._apply(settings, providers, dict.fromkeys(ServicePolicies.__annotations__))
-        self._fleet: Fleet | None = self._join_fleet()
+        self._member: FleetMember | None = self._join_fleet()
         register_fork_aware(self)
 
     fork_lock = None
@@ -289,7 +289,7 @@ class AsyncTTSService:
 
     def fleet_status(self) -> dict[str, Any] | None:
         """Return the fleet as this process has it, JSON-ready; None without one."""
-        return self._fleet.status().as_dict() if self._fleet else None
+        return self._member.fleet.status().as_dict() if self._member else None
 
     @property
     def max_audio_bytes(self) -> int:
@@ -442,7 +442,9 @@ class AsyncTTSService:
         self._replaced.add(former, [*self._open.all(), *self._open_turns.all()])
         if "fleet" in changed:
             await self._leave_fleet()
-            self._fleet = self._join_fleet()
+            self._member = self._join_fleet()
+            if self._member:
+                self._member.attach()
         await self._replaced.settled()
 
     async def aclose(self) -> None:
@@ -512,23 +514,20 @@ class AsyncTTSService:
             self._cache = SpeechCache(cache, clock=self._clock, wall_clock=self._wall_clock) if cache else None
         return former
 
-    def _join_fleet(self) -> Fleet | None:
-        """Begin to share the circuits with other processes, if there is a fleet."""
+    def _join_fleet(self) -> FleetMember | None:
+        """Begin to share circuits and accounts with other processes, if there is a fleet."""
         setting = self._settings.get("fleet")
         if setting is None:
             return None
         # Imported here, so that only services of a fleet load it.
-        from steadyvoice.fleet import Fleet
+        from steadyvoice.service.fleet_member import FleetMember
 
-        fleet = Fleet(setting, CurrentCircuits(self._providers), clock=self.lag.time)
-        fleet.start()
-        return fleet
+        return FleetMember(setting, self._providers, clock=self._clock, circuit_clock=self.lag.time)
 
     async def _leave_fleet(self) -> None:
-        """Leave the fleet. In a thread, for it may wait for the store."""
-        fleet, self._fleet = self._fleet, None
-        if fleet is not None:
-            await asyncio.to_thread(fleet.close)
+        member, self._member = self._member, None
+        if member is not None:
+            await member.leave()
 
     def _configure_admission(self, settings: ServiceSettings, providers: Sequence[Provider]) -> None:
         queues = {each.name: _queue_wait(each) for each in providers if isinstance(each, HasQueue)}
@@ -610,7 +609,9 @@ class AsyncTTSService:
         return UtteranceTemplate(request, policy)
 
     def _warm_up(self) -> None:
-        """Start local engines that take a while, so that they are ready once they are needed."""
+        """Start local engines that take a while, so that they are ready once they are needed, and let a fleet act."""
+        if self._member:
+            self._member.attach()
         for provider in self.providers:
             if isinstance(provider, SupportsWarmUp):
                 provider.warm_up()

@@ -2,7 +2,8 @@
 
 The vendor's stated limit is the ceiling, and a limit set by the user is another. Below them the limit adapts as TCP
 does: a refusal for too many requests halves it, and each request accepted while all slots are in use adds its share of
-one more. `ConcurrencyLimit` decides and neither reads a clock nor awaits; `ConcurrencyQueue` waits.
+one more. `ConcurrencyLimit` decides and neither reads a clock nor awaits; `ConcurrencyQueue` waits. In a fleet, it
+lends from a block of the account's slots, which another thread leases.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
@@ -57,7 +59,7 @@ class ConcurrencyLimit:
 
     Continuations overtake new requests, three to one at most, because their listeners hear a gap otherwise. `initial`
     requests may run before the vendor has stated its limit; `maximum` is never exceeded, whatever the vendor states.
-    None is unlimited.
+    None is unlimited. In a fleet, `share` of the account's slots are lent to this process; see `set_share`.
 
     Methods that may free slots return the entries that start to run; the caller notifies them.
     """
@@ -72,6 +74,11 @@ class ConcurrencyLimit:
         self._new: OrderedDict[QueueEntry, None] = OrderedDict()
         self._overtaken = 0  # continuations that started since a new request did
         self._usual: float | None = None  # seconds that a request runs
+        self.share: int | None = None
+        """Slots that a fleet lends to this process; None: it lends none, and sets no limit."""
+        self._attainable = 1  # slots that it would lend to more requests
+        self.own_limit: int | None = None
+        """Limit without a fleet; None is unlimited."""
         self.limit: int | None
         """Number of requests that may run at once; None is unlimited."""
         self._update_limit()
@@ -81,6 +88,29 @@ class ConcurrencyLimit:
         self._maximum = min((limit for limit in limits if limit is not None), default=None)
         self._update_limit()
         return self._start_waiting(now)
+
+    def set_share(self, share: int | None, attainable: int, now: float) -> list[QueueEntry]:
+        """Set how many slots a fleet lends to this process, which may be none; None: there is no fleet.
+
+        More requests may get up to `attainable`, once they wait: by these, and not by its share, the wait is estimated.
+        """
+        self.share, self._attainable = share, attainable
+        self._update_limit()
+        return self._start_waiting(now)
+
+    @property
+    def bounds(self) -> tuple[int | None, int | None, int | None]:
+        """Limits that the vendor has stated, that users set, and that is assumed before the vendor states one."""
+        stated, initial = (self._ceiling, None) if self._is_stated else (None, self._ceiling)
+        return stated, self._maximum, initial
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Time since when the first request waits; None if none does. Safe from any thread."""
+        # A dictionary may change while another thread takes its first key.
+        with suppress(StopIteration, RuntimeError):
+            return min((next(iter(queue)).since for queue in (self._continuations, self._new) if queue), default=None)
+        return None
 
     @property
     def running(self) -> int:
@@ -105,11 +135,12 @@ class ConcurrencyLimit:
         if is_continuation:
             continuations = len(self._continuations)
             ahead = continuations + min(len(self._new), (continuations + self._overtaken) // MAX_OVERTAKING)
-        return (ahead + 1) * (self._usual or 0.0) / self.limit
+        slots = self.limit if self.share is None else max(1, self.limit, self._attainable)
+        return (ahead + 1) * (self._usual or 0.0) / slots
 
     def acquire(self, now: float, *, is_continuation: bool = False) -> QueueEntry:
         """Return an entry that runs at once, or waits behind all earlier ones of its kind."""
-        entry = QueueEntry(is_continuation)
+        entry = QueueEntry(is_continuation, since=now)
         if self.available:
             self._start(entry, now)
         else:
@@ -175,7 +206,9 @@ class ConcurrencyLimit:
 
     def _update_limit(self) -> None:
         known = [bound for bound in (self._ceiling, self._window, self._maximum) if bound is not None]
-        self.limit = max(1, int(min(known))) if known else None
+        self.own_limit = self.limit = max(1, int(min(known))) if known else None
+        if self.share is not None:
+            self.limit = self.share if self.own_limit is None else min(self.own_limit, self.share)
 
     @property
     def _has_slot(self) -> bool:
@@ -210,6 +243,8 @@ class ConcurrencyQueue:
         self.limiter = limiter
         self.clock = clock
         self._waiting: dict[QueueEntry, asyncio.Future[None]] = {}
+        self.on_wait: Callable[[], object] | None = None
+        """Callback when a request begins to wait."""
 
     def slot(
         self, provider: str, limit: float, *, waits_anyway: bool = False, is_continuation: bool = False
@@ -225,6 +260,8 @@ class ConcurrencyQueue:
         if entry.running:
             return True
         notified = self._waiting[entry] = asyncio.get_running_loop().create_future()
+        if self.on_wait:
+            self.on_wait()
         try:
             async with asyncio.timeout(seconds if math.isfinite(seconds) else None):
                 await notified
