@@ -59,7 +59,7 @@ async def test_fleet_can_be_joined_and_left_at_run_time() -> None:
         assert service.circuits["tone"].snapshot().probe_granted
 
 
-class Vendor:
+class VendorAccount:
     """Vendor that counts the requests of one account, and the most at once."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Vendor:
 class CountedTone(Tone):
     """Provider with an account at the vendor, whose requests take a while."""
 
-    def __init__(self, vendor: Vendor, max_concurrency: int | None) -> None:
+    def __init__(self, vendor: VendorAccount, max_concurrency: int | None) -> None:
         super().__init__(name="vendor")
         self.vendor = vendor
         self.credential = credential_for("key", "vendor.test", max_concurrency=max_concurrency)
@@ -91,7 +91,7 @@ class CountedTone(Tone):
 
 
 async def test_services_share_the_slots_of_an_account() -> None:
-    server, vendor = InMemoryFleet(time.monotonic), Vendor()
+    server, vendor = InMemoryFleet(time.monotonic), VendorAccount()
     async with (
         AsyncTTSService([vendor.provider(4)], fleet=server.connect()) as first,
         AsyncTTSService([vendor.provider(4)], fleet=server.connect()) as second,
@@ -109,17 +109,18 @@ async def test_services_share_the_slots_of_an_account() -> None:
 
 
 async def test_service_without_a_limit_is_not_held_back_by_its_fleet() -> None:
-    server, vendor = InMemoryFleet(time.monotonic), Vendor()
+    server, vendor = InMemoryFleet(time.monotonic), VendorAccount()
     async with AsyncTTSService([vendor.provider(None)], fleet=server.connect()) as service:
         await asyncio.gather(*(service.synthesize("Hello") for _ in range(8)))
         assert vendor.most == 8
 
 
 async def test_service_whose_store_is_unreachable_takes_its_share_of_the_limit() -> None:
-    server, vendor = InMemoryFleet(time.monotonic), Vendor()
+    server, vendor = InMemoryFleet(time.monotonic), VendorAccount()
     store = server.connect()
     server.partition(store)
     async with AsyncTTSService([vendor.provider(4)], fleet=store) as service:
+        await eventually(lambda: (service.fleet_status() or {})["missed_beats"] > 0)
         await asyncio.gather(*(service.synthesize("Hello") for _ in range(8)))
         assert vendor.most == 4
         assert service.get_error_state()["fleet"]["state"] == "alone"

@@ -40,19 +40,18 @@ _TERMS = """
 access account accounting actions admin admission alignment app arguments attempt audio backoff base billing breaker
 buffers cache call calls candidates captions catalog circuit classification cli client close coalescing codec coding
 command concurrency config connection connections content context control conversation conversion credentials crossfade
-dashboard decorators definitions delivery demo dialects dialogue duration elevenlabs endpoint engine error errors
-espeak estimate event events evidence exchange failover failure fallback fast fault file flac fleet flight fork format
-frames framing gateway guarded half handler hedge hedging hints holds hourly http in init injection json keys kinds lag
-lane latency ledger length lifecycle limits lines listener livekit local locking log lookup loop machine main markup
-matching memory messages metric metrics middleware migration mpeg neural ng notifications observability ogg openai
-openapi option options output overview passthrough permit persistence pipecat pipeline plan plugins pool prefetch
-protocol provider providers proxy quorum race rate recent reader record recorder records redis registry relay reload
-request resampling resilience response responses result results resume retry router routes rules runner safety say
-scenario script segment segmentation sent sentences serve server service session set shared shutdown sim simulator
-sliding snapshot speaker speech splitting standard state states statistics status stitching store stream streams svg
-sync syntax synthesis systems terminal testing text thread timeline timeouts timestamps timing tone tones transport
-turn url urls utterance validation validators vendor version views voice voices wav websocket window wire word worker
-writing
+dashboard decorators definitions delivery demo dialects dialogue duration elevenlabs endpoint engine error errors espeak
+estimate event events evidence exchange failover failure fallback fast fault file flac fleet flight fork format frames
+framing gateway guarded half handler hedge hedging hints holds hourly http in init injection json keys kinds lag lane
+latency ledger length lifecycle limits lines listener livekit local locking log lookup loop machine main markup matching
+member memory messages metric metrics middleware migration mpeg neural ng notifications observability ogg openai openapi
+option options output overview passthrough permit persistence pipecat pipeline plan plugins pool prefetch protocol
+provider providers proxy quorum race rate recent reader record recorder records redis registry relay reload request
+resampling resilience response responses result results resume retry router routes rules runner safety say scenario
+script segment segmentation sent sentences serve server service session set shared shutdown sim simulator sliding
+snapshot speaker speech splitting standard state states statistics status stitching store stream streams svg sync syntax
+synthesis systems terminal testing text thread timeline timeouts timestamps timing tone tones transport turn url urls
+utterance validation validators vendor version views voice voices wav websocket window wire word worker writing
 """
 TERMS = frozenset(_TERMS.split())
 """Words of which the names of modules are made. A new one is a term of the field, and is added here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from steadyvoice.fleet.fleet import Fleet, FleetConfig, FleetHold, FleetState, FleetStatus
 from steadyvoice.fleet.shared_circuit import SharedCircuitStatus
-from steadyvoice.fleet.slots import SharedSlotsStatus, SlotAccount, SlotUsage
+from steadyvoice.fleet.shared_limits import SharedSlotsStatus, SlotAccount, SlotUsage
 from steadyvoice.fleet.store import (
     BeatReply,
     FleetStore,

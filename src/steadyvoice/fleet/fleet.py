@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from weakref import ref
 
+from steadyvoice._option_rules import Number, short_repr
 from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.breaker.fork_safety import register_fork_aware
 from steadyvoice.fleet.quorum import Observation
@@ -37,7 +38,7 @@ from steadyvoice.fleet.records import (
 )
 from steadyvoice.fleet.redis_store import RedisStore
 from steadyvoice.fleet.shared_circuit import SharedCircuit, SharedCircuitStatus
-from steadyvoice.fleet.slots import SharedAccounts, SharedSlotsStatus, SlotAccount
+from steadyvoice.fleet.shared_limits import SharedAccounts, SharedSlotsStatus, SlotAccount
 from steadyvoice.fleet.store import BeatReply, FleetStore, FleetStoreError, FleetURLError, LeaseClaim
 
 BEAT_INTERVAL = 0.25
@@ -53,7 +54,7 @@ BEATS_TO_RETURN = 3
 HURRIED_INTERVAL = 0.1
 """Seconds between beats while requests wait for slots that are to come, for `HURRY` seconds at most."""
 HURRY = 2.0
-MAX_REPLICAS = 10_000
+REPLICAS = Number(integer=True, minimum=1, maximum=10_000)
 MIN_BEAT_INTERVAL = 0.02
 """Seconds between beats, however often the next one is hurried."""
 
@@ -109,9 +110,9 @@ class FleetConfig:
     expected_replicas: int = 1
 
     def __post_init__(self) -> None:
-        replicas = self.expected_replicas
-        if isinstance(replicas, bool) or not isinstance(replicas, int) or not 1 <= replicas <= MAX_REPLICAS:
-            raise FleetURLError(f"expected_replicas: must be a whole number from 1 to {MAX_REPLICAS}, got {replicas!r}")
+        if not REPLICAS.accepts(self.expected_replicas):
+            shown = short_repr(self.expected_replicas)
+            raise FleetURLError(f"expected_replicas: {REPLICAS.expected}, got {shown}")
         self.open_store()
 
     def open_store(self) -> FleetStore:

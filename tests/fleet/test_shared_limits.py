@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from steadyvoice.breaker.testing import VirtualClock
 from steadyvoice.fleet import Fleet, FleetState, SlotUsage
 from steadyvoice.fleet.records import SlotRecord
-from steadyvoice.fleet.slots import account_limit, fair_shares, slot_target, slots_alone
+from steadyvoice.fleet.shared_limits import account_limit, fair_shares, slot_target, slots_alone
 from steadyvoice.fleet.testing import InMemoryFleet
 
 RECORDS = st.dictionaries(
