@@ -26,6 +26,7 @@ LAYERS = {
     "livekit": 4,
     "pipecat": 4,
     "simulator": 4,
+    "testing": 4,
     "cli": 5,
     "__main__": 6,
 }
