@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         CircuitState,
     )
     from steadyvoice.providers.base import Accepted, AudioChunk, Credential, Credit, Provider, SynthesisOffer
+    from steadyvoice.providers.deepgram import Deepgram
     from steadyvoice.providers.elevenlabs import ElevenLabs
     from steadyvoice.providers.espeak import Espeak
     from steadyvoice.providers.neural import Neural
@@ -117,6 +118,7 @@ _HOMES = {
     "providers.elevenlabs": ("ElevenLabs",),
     "providers.espeak": ("Espeak",),
     "providers.neural": ("Neural",),
+    "providers.deepgram": ("Deepgram",),
     "providers.openai": ("OpenAICompatible",),
     "providers.base": ("Accepted", "AudioChunk", "Credential", "Credit", "SynthesisOffer", "Provider"),
     "providers.tone": ("Tone",),
@@ -218,6 +220,7 @@ __all__ = [
     "Conversation",
     "Credential",
     "Credit",
+    "Deepgram",
     "ElevenLabs",
     "Ended",
     "Espeak",

@@ -6,6 +6,7 @@ Real sockets and real time with short timeouts; their length does not change the
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from steadyvoice import (
     TTSConfigurationError,
     TTSError,
 )
+from steadyvoice.providers.vendor import VendorProvider
 from steadyvoice.service.resilience.failover import LOCAL_GRACE
 from steadyvoice.service.result import Attempt, ReportedUtterance
 from steadyvoice.simulator import Simulator, words_in
@@ -111,7 +113,7 @@ async def run_case(
     endpoint: Endpoint,
     local: Provider,
     *,
-    by: type[ElevenLabs] = ElevenLabs,
+    by: Callable[..., VendorProvider] = ElevenLabs,
     with_sink: bool = False,
     warm: bool = False,
     **settings: Any,
@@ -124,7 +126,7 @@ async def run_case(
     async with Simulator(
         voice="tones", tls=isinstance(case.act, TlsFailure), real_time_factor=TEN_TIMES_REAL_TIME if midway else 0.0
     ) as sim:
-        vendor = by("any", name=VENDOR, base_url=sim.url)
+        vendor = by("any-key", name=VENDOR, base_url=sim.url)
         tts = AsyncTTSService([vendor, local], circuit=NEVER_OPENS, retry=QUICK, timeouts=CLOCKS, **settings)
         if warm:
             await tts.synthesize(TEXT, format=case.format)
@@ -150,7 +152,7 @@ async def run_case(
         counted = tts.get_error_state()["window"]["failures"]
         await vendor.aclose()
         await sim.idle()
-        asked = tuple(entry for entry in list(sim.ledger)[served:] if entry.endpoint.startswith("text-to-speech"))
+        asked = tuple(entry for entry in list(sim.ledger)[served:] if entry.characters)
         attempts = account.attempts if account else ()
         return FaultOutcome(
             case=case,
@@ -169,14 +171,16 @@ async def run_case(
         )
 
 
-async def run_all_cases(cases: list[FaultCase], *, at_once: int = 2) -> list[FaultOutcome]:
+async def run_all_cases(
+    cases: list[FaultCase], *, at_once: int = 2, by: Callable[..., VendorProvider] = ElevenLabs
+) -> list[FaultOutcome]:
     """Run all cases, several at a time, because most of each is waiting."""
     places = asyncio.Semaphore(at_once)
     local = local_voice()
 
     async def one(case: FaultCase, endpoint: Endpoint) -> FaultOutcome:
         async with places:
-            return await run_case(case, endpoint, local)
+            return await run_case(case, endpoint, local, by=by)
 
     try:
         return await asyncio.gather(*(one(case, endpoint) for case in cases for endpoint in ENDPOINTS))

@@ -24,7 +24,7 @@ MAX_SHARE_OF_BAD_DOCSTRINGS = 0.03
 """Share of docstrings that open with a pronoun, a relative clause or a question, or mention indefinite persons."""
 
 MIN_DOCSTRINGS = 2_900
-MAX_MODULES = 284
+MAX_MODULES = 305
 MIN_MEDIAN_LINES = 110
 MIN_SHARE_OF_COMMENTS = 0.01
 
@@ -37,22 +37,59 @@ server-sent events, access log, quota
 """Terms that an engineer searches for. Each is in the name of a module or of a class."""
 
 _TERMS = """
-access account accounting actions admin admission alignment app arguments attempt audio backoff base billing breaker
-buffers cache call calls candidates captions catalog circuit classification cli client close coalescing codec coding
-command concurrency config connection connections content context control conversation conversion credentials crossfade
-dashboard decorators definitions delivery demo dialects dialogue duration elevenlabs endpoint engine error errors espeak
-estimate event events evidence exchange failover failure fallback fast fault file flac fleet flight fork format frames
-framing gateway guarded half handler hedge hedging hints holds hourly http in init injection json keys kinds lag lane
-latency ledger length lifecycle limits lines listener livekit local locking log lookup loop machine main markup matching
-member memory messages metric metrics middleware migration mpeg neural ng notifications observability ogg openai openapi
-option options output overview passthrough permit persistence pipecat pipeline plan plugins pool prefetch protocol
-provider providers proxy quorum race rate recent reader record recorder records redis registry relay reload request
-resampling resilience response responses result results resume retry router routes rules runner safety say scenario
-script segment segmentation sent sentences serve server service session set shared shutdown sim simulator sliding
-snapshot speaker speech splitting standard state states statistics status stitching store stream streams svg sync syntax
-synthesis systems terminal testing text thread timeline timeouts timestamps timing tone tones transport turn url urls
-utterance validation validators vendor version views voice voices wav websocket window wire word worker writing
-checks conformance resource trial
+access account accounting actions admin admission alignment app arguments attempt audio
+backoff base billing breaker buffers
+cache call calls candidates captions catalog
+checks
+circuit
+classification cli client close
+coalescing codec coding command concurrency config conformance connection connections content context control
+conversation conversion
+credentials crossfade
+dashboard decorators deepgram definitions delivery demo dialect dialects dialogue duration
+elevenlabs endpoint engine error errors espeak estimate event events evidence exchange
+failover failure fallback fast fault
+file
+flac fleet flight
+fork format
+frames framing
+gateway guarded
+half handler hedge hedging hints holds hourly http
+in init injection
+json
+keys kinds
+lag lane latency ledger length lifecycle limits lines listener livekit local locking log lookup loop
+machine main markup matching member memory messages metric metrics middleware migration mpeg
+neural ng notifications
+observability ogg openai openapi option options output overview
+passthrough permit persistence pipecat pipeline plan plugins pool prefetch protocol provider providers proxy
+quorum
+race rate
+reader recent record recorder records redis registry relay reload request resampling resilience resource response
+responses result results resume retry
+router routes
+rules runner
+safety say
+scenario script
+segment segmentation sent sentences serve server service session set
+shared shutdown
+sim simulator
+sliding
+snapshot
+speaker speech splitting
+standard state states statistics status stitching store stream streams
+svg
+sync syntax synthesis systems
+table
+terminal testing text
+thread
+timeline timeouts timestamps timing
+tone tones
+transport trial
+turn
+url urls utterance
+validation validators vendor version views voice voices
+wav websocket window wire word worker writing
 """
 TERMS = frozenset(_TERMS.split())
 """Words of which the names of modules are made. A new one is a term of the field, and is added here."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 
 from steadyvoice.providers.base import Provider
+from steadyvoice.simulator.deepgram import SimulatedDeepgram
 from steadyvoice.simulator.elevenlabs import SimulatedElevenLabs
 from steadyvoice.simulator.fault_injection.matching import FaultRules
 from steadyvoice.simulator.http.response import Rejection, RequestRejectedError
@@ -16,6 +17,7 @@ from steadyvoice.simulator.ledger import RequestLedger
 from steadyvoice.simulator.openai import SimulatedOpenAI
 from steadyvoice.simulator.script import SimulatorSettings
 from steadyvoice.simulator.synthesis import EncodedAudioCache
+from steadyvoice.simulator.vendor_dialect import VendorDialect
 from steadyvoice.wire.elevenlabs.catalog import Subscription
 
 
@@ -88,7 +90,7 @@ class RequestLimit:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedVendor:
-    """State of both vendors behind one port: one voice, one ledger and one set of fault rules."""
+    """State of all vendors behind one port: one voice, one ledger and one set of fault rules."""
 
     settings: SimulatorSettings
     voice: EncodedAudioCache
@@ -98,6 +100,7 @@ class SimulatedVendor:
     request_limit: RequestLimit
     elevenlabs: SimulatedElevenLabs
     openai: SimulatedOpenAI
+    further: Sequence[VendorDialect]
     _ids: Random = field(repr=False)
 
     @classmethod
@@ -114,6 +117,7 @@ class SimulatedVendor:
             RequestLimit(settings.concurrency, settings.queue_seconds),
             SimulatedElevenLabs(settings),
             SimulatedOpenAI(settings),
+            [SimulatedDeepgram(settings)],
             Random(settings.seed),
         )
 

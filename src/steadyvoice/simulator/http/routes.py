@@ -1,4 +1,4 @@
-"""HTTP routes of both vendors, and of the simulator's own control endpoints, under `/sim`."""
+"""HTTP routes of all vendors, and of the simulator's own control endpoints, under `/sim`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from steadyvoice.simulator.http.response import (
 from steadyvoice.simulator.ledger import Ending, LedgerEntry
 from steadyvoice.simulator.synthesis import SynthesisOrder, build_response
 from steadyvoice.simulator.vendor import SimulatedVendor
+from steadyvoice.simulator.vendor_dialect import DocumentRoute, SpeechRoute, VendorDialect
 from steadyvoice.wire.elevenlabs import catalog as elevenlabs_catalog
 from steadyvoice.wire.elevenlabs import speech as elevenlabs_wire
 from steadyvoice.wire.elevenlabs.dialogue import DIALOGUE_PATH
@@ -149,7 +150,7 @@ _MAX_ENDPOINT = 100  # characters of an unknown path, in the ledger
 
 
 class HTTPRoutes:
-    """HTTP routes of both vendors."""
+    """HTTP routes of all vendors."""
 
     def __init__(self, vendor: SimulatedVendor) -> None:
         self._vendor = vendor
@@ -182,6 +183,16 @@ class HTTPRoutes:
             *dialogues,
             *lists,
             web.post(openai_wire.SPEECH_PATH, self._speak_openai),
+            *(
+                self._speech_route(dialect, route)
+                for dialect in self._vendor.further
+                for route in dialect.speech_routes()
+            ),
+            *(
+                _get(route.path, partial(self._vendor_document, dialect, route))
+                for dialect in self._vendor.further
+                for route in dialect.document_routes()
+            ),
             _get(elevenlabs_wire.MODELS_PATH, self._models),
             _get(f"{elevenlabs_wire.MODELS_PATH}/{{model}}", self._model),
             web.route("*", "/{path:.*}", self._not_found),
@@ -229,6 +240,30 @@ class HTTPRoutes:
             return await handler.synthesize(order, self._vendor.openai.headers(handler.request_id))
 
         return await RequestHandler(self._vendor, request, self._vendor.openai, openai.ENDPOINT).serve(respond)
+
+    def _speech_route(self, dialect: VendorDialect, route: SpeechRoute) -> web.RouteDef:
+        return web.route(route.method, route.path, partial(self._speak_further, dialect, route))
+
+    async def _speak_further(
+        self, dialect: VendorDialect, route: SpeechRoute, request: web.Request
+    ) -> web.StreamResponse:
+        async def respond(handler: RequestHandler) -> SimulatedResponse:
+            order = route.parse(request, handler.body)
+            handler.record_order(order)
+            handler.apply_fault(_fault_call(order))
+            handler.charge(len(order.text))
+            return await handler.synthesize(order, dialect.headers(handler.request_id, order))
+
+        return await RequestHandler(self._vendor, request, dialect, route.endpoint).serve(respond)
+
+    async def _vendor_document(
+        self, dialect: VendorDialect, route: DocumentRoute, request: web.Request
+    ) -> web.StreamResponse:
+        async def respond(handler: RequestHandler) -> SimulatedResponse:
+            handler.apply_fault(FaultCall(route.endpoint, speech=False))
+            return json_response(route.document(request), headers=dialect.headers(handler.request_id))
+
+        return await RequestHandler(self._vendor, request, dialect, route.endpoint).serve(respond)
 
     async def _elevenlabs_document(self, endpoint: str, document: Document, request: web.Request) -> web.StreamResponse:
         async def respond(handler: RequestHandler) -> SimulatedResponse:

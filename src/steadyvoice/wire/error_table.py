@@ -1,0 +1,109 @@
+"""Table of a vendor's errors: its codes, and the fields of its error bodies, from which failure kinds are decided.
+
+The vendors differ in names only. So a vendor is described by its table, and is read by the same rules as any other: a
+firewall's page first, then the code, then the wording about a text that is too long, then the HTTP status.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from steadyvoice.speech import errors as speech
+from steadyvoice.speech.errors import TTSError
+from steadyvoice.wire.error_response import (
+    ErrorDetails,
+    ErrorResponse,
+    build_error,
+    error_class_by_status,
+    get_header,
+    intermediary_error_class,
+    is_text_too_long,
+    parse_error_details,
+    parse_length_limit,
+)
+
+_MAX_CODE = 100  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorTable:
+    """Errors of one vendor.
+
+    - `codes`: the class of error that each of the vendor's codes means. An unknown code is judged by its status.
+    - `statuses`: the class of error of an HTTP status without a known code, where the vendor differs from the others.
+    - `code_fields`, `message_fields`: names in its error bodies, at the top or within `error`; the first one wins.
+    - `code_header`: header in lower case that carries the code, up to a colon; it wins over the body.
+    - `request_id_headers`: headers in lower case, of which the first one is the vendor's id of the request.
+    """
+
+    codes: Mapping[str, type[TTSError]]
+    statuses: Mapping[int, type[TTSError]] = field(default_factory=dict)
+    code_fields: Sequence[str] = ()
+    message_fields: Sequence[str] = ()
+    code_header: str | None = None
+    request_id_headers: Sequence[str] = ()
+
+    def parse(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        now: datetime,
+        api_key: str | None = None,
+        provider: str | None = None,
+    ) -> TTSError:
+        """Return the error that a response other than audio means.
+
+        `now` is wall time with a zone, for a Retry-After that is a date. Never raises. `api_key` is redacted.
+        """
+        details = self._details(headers, body)
+        response = ErrorResponse(status, headers, body, now=now, secret=api_key)
+        kind = intermediary_error_class(response, details) or self.error_class(status, details)
+        error = build_error(kind, details, response, provider)
+        if isinstance(error, speech.TTSTextTooLongError):
+            error.limit = parse_length_limit(details.message)
+        return error
+
+    def error_class(self, status: int, details: ErrorDetails) -> type[TTSError]:
+        """Return the class of error: by a known code, the wording of the message, or the status."""
+        if known := self.codes.get(details.code or ""):
+            return known
+        if is_text_too_long(status, replace(details, param=None)):
+            return speech.TTSTextTooLongError
+        return self.statuses.get(status) or error_class_by_status(status)
+
+    def _details(self, headers: Mapping[str, str], body: bytes) -> ErrorDetails:
+        details = parse_error_details(body)
+        content = _content(body)
+        if content and (own := _first(content, self.message_fields)):
+            request_id = _first(content, ("request_id",))
+            details = ErrorDetails(_first(content, self.code_fields), own, None, request_id, recognized=True)
+        if self.code_header and (code := get_header(headers, self.code_header)):
+            # Amazon's is such as "ThrottlingException:http://internal.amazon.com/coral/...".
+            details = replace(details, code=code.partition(":")[0][:_MAX_CODE], recognized=True)
+        for name in self.request_id_headers:
+            if request_id := get_header(headers, name):
+                return replace(details, request_id=request_id)
+        return details
+
+
+def _content(body: bytes) -> Mapping[str, Any] | None:
+    """Return the object of an error body: the one named `error`, or the document itself."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    inner = document.get("error")
+    return inner if isinstance(inner, dict) else document
+
+
+def _first(content: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    found = (content.get(name) for name in names)
+    return next((value for value in found if isinstance(value, str) and value), None)
