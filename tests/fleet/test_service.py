@@ -16,6 +16,7 @@ from steadyvoice.fleet.testing import InMemoryFleet
 from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
 from steadyvoice.providers.credentials import credential_for
 from steadyvoice.service.config_file import load_config
+from steadyvoice.speech.errors import TTSError, TTSInvalidKeyError, TTSServerError
 from steadyvoice.speech.request import SpeechRequest
 
 CIRCUIT = CircuitBreakerConfig.consecutive(6)
@@ -124,6 +125,68 @@ async def test_service_whose_store_is_unreachable_takes_its_share_of_the_limit()
         await asyncio.gather(*(service.synthesize("Hello") for _ in range(8)))
         assert vendor.most == 4
         assert service.get_error_state()["fleet"]["state"] == "alone"
+
+
+class Refusing(CountedTone):
+    """Provider whose vendor refuses the key, or is busy."""
+
+    error: TTSError | None = None
+
+    async def speak(
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        if self.error:
+            raise self.error
+        async for event in super().speak(request, offer, connection_timeout=connection_timeout):
+            yield event
+
+
+def held(service: AsyncTTSService) -> list[str]:
+    return [f"{hold['key']}: {hold['kind']}" for hold in service.get_error_state()["providers"]["vendor"]["holds"]]
+
+
+async def test_refused_key_is_known_at_every_replica_until_it_is_lifted() -> None:
+    server, vendor = InMemoryFleet(time.monotonic), VendorAccount()
+    first_provider, second_provider = Refusing(vendor, None), Refusing(vendor, None)
+    async with (
+        AsyncTTSService([first_provider], fleet=server.connect(), muted=False) as first,
+        AsyncTTSService([second_provider], fleet=server.connect(), muted=False) as second,
+    ):
+        await second.synthesize("Hello")
+        first_provider.error = TTSInvalidKeyError("wrong key", provider="vendor")
+        with pytest.raises(TTSInvalidKeyError):
+            await first.synthesize("Hello")
+        await eventually(lambda: held(second) == held(first) == ["vendor/credential: invalid_key"])
+        with pytest.raises(TTSError, match="on hold"):
+            await second.synthesize("Hello")
+        async with AsyncTTSService([Refusing(vendor, None)], fleet=server.connect(), muted=False) as restarted:
+            restarted.conversation()  # there is an event loop
+            await eventually(lambda: bool(held(restarted)))
+        second.reset_circuit_breaker()
+        await eventually(lambda: held(second) == held(first) == [])
+        first_provider.error = TTSServerError("busy", provider="vendor", retry_after=60.0)
+        with pytest.raises(TTSError):
+            await first.synthesize("Hello")
+        await eventually(lambda: len(held(first)) == len(held(second)) == 1)
+        first.reset_circuit_breaker()
+        await eventually(lambda: held(second) == [])
+
+
+async def test_circuit_is_opened_and_reset_everywhere() -> None:
+    server = InMemoryFleet(time.monotonic)
+    async with (
+        AsyncTTSService([Tone(name="vendor")], fleet=server.connect()) as first,
+        AsyncTTSService([Tone(name="vendor")], fleet=server.connect()) as second,
+    ):
+        first.open_everywhere("vendor", reason="maintenance")
+        await eventually(lambda: second.circuits["vendor"].state == "forced_open")
+        assert second.circuits["vendor"].snapshot().reason == "maintenance"
+        async with AsyncTTSService([Tone(name="vendor")], fleet=server.connect()) as late:
+            await eventually(lambda: late.circuits["vendor"].state == "forced_open")
+            second.reset_everywhere("vendor")
+            await eventually(lambda: late.circuits["vendor"].state == first.circuits["vendor"].state == "closed")
+        with pytest.raises(KeyError):
+            first.open_everywhere("other")
 
 
 def test_synchronous_service_shares_too() -> None:

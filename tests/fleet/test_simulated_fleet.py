@@ -277,8 +277,11 @@ def test_new_replica_of_an_upgrade_moves_nothing() -> None:
         b'{"circuits":{"' + b"x" * 300 + b'":{"state":"open"}}}',
         b'{"circuits":' * 3000,
         b'{"future":"' + b"x" * 2_000_000 + b'"}',
+        b'{"slots":{"account":{"used":-1}}}',
+        b'{"announcements":{"circuit/voice":{"revision":0,"origin":"x","age":0,"remaining":9,"kind":"open"}}}',
+        b'{"announcements":{"a":{"revision":9e30,"origin":"x","age":0,"remaining":9,"kind":"open"}}}',
     ],
-    ids=range(10),
+    ids=range(13),
 )
 def test_hostile_record_is_ignored_and_counted(payload: bytes) -> None:
     fleet = Simulation(1, ADAPTIVE)

@@ -37,7 +37,7 @@ server-sent events, access log, quota
 """Terms that an engineer searches for. Each is in the name of a module or of a class."""
 
 _TERMS = """
-access account accounting actions admin admission alignment app arguments attempt audio
+access account accounting actions admin admission alignment announcements app arguments attempt audio
 backoff base billing breaker buffers
 cache call calls candidates captions catalog
 checks

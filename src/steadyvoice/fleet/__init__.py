@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from steadyvoice.fleet.announcements import Announcement
 from steadyvoice.fleet.fleet import Fleet, FleetConfig, FleetHold, FleetState, FleetStatus
 from steadyvoice.fleet.shared_circuit import SharedCircuitStatus
 from steadyvoice.fleet.shared_limits import SharedSlotsStatus, SlotAccount, SlotUsage
@@ -15,6 +16,7 @@ from steadyvoice.fleet.store import (
 )
 
 __all__ = [
+    "Announcement",
     "BeatReply",
     "Fleet",
     "FleetConfig",

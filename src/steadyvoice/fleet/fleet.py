@@ -22,14 +22,13 @@ from typing import Any, NamedTuple
 from weakref import ref
 
 from steadyvoice._option_rules import Number, short_repr
-from steadyvoice.breaker import CircuitBreaker
+from steadyvoice.breaker import Cause, CircuitBreaker
 from steadyvoice.breaker.fork_safety import register_fork_aware
+from steadyvoice.fleet.announcements import Announcement, Announcements, Listener
 from steadyvoice.fleet.quorum import Observation
 from steadyvoice.fleet.records import (
     MAX_CIRCUITS,
-    MAX_HOLDS,
     MAX_NAME_LENGTH,
-    HoldRecord,
     ReplicaRecord,
     SlotRecord,
     decode_record,
@@ -54,6 +53,10 @@ BEATS_TO_RETURN = 3
 HURRIED_INTERVAL = 0.1
 """Seconds between beats while requests wait for slots that are to come, for `HURRY` seconds at most."""
 HURRY = 2.0
+ORDER_LIFE = 24 * 3600.0
+"""Seconds for which replicas that join later follow an order for a circuit."""
+CIRCUIT_ORDERS = "circuit/"
+MANUAL_CAUSES = (Cause.MANUAL, Cause.RESET)
 REPLICAS = Number(integer=True, minimum=1, maximum=10_000)
 MIN_BEAT_INTERVAL = 0.02
 """Seconds between beats, however often the next one is hurried."""
@@ -140,15 +143,16 @@ class _Peer(NamedTuple):
 class FleetStatus:
     """Fleet as this replica has it.
 
-    `replicas` are the others, with the seconds since their last record. `ignored_records` could not be read, or were
-    not meant for this fleet. `slots` are those of the accounts that have a limit. `different_settings` are the circuits
-    whose settings differ at another replica, which share nothing with that one.
+    `replicas` are the others, with the seconds since their last record, and `replica_states` what they are themselves.
+    `ignored_records` could not be read, or were not meant for this fleet. `slots` are those of the accounts that have a
+    limit. `different_settings` are the circuits whose settings differ at another replica, which share nothing with it.
     """
 
     state: FleetState
     replica: str
     store: str
     replicas: Mapping[str, float]
+    replica_states: Mapping[str, str]
     circuits: Mapping[str, SharedCircuitStatus]
     slots: Mapping[str, SharedSlotsStatus]
     different_settings: tuple[str, ...]
@@ -168,9 +172,10 @@ class Fleet:
     `store` is the address of a Redis or Valkey server, as in `redis://localhost:6379/0`; processes of the same `name`
     share. Or it is a `FleetConfig`, or a store of your own. `circuits` are breakers, or a `CircuitRegistry`, to which
     circuits may be added later; their clocks must be `clock`. Circuits share by name, and only with circuits of the
-    same settings. `accounts` share their concurrency limits; `expected_replicas` is as in `FleetConfig`. `start()`
-    begins to beat, in a thread; `close()` leaves the fleet. In a forked child, a new replica begins by itself. Raises
-    FleetURLError for an address or a name that cannot be used.
+    same settings. `accounts` share their concurrency limits; `expected_replicas` is as in `FleetConfig`.
+    `on_beat` is called with the fleet after each beat, in the thread that beats. `start()` begins to beat, in a thread;
+    `close()` leaves the fleet. In a forked child, a new replica begins by itself. Raises FleetURLError for an address
+    or a name that cannot be used.
     """
 
     def __init__(
@@ -183,19 +188,22 @@ class Fleet:
         expected_replicas: int = 1,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random_module.random,
+        on_beat: Callable[[Fleet], object] | None = None,
     ) -> None:
         if isinstance(store, str):
             store = FleetConfig(store, name, expected_replicas)
         self.name = store.name if isinstance(store, FleetConfig) else name
         self.store: FleetStore = store.open_store() if isinstance(store, FleetConfig) else store
         self._expected = store.expected_replicas if isinstance(store, FleetConfig) else expected_replicas
-        self._circuits, self._accounts = circuits, accounts
+        self._circuits, self._accounts, self._on_beat = circuits, accounts, on_beat
         self.hurry = threading.Event()
         """Event that hurries the next beat, set when a request begins to wait for a slot. Safe from any thread."""
         self._clock = clock
         self._random = random
         self._beat_lock = threading.Lock()  # held during a beat: only the thread, `close()` and a fork wait for it
-        self._holds_lock = threading.Lock()
+        self.announcements = Announcements(clock)
+        """Facts and orders of all replicas that count here."""
+        self._listeners: tuple[Listener, ...] = ()
         self._thread: _BeatThread | None = None
         self._begin()
         register_fork_aware(self)
@@ -207,7 +215,6 @@ class Fleet:
         self._shared: dict[str, SharedCircuit] = {}
         self._slots = SharedAccounts(self._accounts, self.name, self._expected)
         self._peers: tuple[_Peer, ...] = ()
-        self._holds: dict[str, tuple[str, float]] = {}
         self._different: frozenset[str] = frozenset()
         self._run: str | None = None
         self._beats = self._missed = self._ignored = 0
@@ -255,7 +262,8 @@ class Fleet:
 
     def after_fork(self) -> None:
         """Become a replica of its own in a forked child: with another name, connection and thread, without leases."""
-        self._beat_lock, self._holds_lock = threading.Lock(), threading.Lock()
+        self._beat_lock = threading.Lock()
+        self.announcements = Announcements(self._clock)
         was_running, self._thread = self._thread is not None, None
         for shared in self._shared.values():
             shared.detach()
@@ -264,6 +272,67 @@ class Fleet:
         if was_running:
             self.start()
 
+    # ---------------------------------------------------------------- facts and orders
+
+    def announce(self, key: str, kind: str, *, reason: str = "", body: str = "", seconds: float = 60.0) -> int:
+        """State a fact or an order for all replicas, those included that join within so many seconds.
+
+        Return its revision: of two announcements with the same key, that of the higher revision counts. Raises
+        ValueError for text that is too long.
+        """
+        made = self.announcements.announce(self.replica, key, kind, reason, body, seconds)
+        self.hurry.set()
+        return made.revision
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with each new announcement of another replica, in the thread that beats; return its end."""
+        self._listeners += (listener,)
+
+        def unsubscribe() -> None:
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return unsubscribe
+
+    def open_everywhere(self, circuit: str, reason: str = "", seconds: float | None = None) -> None:
+        """Force a circuit open at all replicas, for so many seconds; None: for a day, or until it is reset."""
+        life = ORDER_LIFE if seconds is None else seconds
+        self._order(f"{CIRCUIT_ORDERS}{circuit}", "open", reason or "forced open everywhere", life)
+
+    def reset_everywhere(self, circuit: str, reason: str = "") -> None:
+        """Reset a circuit at all replicas: those whose circuit has not changed since."""
+        self._order(f"{CIRCUIT_ORDERS}{circuit}", "reset", reason or "reset everywhere", ORDER_LIFE)
+
+    def _order(self, key: str, kind: str, reason: str, seconds: float) -> None:
+        made = self.announcements.announce(self.replica, key, kind, reason, "", seconds)
+        self._follow(made)
+        self.hurry.set()
+
+    def _follow(self, order: Announcement) -> None:
+        """Carry out an order for a circuit."""
+        name = order.key.removeprefix(CIRCUIT_ORDERS)
+        circuit = next((circuit for circuit in self._circuits if circuit.name == name), None)
+        if name == order.key or circuit is None:
+            return
+        changed = circuit.snapshot().last_transition
+        if changed is not None and changed.at > order.at and (order.kind == "reset" or changed.cause in MANUAL_CAUSES):
+            return  # by newer evidence, or by hand at this replica
+        if order.kind == "open":
+            circuit.force_open(order.reason, max(0.001, order.until - self._clock()))
+        elif order.kind == "reset":
+            circuit.reset(order.reason)
+
+    def _adopt(self) -> None:
+        """Take over what other replicas have announced."""
+        stated = [(peer.age, peer.record.announcements) for peer in self._peers]
+        for announcement in self.announcements.adopt(stated):
+            try:
+                self._follow(announcement)
+                for listener in self._listeners:
+                    listener(announcement)
+            except Exception:
+                # One that cannot be followed must not keep the beat from the others.
+                _logger.exception("fleet %s: announcement %s failed", self.name, announcement.key)
+
     # ---------------------------------------------------------------- accounts
 
     def hold(self, account: str, reason: str, seconds: float) -> None:
@@ -271,24 +340,22 @@ class Fleet:
 
         `account` may be the credential itself: only its fingerprint leaves the process. One replica's word is enough.
         """
-        with self._holds_lock:
-            key, until = fingerprint(self.name, account), self._clock() + seconds
-            self._holds.pop(key, None)
-            while len(self._holds) >= MAX_HOLDS:
-                del self._holds[next(iter(self._holds))]
-            self._holds[key] = (reason[:MAX_NAME_LENGTH], until)
+        self.announce(self._hold_key(account), "hold", reason=reason, seconds=seconds)
+
+    def lift(self, account: str, reason: str = "lifted") -> None:
+        """Share with all replicas that the hold of an account is over."""
+        if self.held(account) is not None:
+            self.announce(self._hold_key(account), "lifted", reason=reason, seconds=ORDER_LIFE)
 
     def held(self, account: str) -> FleetHold | None:
-        """Return the hold of an account that lasts longest, of this replica or another; None if there is none."""
-        now, key = self._clock(), fingerprint(self.name, account)
-        holds = [FleetHold(own[0], own[1] - now)] if (own := self._holds.get(key)) else []
-        holds += [
-            FleetHold(shared.reason, shared.remaining - peer.age - (now - peer.received_at))
-            for peer in self._peers
-            if (shared := peer.record.holds.get(key))
-        ]
-        longest = max(holds, key=lambda hold: hold.remaining, default=None)
-        return longest if longest is not None and longest.remaining > 0 else None
+        """Return the hold of an account, of this replica or another; None if there is none."""
+        found = self.announcements.find(self._hold_key(account))
+        if found is None or found.kind != "hold":
+            return None
+        return FleetHold(found.reason, found.until - self._clock())
+
+    def _hold_key(self, account: str) -> str:
+        return f"account/{fingerprint(self.name, account)}"
 
     # ---------------------------------------------------------------- readings
 
@@ -306,6 +373,7 @@ class Fleet:
             replica=self.replica,
             store=self.store.address,
             replicas={peer.replica: peer.age + now - peer.received_at for peer in peers},
+            replica_states={peer.replica: peer.record.state for peer in peers},
             circuits={name: each.status() for name, each in shared.items()},
             slots=self._slots.status(),
             different_settings=tuple(sorted(self._different)),
@@ -332,6 +400,8 @@ class Fleet:
                 self._handle_miss(error)
             else:
                 self._handle_reply(reply, claims, sent_at)
+            if self._on_beat:
+                self._on_beat(self)
 
     def _update_circuits(self) -> None:
         """Share circuits that were added, and no longer those that were removed."""
@@ -344,13 +414,11 @@ class Fleet:
                 self._shared[name] = SharedCircuit(circuit, self._random)
 
     def _make_record(self, now: float) -> ReplicaRecord:
-        with self._holds_lock:
-            self._holds = {key: hold for key, hold in self._holds.items() if hold[1] > now}
-            holds = {key: HoldRecord(reason, until - now) for key, (reason, until) in self._holds.items()}
         return ReplicaRecord(
             sequence=self._beats,
             circuits={name: shared.observe(now) for name, shared in self._shared.items()},
-            holds=holds,
+            state=self.state.value,
+            announcements=self.announcements.records(),
             slots=self._slots.observe(),
         )
 
@@ -387,6 +455,7 @@ class Fleet:
             self.hurry.set()  # this beat was sent without knowing of the others
         self._peers = tuple(self._read_records(reply, now))
         self._note_settings()
+        self._adopt()
         for name, shared in self._shared.items():
             if state is FleetState.TOGETHER:
                 others = [

@@ -1,4 +1,4 @@
-"""Records that replicas exchange: evidence of each circuit, holds and slots of accounts, as bounded JSON.
+"""Records that replicas exchange: evidence of each circuit, slots of accounts, and announcements, as bounded JSON.
 
 A record is read as untrusted input: its size, its numbers and the lengths of its lists are bounded, whatever does not
 fit is refused as a whole, and unknown fields of newer versions are ignored. All ages are seconds before the record was
@@ -23,8 +23,10 @@ MAX_BUCKETS = 24
 MAX_RUN_ENTRIES = 16
 MAX_CIRCUITS = 256
 MAX_NAME_LENGTH = 200
-MAX_HOLDS = 64
 MAX_ACCOUNTS = 64
+MAX_ANNOUNCEMENTS = 128
+MAX_BODY_LENGTH = 65_536
+MAX_REVISION = 2**53
 
 Age: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
@@ -82,11 +84,16 @@ class CircuitRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.state in ("open", "half_open")
 
 
-class HoldRecord(msgspec.Struct, frozen=True):
-    """Account that is set aside: for which reason, and for how many seconds from when the record was written."""
+class AnnouncementRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Fact or order that one replica states for all: made by `origin`, `age` seconds ago, for `remaining` more."""
 
-    reason: Text
+    revision: Annotated[int, msgspec.Meta(ge=1, le=MAX_REVISION)]
+    origin: Text
+    age: Age
     remaining: Age
+    kind: Text
+    reason: Text = ""
+    body: Annotated[str, msgspec.Meta(max_length=MAX_BODY_LENGTH)] = ""
 
 
 class SlotRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -105,12 +112,16 @@ class SlotRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ReplicaRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Everything that one replica tells the others; `slots` are those of its accounts, by fingerprint."""
+    """Everything that one replica tells the others: its own `state` in the fleet, and what it knows.
+
+    `slots` are those of its accounts, by fingerprint.
+    """
 
     version: Annotated[int, msgspec.Meta(ge=1)] = VERSION
     sequence: Count = 0
     circuits: Annotated[dict[Text, CircuitRecord], msgspec.Meta(max_length=MAX_CIRCUITS)] = {}
-    holds: Annotated[dict[Text, HoldRecord], msgspec.Meta(max_length=MAX_HOLDS)] = {}
+    state: Text = ""
+    announcements: Annotated[dict[Text, AnnouncementRecord], msgspec.Meta(max_length=MAX_ANNOUNCEMENTS)] = {}
     slots: Annotated[dict[Text, SlotRecord], msgspec.Meta(max_length=MAX_ACCOUNTS)] = {}
 
 

@@ -307,6 +307,29 @@ class AsyncTTSService:
             handler.reset_circuit_breaker(reason)
         self._is_muted = False
 
+    def reset_everywhere(self, name: str | None = None, *, reason: str = "reset everywhere") -> None:
+        """Close the circuit of one provider, or all circuits, and release the holds, at all replicas of the fleet.
+
+        Raises KeyError.
+        """
+        self.reset_circuit_breaker(name, reason=reason)
+        if self._member:
+            for each in [name] if name else list(self._providers.by_name):
+                self._member.fleet.reset_everywhere(each, reason)
+
+    def open_everywhere(
+        self, name: str, *, reason: str = "forced open everywhere", duration: float | None = None
+    ) -> None:
+        """Force the circuit of a provider open at all replicas of the fleet, for `duration` seconds.
+
+        None: for a day, or until it is reset everywhere. Raises KeyError.
+        """
+        handler = self.handler(name)
+        if self._member:
+            self._member.fleet.open_everywhere(name, reason, duration)
+        else:
+            handler.circuit.force_open(reason, duration)
+
     async def check_credit(self) -> dict[str, Credit]:
         """Request the remaining credit from every vendor that states it, by name of the provider; this is free.
 

@@ -257,6 +257,16 @@ class TTSService:
         """Close the circuit of one provider, or all circuits, and release the holds. Raises KeyError."""
         self._service.reset_circuit_breaker(name, reason=reason)
 
+    def reset_everywhere(self, name: str | None = None, *, reason: str = "reset everywhere") -> None:
+        """Reset at all replicas of the fleet: see AsyncTTSService.reset_everywhere."""
+        self._service.reset_everywhere(name, reason=reason)
+
+    def open_everywhere(
+        self, name: str, *, reason: str = "forced open everywhere", duration: float | None = None
+    ) -> None:
+        """Force a circuit open at all replicas of the fleet: see AsyncTTSService.open_everywhere."""
+        self._service.open_everywhere(name, reason=reason, duration=duration)
+
     def reconfigure(self, **changes: Unpack[SettingChanges]) -> None:
         """Change settings or providers at run time: see AsyncTTSService.reconfigure."""
         self._run(lambda: self._service.reconfigure(**changes))

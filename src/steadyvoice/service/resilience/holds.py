@@ -176,18 +176,20 @@ def update_quota_hold(hold: Hold, credit: Credit, resets_in: float | None, now: 
 
 def export_holds(holds: Holds, now: float) -> list[dict[str, Any]]:
     """Export holds as JSON-ready values; times are what remains of them, in seconds."""
-    return [
-        {
-            "key": hold.key,
-            "kind": hold.kind.value,
-            "remaining": hold.until - now,
-            "reason": hold.reason,
-            "refused_cost": hold.refused_cost,
-            "remaining_credit": hold.remaining_credit,
-            "until_from_vendor": hold.until_from_vendor,
-        }
-        for hold in holds.current(now)
-    ]
+    return [export_hold(hold, now) for hold in holds.current(now)]
+
+
+def export_hold(hold: Hold, now: float) -> dict[str, Any]:
+    """Export one hold: see `export_holds`."""
+    return {
+        "key": hold.key,
+        "kind": hold.kind.value,
+        "remaining": hold.until - now,
+        "reason": hold.reason,
+        "refused_cost": hold.refused_cost,
+        "remaining_credit": hold.remaining_credit,
+        "until_from_vendor": hold.until_from_vendor,
+    }
 
 
 def restore_holds(holds: Holds, state: Sequence[Any], now: float, passed: float) -> None:
@@ -197,7 +199,7 @@ def restore_holds(holds: Holds, state: Sequence[Any], now: float, passed: float)
     Raises ValueError for values that no export contains; no hold is placed then.
     """
     try:
-        parsed = [_parse_hold(each, holds.provider, now, passed) for each in state]
+        parsed = [parse_hold(each, holds.provider, now, passed) for each in state]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"not a saved hold: {error!r}") from error
     for hold in parsed:
@@ -217,7 +219,11 @@ _FORMER_KEYS = {
 """Keys of holds in state files of earlier versions, and what they are called now."""
 
 
-def _parse_hold(saved: Any, provider: str, now: float, passed: float) -> Hold:
+def parse_hold(saved: Any, provider: str, now: float, passed: float) -> Hold:
+    """Return an exported hold, shortened by the `passed` seconds, and no longer than a new one would last.
+
+    Raises KeyError, TypeError, ValueError or AttributeError for values that no export contains.
+    """
     saved = {_FORMER_KEYS.get(key, key): value for key, value in saved.items()}
     key = _parse_text(saved["key"])
     if key != provider and not key.startswith(f"{provider}/"):
