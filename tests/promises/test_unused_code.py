@@ -16,6 +16,7 @@ CALLED_FROM_OUTSIDE = {
     "execute_with_retry": "user, as documented",
     "flush_audio": "Pipecat",
     "language_to_service_language": "Pipecat",
+    "lift": "user, as documented",
     "on_broken_pipe": "rich.Console",
     "run_tts": "Pipecat",
     "supports_processing_metrics": "Pipecat",
