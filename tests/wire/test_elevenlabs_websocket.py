@@ -267,7 +267,7 @@ def test_server_reads_what_a_client_sends(message: ClientMessage) -> None:
     st.builds(
         DialogueMessage,
         context_id=st.none() | st.text(min_size=1),
-        inputs=st.lists(st.builds(DialogueLine, st.text(), st.text()), max_size=3).map(tuple),
+        inputs=st.lists(st.builds(DialogueLine, st.text(), st.text(), st.booleans()), max_size=3).map(tuple),
         voices=st.none() | st.lists(st.text(), min_size=1, max_size=2),
         voice_settings=st.none() | st.just({"stability": 0.5}),
         flush=st.booleans(),

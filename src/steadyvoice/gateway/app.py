@@ -70,7 +70,8 @@ def _speech_routes(context: GatewayContext) -> dict[str, Endpoints]:
 
 def _socket_routes(context: GatewayContext) -> dict[str, Endpoints]:
     return {
-        f"{elevenlabs_speech.SPEECH_PATH}/{{voice_id}}{form.value}": {"GET": SocketHandler(context, form)}
+        f"{path}{form.value}": {"GET": SocketHandler(context, form)}
+        for path in (f"{elevenlabs_speech.SPEECH_PATH}/{{voice_id}}", DIALOGUE_PATH)
         for form in SocketEndpoint
     }
 

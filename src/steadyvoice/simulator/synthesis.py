@@ -199,7 +199,7 @@ async def _engine_samples(
 ) -> AsyncGenerator[AudioChunk, None]:
     """Yield the engine's samples for the lines of an order. Times count from the beginning of the first line."""
     begin = 0.0
-    for text, voice in order.lines or [(order.text, order.voice)]:
+    for text, voice, _ in order.lines or [DialogueLine(order.text, order.voice)]:
         request = _request(order, target, voice, text)
         offer = engine.offer(request)
         samples = 0

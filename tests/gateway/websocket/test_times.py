@@ -66,7 +66,7 @@ def audio_messages(messages: TurnMessages, event: Audio | Words | Switched, text
 
 def test_estimated_words_of_a_provider_that_broke_off_are_not_sent() -> None:
     text = "One two three"
-    messages = TurnMessages("a", absolute=True)
+    messages = TurnMessages("a", CharacterTimes(absolute=True))
     words = [
         Word("One", 0, 3, 0.0, 0.5, False),
         Word("two", 4, 7, 0.5, 1.0, False),
@@ -96,7 +96,7 @@ def test_words_that_are_repeated_are_sent_twice() -> None:
 
 
 def test_long_audio_is_sent_in_messages_below_a_mebibyte() -> None:
-    messages = list(TurnMessages("a", absolute=True).encode(Audio(bytes(1_000_000), 0.0, 20.0), ""))
+    messages = list(TurnMessages("a", CharacterTimes(absolute=True)).encode(Audio(bytes(1_000_000), 0.0, 20.0), ""))
     assert max(map(len, messages)) < 400_000
     sizes = [
         len(each.audio)

@@ -225,6 +225,10 @@ def _vendor_paths() -> dict[str, Any]:
         f"{speech}{form.value}": {"parameters": voice, "get": _vendor_operation("Websocket", WEBSOCKET_DOCS)}
         for form in SocketEndpoint
     }
+    paths |= {
+        f"{DIALOGUE_PATH}{form.value}": {"get": _vendor_operation("Websocket of dialogues", DIALOGUE_DOCS)}
+        for form in SocketEndpoint
+    }
     paths[f"{DIALOGUE_PATH}{elevenlabs_speech.SpeechEndpoint.STREAM.value}"] = {
         "post": _vendor_operation("Dialogue of several voices", DIALOGUE_DOCS)
     }

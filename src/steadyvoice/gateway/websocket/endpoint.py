@@ -1,4 +1,7 @@
-"""Websocket endpoints `stream-input` and `multi-stream-input`: access, limits, conversation, and records of turns."""
+"""Websocket endpoints `stream-input` and `multi-stream-input`, of text-to-speech and of text-to-dialogue.
+
+Access, limits, the conversation, and records of its turns.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,22 @@ from steadyvoice.gateway.http import WEBSOCKET, HTTPError, Receive, Scope, Send,
 from steadyvoice.gateway.http_server.websocket import INTERNAL_ERROR, SERVICE_RESTART, ClientWebSocket, SocketAcceptor
 from steadyvoice.gateway.request_context import RequestContext, request_context
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest, turn_options
+from steadyvoice.gateway.websocket.contexts import ContextSettings, SocketAPI, SpeechAPI
+from steadyvoice.gateway.websocket.dialogue import DialogueAPI
 from steadyvoice.gateway.websocket.session import MultiContextSession, SingleContextSession, SpeechSession
 from steadyvoice.service.conversation.conversation import ConversationOptions
 from steadyvoice.service.conversation.turn import AsyncTurn
 from steadyvoice.service.options import ResolvedOptions, SynthesisOptions, options_from_request
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.speech.errors import TTSError
+from steadyvoice.wire.elevenlabs import dialogue
+from steadyvoice.wire.elevenlabs.catalog import VOICES
 from steadyvoice.wire.elevenlabs.speech import ElevenLabsSpeechRequest, decode_request, validate_hints
-from steadyvoice.wire.elevenlabs.websocket import ClientMessage, SocketEndpoint, SocketParameters, parse_query
+from steadyvoice.wire.elevenlabs.websocket import LONGEST_INACTIVITY, SocketEndpoint, SocketParameters, parse_query
 from steadyvoice.wire.request_validation import RequestValidationError
 
-API = "elevenlabs-websocket"
-"""Label `api` of turns in metrics, logs and lists of calls."""
+API, DIALOGUE_API = "elevenlabs-websocket", "elevenlabs-dialogue-websocket"
+"""Labels `api` of turns in metrics, logs and lists of calls."""
 
 _CONNECTIONS_PER_SOCKET = 2  # of all connections, half may be websockets, so that HTTP is served beside them
 
@@ -36,22 +43,23 @@ _QUERY_PARAMETERS = ("enable_logging", "optimize_streaming_latency")
 
 
 class SocketHandler:
-    """Websocket endpoint of text-to-speech, an ASGI application. Clients are accepted also while no vendor answers."""
+    """Websocket endpoint, an ASGI application. Clients are accepted also while no vendor answers.
+
+    It is one of a dialogue if no voice is in its path.
+    """
 
     def __init__(self, context: GatewayContext, form: SocketEndpoint) -> None:
-        self._context, self._dialect = context, ElevenLabsDialect()
-        self._session: type[SpeechSession] = (
-            MultiContextSession if form is SocketEndpoint.MULTI else SingleContextSession
-        )
+        self._context, self._form, self._dialect = context, form, ElevenLabsDialect()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_context(scope)
         dialect = self._dialect
         try:
             query = query_dict(scope["query_string"])
-            call = parse_query(query)
+            voice: str | None = scope["path_params"].get("voice_id")
+            call = parse_query(query) if voice is not None else _parse_dialogue_query(query)
             error = self._refusal(scope, request, call)
-            turns = SocketTurns(self._context, request, call, query)
+            turns = SocketTurns(self._context, request, call, query, voice)
         except RequestValidationError as invalid:
             await dialect.validation_error(invalid.issues, request.request_id)(scope, receive, request.send)
             return
@@ -84,12 +92,23 @@ class SocketHandler:
     ) -> None:
         """Open the websocket, run its session, and close it."""
         context = self._context
-        sessions: list[SpeechSession] = []
+        sessions: list[SpeechSession[Any]] = []
 
-        def handler(socket: ClientWebSocket) -> SpeechSession:
-            patience = context.server.header_timeout
-            sessions.append(self._session(socket, turns, call, authenticated=turns.authenticated, patience=patience))
-            return sessions[0]
+        def handler(socket: ClientWebSocket) -> SpeechSession[Any]:
+            kind: type[SpeechSession[Any]] = (
+                MultiContextSession if self._form is SocketEndpoint.MULTI else SingleContextSession
+            )
+            api: SocketAPI[Any] = SpeechAPI(turns, call) if turns.voice is not None else DialogueAPI(turns, call)
+            session = kind(
+                socket,
+                turns,
+                api,
+                inactivity_timeout=call.inactivity_timeout,
+                authenticated=turns.authenticated,
+                patience=context.server.header_timeout,
+            )
+            sessions.append(session)
+            return session
 
         socket = accept(handler)
         if socket is None:
@@ -115,13 +134,19 @@ class SocketHandler:
 class SocketTurns:
     """Conversation of one websocket: its turns, their options and records, and the keys that its client may send.
 
+    `voice` is the one in its path; None for a dialogue, whose messages name their voices.
     Raises RequestValidationError and TTSError for options that are impossible.
     """
 
     def __init__(
-        self, context: GatewayContext, request: RequestContext, call: SocketParameters, query: Mapping[str, str]
+        self,
+        context: GatewayContext,
+        request: RequestContext,
+        call: SocketParameters,
+        query: Mapping[str, str],
+        voice: str | None,
     ) -> None:
-        self._context, self._request, self._call = context, request, call
+        self._context, self._request, self._call, self.voice = context, request, call, voice
         rules = context.access_rules
         self.authenticated = not rules.api_keys or call.api_key is not None or api_key_from(request.headers) is not None
         """Whether a valid key came with the upgrade, or none is needed. Keys in headers were checked before."""
@@ -130,9 +155,12 @@ class SocketTurns:
         self._body: dict[str, Any] = {name: query[name] for name in _BODY_PARAMETERS if name in query}
         if call.seed is not None:
             self._body["seed"] = call.seed
-        self._model_given = "model_id" in query
-        options = self._options({})
-        self._style, self._settings = ResolvedOptions.resolve(options), repr({})
+        self._model_given = "model_id" in query or voice is None
+        # Those of a dialogue are validated with any voice, before there is one.
+        options = self._options({}, voice if voice is not None else VOICES["George"])
+        self._style = ResolvedOptions.resolve(options)
+        self._latest: tuple[str | None, str] = (None, repr({}))  # voice and settings of the latest turn
+        self.max_text_characters = context.server.max_text_characters
         timeouts = context.service.settings["timeouts"]
         # Voice agents cannot wait for 8 seconds until another provider is called; a configuration of one's own counts.
         own: dict[str, Any] = {
@@ -147,26 +175,30 @@ class SocketTurns:
         """Whether a key that came with a message is valid."""
         return key is not None and accepts_api_key(key, self._context.access_rules)
 
-    def open_turn(self, first: ClientMessage) -> AsyncTurn:
-        """Open a turn, with the settings of a context's first message. Raises RequestValidationError and TTSError."""
-        names = ("voice_settings", "pronunciation_dictionary_locators")
-        settings = {name: value for name in names if (value := getattr(first, name))}
-        if (key := repr(settings)) != self._settings:
-            options = self._options(settings)
+    def validate(self, first: ContextSettings, voice: str | None = None) -> None:
+        """Validate the settings of a context's first message. Raises RequestValidationError and TTSError."""
+        self._options(_given_settings(first), voice or self.voice or "")
+
+    def open_turn(self, first: ContextSettings, voice: str | None = None) -> AsyncTurn:
+        """Open a turn with these settings and this voice, or that of the path. Raises as `validate` does."""
+        settings = _given_settings(first)
+        if (key := (voice, repr(settings))) != self._latest:
+            options = self._options(settings, voice or self.voice or "")
             self._conversation.update(**options)
-            self._style, self._settings = ResolvedOptions.resolve(options), key
+            self._style, self._latest = ResolvedOptions.resolve(options), key
         return self._conversation.turn()
 
     def record(self, turn: AsyncTurn) -> TurnRecord:
         """Return the record of a turn that begins."""
         self.count += 1
-        return TurnRecord(self._context, self._request, self.count, self._style, turn, API)
+        api = DIALOGUE_API if self.voice is None else API
+        return TurnRecord(self._context, self._request, self.count, self._style, turn, api)
 
     async def close(self) -> None:
         """End the turns that are open."""
         await self._conversation.aclose()
 
-    def _options(self, settings: Mapping[str, Any]) -> SynthesisOptions:
+    def _options(self, settings: Mapping[str, Any], voice: str) -> SynthesisOptions:
         """Return the options of turns whose contexts begin with these settings."""
         call, document = self._call, {**self._body, **settings}
         if issues := validate_hints({**document, "model_id": call.model_id}, self._query):
@@ -174,8 +206,25 @@ class SocketTurns:
         order = ElevenLabsSpeechRequest(
             "", call.model_id, call.output_format, document, self._query, model_given=self._model_given
         )
-        voice: str = self._request.scope["path_params"]["voice_id"]
         return turn_options(options_from_request(decode_request(order, voice)), self._request.headers)
+
+
+def _given_settings(first: ContextSettings) -> dict[str, Any]:
+    settings = {
+        "voice_settings": first.voice_settings,
+        "pronunciation_dictionary_locators": first.pronunciation_dictionary_locators,
+    }
+    return {name: value for name, value in settings.items() if value}
+
+
+def _parse_dialogue_query(query: Mapping[str, str]) -> SocketParameters:
+    """Parse the query of a dialogue. Raises RequestValidationError.
+
+    The vendor closes a websocket that is silent for 20 seconds, because it occupies a concurrent request; here it costs
+    nothing, and LiveKit, which keeps contexts alive and not the connection, would have to connect again.
+    """
+    defaults = {"model_id": dialogue.DEFAULT_MODEL, "inactivity_timeout": f"{LONGEST_INACTIVITY:g}"}
+    return parse_query({**defaults, **query}, dialogue.FORMATS)
 
 
 class TurnRecord:

@@ -1,6 +1,6 @@
-"""Session of one websocket: its contexts, each a turn of one conversation, and what their client's messages do.
+"""Session of one websocket: its contexts, which speak by turns of one conversation, and its client's messages.
 
-A message of the client acts at once and never waits. Each context has a task that reads its turn's events and sends
+A message of the client acts at once and never waits. Each context has a task that reads its turns' events and sends
 them, and that waits while the client does not read.
 """
 
@@ -9,23 +9,14 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol
 
 from steadyvoice.gateway.http import ClientDisconnectedError
 from steadyvoice.gateway.http_server.websocket import NORMAL, SERVICE_RESTART
-from steadyvoice.gateway.websocket.turn_messages import TurnMessages, error_message
-from steadyvoice.service.conversation.events import Audio
-from steadyvoice.service.conversation.turn import AsyncTurn
+from steadyvoice.gateway.websocket.contexts import Message, SessionContext, SessionServices, SocketAPI
+from steadyvoice.gateway.websocket.turn_messages import error_message
 from steadyvoice.speech.errors import TTSBadRequestError, TTSBusyError, TTSError
-from steadyvoice.wire.elevenlabs.websocket import (
-    ClientMessage,
-    ErrorMessage,
-    FieldSpelling,
-    SocketParameters,
-    encode_message,
-    parse_message,
-)
+from steadyvoice.wire.elevenlabs.websocket import ErrorMessage, FieldSpelling, encode_message
 from steadyvoice.wire.request_validation import RequestValidationError
 
 MAX_OPEN_CONTEXTS = 16
@@ -49,73 +40,7 @@ class SocketOutput(Protocol):
         ...
 
 
-class TurnReporter(Protocol):
-    """Record of one turn, for metrics and logs."""
-
-    def add_audio(self, size: int) -> None:
-        """Note that so many bytes of audio were sent."""
-        ...
-
-    def finish(self, *, complete: bool) -> None:
-        """Note that the turn has ended, and whether its client was sent the end."""
-        ...
-
-
-class SessionServices(Protocol):
-    """Functions of the endpoint that its sessions need."""
-
-    def authorizes(self, key: str | None) -> bool:
-        """Whether a key that came with a message is valid."""
-        ...
-
-    def open_turn(self, first: ClientMessage) -> AsyncTurn:
-        """Open a turn, with the settings of a context's first message. Raises RequestValidationError and TTSError."""
-        ...
-
-    def record(self, turn: AsyncTurn) -> TurnReporter:
-        """Return the record of a turn that begins."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Context:
-    """Context of the client, and its turn. `name` is None on a websocket with a single context."""
-
-    name: str | None
-    turn: AsyncTurn
-    record: TurnReporter
-    messages: TurnMessages
-    closed: bool = False  # by the client: what was sent is still spoken
-    problem: TTSError | None = None  # with its text, which is reported at its end
-    last_text: str = ""
-
-    def push(self, message: ClientMessage, *, is_phrase: bool) -> None:
-        """Push the text of a message, and flush if it says so.
-
-        A phrase is spoken at once, and ends a word; in `auto_mode`, every message is one. Pipecat sends sentences
-        without a blank between them.
-        """
-        text = message.text or ""
-        if is_phrase and text and self.last_text and not (self.last_text[-1].isspace() or text[0].isspace()):
-            text = f" {text}"
-        self.last_text = text or self.last_text
-        try:
-            if text:
-                self.turn.push(text)
-        except TTSError as error:  # too long: what was pushed before is spoken
-            self.problem = error
-            self.close()
-            return
-        if message.flush or (is_phrase and text.strip()):
-            self.turn.flush()
-
-    def close(self) -> None:
-        """Finish what was sent."""
-        self.closed = True
-        self.turn.end()
-
-
-class SpeechSession(ABC):
+class SpeechSession(ABC, Generic[Message]):
     """Session of a websocket, and the handler of its messages.
 
     `authenticated`: a valid key has come with the upgrade; otherwise one has to come within `patience` seconds.
@@ -125,17 +50,19 @@ class SpeechSession(ABC):
         self,
         socket: SocketOutput,
         services: SessionServices,
-        call: SocketParameters,
+        api: SocketAPI[Message],
         *,
+        inactivity_timeout: float,
         authenticated: bool,
         patience: float,
     ) -> None:
-        self._socket, self._services, self._call = socket, services, call
+        self._socket, self._services, self._api = socket, services, api
+        self._inactivity_timeout = inactivity_timeout
         self._authenticated, self._patience = authenticated, patience
         self._loop = asyncio.get_running_loop()
         self._began = self._active_at = self._loop.time()
-        self._contexts: dict[str | None, Context] = {}  # that take text
-        self._speaking: set[Context] = set()  # all that have not ended
+        self._contexts: dict[str | None, SessionContext[Message]] = {}  # that take text
+        self._speaking: set[SessionContext[Message]] = set()  # all that have not ended
         self._failed: dict[str | None, None] = {}  # have ended with an error, and were not closed
         self._tasks: set[asyncio.Task[None]] = set()
         self._deaf = False  # no message of the client counts any more
@@ -153,9 +80,9 @@ class SpeechSession(ABC):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             left = list(self._speaking)
-            await asyncio.gather(*(context.turn.aclose() for context in left))
+            await asyncio.gather(*(context.aclose() for context in left))
             for context in left:
-                context.record.finish(complete=False)
+                context.finish(complete=False)
 
     # ---------------------------------------------------------------- calls of the websocket
 
@@ -165,7 +92,7 @@ class SpeechSession(ABC):
             return
         self._active_at = self._loop.time()
         try:
-            parsed = parse_message(message)
+            parsed = self._api.parse(message)
         except RequestValidationError as error:
             self._refuse("invalid_input_message", f"{_MALFORMED} {error}")
             return
@@ -187,8 +114,9 @@ class SpeechSession(ABC):
             self._over.set_result(None)
 
     def tick(self, now: float) -> None:
-        """End a session that is idle, or whose client does not send its key."""
-        idle = self._call.inactivity_timeout
+        """End a session that is idle, whose client does not send its key, or that was to end once nothing is spoken."""
+        idle = self._inactivity_timeout
+        self._close_if_done()
         if self._deaf:
             return
         if not self._authenticated and now - self._began > self._patience:
@@ -204,35 +132,33 @@ class SpeechSession(ABC):
     # ---------------------------------------------------------------- messages
 
     @abstractmethod
-    def _handle(self, message: ClientMessage) -> None:
+    def _handle(self, message: Message) -> None:
         """Handle a message of an authenticated client."""
 
-    def _open(self, name: str | None, first: ClientMessage) -> Context | None:
+    def _open(self, name: str | None, first: Message) -> SessionContext[Message] | None:
         """Open a context; None, with an error message to the client, if that is not possible."""
         try:
             if len(self._speaking) >= MAX_OPEN_CONTEXTS:
                 raise TTSBusyError(f"too many contexts: the limit is {MAX_OPEN_CONTEXTS} at once; close some")
-            turn = self._services.open_turn(first)
+            context = self._api.new_context(name, first)
         except RequestValidationError as error:
             self._fail(name, TTSBadRequestError(str(error)))
             return None
         except TTSError as error:
             self._fail(name, error)
             return None
-        messages = TurnMessages(name, absolute=self._call.sync_alignment)
-        context = Context(name, turn, self._services.record(turn), messages)
         self._contexts[name] = context
         self._speaking.add(context)
         self._start(self._speak(context))
         return context
 
-    def _push(self, context: Context, message: ClientMessage) -> None:
-        context.push(message, is_phrase=self._call.auto_mode)
+    def _push(self, context: SessionContext[Message], message: Message) -> None:
+        context.push(message)
         if context.problem:
             self._close(context)
             self._note_failed(context.name)
 
-    def _close(self, context: Context) -> None:
+    def _close(self, context: SessionContext[Message]) -> None:
         """Finish what was sent. The name can be used again at once."""
         if self._contexts.get(context.name) is context:
             del self._contexts[context.name]
@@ -240,34 +166,27 @@ class SpeechSession(ABC):
 
     # ---------------------------------------------------------------- speech
 
-    async def _speak(self, context: Context) -> None:
-        """Send the events of a turn, and the end of its context."""
+    async def _speak(self, context: SessionContext[Message]) -> None:
+        """Send the audio of a context, and its end."""
         problem: TTSError | None = None
         try:
-            await self._send_events(context)
+            await context.speak(self._send)
         except TTSError as error:
             problem = error
         await self._send_end(context, problem or context.problem)
         self._speaking.discard(context)
-        context.record.finish(complete=True)
+        context.finish(complete=True)
         self._close_if_done()
 
-    async def _send_events(self, context: Context) -> None:
-        turn, messages, send = context.turn, context.messages, self._socket.send
-        async for event in turn:
-            for message in messages.encode(event, turn.text):
-                await send(message)
-            if isinstance(event, Audio):
-                context.record.add_audio(len(event.data))
-                self._active_at = self._loop.time()
-        for message in messages.rest(turn.text):
-            await send(message)
+    async def _send(self, message: str) -> None:
+        await self._socket.send(message)
+        self._active_at = self._loop.time()
 
-    async def _send_end(self, context: Context, problem: Exception | None) -> None:
-        """Send the one message that ends a context."""
+    async def _send_end(self, context: SessionContext[Message], problem: Exception | None) -> None:
+        """Send what ends a context."""
         name = context.name
         if problem is None:
-            await self._socket.send(context.messages.final())
+            await self._socket.send(self._api.final(name))
             return
         if self._contexts.get(name) is context:
             del self._contexts[name]
@@ -299,7 +218,7 @@ class SpeechSession(ABC):
         self._close_if_done()
 
     def _close_if_done(self) -> None:
-        if self._close_code is not None and not self._speaking:
+        if self._close_code is not None and not any(context.is_busy for context in self._speaking):
             self._end(self._close_code, "service restart" if self._close_code == SERVICE_RESTART else "")
 
     def _refuse(self, code: str, text: str) -> None:
@@ -331,10 +250,10 @@ class SpeechSession(ABC):
                 self._over.set_exception(error)
 
 
-class MultiContextSession(SpeechSession):
+class MultiContextSession(SpeechSession[Message]):
     """Session of `multi-stream-input`: contexts by name."""
 
-    def _handle(self, message: ClientMessage) -> None:
+    def _handle(self, message: Message) -> None:
         if message.close_socket:
             self._finish()
             return
@@ -347,8 +266,7 @@ class MultiContextSession(SpeechSession):
                 del self._failed[name]
             return
         context = self._contexts.get(name)
-        # An empty text keeps the connection open, and opens no context.
-        if context is None and message.text and not message.close_context:
+        if context is None and self._api.opens_context(message):
             context = self._open(name, message)
         if context is None:
             return
@@ -357,20 +275,21 @@ class MultiContextSession(SpeechSession):
             self._close(context)
 
     async def _send_error(self, error: Exception, name: str | None) -> None:
-        await self._socket.send(encode_message(error_message(error, name), FieldSpelling.BOTH))
+        for message in self._api.errors(error, name or _DEFAULT_CONTEXT):
+            await self._socket.send(message)
 
 
-class SingleContextSession(SpeechSession):
+class SingleContextSession(SpeechSession[Message]):
     """Session of `stream-input`: one context, whose end closes the websocket."""
 
-    def _handle(self, message: ClientMessage) -> None:
+    def _handle(self, message: Message) -> None:
         context = self._contexts.get(None)
-        if context is None:
+        if context is None and (self._api.opens_context(message) or self._api.ends_text(message)):
             context = self._open(None, message)
         if context is None:
             return
         self._push(context, message)
-        if message.text == "" or context.closed:
+        if self._api.ends_text(message) or context.closed:
             self._finish()
 
     async def _send_error(self, error: Exception, name: str | None) -> None:

@@ -257,10 +257,10 @@ class WebSocketSession:
         return self._new_context(name, ClientMessage(voice_settings=message.voice_settings), voices)
 
     def _take_lines(self, context: SessionContext, message: DialogueMessage) -> None:
-        for text, voice in message.inputs:
+        for text, voice, new_turn in message.inputs:
             if voice not in context.voices:
                 raise _invalid_message(f"voice_id: {voice} is not among the voices of the context")
-            if voice != context.voice:
+            if voice != context.voice or new_turn:
                 self._buffer_text(context, ClientMessage(""), flush=True)
                 context.voice = voice
             self._buffer_text(context, ClientMessage(text), flush=False)

@@ -22,10 +22,11 @@ MAX_VOICES = 10
 
 
 class DialogueLine(NamedTuple):
-    """Line of a dialogue: a text and the id of its voice."""
+    """Line of a dialogue: a text and the id of its voice. `new_turn`, on a websocket, ends what was sent before it."""
 
     text: str
     voice_id: str
+    new_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def encode_dialogue_message(message: DialogueMessage) -> str:
         "voices": None if message.voices is None else list(message.voices),
         "voice_settings": message.voice_settings,
         "pronunciation_dictionary_locators": message.pronunciation_dictionary_locators,
-        "inputs": [line._asdict() for line in message.inputs] or None,
+        "inputs": [_encode_line(line) for line in message.inputs] or None,
         "flush": message.flush or None,
         "keep_alive": message.keep_alive or None,
         "close_context": message.close_context or None,
@@ -94,6 +95,10 @@ def encode_dialogue_message(message: DialogueMessage) -> str:
         "xi_api_key": message.api_key,
     }
     return json.dumps({name: value for name, value in fields.items() if value is not None}, allow_nan=False)
+
+
+def _encode_line(line: DialogueLine) -> dict[str, Any]:
+    return {"text": line.text, "voice_id": line.voice_id, **({"new_turn": True} if line.new_turn else {})}
 
 
 def parse_dialogue_message(frame: str) -> DialogueMessage:
@@ -116,24 +121,33 @@ def parse_dialogue_message(frame: str) -> DialogueMessage:
         raise RequestValidationError(issues)
     return DialogueMessage(
         given.get("context_id"),
-        tuple(DialogueLine(line["text"], line["voice_id"]) for line in given.get("inputs", ())),
+        tuple(
+            DialogueLine(line["text"], line["voice_id"], line.get("new_turn") is True)
+            for line in given.get("inputs", ())
+        ),
         given.get("voices"),
         given.get("voice_settings"),
         given.get("flush", False),
         given.get("keep_alive", False),
         given.get("close_context", False),
         given.get("close_socket", False),
-        given.get("xi_api_key") or given.get("authorization"),
+        given.get("xi_api_key") or given.get("authorization") or given.get("single_use_token"),
         given.get("pronunciation_dictionary_locators"),
     )
 
 
 _MESSAGE_FIELDS: Mapping[str, tuple[type, str]] = {
-    **dict.fromkeys(("context_id", "xi_api_key", "authorization"), (str, "a valid string")),
+    **dict.fromkeys(("context_id", "xi_api_key", "authorization", "single_use_token"), (str, "a valid string")),
     **dict.fromkeys(("inputs", "voices", "pronunciation_dictionary_locators"), (list, "a valid list")),
     "voice_settings": (dict, "an object"),
     **dict.fromkeys(("flush", "keep_alive", "close_context", "close_socket"), (bool, "true or false")),
 }
+
+
+def encode_turn_end(context_id: str | None) -> str:
+    """Encode the server's message that all audio of a turn, of what was flushed, has been sent."""
+    document: dict[str, Any] = {"is_final_audio_for_turn": True}
+    return json.dumps(document if context_id is None else document | {"context_id": context_id}, ensure_ascii=False)
 
 
 def _inputs_issues(inputs: Any) -> Iterator[ValidationIssue]:
