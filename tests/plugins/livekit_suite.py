@@ -324,11 +324,17 @@ async def test_session_outlives_an_outage_of_five_replies() -> None:
 # ---------------------------------------------------------------- LiveKit's own ElevenLabs plugin, at the gateway
 
 
+MODELS = {"speech": "eleven_turbo_v2_5", "dialogue": "eleven_v3"}
+APIS = pytest.mark.parametrize("api", MODELS)
+
+
 @asynccontextmanager
-async def own_plugin_at_a_gateway(service: AsyncTTSService) -> AsyncIterator[elevenlabs.TTS]:
-    """Open LiveKit's ElevenLabs plugin with nothing but another address."""
-    async with gateway_on(service) as url, aiohttp.ClientSession() as session:
-        tts = elevenlabs.TTS(base_url=f"{url}/v1", api_key="any", encoding=f"pcm_{RATE}", http_session=session)
+async def own_plugin_at_a_gateway(service: AsyncTTSService, api: str, scenario: str) -> AsyncIterator[elevenlabs.TTS]:
+    """Open LiveKit's ElevenLabs plugin with another address and a model, which decides about the API."""
+    async with gateway_on(service, f"livekit-{api}-{scenario}") as url, aiohttp.ClientSession() as session:
+        tts = elevenlabs.TTS(
+            base_url=f"{url}/v1", api_key="any", encoding=f"pcm_{RATE}", http_session=session, model=MODELS[api]
+        )
         yield tts
         await tts.aclose()
 
@@ -337,18 +343,20 @@ ONCE = APIConnectOptions(max_retry=0)
 """Options for LiveKit's plugin at the gateway, which has retried already."""
 
 
+@APIS
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_own_plugin_speaks_whole_answers_on_one_socket(fault: str) -> None:
-    async with spoken_through(fault) as service, own_plugin_at_a_gateway(service) as tts:
+async def test_own_plugin_speaks_whole_answers_on_one_socket(fault: str, api: str) -> None:
+    async with spoken_through(fault) as service, own_plugin_at_a_gateway(service, api, fault) as tts:
         for _ in range(3):
             (await streamed(tts)).assert_whole()
 
 
+@APIS
 @pytest.mark.parametrize("fault", ["healthy", "cut", "stall"])
-async def test_agent_with_the_own_plugin_answers_after_an_interruption(fault: str) -> None:
+async def test_agent_with_the_own_plugin_answers_after_an_interruption(fault: str, api: str) -> None:
     async with (
         spoken_through(fault) as service,
-        own_plugin_at_a_gateway(service) as tts,
+        own_plugin_at_a_gateway(service, api, f"interruption {fault}") as tts,
         call(tts, use_tts_aligned_transcript=True) as phone,
     ):
         assert await phone.reply() == WORDS
@@ -363,11 +371,12 @@ async def test_agent_with_the_own_plugin_answers_after_an_interruption(fault: st
         assert phone.errors == []
 
 
-async def test_own_plugin_speaks_again_after_an_outage_of_five_replies() -> None:
+@APIS
+async def test_own_plugin_speaks_again_after_an_outage_of_five_replies(api: str) -> None:
     async with (
         simulated_vendor("503") as simulator,
         service_on(simulator) as service,
-        own_plugin_at_a_gateway(service) as tts,
+        own_plugin_at_a_gateway(service, api, "outage") as tts,
         call(tts, conn_options=SessionConnectOptions(tts_conn_options=ONCE, max_unrecoverable_errors=1000)) as phone,
     ):
         for number in range(1, 6):

@@ -27,6 +27,7 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.runner import PipelineRunner
 from pipecat.pipeline.task import PipelineParams, PipelineTask
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.services.elevenlabs.dialogue.tts import ElevenLabsDialogueTTSService
 from pipecat.services.elevenlabs.tts import ElevenLabsTTSService
 from pipecat.services.settings import TTSSettings
 from pipecat.services.tts_service import TextAggregationMode
@@ -300,31 +301,46 @@ async def test_pipeline_that_is_cancelled_leaves_nothing_behind() -> None:
 # ---------------------------------------------------------------- Pipecat's own ElevenLabs service, at the gateway
 
 
+OWN: dict[str, tuple[Any, TextAggregationMode]] = {
+    "speech": (ElevenLabsTTSService, TextAggregationMode.SENTENCE),
+    "tokens": (ElevenLabsTTSService, TextAggregationMode.TOKEN),
+    "dialogue": (ElevenLabsDialogueTTSService, TextAggregationMode.SENTENCE),
+}
+"""Pipecat's services of both APIs; that of dialogues takes sentences only."""
+APIS = pytest.mark.parametrize("api", OWN)
+
+
 @asynccontextmanager
-async def own_service_at_a_gateway(service: AsyncTTSService, **options: Any) -> AsyncIterator[PipelineCall]:
+async def own_service_at_a_gateway(
+    service: AsyncTTSService, api: str, scenario: str, **options: Any
+) -> AsyncIterator[PipelineCall]:
     """Run a pipeline of Pipecat's ElevenLabs service with nothing but another address and a voice."""
-    async with gateway_on(service) as url:
-        settings = ElevenLabsTTSService.Settings(voice=VOICES["George"])
-        tts = ElevenLabsTTSService(api_key="any", url=url.replace("http", "ws"), settings=settings, **options)
+    kind, mode = OWN[api]
+    async with gateway_on(service, f"pipecat-{api}-{scenario}") as url:
+        settings = kind.Settings(voice=VOICES["George"])
+        tts = kind(
+            api_key="any", url=url.replace("http", "ws"), settings=settings, text_aggregation_mode=mode, **options
+        )
         async with call(tts) as phone:
             yield phone
 
 
-@pytest.mark.parametrize("mode", MODES)
+@APIS
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_own_service_speaks_whole_answers_on_one_socket(fault: str, mode: TextAggregationMode) -> None:
-    async with (
-        spoken_through(fault) as service,
-        own_service_at_a_gateway(service, text_aggregation_mode=mode) as phone,
-    ):
+async def test_own_service_speaks_whole_answers_on_one_socket(fault: str, api: str) -> None:
+    async with spoken_through(fault) as service, own_service_at_a_gateway(service, api, fault) as phone:
         for _ in range(2):
             await phone.reply()
             phone.assert_whole()
         assert phone.errors == []
 
 
-async def test_own_service_answers_after_interruptions() -> None:
-    async with spoken_through("healthy") as service, own_service_at_a_gateway(service) as phone:
+@APIS
+async def test_own_service_answers_after_interruptions(api: str) -> None:
+    async with (
+        spoken_through("healthy") as service,
+        own_service_at_a_gateway(service, api, "interruption healthy") as phone,
+    ):
         for _ in range(7):
             phone.listener.forget()
             await phone.write(TOKENS)
@@ -337,11 +353,12 @@ async def test_own_service_answers_after_interruptions() -> None:
         assert phone.errors == []
 
 
-async def test_own_service_speaks_again_after_an_outage_if_it_does_not_count_silent_replies() -> None:
+@APIS
+async def test_own_service_speaks_again_after_an_outage_if_it_does_not_count_silent_replies(api: str) -> None:
     async with (
         simulated_vendor("503") as simulator,
         service_on(simulator) as service,
-        own_service_at_a_gateway(service, max_consecutive_zero_audio_contexts=0) as phone,
+        own_service_at_a_gateway(service, api, "outage", max_consecutive_zero_audio_contexts=0) as phone,
     ):
         for _ in range(5):
             assert await phone.reply() == []

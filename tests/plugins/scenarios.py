@@ -11,6 +11,8 @@ from steadyvoice.gateway.server import Gateway
 from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.simulator import Fault, Simulator, actions
 
+from .recorder import recorded
+
 TEXT = "It rains today. We stay at home, and we read a good book. Tomorrow the sun will shine again for all of us."
 WORDS = TEXT.split()
 TOKENS = [f"{word} " for word in WORDS]
@@ -57,10 +59,10 @@ async def spoken_through(fault: str) -> AsyncIterator[AsyncTTSService]:
 
 
 @asynccontextmanager
-async def gateway_on(service: AsyncTTSService) -> AsyncIterator[str]:
-    """Run a gateway in front of a service, and yield its URL."""
-    async with Gateway(service, ServerConfig(port=0)) as gateway:
-        yield gateway.url
+async def gateway_on(service: AsyncTTSService, recording: str) -> AsyncIterator[str]:
+    """Run a gateway in front of a service, and yield its URL. Its clients may be recorded under this name."""
+    async with Gateway(service, ServerConfig(port=0)) as gateway, recorded(gateway.url, recording) as url:
+        yield url
 
 
 def assert_monotonic(times: Sequence[float]) -> None:

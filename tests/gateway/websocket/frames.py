@@ -24,18 +24,39 @@ _HANDSHAKE = "\r\n".join(
 
 
 class ReceivedFrame(NamedTuple):
-    """Frame of the server."""
+    """Frame as it was received: its payload without the mask, and all of its bytes."""
 
     opcode: int
     data: bytes
+    mask: bytes = b""
+    raw: bytes = b""
 
     @property
     def close_code(self) -> int | None:
         return struct.unpack("!H", self.data[:2])[0] if self.opcode == CLOSE else None
 
 
+async def read_frame(reader: asyncio.StreamReader) -> ReceivedFrame:
+    """Read one frame. Raises IncompleteReadError at the end of the connection."""
+    raw = await reader.readexactly(2)
+    opcode, size, masked = raw[0] & 0x0F, raw[1] & 0x7F, raw[1] & 0x80
+    if size >= 126:
+        raw += (wide := await reader.readexactly(2 if size == 126 else 8))
+        size = int.from_bytes(wide)
+    mask = await reader.readexactly(4) if masked else b""
+    payload = await reader.readexactly(size)
+    data = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload)) if masked else payload
+    return ReceivedFrame(opcode, data, mask, raw + mask + payload)
+
+
 def frame(
-    data: bytes, opcode: int = TEXT, *, last: bool = True, reserved: int = 0, announced: int | None = None
+    data: bytes,
+    opcode: int = TEXT,
+    *,
+    last: bool = True,
+    reserved: int = 0,
+    announced: int | None = None,
+    mask: bytes = bytes(4),  # of zeros, which changes nothing
 ) -> bytes:
     """Return a masked frame. `announced` is the length in its header, if it shall not be the true one."""
     size = len(data) if announced is None else announced
@@ -46,7 +67,7 @@ def frame(
         head = struct.pack("!BBH", first, 0x80 | 126, size)
     else:
         head = struct.pack("!BBQ", first, 0x80 | 127, size)
-    return head + bytes(4) + data  # a mask of zeros changes nothing
+    return head + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
 
 
 class RawSocket:
@@ -61,12 +82,7 @@ class RawSocket:
 
     async def receive(self) -> ReceivedFrame:
         """Read one frame. Raises IncompleteReadError at the end of the connection."""
-        first, second = await asyncio.wait_for(self.reader.readexactly(2), 20)
-        size = second & 0x7F
-        if size >= 126:
-            wide = 2 if size == 126 else 8
-            size = int.from_bytes(await self.reader.readexactly(wide))
-        return ReceivedFrame(first & 0x0F, await self.reader.readexactly(size))
+        return await asyncio.wait_for(read_frame(self.reader), 20)
 
     async def close_code(self) -> int | None:
         """Read until the connection ends, and return the code of its close frame."""
