@@ -331,7 +331,7 @@ APIS = pytest.mark.parametrize("api", MODELS)
 @asynccontextmanager
 async def own_plugin_at_a_gateway(service: AsyncTTSService, api: str, scenario: str) -> AsyncIterator[elevenlabs.TTS]:
     """Open LiveKit's ElevenLabs plugin with another address and a model, which decides about the API."""
-    async with gateway_on(service, f"livekit-{api}-{scenario}") as url, aiohttp.ClientSession() as session:
+    async with gateway_on(service, f"livekit-{api}", scenario) as url, aiohttp.ClientSession() as session:
         tts = elevenlabs.TTS(
             base_url=f"{url}/v1", api_key="any", encoding=f"pcm_{RATE}", http_session=session, model=MODELS[api]
         )

@@ -316,7 +316,7 @@ async def own_service_at_a_gateway(
 ) -> AsyncIterator[PipelineCall]:
     """Run a pipeline of Pipecat's ElevenLabs service with nothing but another address and a voice."""
     kind, mode = OWN[api]
-    async with gateway_on(service, f"pipecat-{api}-{scenario}") as url:
+    async with gateway_on(service, f"pipecat-{api}", scenario) as url:
         settings = kind.Settings(voice=VOICES["George"])
         tts = kind(
             api_key="any", url=url.replace("http", "ws"), settings=settings, text_aggregation_mode=mode, **options

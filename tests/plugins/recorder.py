@@ -1,8 +1,9 @@
 """Recorder of what a framework's own client sends to the gateway's websocket, for replays without the framework.
 
 Set STEADYVOICE_RECORDINGS to a folder and run the suites: each scenario of the frameworks' own ElevenLabs services is
-written there as `FRAMEWORK-API-SCENARIO.json`. A frame is kept with its mask, so that it can be sent again byte for
-byte, and with what the client had received before it: the first audio of a context, or its end.
+added there to `FRAMEWORK-API.jsonl`: a line for each connection, with its scenario and its request, and one for each
+frame. A frame is kept with its mask, so that it can be sent again byte for byte, and with what the client had received
+before it: the first audio of a context, or its end.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.gateway.websocket.frames import CLOSE, TEXT, ReceivedFrame, read_frame
+from tests.gateway.websocket.frames import TEXT, ReceivedFrame, read_frame
 
 FOLDER = os.environ.get("STEADYVOICE_RECORDINGS")
 
@@ -69,8 +70,8 @@ class ConnectionRecorder:
 
 
 @asynccontextmanager
-async def recorded(url: str, name: str) -> AsyncIterator[str]:
-    """Yield the URL of a proxy in front of `url` that records as `name`, or `url` itself without a folder."""
+async def recorded(url: str, client: str, scenario: str) -> AsyncIterator[str]:
+    """Yield the URL of a proxy in front of `url` that records a client, or `url` itself without a folder."""
     if FOLDER is None:
         yield url
         return
@@ -91,7 +92,6 @@ async def recorded(url: str, name: str) -> AsyncIterator[str]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        document = [{"head": each.head, "frames": each.frames} for each in connections]
-        text = json.dumps(document, ensure_ascii=False, indent=0, separators=(",", ":"))
-        (Path(FOLDER) / f"{name.replace(' ', '-')}.json").write_text(text + "\n", "utf-8")
-        assert all(frame["opcode"] in (TEXT, CLOSE, 9, 10) for each in connections for frame in each.frames)
+        lines = [line for each in connections for line in ({"scenario": scenario, "head": each.head}, *each.frames)]
+        with (Path(FOLDER) / f"{client}.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

@@ -59,9 +59,9 @@ async def spoken_through(fault: str) -> AsyncIterator[AsyncTTSService]:
 
 
 @asynccontextmanager
-async def gateway_on(service: AsyncTTSService, recording: str) -> AsyncIterator[str]:
-    """Run a gateway in front of a service, and yield its URL. Its clients may be recorded under this name."""
-    async with Gateway(service, ServerConfig(port=0)) as gateway, recorded(gateway.url, recording) as url:
+async def gateway_on(service: AsyncTTSService, client: str, scenario: str) -> AsyncIterator[str]:
+    """Run a gateway in front of a service, and yield its URL. Its client may be recorded."""
+    async with Gateway(service, ServerConfig(port=0)) as gateway, recorded(gateway.url, client, scenario) as url:
         yield url
 
 

@@ -1,7 +1,4 @@
-"""Clients of the websockets as they were recorded at the wire, and how they read times.
-
-Messages are byte for byte those of LiveKit agents 1.8.9 (aiohttp's `send_json`) and of Pipecat 1.14 (`websockets`).
-"""
+"""Clients of the websockets: the messages of LiveKit agents 1.8.9 and of Pipecat 1.14, and how these read times."""
 
 from __future__ import annotations
 
@@ -37,6 +34,7 @@ class Heard:
     audio: bytes = b""
     words: list[tuple[str, float]] = field(default_factory=list)
     finals: int = 0
+    turns: int = 0  # of a dialogue, whose audio is complete
     error: dict[str, Any] | None = None
     partial: str = ""
     began: float = 0.0
@@ -59,14 +57,87 @@ class Heard:
         return [time for _, time in self.words]
 
 
-class SocketClient:
-    """SocketClient of one websocket, which sorts what it receives by context."""
+class Reader:
+    """Sorts what the client of a websocket receives by context, and reads words and times as LiveKit does."""
 
-    key = "contextId"
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self.connection = connection
+    def __init__(self) -> None:
         self.contexts: dict[str | None, Heard] = {}
+
+    def note(self, message: dict[str, Any]) -> Heard:
+        """Take note of a message, and return what was heard of its context."""
+        assert message.get("contextId") == message.get("context_id")
+        heard = self.contexts.setdefault(message.get("contextId"), Heard())
+        if message.get("audio"):
+            heard.audio += base64.b64decode(message["audio"])
+        if alignment := message.get("alignment"):
+            assert alignment == message["normalizedAlignment"]
+            self.read_times(heard, alignment)
+        if message.get("error"):
+            heard.error = message
+        heard.finals += message.get("isFinal") is True
+        return heard
+
+    def read_times(self, heard: Heard, alignment: dict[str, Any]) -> None:
+        """Add words and times as LiveKit does: without an offset of its own."""
+        read_words(heard, alignment["chars"], alignment["charStartTimesMs"], 0.0)
+
+
+def read_words(heard: Heard, characters: Sequence[str], starts: Sequence[int], offset: float) -> None:
+    """Add the words of an alignment, which end at blanks."""
+    for character, start in zip(characters, starts, strict=True):
+        if character == " ":
+            if heard.partial:
+                heard.words.append((heard.partial, heard.began))
+            heard.partial = ""
+        else:
+            heard.began = heard.began if heard.partial else offset + start / 1000
+            heard.partial += character
+
+
+class PipecatReader(Reader):
+    """Reader that adds up what the messages span, as `pipecat.services.elevenlabs.tts` does."""
+
+    def read_times(self, heard: Heard, alignment: dict[str, Any]) -> None:
+        read_words(heard, alignment["chars"], alignment["charStartTimesMs"], heard.clock)
+        heard.clock += (alignment["charStartTimesMs"][-1] + alignment["charDurationsMs"][-1]) / 1000
+
+
+class DialogueReader(Reader):
+    """Reader of a dialogue as LiveKit's: times count from the beginning of the audio of their own message."""
+
+    def note(self, message: dict[str, Any]) -> Heard:
+        assert not {"contextId", "isFinal"} & message.keys()
+        heard = self.contexts.setdefault(message.get("context_id"), Heard())
+        heard.finals += message.get("is_final") is True
+        heard.turns += message.get("is_final_audio_for_turn") is True
+        heard.error = message if message.get("error") else heard.error
+        if alignment := message.get("alignment"):
+            self.read_times(heard, alignment)
+        if message.get("audio"):
+            heard.audio += base64.b64decode(message["audio"])
+        return heard
+
+    def read_times(self, heard: Heard, alignment: dict[str, Any]) -> None:
+        read_words(heard, alignment["chars"], alignment["char_start_times_ms"], heard.seconds)
+
+
+class PipecatDialogueReader(DialogueReader):
+    """Reader that adds up what the alignments span, as `pipecat.services.elevenlabs.dialogue` does."""
+
+    def read_times(self, heard: Heard, alignment: dict[str, Any]) -> None:
+        read_words(heard, alignment["chars"], alignment["char_start_times_ms"], heard.clock)
+        heard.clock += (alignment["char_start_times_ms"][-1] + alignment["char_durations_ms"][-1]) / 1000
+
+
+class SocketClient:
+    """Client of one websocket."""
+
+    def __init__(self, connection: ClientConnection, reader: Reader | None = None) -> None:
+        self.connection, self.reader = connection, reader or Reader()
+
+    @property
+    def contexts(self) -> dict[str | None, Heard]:
+        return self.reader.contexts
 
     async def send(self, *messages: str) -> None:
         for message in messages:
@@ -77,46 +148,13 @@ class SocketClient:
         text = await asyncio.wait_for(self.connection.recv(), WAIT)
         assert len(text) < 1024 * 1024
         message: dict[str, Any] = json.loads(text)
-        context = message.get(self.key)
-        assert message.get("contextId") == message.get("context_id")
-        heard = self.contexts.setdefault(context, Heard())
-        if message.get("audio"):
-            heard.audio += base64.b64decode(message["audio"])
-        if alignment := message.get("alignment"):
-            assert alignment == message["normalizedAlignment"]
-            self.read_times(heard, alignment)
-        if message.get("error"):
-            heard.error = message
-        heard.finals += message.get("isFinal") is True
+        self.reader.note(message)
         return message
 
     async def until_final(self, *contexts: str | None) -> None:
         """Receive until these contexts have ended."""
         while not all(context in self.contexts and self.contexts[context].finals for context in contexts):
             await self.receive()
-
-    def read_times(self, heard: Heard, alignment: dict[str, Any]) -> None:
-        """Add words and times as LiveKit does: without an offset of its own."""
-        self._read(heard, alignment, 0.0)
-
-    def _read(self, heard: Heard, alignment: dict[str, Any], offset: float) -> None:
-        starts = alignment["charStartTimesMs"]
-        for character, start in zip(alignment["chars"], starts, strict=True):
-            if character == " ":
-                if heard.partial:
-                    heard.words.append((heard.partial, heard.began))
-                heard.partial = ""
-            else:
-                heard.began = heard.began if heard.partial else offset + start / 1000
-                heard.partial += character
-
-
-class PipecatClient(SocketClient):
-    """SocketClient that adds up what the messages span, as `pipecat.services.elevenlabs` does."""
-
-    def read_times(self, heard: Heard, alignment: dict[str, Any]) -> None:
-        self._read(heard, alignment, heard.clock)
-        heard.clock += (alignment["charStartTimesMs"][-1] + alignment["charDurationsMs"][-1]) / 1000
 
 
 def livekit_turn(context: str, sentences: Sequence[str] = SENTENCES) -> list[str]:
@@ -147,10 +185,10 @@ async def livekit_client(url: str, query: str = LIVEKIT, **options: Any) -> Asyn
 
 
 @asynccontextmanager
-async def pipecat_client(url: str, query: str = PIPECAT, **options: Any) -> AsyncIterator[PipecatClient]:
+async def pipecat_client(url: str, query: str = PIPECAT, **options: Any) -> AsyncIterator[SocketClient]:
     """Connect as Pipecat does: it offers permessage-deflate."""
     async with _connected(url, MULTI + query, max_size=16 * 1024 * 1024, **options) as connection:
-        yield PipecatClient(connection)
+        yield SocketClient(connection, PipecatReader())
 
 
 @asynccontextmanager

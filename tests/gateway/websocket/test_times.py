@@ -12,7 +12,7 @@ from steadyvoice.gateway.websocket.turn_messages import CharacterTimes, TurnMess
 from steadyvoice.service.conversation.events import Audio, Switched, Words
 from steadyvoice.speech.alignment import Word
 from steadyvoice.wire.elevenlabs.websocket import AudioMessage, parse_server_message
-from tests.gateway.websocket.clients import Heard, PipecatClient, SocketClient
+from tests.gateway.websocket.clients import Heard, PipecatReader, Reader
 
 WORD = st.text(st.characters(categories=("L", "N", "P")), min_size=1, max_size=12)
 GAP = st.sampled_from([" ", "  ", "\n", " \n "])
@@ -35,15 +35,13 @@ def spoken_texts(draw: st.DrawFn) -> tuple[str, list[list[Word]]]:
     return text, messages
 
 
-@pytest.mark.parametrize(
-    ("client", "absolute"), [(SocketClient, True), (PipecatClient, False)], ids=["livekit", "pipecat"]
-)
+@pytest.mark.parametrize(("client", "absolute"), [(Reader, True), (PipecatReader, False)], ids=["livekit", "pipecat"])
 @given(spoken=spoken_texts())
 def test_client_finds_every_word_at_its_time(
-    client: type[SocketClient], absolute: bool, spoken: tuple[str, list[list[Word]]]
+    client: type[Reader], absolute: bool, spoken: tuple[str, list[list[Word]]]
 ) -> None:
     text, messages = spoken
-    times, reader, heard = CharacterTimes(absolute=absolute), client.__new__(client), Heard()
+    times, reader, heard = CharacterTimes(absolute=absolute), client(), Heard()
     for words in messages:
         if (alignment := times.of(words, text)) is None:
             continue

@@ -136,6 +136,7 @@ class DialogueContext(SessionContext[DialogueMessage]):
             part.begin(turn)
             self._messages.begin_turn()
             await send_turn(turn, self._messages, record, send)
+            await send(encode_turn_end(self.name))
             self.finish(complete=True)
 
     def close(self) -> None:
@@ -186,7 +187,6 @@ class DialogueContext(SessionContext[DialogueMessage]):
 
     def _end_part(self) -> None:
         if self._last:
-            self._last.flush()
             self._last.end()
             self._last = None
 

@@ -43,9 +43,8 @@ class WordCharacters:
     """
 
     def __init__(self) -> None:
+        self._at = 0  # characters of the text that were yielded or left out
         self._follows_blank = True
-        self.at = 0
-        """Characters of the text that were yielded or left out."""
         self.end = 0
         """Milliseconds from the beginning of the turn, of the last word's end."""
 
@@ -53,8 +52,8 @@ class WordCharacters:
         """Yield the characters of the next word of a turn, whose text is `text` so far, and the blanks around it."""
         start = max(self.end, round(word.start * 1000))
         stop = max(start, round(word.stop * 1000))
-        is_repeated = word.begin < self.at
-        if not self._follows_blank and (is_repeated or any(map(str.isspace, text[self.at : word.begin]))):
+        is_repeated = word.begin < self._at
+        if not self._follows_blank and (is_repeated or any(map(str.isspace, text[self._at : word.begin]))):
             yield TimedCharacter(" ", self.end, start)
         length, span = max(1, len(word.text)), stop - start
         for number, character in enumerate(word.text):
@@ -63,7 +62,17 @@ class WordCharacters:
         self._follows_blank = not after or after.isspace()
         if self._follows_blank:
             yield TimedCharacter(" ", stop, stop)
-        self.at, self.end = word.end, stop
+        self._at, self.end = word.end, stop
+
+    def break_off(self, begin: int, end: int, last: str) -> bool:
+        """Return whether the last word belongs to the text from `begin` on, and is spoken again.
+
+        Only characters up to `last` were sent of it, and it ended at `end`.
+        """
+        if self._at <= begin:
+            return False
+        self._follows_blank, self.end = last == " ", min(self.end, end)
+        return True
 
 
 class MessageTimes(ABC):
@@ -110,6 +119,7 @@ class DialogueTimes(MessageTimes):
     def __init__(self) -> None:
         self._characters = WordCharacters()
         self._waiting: deque[TimedCharacter] = deque()
+        self._last = " "  # character that was sent
         self._audio_end = self._uncounted = 0  # milliseconds of the turn, and of audio that no alignment has spanned
 
     def begin_turn(self) -> None:
@@ -118,9 +128,8 @@ class DialogueTimes(MessageTimes):
 
     def switched(self, begin: int) -> None:
         """Forget the rest of a word that the voice before did not finish."""
-        if self._characters.at > begin:
+        if self._characters.break_off(begin, self._audio_end, self._last):
             self._waiting.clear()
-            self._characters.end = min(self._characters.end, self._audio_end)
 
     def of(self, words: Sequence[Word], text: str, audio: Audio | None = None) -> Alignment | None:
         """Return the alignment of the characters that begin in the audio; of all that are left, if there is none."""
@@ -137,7 +146,7 @@ class DialogueTimes(MessageTimes):
             return None
         last = characters[-1]
         characters[-1] = last._replace(end=max(last.start, begin + self._uncounted))
-        self._uncounted = 0
+        self._uncounted, self._last = 0, last.character
         return _alignment(characters, begin)
 
 
