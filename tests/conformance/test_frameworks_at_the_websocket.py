@@ -17,7 +17,7 @@ from aiohttp import web
 from steadyvoice.simulator import Fault, words_in
 from steadyvoice.simulator.fault_injection import actions
 from tests.gateway.running_gateway import RunningGateway, running_gateway
-from tests.gateway.websocket.test_replayed_clients import FAULTS
+from tests.gateway.websocket.test_answers import FAULTS
 
 from .test_client_settings import FRAMEWORKS as HERE
 from .test_client_settings import installed

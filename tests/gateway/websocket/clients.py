@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -27,6 +28,12 @@ WORDS = [word for sentence in SENTENCES for word in sentence.split()]
 WAIT = 20.0  # seconds, for a message that has to come
 
 
+@lru_cache
+def _words_in(audio: bytes) -> tuple[str, ...]:
+    """Return the words of audio, which is often the same as that of another answer."""
+    return tuple(words_in(audio, "pcm_24000"))
+
+
 @dataclass
 class Heard:
     """What the client of one context has received. Words have their times as this kind of client computes them."""
@@ -42,7 +49,7 @@ class Heard:
 
     @property
     def spoken(self) -> list[str]:
-        return words_in(self.audio, "pcm_24000")
+        return list(_words_in(self.audio))
 
     @property
     def seconds(self) -> float:

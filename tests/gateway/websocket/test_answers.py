@@ -1,17 +1,14 @@
-"""LiveKit's and Pipecat's own ElevenLabs services, replayed at the gateway: whole answers, times, faults, barge-in."""
+"""Clients with the messages of LiveKit's and Pipecat's services at the gateway: whole answers, an outage, barge-in."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from steadyvoice.simulator import Fault
 from steadyvoice.simulator.fault_injection import actions
 from tests.gateway.running_gateway import running_gateway
 from tests.gateway.websocket.clients import (
@@ -66,20 +63,6 @@ async def test_several_answers_on_one_socket_are_whole(connect: Connect, turn: T
         assert set(client.contexts) == {"first", "second"}
         request, _ = await gateway.next_call()
         assert request.request_id.endswith("/1")
-
-
-@CLIENTS
-@pytest.mark.slow
-async def test_answers_are_whole_through_every_fault_of_the_vendor(connect: Connect, turn: Turn) -> None:
-    async def scenario(fault: Any) -> None:
-        async with running_gateway() as gateway, connect(gateway.url) as client:
-            gateway.sim.faults.set(Fault(fault, endpoint="text-to-speech*"))
-            for name in ("first", "second"):
-                await client.send(*turn(name))
-                await client.until_final(name)
-                assert_whole(client.contexts[name])
-
-    await asyncio.gather(*map(scenario, FAULTS.values()))
 
 
 @CLIENTS
