@@ -10,9 +10,9 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from steadyvoice.gateway.websocket.contexts import (
+from steadyvoice.gateway.websocket.client_context import (
+    ClientContext,
     Sender,
-    SessionContext,
     SessionServices,
     SocketAPI,
     TurnReporter,
@@ -54,7 +54,7 @@ class DialogueMessages(TurnMessages):
             yield from super().encode(event, text)
 
 
-class DialoguePart:
+class VoiceTurn:
     """Consecutive lines of one voice. Its text waits until the parts before are spoken."""
 
     def __init__(self, voice: str) -> None:
@@ -97,7 +97,7 @@ class DialoguePart:
             turn.end()
 
 
-class DialogueContext(SessionContext[DialogueMessage]):
+class DialogueContext(ClientContext[DialogueMessage]):
     """Context of a dialogue. `first` is the message that opened it, with its voices and settings."""
 
     def __init__(
@@ -106,8 +106,8 @@ class DialogueContext(SessionContext[DialogueMessage]):
         super().__init__(name)
         self._first, self._services, self._messages = first, services, messages
         self._voices = frozenset(first.voices or ())
-        self._parts: deque[DialoguePart] = deque()  # that are not spoken yet
-        self._last: DialoguePart | None = None  # that takes the lines of its voice
+        self._parts: deque[VoiceTurn] = deque()  # that are not spoken yet
+        self._last: VoiceTurn | None = None  # that takes the lines of its voice
         self._speaking: tuple[AsyncTurn, TurnReporter] | None = None
         self._changed = asyncio.Event()
 
@@ -177,7 +177,7 @@ class DialogueContext(SessionContext[DialogueMessage]):
         if part is None:
             if not line.text.strip():
                 return
-            part = self._last = DialoguePart(line.voice_id)
+            part = self._last = VoiceTurn(line.voice_id)
             self._parts.append(part)
             self._changed.set()
         part.push(line.text)
@@ -190,7 +190,7 @@ class DialogueContext(SessionContext[DialogueMessage]):
             self._last.end()
             self._last = None
 
-    async def _next_part(self) -> DialoguePart | None:
+    async def _next_part(self) -> VoiceTurn | None:
         """Wait for the next part; None once the context is closed and all are spoken."""
         while not self._parts:
             if self.closed:

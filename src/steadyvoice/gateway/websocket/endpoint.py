@@ -17,7 +17,7 @@ from steadyvoice.gateway.http import WEBSOCKET, HTTPError, Receive, Scope, Send,
 from steadyvoice.gateway.http_server.websocket import INTERNAL_ERROR, SERVICE_RESTART, ClientWebSocket, SocketAcceptor
 from steadyvoice.gateway.request_context import RequestContext, request_context
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest, turn_options
-from steadyvoice.gateway.websocket.contexts import ContextSettings, SocketAPI, SpeechAPI
+from steadyvoice.gateway.websocket.client_context import ContextSettings, SocketAPI, SpeechAPI
 from steadyvoice.gateway.websocket.dialogue import DialogueAPI
 from steadyvoice.gateway.websocket.session import MultiContextSession, SingleContextSession, SpeechSession
 from steadyvoice.service.conversation.conversation import ConversationOptions

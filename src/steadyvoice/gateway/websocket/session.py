@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol
 
 from steadyvoice.gateway.http import ClientDisconnectedError
 from steadyvoice.gateway.http_server.websocket import NORMAL, SERVICE_RESTART
-from steadyvoice.gateway.websocket.contexts import Message, SessionContext, SessionServices, SocketAPI
+from steadyvoice.gateway.websocket.client_context import ClientContext, Message, SessionServices, SocketAPI
 from steadyvoice.gateway.websocket.turn_messages import error_message
 from steadyvoice.speech.errors import TTSBadRequestError, TTSBusyError, TTSError
 from steadyvoice.wire.elevenlabs.websocket import ErrorMessage, FieldSpelling, encode_message
@@ -61,8 +61,8 @@ class SpeechSession(ABC, Generic[Message]):
         self._authenticated, self._patience = authenticated, patience
         self._loop = asyncio.get_running_loop()
         self._began = self._active_at = self._loop.time()
-        self._contexts: dict[str | None, SessionContext[Message]] = {}  # that take text
-        self._speaking: set[SessionContext[Message]] = set()  # all that have not ended
+        self._contexts: dict[str | None, ClientContext[Message]] = {}  # that take text
+        self._speaking: set[ClientContext[Message]] = set()  # all that have not ended
         self._failed: dict[str | None, None] = {}  # have ended with an error, and were not closed
         self._tasks: set[asyncio.Task[None]] = set()
         self._deaf = False  # no message of the client counts any more
@@ -135,7 +135,7 @@ class SpeechSession(ABC, Generic[Message]):
     def _handle(self, message: Message) -> None:
         """Handle a message of an authenticated client."""
 
-    def _open(self, name: str | None, first: Message) -> SessionContext[Message] | None:
+    def _open(self, name: str | None, first: Message) -> ClientContext[Message] | None:
         """Open a context; None, with an error message to the client, if that is not possible."""
         try:
             if len(self._speaking) >= MAX_OPEN_CONTEXTS:
@@ -152,13 +152,13 @@ class SpeechSession(ABC, Generic[Message]):
         self._start(self._speak(context))
         return context
 
-    def _push(self, context: SessionContext[Message], message: Message) -> None:
+    def _push(self, context: ClientContext[Message], message: Message) -> None:
         context.push(message)
         if context.problem:
             self._close(context)
             self._note_failed(context.name)
 
-    def _close(self, context: SessionContext[Message]) -> None:
+    def _close(self, context: ClientContext[Message]) -> None:
         """Finish what was sent. The name can be used again at once."""
         if self._contexts.get(context.name) is context:
             del self._contexts[context.name]
@@ -166,7 +166,7 @@ class SpeechSession(ABC, Generic[Message]):
 
     # ---------------------------------------------------------------- speech
 
-    async def _speak(self, context: SessionContext[Message]) -> None:
+    async def _speak(self, context: ClientContext[Message]) -> None:
         """Send the audio of a context, and its end."""
         problem: TTSError | None = None
         try:
@@ -182,7 +182,7 @@ class SpeechSession(ABC, Generic[Message]):
         await self._socket.send(message)
         self._active_at = self._loop.time()
 
-    async def _send_end(self, context: SessionContext[Message], problem: Exception | None) -> None:
+    async def _send_end(self, context: ClientContext[Message], problem: Exception | None) -> None:
         """Send what ends a context."""
         name = context.name
         if problem is None:

@@ -87,7 +87,7 @@ Message = TypeVar("Message", bound=SessionMessage)
 Sender = Callable[[str], Coroutine[Any, Any, None]]
 
 
-class SessionContext(ABC, Generic[Message]):
+class ClientContext(ABC, Generic[Message]):
     """Context of the client. `name` is None on a websocket with a single context."""
 
     def __init__(self, name: str | None) -> None:
@@ -135,7 +135,7 @@ class SocketAPI(ABC, Generic[Message]):
         """Whether a message opens the context that it names. Others for a context that is not open are ignored."""
 
     @abstractmethod
-    def new_context(self, name: str | None, first: Message) -> SessionContext[Message]:
+    def new_context(self, name: str | None, first: Message) -> ClientContext[Message]:
         """Return the context that a message opens. Raises RequestValidationError and TTSError."""
 
     @abstractmethod
@@ -151,7 +151,7 @@ class SocketAPI(ABC, Generic[Message]):
         """Return the messages that end a context with an error."""
 
 
-class TurnContext(SessionContext[ClientMessage]):
+class TurnContext(ClientContext[ClientMessage]):
     """Context of text-to-speech: one turn.
 
     With `auto_mode`, every message is a phrase, which is spoken at once and ends a word: Pipecat sends sentences
