@@ -9,9 +9,9 @@ from random import Random
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitState, Event, Permit, StateChanged
 from steadyvoice.breaker.testing import VirtualClock
-from steadyvoice.fleet import Fleet
+from steadyvoice.fleet import Fleet, FleetStore
 from steadyvoice.fleet.fleet import BEAT_INTERVAL
-from steadyvoice.fleet.testing import InMemoryFleet, InMemoryStore
+from steadyvoice.fleet.testing import InMemoryFleet
 
 
 class SimulatedReplica:
@@ -22,7 +22,7 @@ class SimulatedReplica:
         self.rate = rate
         self.failure_rate: float | None = None  # of its own network; None: that of the vendor
         self.is_stopped = False
-        self.store: InMemoryStore = simulation.server.connect()
+        self.store = simulation.connect()
         random = Random(simulation.random.random())
         self.circuit = CircuitBreaker("voice", config, clock=simulation.clock, random=random.random)
         self.fleet = Fleet(self.store, [self.circuit], clock=simulation.clock, random=random.random)
@@ -66,9 +66,8 @@ class Simulation:
     def __init__(
         self, replicas: int, config: CircuitBreakerConfig, *, calls_per_second: float = 10.0, seed: int = 1
     ) -> None:
-        self.clock = VirtualClock(1000.0)
         self.random = Random(seed)
-        self.server = InMemoryFleet(self.clock, self.random.random)
+        self.clock: Callable[[], float] = self.make_clock()
         self.failure_rate = 0.0
         self.call_seconds = 0.05
         self.most_probes = 0
@@ -78,10 +77,28 @@ class Simulation:
         for _ in range(replicas):
             self.add(config, calls_per_second / replicas)
 
+    def make_clock(self) -> Callable[[], float]:
+        """Return the clock of all replicas."""
+        self.virtual_clock = VirtualClock(1000.0)
+        self.server = InMemoryFleet(self.virtual_clock, self.random.random)
+        return self.virtual_clock
+
+    def connect(self) -> FleetStore:
+        """Return the store of one more replica."""
+        return self.server.connect()
+
+    def wait_until(self, at: float) -> None:
+        """Let time pass."""
+        self.virtual_clock.advance(max(0.0, at - self.clock()))
+
+    def begin_to_beat(self, replica: SimulatedReplica) -> None:
+        """Let a replica beat from now on."""
+        self.after(self.random.random() * BEAT_INTERVAL, lambda: self._beat(replica))
+
     def add(self, config: CircuitBreakerConfig, rate: float) -> SimulatedReplica:
         replica = SimulatedReplica(self, config, rate)
         self.replicas.append(replica)
-        self.after(self.random.random() * BEAT_INTERVAL, lambda: self._beat(replica))
+        self.begin_to_beat(replica)
         self.after(self.random.random() / max(rate, 1.0), lambda: self._call(replica))
         return replica
 
@@ -102,12 +119,12 @@ class Simulation:
         begin, end = self.clock(), self.clock() + seconds
         while self._due and self._due[0][0] <= end:
             at, _, action = heapq.heappop(self._due)
-            self.clock.advance(max(0.0, at - self.clock()))
+            self.wait_until(at)
             action()
             self.most_probes = max(self.most_probes, sum(replica.probes_in_flight for replica in self.replicas))
             if condition():
                 return self.clock() - begin
-        self.clock.advance(max(0.0, end - self.clock()))
+        self.wait_until(end)
         return seconds
 
     def _beat(self, replica: SimulatedReplica) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from threading import Lock
 
-from steadyvoice.fleet.store import BeatReply, FleetStoreError, LeaseClaim, LeaseTable, ReceivedRecord
+from steadyvoice.fleet.store import BeatReply, FleetStore, FleetStoreError, LeaseClaim, LeaseTable, ReceivedRecord
 
 __all__ = ["InMemoryFleet", "InMemoryStore"]
 
@@ -46,7 +46,7 @@ class InMemoryFleet:
         self._records: dict[str, tuple[float, float, bytes]] = {}
         self._leases = LeaseTable()
 
-    def partition(self, *stores: InMemoryStore) -> None:
+    def partition(self, *stores: FleetStore) -> None:
         """Cut these stores off; without any, heal all partitions."""
         self._partitioned = {id(store) for store in stores}
 
