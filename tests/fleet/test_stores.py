@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,8 @@ from steadyvoice.breaker import CircuitBreaker, CircuitRegistry, CircuitState
 from steadyvoice.fleet import Fleet, FleetState, FleetStore, FleetStoreError, FleetURLError, LeaseClaim
 from steadyvoice.fleet.redis_store import RedisStore
 from steadyvoice.fleet.testing import InMemoryFleet
+from steadyvoice.gateway.workers.channel import encode_message, take_message
+from steadyvoice.gateway.workers.fleet_store import StoreServer, WorkerStore
 from tests.required_tools import require_tool
 
 from .redis_server import RedisServer, redis_server
@@ -31,10 +36,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield running
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "workers", "redis"])
 def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
     if request.param == "memory":
         yield InMemoryFleet(time.monotonic).connect
+        return
+    if request.param == "workers":
+        with ExitStack() as lines:
+            supervisor = StoreServer(time.monotonic)
+            yield lambda: connected_worker(supervisor, lines)
         return
     server: RedisServer = request.getfixturevalue("server")
     with Redis(port=server.port) as client:
@@ -48,6 +58,25 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
     yield connect
     for store in stores:
         store.close()
+
+
+def connected_worker(supervisor: StoreServer, lines: ExitStack) -> WorkerStore:
+    """Return the store of a worker, whose supervisor answers in a thread."""
+    line, other_end = (lines.enter_context(each) for each in socket.socketpair())
+
+    def answer() -> None:
+        received = bytearray()
+        while data := other_end.recv(65536):
+            received += data
+            while message := take_message(received):
+                number, *question = message
+                other_end.sendall(encode_message(number, supervisor.answer(*question)))
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    lines.callback(thread.join)
+    lines.callback(line.shutdown, socket.SHUT_RDWR)
+    return WorkerStore(line)
 
 
 def probe(wanted: int = 1, limit: int = 1, life: float = 30.0, grace: float = 0.0) -> LeaseClaim:

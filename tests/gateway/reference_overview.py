@@ -39,6 +39,7 @@ class ReferenceOverview:
                 "is_muted": states["is_muted"],
                 "overload": states["overload"],
                 "fleet": states["fleet"],
+                "workers": None,
                 "step": STEP_SECONDS,
                 "current": self._lately(now),
                 "outcomes": [

@@ -26,7 +26,7 @@ def commands() -> dict[str, Any]:
 def options(command: Any) -> Iterator[tuple[frozenset[str], Any]]:
     """Yield the names of each option with its default."""
     for parameter in command.params:
-        if isinstance(parameter, TyperOption) and not COMMON & set(parameter.opts):
+        if isinstance(parameter, TyperOption) and not (parameter.hidden or COMMON & set(parameter.opts)):
             yield frozenset(parameter.opts), parameter.default
 
 

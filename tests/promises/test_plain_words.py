@@ -39,12 +39,12 @@ server-sent events, access log, quota
 _TERMS = """
 access account accounting actions admin admission alignment announcements app arguments attempt audio
 backoff base billing breaker buffers
-cache call calls candidates captions catalog
+cache call calls candidates channel captions catalog
 checks
 circuit
 classification cli client close
 coalescing codec coding command concurrency config conformance connection connections content context control
-conversation conversion
+conversation conversion coordinator
 credentials crossfade
 dashboard decorators deepgram definitions delivery demo dialect dialects dialogue duration
 elevenlabs endpoint engine error errors espeak estimate event events evidence exchange
@@ -58,8 +58,8 @@ half handler hedge hedging hints holds hourly http
 in init injection
 json
 keys kinds
-lag lane latency ledger length lifecycle limits lines listener livekit local locking log lookup loop
-machine main markup matching member memory messages metric metrics middleware migration mpeg
+lag lane latency ledger length lifecycle limits lines link listener livekit local locking log lookup loop
+machine main markup matching member memory merging messages metric metrics middleware migration mpeg
 neural ng notifications
 observability ogg openai openapi option options output overview
 passthrough permit persistence pipecat pipeline plan plugins pool prefetch protocol provider providers proxy
@@ -77,7 +77,7 @@ sim simulator
 sliding
 snapshot
 speaker speech splitting
-standard state states statistics status stitching store stream streams
+standard state states statistics status stitching store stream streams supervisor
 svg
 sync syntax synthesis systems
 table
@@ -89,7 +89,7 @@ transport trial
 turn
 url urls utterance
 validation validators vendor version views voice voices
-wav websocket window wire word worker writing
+wav websocket window wire word worker workers writing
 """
 TERMS = frozenset(_TERMS.split())
 """Words of which the names of modules are made. A new one is a term of the field, and is added here."""

@@ -136,6 +136,11 @@ def serve(
             min=0, max=65535, help="Port to listen on; default 8040, 0 for any free port.", show_default=False
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=128, help="Processes that serve the port; default 1.", show_default=False),
+    ] = None,
+    link: Annotated[str | None, typer.Option(hidden=True)] = None,
     debug: Debug = False,
 ) -> None:
     """Run the gateway: ElevenLabs- and OpenAI-compatible HTTP endpoints with failover.
@@ -144,10 +149,11 @@ def serve(
     environment, and a local voice; or those of the file that
     STEADYVOICE_CONFIG names. The gateway listens on this machine only,
     unless the file sets another host and API keys for its clients. Ctrl-C
-    stops it after running requests have ended.
+    stops it after running requests have ended. With several workers, one
+    for each core, a supervisor restarts those that end.
 
       steadyvoice serve
-      steadyvoice serve --config steadyvoice.toml --port 8040
+      steadyvoice serve --config steadyvoice.toml --port 8040 --workers 4
 
     [bold]Point a client at it[/bold]:
 
@@ -157,9 +163,10 @@ def serve(
     from steadyvoice.cli.errors import reporting_errors
 
     with reporting_errors(debug):
+        from steadyvoice.cli.serve import ServeOptions
         from steadyvoice.cli.serve import serve as run
 
-        raise typer.Exit(run(config, host, port))
+        raise typer.Exit(run(ServeOptions(config, host, port, workers, link)))
 
 
 @app.command()

@@ -7,22 +7,34 @@ import ctypes
 import gc
 import logging
 import os
+import socket
+import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from asyncio.subprocess import Process
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from typing import cast as typed
 
 from steadyvoice.cli.errors import ExitStatus, UsageError
 from steadyvoice.cli.standard_streams import redirect_to_null
-from steadyvoice.gateway.http_server.listener import raise_descriptor_limit
+from steadyvoice.gateway.http_server.listener import bind_sockets, raise_descriptor_limit
+from steadyvoice.gateway.http_server.shutdown import notify_systemd
 from steadyvoice.gateway.observability.access_log import JSONFormatter
+from steadyvoice.gateway.reload import ConfigSource
 from steadyvoice.gateway.server import serve as serve_gateway
+from steadyvoice.gateway.server import serve_as_worker, startup_message
+from steadyvoice.gateway.state_file import WorkerStates
 from steadyvoice.service.config_file import LoadedConfig, ServerConfig, arguments_from_environment, load_config
+from steadyvoice.service.options import ServiceArguments, ServiceSettings, validate_settings
 from steadyvoice.service.service import AsyncTTSService
+
+if TYPE_CHECKING:
+    from steadyvoice.gateway.workers.fleet_store import WorkerStore
 
 _M_TRIM_THRESHOLD, _M_ARENA_MAX = -1, -8  # https://man7.org/linux/man-pages/man3/mallopt.3.html
 
@@ -51,24 +63,154 @@ def return_memory_early() -> None:
 log = logging.getLogger("steadyvoice.gateway")
 
 
-def serve(config: Path | None, host: str | None, port: int | None) -> ExitStatus:
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """Options of the command line. `link` is set for a worker: the descriptors that its supervisor hands down."""
+
+    config: Path | None = None
+    host: str | None = None
+    port: int | None = None
+    workers: int | None = None
+    link: str | None = None
+
+
+def serve(options: ServeOptions) -> ExitStatus:
     """Serve until Ctrl-C. Raises UsageError, and TTSConfigurationError for an invalid configuration."""
     return_memory_early()
-    path = config or _path_from_environment()
-    source = partial(_load, path, host, port) if path else None
+    path = options.config or _path_from_environment()
+    source = partial(_load, path, options) if path else None
     loaded = source(None) if source else None
-    server = loaded.server if loaded else _with_overrides(ServerConfig(), host, port)
-    service = AsyncTTSService(**(loaded.plan if loaded else arguments_from_environment(os.environ)))
+    server = loaded.server if loaded else _with_overrides(ServerConfig(), options)
+    plan = loaded.plan if loaded else arguments_from_environment(os.environ)
     _log_json_lines()
-    try:
+    if options.link:
+        return _serve_as_worker(options.link, server, plan, source, loaded)
+    with _reporting_busy_port(server):
+        if server.workers > 1:
+            return _supervise(options, server, plan)
+        service = AsyncTTSService(**plan)
         _run(serve_gateway(service, server, source=source, loaded=loaded, show=_show, open=_tune_garbage_collector))
+    return ExitStatus.SPOKEN
+
+
+@contextmanager
+def _reporting_busy_port(server: ServerConfig) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.filename:
             raise
         raise UsageError(
             f"cannot listen on {server.host} port {server.port}: {error.strerror}; choose another with --port"
         ) from None
+
+
+def _supervise(options: ServeOptions, server: ServerConfig, plan: ServiceArguments) -> ExitStatus:
+    """Run the workers. This process only reserves the port, and accepts nothing on it."""
+    from steadyvoice.gateway.workers.supervisor import NoWorkerStartedError, Supervisor
+
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise UsageError("workers: this system does not distribute the connections of one port; use 1")
+    settings = {name: value for name, value in plan.items() if name != "providers"}
+    validate_settings(plan["providers"], typed(ServiceSettings, settings))
+    with ExitStack() as reserved:
+        port = _reserve_port(server, reserved)
+        command = _worker_command(options, server.host, port)
+        states = WorkerStates(Path(server.state_file)) if server.state_file else None
+
+        def ready(url: str, providers: list[str]) -> None:
+            notify_systemd("READY=1")
+            for line in startup_message(url, providers, server.workers):
+                _show(line)
+
+        supervisor = Supervisor(
+            server.workers,
+            partial(_spawn, command),
+            grace=server.shutdown_delay + server.shutdown_timeout,
+            ready=ready,
+            show=_show,
+            saved=states.save if states else lambda worker, state: None,
+        )
+        try:
+            asyncio.run(supervisor.run())
+        except NoWorkerStartedError:
+            print("steadyvoice: no worker has started; the log has the reasons", file=sys.stderr)
+            return ExitStatus.FAILED
     return ExitStatus.SPOKEN
+
+
+def _reserve_port(server: ServerConfig, reserved: ExitStack) -> int:
+    """Bind the port for as long as the stack is open, and return it. Raises OSError if another program has it."""
+    # A socket that is bound and does not listen gets no connections. The first attempt is exclusive: another gateway
+    # would share its port with this one, and both would get half of the connections.
+    for each in bind_sockets(server.host, server.port):
+        each.close()
+    bound = bind_sockets(server.host, server.port, shared=True)
+    for each in bound:
+        reserved.callback(each.close)
+    port: int = bound[0].getsockname()[1]
+    return port
+
+
+def _worker_command(options: ServeOptions, host: str, port: int) -> list[str]:
+    config = ["--config", str(options.config)] if options.config else []
+    debug = ["--debug"] if logging.root.handlers else []
+    return [sys.executable, "-m", "steadyvoice", "serve", *config, "--host", host, "--port", str(port), *debug]
+
+
+async def _spawn(command: Sequence[str], descriptors: Sequence[int]) -> Process:
+    # A group of its own: Ctrl-C in a terminal goes to the supervisor only, which then stops the workers gracefully.
+    # systemd is told by the supervisor only.
+    environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    return await asyncio.create_subprocess_exec(
+        *command,
+        "--link",
+        ",".join(map(str, descriptors)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=descriptors,
+        process_group=0,
+        env=environment,
+    )
+
+
+def _serve_as_worker(
+    descriptors: str,
+    server: ServerConfig,
+    plan: ServiceArguments,
+    source: ConfigSource | None,
+    loaded: LoadedConfig | None,
+) -> ExitStatus:
+    from steadyvoice.gateway.workers.link import SupervisorLink
+
+    link = SupervisorLink(descriptors)
+    _name_worker_in_log(link.number)
+    service = AsyncTTSService(**_joined(plan, link.store))
+
+    def joined_source(former: LoadedConfig | None) -> LoadedConfig:
+        assert source is not None  # noqa: S101 - used only if it is set
+        read = source(former)
+        return replace(read, plan=_joined(read.plan, link.store))
+
+    main = serve_as_worker(
+        service, server, link, source=source and joined_source, loaded=loaded, open=_tune_garbage_collector
+    )
+    _run(main)
+    return ExitStatus.SPOKEN
+
+
+def _joined(plan: ServiceArguments, store: WorkerStore) -> ServiceArguments:
+    """Return the arguments with the workers' own fleet, unless they name another."""
+    return plan if plan.get("fleet") else typed(ServiceArguments, {**plan, "fleet": store})
+
+
+def _name_worker_in_log(number: int) -> None:
+    def name_worker(record: logging.LogRecord) -> bool:
+        record.worker = number
+        return True
+
+    for handler in [*logging.root.handlers, *logging.getLogger("steadyvoice").handlers]:
+        handler.addFilter(name_worker)
 
 
 def _show(line: str) -> None:
@@ -139,12 +281,13 @@ def _path_from_environment() -> Path | None:
     return Path(path) if (path := os.environ.get("STEADYVOICE_CONFIG")) else None
 
 
-def _load(path: Path, host: str | None, port: int | None, former: LoadedConfig | None) -> LoadedConfig:
+def _load(path: Path, options: ServeOptions, former: LoadedConfig | None) -> LoadedConfig:
     """Load the configuration file, for the first time or again, with the command line's options over it."""
     loaded = load_config(path, os.environ, former)
-    return replace(loaded, server=_with_overrides(loaded.server, host, port))
+    return replace(loaded, server=_with_overrides(loaded.server, options))
 
 
-def _with_overrides(server: ServerConfig, host: str | None, port: int | None) -> ServerConfig:
-    overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+def _with_overrides(server: ServerConfig, options: ServeOptions) -> ServerConfig:
+    given = {"host": options.host, "port": options.port, "workers": options.workers}
+    overrides = {name: value for name, value in given.items() if value is not None}
     return _limit_connections(server.laid_over(**overrides))

@@ -18,7 +18,7 @@ from steadyvoice.gateway.dialects.catalog import Catalog, catalog_routes
 from steadyvoice.gateway.dialects.elevenlabs import ElevenLabsDialect
 from steadyvoice.gateway.dialects.openai import OpenAIDialect
 from steadyvoice.gateway.dialogue_endpoint import DialogueHandler
-from steadyvoice.gateway.http import Receive, Response, Scope, Send, json_response
+from steadyvoice.gateway.http import Receive, Scope, Send, json_response
 from steadyvoice.gateway.middleware import GatewayMiddleware
 from steadyvoice.gateway.observability.access_log import AccessLog
 from steadyvoice.gateway.observability.event_recorder import EventRecorder
@@ -27,6 +27,7 @@ from steadyvoice.gateway.reload import Reloader
 from steadyvoice.gateway.router import Endpoints, RouteTable
 from steadyvoice.gateway.speech_endpoint import SpeechHandler
 from steadyvoice.gateway.websocket.endpoint import SocketHandler
+from steadyvoice.gateway.workers.merging import merged_readiness
 from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
 from steadyvoice.wire.elevenlabs.dialogue import DIALOGUE_PATH
 from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint
@@ -41,6 +42,7 @@ def build_application(context: GatewayContext, reloader: Reloader | None = None)
 
 def all_routes(context: GatewayContext, reloader: Reloader) -> dict[RouteClass, Mapping[str, Endpoints]]:
     """Return every endpoint by route class, path and method."""
+    context.answers["readiness"] = lambda argument: readiness(context)
     metrics, recorder, access_log = Metrics(context), EventRecorder(context), AccessLog(context)
     context.observers += [metrics, recorder, access_log]
     context.connection_rejected = access_log.connection_rejected
@@ -90,10 +92,15 @@ class Readiness:
         self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await readiness(self._context)(scope, receive, send)
+        documents = await self._context.gather("readiness")
+        document = documents[0]
+        # One that is told to stop is not ready, whatever others are.
+        if len(documents) > 1 and not self._context.closing:
+            document = merged_readiness(documents)
+        await json_response(document, status=200 if document["ready"] else 503)(scope, receive, send)
 
 
-def readiness(context: GatewayContext) -> Response:
+def readiness(context: GatewayContext) -> dict[str, Any]:
     """Return the readiness of the gateway and of each provider.
 
     Overload is reported, and does not make the gateway unready: a replica that is taken out of rotation leaves its
@@ -101,14 +108,12 @@ def readiness(context: GatewayContext) -> Response:
     """
     overloaded = not context.service.admission.open
     if context.closing:
-        document = {"ready": False, "reasons": ["gateway is shutting down"], "overloaded": overloaded, "providers": {}}
-        return json_response(document, status=503)
+        return {"ready": False, "reasons": ["gateway is shutting down"], "overloaded": overloaded, "providers": {}}
     states = context.service.get_error_state()["providers"]
     providers = {name: _provider_readiness(state) for name, state in states.items()}
     reasons = [f"{name}: {each['reason']}" for name, each in providers.items() if each["reason"]]
     ready = any(each["ready"] for each in providers.values())
-    document = {"ready": ready, "reasons": reasons, "overloaded": overloaded, "providers": providers}
-    return json_response(document, status=200 if ready else 503)
+    return {"ready": ready, "reasons": reasons, "overloaded": overloaded, "providers": providers}
 
 
 def _provider_readiness(state: Mapping[str, Any]) -> dict[str, Any]:

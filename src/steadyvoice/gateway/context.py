@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from steadyvoice.breaker import Event, Listener
 from steadyvoice.gateway.access_control import AccessRules, normalize_origins
-from steadyvoice.gateway.http_server.connections import RejectedConnection
-from steadyvoice.gateway.observability.event_log import EventLog
+from steadyvoice.gateway.http_server.connections import ConnectionCounts, RejectedConnection
+from steadyvoice.gateway.observability.event_log import EventLog, SharedLog, WorkerEventLog
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.config_file import ServerConfig
@@ -50,6 +53,37 @@ class RequestObserver:
             self.request_finished(call.request)
 
 
+class Workers(SharedLog, Protocol):
+    """All workers of a gateway, as one of them has them.
+
+    `answers` are the functions by which this one answers questions and carries out orders, by name; they may return an
+    awaitable. `salt` is that of the state file, which all of them fill.
+    """
+
+    number: int
+    salt: bytes
+    is_restarted: bool
+    answers: dict[str, Callable[[Any], Any]]
+    counts: ConnectionCounts
+    shutdown_seconds: Callable[[], float]
+
+    def status(self) -> dict[str, Any]:
+        """Return the workers, JSON-ready."""
+        ...
+
+    async def gather(self, question: str, argument: Any = None) -> list[Any]:
+        """Return the answers of all workers that answer in time."""
+        ...
+
+    async def order(self, name: str, argument: Mapping[str, Any]) -> list[Any]:
+        """Have all workers carry out an order; return their answers, the own one first."""
+        ...
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Have states of circuits and holds written to the state file. May be called by any thread."""
+        ...
+
+
 class OpenCounts(NamedTuple):
     """Number of open connections and running requests."""
 
@@ -77,14 +111,46 @@ class GatewayContext:
     connection_rejected: Callable[[RejectedConnection], None] = lambda rejected: None
     # Called before what observers have recorded is read: requests of the fast lane are recorded some time later.
     record_finished: Callable[[], None] = lambda: None
+    workers: Workers | None = None  # if there are several
+    answers: dict[str, Callable[[Any], Any]] = field(default_factory=dict)  # see Workers
     websockets: int = 0  # open ones of clients
     closing: bool = False  # shutting down
     event_log: EventLog = field(init=False)
     access_rules: AccessRules = field(init=False)
 
     def __post_init__(self) -> None:
-        self.event_log = EventLog(self.wall_clock)
+        workers = self.workers
+        self.event_log = WorkerEventLog(self.wall_clock, workers) if workers else EventLog(self.wall_clock)
         self.access_rules = _access_rules(self.server)
+        if workers:
+            self.answers = workers.answers
+            workers.shutdown_seconds = lambda: self.server.shutdown_delay + self.server.shutdown_timeout
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with every event of every circuit, in the event loop; return a function that ends it."""
+        loop = asyncio.get_running_loop() if _in_event_loop() else None
+
+        def in_loop(event: Event) -> None:
+            # A fleet changes circuits in a thread of its own, and nothing in the gateway has locks.
+            if loop is None or _in_event_loop():
+                listener(event)
+            elif not loop.is_closed():
+                loop.call_soon_threadsafe(listener, event)
+
+        return self.service.subscribe(in_loop)
+
+    async def gather(self, question: str, argument: Any = None) -> list[Any]:
+        """Return the answers of all workers to a question; without workers, the own one."""
+        if self.workers:
+            return await self.workers.gather(question, argument)
+        return [self.answers[question](argument)]
+
+    async def order(self, name: str, argument: Mapping[str, Any]) -> Any:
+        """Carry out an order, at all workers if there are several; return the own answer."""
+        if self.workers:
+            return (await self.workers.order(name, argument))[0]
+        answer = self.answers[name](argument)
+        return await answer if inspect.isawaitable(answer) else answer
 
     def apply_settings(self, server: ServerConfig) -> None:
         """Use these settings from the next request on."""
@@ -120,6 +186,14 @@ class GatewayContext:
         """Release the service, which may outlive the gateway."""
         while self.on_stopped:
             self.on_stopped.pop()()
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _access_rules(server: ServerConfig) -> AccessRules:

@@ -18,7 +18,7 @@ from steadyvoice.speech.errors import TTSConfigurationError
 ConfigSource = Callable[[LoadedConfig | None], LoadedConfig]
 """Function that reads the configuration file, reusing unchanged parts. Raises TTSConfigurationError."""
 
-RESTART_KEYS = ("host", "port", "state_file")
+RESTART_KEYS = ("host", "port", "state_file", "workers")
 """Keys of `[server]` that take effect after a restart only."""
 
 
@@ -30,9 +30,32 @@ class Reloader:
     ) -> None:
         self._context, self._source, self._loaded = context, source, loaded
         self._lock = asyncio.Lock()  # one reload at a time: each compares with the one before
+        context.answers["reload"] = self._follow
+        context.answers["reload by signal"] = lambda argument: self._reload_by_signal()
 
     async def reload(self) -> dict[str, Any]:
-        """Read and apply the file, and return the differences. Raises AdminRequestError, with nothing changed."""
+        """Read and apply the file, and return the differences. Raises AdminRequestError, with nothing changed.
+
+        Of several workers this one comes first. If it refuses the file, none of the others reads it.
+        """
+        changes = await self._reload_here()
+        if self._context.workers:
+            actor = current_actor()
+            await self._context.order("reload", {"actor": actor and actor.as_dict()})
+        return changes
+
+    async def _follow(self, argument: Mapping[str, Any]) -> bool:
+        """Reload after another worker has; return whether the file was accepted here as well."""
+        workers = self._context.workers
+        if workers and argument["asker"] != workers.number:
+            with acting_as(Actor(**argument["actor"]) if argument["actor"] else None):
+                try:
+                    await self._reload_here()
+                except AdminRequestError:
+                    return False
+        return True
+
+    async def _reload_here(self) -> dict[str, Any]:
         async with self._lock:
             try:
                 changes = await self._reload()

@@ -148,7 +148,7 @@ def current_actor() -> Actor | None:
 
 
 @contextmanager
-def acting_as(actor: Actor) -> Iterator[None]:
+def acting_as(actor: Actor | None) -> Iterator[None]:
     """Attribute everything that happens inside the block to this admin user."""
     token = _current_actor.set(actor)
     try:

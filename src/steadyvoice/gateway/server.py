@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from steadyvoice.gateway.app import build_application
-from steadyvoice.gateway.context import GatewayContext
+from steadyvoice.gateway.context import GatewayContext, Workers
 from steadyvoice.gateway.fast_lane.lane import FastLane
 from steadyvoice.gateway.http_server.listener import HTTPListener, bind_sockets
 from steadyvoice.gateway.http_server.shutdown import ShutdownSignals, notify_systemd
 from steadyvoice.gateway.reload import ConfigSource, Reloader
 from steadyvoice.gateway.state_file import StateFile
+from steadyvoice.gateway.workers.link import SupervisorLink
 from steadyvoice.service.config_file import LoadedConfig, ServerConfig
 from steadyvoice.service.service import AsyncTTSService
 
@@ -29,6 +30,7 @@ class Gateway:
     - `server`: settings of the `[server]` table;
     - `source`: function that reads the configuration file again, for a reload;
     - `loaded`: configuration that the service was built from;
+    - `workers`: all workers, if this gateway is one of several processes on its port;
     - `clock`: monotonic time in seconds; `wall_clock`: time of day in seconds since 1970.
     """
 
@@ -39,18 +41,20 @@ class Gateway:
         *,
         source: ConfigSource | None = None,
         loaded: LoadedConfig | None = None,
+        workers: Workers | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.context = GatewayContext(service, server or ServerConfig(), clock, wall_clock)
+        self.context = GatewayContext(service, server or ServerConfig(), clock, wall_clock, workers=workers)
         self.reloader = Reloader(self.context, source, loaded)
         application = build_application(self.context, self.reloader)
         lane = FastLane(self.context, application.routes)
-        self._listener = HTTPListener(application, self.server, self.context.connection_rejected, lane)
+        counts = workers.counts if workers else None
+        self._listener = HTTPListener(application, self.server, self.context.connection_rejected, lane, counts)
         self.context.traffic = lambda: self._listener.traffic
         self.context.on_settings.append(self._listener.apply_settings)
         if self.server.state_file:
-            self._use_state_file(StateFile(Path(self.server.state_file), service))
+            self._use_state_file(StateFile(Path(self.server.state_file), service, workers=workers))
 
     def _use_state_file(self, file: StateFile) -> None:
         file.open()
@@ -69,7 +73,8 @@ class Gateway:
         return f"http://{host}:{self._listener.port}"
 
     async def __aenter__(self) -> Gateway:
-        await self._listener.open(*bind_sockets(self.server.host, self.server.port))
+        shared = self.context.workers is not None
+        await self._listener.open(*bind_sockets(self.server.host, self.server.port, shared=shared))
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -116,7 +121,7 @@ async def serve(
     async with service, gateway, gateway.reloader.at_signal():
         open()
         notify_systemd("READY=1")
-        for line in startup_message(gateway):
+        for line in startup_message(gateway.url, gateway.context.service.circuits):
             show(line)
         await (until or signals.stop).wait()
         notify_systemd("STOPPING=1")
@@ -126,14 +131,34 @@ async def serve(
         show(f"Stopped. {responses} cut short.")
 
 
-def startup_message(gateway: Gateway) -> list[str]:
+async def serve_as_worker(
+    service: AsyncTTSService,
+    server: ServerConfig,
+    link: SupervisorLink,
+    *,
+    source: ConfigSource | None = None,
+    loaded: LoadedConfig | None = None,
+    open: Callable[[], object] = lambda: None,
+) -> None:
+    """Serve as one of several workers until their supervisor stops them, or ends. Raises OSError as `serve` does."""
+    gateway = Gateway(service, server, source=source, loaded=loaded, workers=link)
+    async with link, service:
+        await link.catch_up()
+        async with gateway:
+            open()
+            link.ready(gateway.url, list(service.circuits))
+            await link.stop.wait()
+            link.stopped(await gateway.stop(link.hurry))
+
+
+def startup_message(url: str, providers: Iterable[str], workers: int = 1) -> list[str]:
     """Return the lines that name the providers and the gateway's URLs."""
-    names = ", ".join(gateway.context.service.circuits)
+    several = f" {workers} worker processes." if workers > 1 else ""
     return [
-        f"Providers: {names}.",
-        f"  ElevenLabs  {gateway.url}",
-        f"  OpenAI      {gateway.url}/v1",
-        f"  dashboard   {gateway.url}/",
-        f"  health      {gateway.url}/healthz, {gateway.url}/readyz",
+        f"Providers: {', '.join(providers)}.{several}",
+        f"  ElevenLabs  {url}",
+        f"  OpenAI      {url}/v1",
+        f"  dashboard   {url}/",
+        f"  health      {url}/healthz, {url}/readyz",
         "Press Ctrl-C to stop.",
     ]

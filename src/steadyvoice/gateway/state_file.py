@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
-from steadyvoice.breaker import Event, StateChanged
+from steadyvoice.breaker import CircuitState, Event, StateChanged
 from steadyvoice.breaker.persistence import age_exported_state
-from steadyvoice.gateway.context import FinishedCall, RequestObserver
+from steadyvoice.gateway.context import FinishedCall, RequestObserver, Workers
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.providers.base import Provider
@@ -32,6 +32,18 @@ log = logging.getLogger("steadyvoice.gateway")
 
 Content = Callable[[], Any]
 """Function that returns the content of a file: values for JSON, which the event loop no longer changes."""
+
+
+class Writer(Protocol):
+    """Writer of states, wherever they go."""
+
+    def write_soon(self, content: Content) -> None:
+        """Write without blocking the event loop."""
+        ...
+
+    def write(self, content: Content) -> None:
+        """Write now."""
+        ...
 
 
 class AtomicWriter:
@@ -76,6 +88,77 @@ class AtomicWriter:
                     part.unlink()
 
 
+class WorkerWriter:
+    """Writer of one worker: its supervisor writes the states of all workers into one file."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+
+    def write_soon(self, content: Content) -> None:
+        """Send the states without blocking the event loop."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.write(content)
+        else:
+            loop.run_in_executor(None, self.write, content)
+
+    def write(self, content: Content) -> None:
+        """Send the states now."""
+        self._workers.save_state(content())
+
+
+class WorkerStates:
+    """States of all workers, written into one file as that of one process."""
+
+    def __init__(self, path: Path) -> None:
+        self._writer = AtomicWriter(path.expanduser())
+        self._states: dict[int, dict[str, Any]] = {}
+
+    def save(self, worker: int, state: dict[str, Any] | None) -> None:
+        """Keep the states of a worker, and write those of all; None for one that ended, if there are others."""
+        if state is None:
+            if len(self._states) > 1:
+                self._states.pop(worker, None)
+            return
+        self._states[worker] = state
+        states = sorted(self._states.values(), key=lambda each: str(each["saved_at"]))
+        self._writer.write_soon(lambda: merged_worker_states(states))
+
+
+def merged_worker_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the contents of several workers, the newest last, as one: of each circuit the worst state, and all holds.
+
+    Fingerprints of credentials are alike: workers use the same salt.
+    """
+    newest = states[-1]
+    saved_at = datetime.fromisoformat(newest["saved_at"])
+    circuits: dict[str, Any] = {}
+    providers: dict[str, dict[str, Any]] = {}
+    for state in states:
+        elapsed = max(0.0, (saved_at - datetime.fromisoformat(state["saved_at"])).total_seconds())
+        for name, circuit in state["circuits"].items():
+            aged = age_exported_state(circuit, elapsed)
+            if name not in circuits or _rank(aged) >= _rank(circuits[name]):
+                circuits[name] = aged
+        for name, saved in state["holds"]["providers"].items():
+            known = providers.setdefault(name, {**saved, "holds": []})
+            aged_holds = [{**hold, "remaining": hold["remaining"] - elapsed} for hold in saved["holds"]]
+            known["holds"] = _longest_holds([*known["holds"], *aged_holds])
+    return {**newest, "circuits": circuits, "holds": {**newest["holds"], "providers": providers}}
+
+
+def _rank(circuit: dict[str, Any]) -> tuple[int, float]:
+    refuses = (CircuitState.OPEN, CircuitState.HALF_OPEN)
+    order = (CircuitState.CLOSED, CircuitState.MONITORING, CircuitState.DISABLED, *refuses, CircuitState.FORCED_OPEN)
+    return order.index(CircuitState(circuit["state"])), circuit["remaining"] or 0.0
+
+
+def _longest_holds(holds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    by_key = {hold["key"]: hold for hold in sorted(holds, key=lambda hold: float(hold["remaining"]))}
+    return [hold for hold in by_key.values() if hold["remaining"] > 0]
+
+
 _MAX_BYTES = 16 * 1024 * 1024
 
 _READ_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -88,14 +171,21 @@ class StateFile(RequestObserver):
     It is written when a circuit changes its state, when a vendor refuses a credential, and at the end. Errors are
     logged, and the gateway works without the file.
 
-    `wall_clock` is the time of day in seconds since 1970, the only clock that runs on between two processes. Of a
+    `wall_clock` is the time of day in seconds since 1970, the only clock that runs on between two processes. Several
+    `workers` read the file, and leave the writing to their supervisor. Of a
     credential the file holds a salted fingerprint, from which the key cannot be derived.
     """
 
-    def __init__(self, path: Path, service: AsyncTTSService, wall_clock: Callable[[], float] = time.time) -> None:
-        self._path, self._service, self._wall_clock = path.expanduser(), service, wall_clock
-        self._writer = AtomicWriter(self._path)
-        self._salt = os.urandom(16)
+    def __init__(
+        self,
+        path: Path,
+        service: AsyncTTSService,
+        wall_clock: Callable[[], float] = time.time,
+        workers: Workers | None = None,
+    ) -> None:
+        self._path, self._service, self._wall_clock, self._workers = path.expanduser(), service, wall_clock, workers
+        self._writer: Writer = WorkerWriter(workers) if workers else AtomicWriter(self._path)
+        self._salt = workers.salt if workers else os.urandom(16)
         self._unsubscribe: Callable[[], None] | None = None
 
     def open(self) -> None:
@@ -163,7 +253,10 @@ class StateFile(RequestObserver):
         for name, circuit in self._service.circuits.items():
             if name in circuits:
                 try:
-                    circuit.restore(age_exported_state(circuits[name], elapsed))
+                    state = age_exported_state(circuits[name], elapsed)
+                    # Workers share their results: were each to restore the same ones, they would count several times.
+                    is_first = not self._workers or (self._workers.number == 1 and not self._workers.is_restarted)
+                    circuit.restore(state if is_first else {**state, "window": []})
                 except _READ_ERRORS as error:
                     log.warning("state file %s: %s: %.200s; the circuit starts closed", self._path, name, error)
 

@@ -94,6 +94,8 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
 
 
+MAX_WORKERS = 128
+
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@*\s]+/?")
 
 
@@ -102,6 +104,7 @@ class ServerConfig(ConfigTable):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8040
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1  # processes that serve the port
     api_keys: Annotated[list[Secret], Field(repr=False)] = []
     admin_token: Annotated[Secret | None, Field(repr=False)] = None
     allowed_origins: list[str] = []  # of web pages that may call the speech endpoints (CORS)

@@ -101,6 +101,7 @@ RESPONSE_SCHEMAS: Mapping[str, Schema] = {
         is_muted=_YES_OR_NO,
         overload=_OVERLOAD,
         fleet=_or_null("object"),
+        workers=_or_null("object"),
         step=_NUMBER,
         providers=_map(_ANYTHING),
     ),

@@ -16,9 +16,10 @@ from typing import Any
 from steadyvoice._version import __version__
 from steadyvoice.breaker import CircuitBreaker, Event, Snapshot
 from steadyvoice.gateway.admin.views import preset_name
-from steadyvoice.gateway.context import GatewayContext
+from steadyvoice.gateway.context import GatewayContext, Workers
 from steadyvoice.gateway.http import Response, to_json
 from steadyvoice.gateway.observability.hourly_statistics import STEP_SECONDS, HourlyStatistics
+from steadyvoice.gateway.workers.merging import merged_circuit, merged_overload, merged_provider
 from steadyvoice.service.error_state import to_iso8601
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.resilience.error_handler import TTSErrorHandler
@@ -38,7 +39,8 @@ class Overview:
         self._generation = 0
         # Held while a response is encoded: clients that ask meanwhile wait, and get the same response.
         self._encoding = asyncio.Lock()
-        context.on_stopped.append(context.service.subscribe(self._circuit_event))
+        context.on_stopped.append(context.subscribe(self._circuit_event))
+        context.answers["overview"] = lambda since: overview_parts(context, statistics, since)
 
     async def response(self, since: int) -> Response:
         """Return the overview as JSON; of the past hour, the steps from number `since` on."""
@@ -46,12 +48,30 @@ class Overview:
             now, generation = self._context.clock(), self._generation
             at, response = self._cache.get(since, (-_CACHE_SECONDS, None))
             if response is None or now - at >= _CACHE_SECONDS:
-                parts = [part async for part in overview_json(self._context, self._statistics, since)]
-                response = Response(body=b"".join(parts))
+                if self._context.workers:
+                    body = _encode(await self._of_all_workers(self._context.workers, since))
+                else:
+                    body = b"".join([part async for part in overview_json(self._context, self._statistics, since)])
+                response = Response(body=body)
                 # A circuit that changed during the encoding may be in it with its former state.
                 if generation == self._generation:
                     self._store(since, now, response)
             return response
+
+    async def _of_all_workers(self, workers: Workers, since: int) -> dict[str, Any]:
+        answers = await workers.gather("overview", since)
+        statistics = HourlyStatistics.merged([each["statistics"] for each in answers], self._context.wall_clock)
+        parts: dict[str, list[dict[str, Any]]] = {}
+        for answer in answers:
+            for name, part in answer["providers"].items():
+                parts.setdefault(name, []).append(part)
+        return {
+            **_gateway_part(self._context, statistics, since),
+            "is_muted": any(each["is_muted"] for each in answers),
+            "overload": merged_overload([each["overload"] for each in answers]),
+            "workers": workers.status(),
+            "providers": {name: _merged_provider_part(name, each, statistics, since) for name, each in parts.items()},
+        }
 
     def _circuit_event(self, event: Event) -> None:
         """Discard cached responses, and the one that is being encoded: a circuit has changed."""
@@ -88,6 +108,7 @@ def _gateway_part(context: GatewayContext, statistics: HourlyStatistics, since: 
         "is_muted": context.service.is_muted,
         "overload": context.service.admission.as_dict(),
         "fleet": context.service.fleet_status(),
+        "workers": None,
         "step": STEP_SECONDS,
         "current": statistics.current(),
         "outcomes": statistics.outcomes(since),
@@ -95,14 +116,45 @@ def _gateway_part(context: GatewayContext, statistics: HourlyStatistics, since: 
     }
 
 
-def _provider_part(
-    handler: TTSErrorHandler, timeouts: TimeoutConfig, statistics: HourlyStatistics, since: int
-) -> dict[str, Any]:
-    name, state = handler.name, handler.state
-    outage = statistics.outage(name)
+def overview_parts(context: GatewayContext, statistics: HourlyStatistics, since: int) -> dict[str, Any]:
+    """Return what this worker contributes to the overview of all."""
+    service = context.service
+    return {
+        "is_muted": service.is_muted,
+        "overload": service.admission.as_dict(),
+        "statistics": statistics.export(since),
+        "providers": {name: _current_part(service.handler(name), service.timeouts(name)) for name in service.circuits},
+    }
+
+
+def _current_part(handler: TTSErrorHandler, timeouts: TimeoutConfig) -> dict[str, Any]:
+    state = handler.state
     return {
         "state": {**state.as_dict(), "timeouts": timeouts.as_dict()},
         "circuit": _circuit_part(handler.circuit, state.circuit),
+    }
+
+
+def _merged_provider_part(
+    name: str, parts: Sequence[dict[str, Any]], statistics: HourlyStatistics, since: int
+) -> dict[str, Any]:
+    states = [part["state"] for part in parts]
+    return {
+        "state": merged_provider(states),
+        "circuit": merged_circuit(states, [part["circuit"] for part in parts]),
+        **_statistics_part(name, statistics, since),
+    }
+
+
+def _provider_part(
+    handler: TTSErrorHandler, timeouts: TimeoutConfig, statistics: HourlyStatistics, since: int
+) -> dict[str, Any]:
+    return {**_current_part(handler, timeouts), **_statistics_part(handler.name, statistics, since)}
+
+
+def _statistics_part(name: str, statistics: HourlyStatistics, since: int) -> dict[str, Any]:
+    outage = statistics.outage(name)
+    return {
         "outage": outage and asdict(outage),
         **statistics.provider_rates(name),
         "attempts": statistics.attempts(name, since),

@@ -6,6 +6,8 @@ Every action is recorded in the event log with its author.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from itertools import chain
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
@@ -19,6 +21,7 @@ from steadyvoice.gateway.admin.views import (
     circuit_view,
     config_view,
     configuration_view,
+    merged_circuit_view,
     preset_name,
 )
 from steadyvoice.gateway.context import GatewayContext, log
@@ -38,10 +41,11 @@ from steadyvoice.gateway.http import (
 from steadyvoice.gateway.observability.event_recorder import changed_settings
 from steadyvoice.gateway.observability.recent_calls import CALLS_KEPT, RecentCalls
 from steadyvoice.gateway.reload import Reloader
-from steadyvoice.gateway.request_context import acting_as
+from steadyvoice.gateway.request_context import Actor, acting_as
 from steadyvoice.gateway.router import Endpoints
 from steadyvoice.gateway.speech_endpoint import SpeechHandler
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest, RawRequest, header_options
+from steadyvoice.gateway.workers.merging import merged_state
 from steadyvoice.service.config_file import ConfigTable, Seconds
 from steadyvoice.service.options import ResolvedOptions, SynthesisOptions
 from steadyvoice.service.result import ReportedUtterance
@@ -178,10 +182,21 @@ class _AdminHandlers:
 
     def __init__(self, context: GatewayContext, calls: RecentCalls, overview: Overview, reloader: Reloader) -> None:
         self._context, self._calls, self._overview, self._reloader = context, calls, overview, reloader
+        service = context.service
+        context.answers |= {
+            "state": lambda _: to_json(service.get_error_state()),
+            "circuits": lambda _: {name: circuit_view(each) for name, each in service.circuits.items()},
+            "settings": self._change_settings,
+            "act": self._act_here,
+        }
+        context.answers["calls"] = lambda limit: [call.as_dict() for call in calls.newest(limit)]
 
     async def state(self, request: AdminRequest) -> Response:
-        """Return the library's error state, unchanged."""
-        state = to_json(self._context.service.get_error_state())
+        """Return the library's error state, unchanged; of several workers, their states as one."""
+        states = await self._context.gather("state")
+        state = states[0] if len(states) == 1 else merged_state(states)
+        if self._context.workers:
+            state = {**state, "workers": self._context.workers.status()}
         return compressed(json_response(state), request.request_context.headers)
 
     async def overview(self, request: AdminRequest) -> Response:
@@ -202,15 +217,19 @@ class _AdminHandlers:
     async def calls(self, request: AdminRequest) -> Response:
         """Return the newest calls, newest first."""
         limit = request.number("limit", _DEFAULT_CALLS, CALLS_KEPT)
-        return json_response({"calls": [call.as_dict() for call in self._calls.newest(limit)]})
+        lists = await self._context.gather("calls", limit)
+        calls = lists[0] if len(lists) == 1 else sorted(chain(*lists), key=_end_of_call, reverse=True)[:limit]
+        return json_response({"calls": calls})
 
     async def circuits(self, request: AdminRequest) -> Response:
         """Return all circuits by name."""
-        return json_response({name: circuit_view(circuit) for name, circuit in self._context.service.circuits.items()})
+        return json_response(
+            {name: await self._view(circuit) for name, circuit in self._context.service.circuits.items()}
+        )
 
     async def circuit(self, request: AdminRequest) -> Response:
         """Return one circuit: its settings, counts, and the explanation of its state."""
-        return json_response(circuit_view(self._circuit(request)))
+        return json_response(await self._view(self._circuit(request)))
 
     async def change(self, request: AdminRequest) -> Response:
         """Change settings of a circuit, all of them or none; with `?dry_run=yes`, return the differences only."""
@@ -220,52 +239,82 @@ class _AdminHandlers:
         after = apply_changes(before, changes)
         old, new = changed_settings(before, after)
         if not request.flag("dry_run"):
-            with acting_as(request.actor):
-                circuit.update(after)
+            order = {"circuit": circuit.name, "changes": changes, "actor": request.actor.as_dict()}
+            await self._context.order("settings", order)
             log.info("%s: settings changed by %s: %s -> %s", circuit.name, request.actor, old, new)
         summary = {"name": circuit.name, "changed": list(new), "preset": preset_name(after)}
         return json_response({**summary, "before": config_view(before), "after": config_view(after)})
 
     async def reset(self, request: AdminRequest) -> Response:
         """Close a circuit with an empty window, and release all holds."""
-        form = await request.form(ActionBody)
-        circuit, service = self._circuit(request), self._context.service
-        return self._act(
-            request, form, lambda reason: service.reset_circuit_breaker(circuit.name, reason=reason or "reset")
-        )
+        return await self._act(request, await request.form(ActionBody))
 
     async def close(self, request: AdminRequest) -> Response:
         """Close a circuit from any state."""
-        form = await request.form(ActionBody)
-        return self._act(request, form, lambda reason: self._circuit(request).close(reason or "closed manually"))
+        return await self._act(request, await request.form(ActionBody))
 
     async def open(self, request: AdminRequest) -> Response:
         """Force a circuit open."""
-        form = await request.form(TimedActionBody)
-        return self._act(request, form, lambda reason: self._circuit(request).force_open(reason, form.duration))
+        return await self._act(request, await request.form(TimedActionBody))
 
     async def disable(self, request: AdminRequest) -> Response:
         """Disable a circuit: admit all calls and record none."""
-        form = await request.form(TimedActionBody)
-        return self._act(request, form, lambda reason: self._circuit(request).disable(reason, form.duration))
+        return await self._act(request, await request.form(TimedActionBody))
 
     async def monitor(self, request: AdminRequest) -> Response:
         """Set a circuit to monitoring: record all calls and refuse none."""
-        form = await request.form(TimedActionBody)
-        return self._act(request, form, lambda reason: self._circuit(request).monitor(reason, form.duration))
+        return await self._act(request, await request.form(TimedActionBody))
 
-    def _act(self, request: AdminRequest, form: ActionBody, action: Callable[[str], None]) -> Response:
-        """Record an action with its author and reason, perform it, and return the circuit."""
+    async def _act(self, request: AdminRequest, form: ActionBody) -> Response:
+        """Record an action with its author and reason, have it performed, and return the circuit."""
         circuit, name = self._circuit(request), request.scope["path"].rpartition("/")[2]
         reason = single_line(form.reason, 500)
         facts: dict[str, Any] = {"action": name, "provider": circuit.name, "reason": reason}
+        duration = form.duration if isinstance(form, TimedActionBody) else None
         if isinstance(form, TimedActionBody):
-            facts["duration"] = form.duration
+            facts["duration"] = duration
         with acting_as(request.actor):
             self._context.event_log.add("action", facts)
-            action(reason)
+        until = None if duration is None else self._context.clock() + duration
+        order = {"circuit": circuit.name, "action": name, "reason": reason, "duration": duration, "until": until}
+        await self._context.order("act", {**order, "actor": request.actor.as_dict()})
         log.info("%s: %s by %s: %s", circuit.name, name, request.actor, reason or "no reason given")
         return json_response(circuit_view(circuit))
+
+    def _act_here(self, order: Mapping[str, Any]) -> bool:
+        """Perform an action on a circuit of this process, and return whether it has that circuit."""
+        service, reason, duration = self._context.service, order["reason"], order["duration"]
+        circuit = service.circuits.get(order["circuit"])
+        if circuit is None:
+            return False
+        with acting_as(Actor(**order["actor"])):
+            match order["action"]:
+                case "reset":
+                    service.reset_circuit_breaker(circuit.name, reason=reason or "reset")
+                case "close":
+                    circuit.close(reason or "closed manually")
+                case "open":
+                    circuit.force_open(reason, duration)
+                case "disable":
+                    circuit.disable(reason, duration)
+                case "monitor":
+                    circuit.monitor(reason, duration)
+        return True
+
+    def _change_settings(self, order: Mapping[str, Any]) -> bool:
+        """Change settings of a circuit of this process, and return whether it has that circuit."""
+        circuit = self._context.service.circuits.get(order["circuit"])
+        if circuit is None:
+            return False
+        with acting_as(Actor(**order["actor"])):
+            circuit.update(apply_changes(circuit.config, order["changes"]))
+        return True
+
+    async def _view(self, circuit: CircuitBreaker) -> dict[str, Any]:
+        if not self._context.workers:
+            return circuit_view(circuit)
+        views = [view for each in await self._context.gather("circuits") if (view := each.get(circuit.name))]
+        return merged_circuit_view(views)
 
     def _circuit(self, request: AdminRequest) -> CircuitBreaker:
         circuits, name = self._context.service.circuits, request.path["name"]
@@ -273,3 +322,9 @@ class _AdminHandlers:
             message = f"circuit not found; available: {', '.join(circuits)}"
             raise AdminRequestError(404, "not_found", message, field="name")
         return circuits[name]
+
+
+def _end_of_call(call: Mapping[str, Any]) -> float:
+    """Return the end of a call, by which calls are listed."""
+    began: str = call["at"]
+    return datetime.fromisoformat(began).timestamp() + float(call["seconds"])

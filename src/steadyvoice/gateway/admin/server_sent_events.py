@@ -65,7 +65,7 @@ class EventStreamEndpoint:
         number, first = start_position(event_log, last_id)
         await _send(request, first)
         while not (event_log.closed or head_only):
-            if event_log.last == number:
+            if event_log.last <= number:
                 await _send(request, await _wait_for_news(event_log, number))
                 continue
             entries, lost = event_log.since(number)
@@ -90,7 +90,7 @@ def start_position(event_log: EventLog, last_id: str | None) -> tuple[int, bytes
         return 0, _hello(event_log, 0)
     edition, _, number = last_id.partition("-")
     last = int(number) if number.isascii() and number.isdigit() and len(number) < 19 else None
-    if edition == event_log.edition and last is not None and last <= event_log.last:
+    if edition == event_log.edition and last is not None and last <= event_log.last + event_log.max_lag:
         return last, _hello(event_log, last)
     # The id is another process's, whose later events are lost in an unknown number.
     lost = _event("lost", json.dumps({"entries": None, "reason": "the gateway was restarted"}))

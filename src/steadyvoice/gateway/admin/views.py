@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
-from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitConfigError
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitConfigError, CircuitState
 from steadyvoice.breaker.migration_hints import setting_in_files
 from steadyvoice.gateway.admin.request import AdminRequestError
 from steadyvoice.gateway.context import GatewayContext
@@ -49,6 +49,16 @@ def circuit_view(circuit: CircuitBreaker) -> dict[str, Any]:
         "snapshot": to_json(circuit.snapshot()),
         "explanation": {"text": str(explanation), **to_json(explanation)},
     }
+
+
+def merged_circuit_view(views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the views of one circuit at several workers as one: that of the worst state, and all results."""
+    order = list(CircuitState)
+    worst = max(views, key=lambda view: (view["state"] != "closed", order.index(CircuitState(view["state"]))))
+    snapshots = [view["snapshot"] for view in views]
+    calls, failures = (sum(each[name] for each in snapshots) for name in ("calls", "failures"))
+    totals = {name: sum(each["totals"][name] for each in snapshots) for name in worst["snapshot"]["totals"]}
+    return {**worst, "snapshot": {**worst["snapshot"], "calls": calls, "failures": failures, "totals": totals}}
 
 
 def apply_changes(config: CircuitBreakerConfig, changes: Mapping[str, Any]) -> CircuitBreakerConfig:

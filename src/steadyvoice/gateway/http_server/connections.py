@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence, Sized
 from dataclasses import dataclass, field
 from enum import Enum
@@ -252,3 +253,65 @@ class ConnectionSet:
         while self.all:
             self.closed_one.clear()
             await self.closed_one.wait()
+
+
+class ConnectionCounts:
+    """Numbers of open connections of all workers, in memory that they share; each writes its own.
+
+    `file` is the descriptor of a file of `size(count)` bytes, `worker` a number from 1 to `count`.
+    """
+
+    def __init__(self, file: int, worker: int, count: int) -> None:
+        self._counts = memoryview(mmap.mmap(file, self.size(count))).cast("I")
+        self._index = worker - 1
+
+    @staticmethod
+    def size(count: int) -> int:
+        """Return the bytes for so many workers."""
+        return 4 * count
+
+    @property
+    def own(self) -> int:
+        """Number of connections of this worker."""
+        return self._counts[self._index]
+
+    @own.setter
+    def own(self, connections: int) -> None:
+        self._counts[self._index] = connections
+
+    @property
+    def total(self) -> int:
+        """Number of connections of all workers."""
+        return sum(self._counts)
+
+
+class _ClosedOne(asyncio.Event):
+    """Event that is set whenever a connection is closed, and calls a function each time."""
+
+    def __init__(self, closed: Callable[[], None]) -> None:
+        super().__init__()
+        self._closed = closed
+
+    def set(self) -> None:
+        self._closed()
+        super().set()
+
+
+class WorkerConnections(ConnectionSet):
+    """Connections of one worker, within a limit for all workers together."""
+
+    def __init__(self, limits: ConnectionLimits, counts: ConnectionCounts) -> None:
+        super().__init__(limits, closed_one=_ClosedOne(self._count))
+        self._counts = counts
+
+    def is_over_limit(self) -> bool:
+        """Whether one connection too many is open, at all workers together."""
+        return self._counts.total > self.limits.connections
+
+    def is_overcrowded(self) -> bool:
+        """Whether so many connections are open at all workers that new ones are reset without a response."""
+        self._count()
+        return self._counts.total > self.limits.connections + self.limits.over_limit
+
+    def _count(self) -> None:
+        self._counts.own = len(self.state.connections)

@@ -14,10 +14,12 @@ import uvicorn
 
 from steadyvoice.gateway.context import OpenCounts
 from steadyvoice.gateway.http_server.connections import (
+    ConnectionCounts,
     ConnectionLimits,
     ConnectionSet,
     RejectedConnection,
     RequestShortcut,
+    WorkerConnections,
 )
 from steadyvoice.gateway.http_server.protocol import ClientConnection
 from steadyvoice.gateway.http_server.shutdown import GracefulShutdown
@@ -29,7 +31,8 @@ _BACKLOG = 4096
 class HTTPListener:
     """HTTP server of an ASGI application on bound sockets.
 
-    `connection_rejected` is called for each request that is refused before it reaches the application.
+    `connection_rejected` is called for each request that is refused before it reaches the application. `counts` are
+    those of all workers, if there are several.
     """
 
     def __init__(
@@ -38,11 +41,12 @@ class HTTPListener:
         server: ServerConfig,
         connection_rejected: Callable[[RejectedConnection], None] = lambda rejected: None,
         fast_lane: RequestShortcut | None = None,
+        counts: ConnectionCounts | None = None,
     ) -> None:
         self.port = server.port
-        self._connections = ConnectionSet(
-            ConnectionLimits.of(server), connection_rejected=connection_rejected, fast_lane=fast_lane
-        )
+        limits = ConnectionLimits.of(server)
+        self._connections = WorkerConnections(limits, counts) if counts else ConnectionSet(limits)
+        self._connections.connection_rejected, self._connections.fast_lane = connection_rejected, fast_lane
         self._config = uvicorn.Config(
             app,
             loop="none",  # it runs in the caller's event loop
@@ -121,29 +125,32 @@ _FAMILY_MISSING = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPOR
 Addresses = Sequence[tuple[socket.AddressFamily, str]]
 
 
-def bind_sockets(host: str, port: int, *, localhost: Addresses = _LOOPBACKS) -> list[socket.socket]:
+def bind_sockets(
+    host: str, port: int, *, localhost: Addresses = _LOOPBACKS, shared: bool = False
+) -> list[socket.socket]:
     """Bind a socket for each address of a host, all to one port; port 0 takes any that is free.
 
     `localhost` is 127.0.0.1 and ::1, because clients differ in which family they try first; where a machine lacks one
-    family, the other alone. Any other host is one address. Raises OSError when the port cannot be bound.
+    family, the other alone. Any other host is one address. With `shared`, other processes may bind the same port in
+    the same way, and the system distributes the connections. Raises OSError when the port cannot be bound.
     """
     if host.lower().rstrip(".") != "localhost":
-        return [_bind(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)]
+        return [_bind(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port, shared)]
     for attempts_left in reversed(range(_PORT_ATTEMPTS)):
         try:
-            return _bind_all(localhost, port)
+            return _bind_all(localhost, port, shared)
         except OSError as error:
             if port or error.errno != errno.EADDRINUSE or not attempts_left:
                 raise
     raise AssertionError
 
 
-def _bind_all(addresses: Addresses, port: int) -> list[socket.socket]:
+def _bind_all(addresses: Addresses, port: int, shared: bool) -> list[socket.socket]:
     bound: list[socket.socket] = []
     missing: OSError | None = None
     for family, address in addresses:
         try:
-            bound.append(_bind(family, address, port))
+            bound.append(_bind(family, address, port, shared))
         except OSError as error:
             if error.errno in _FAMILY_MISSING:
                 missing = error
@@ -157,10 +164,12 @@ def _bind_all(addresses: Addresses, port: int) -> list[socket.socket]:
     return bound
 
 
-def _bind(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+def _bind(family: socket.AddressFamily, address: str, port: int, shared: bool) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((address, port))
         bound.setblocking(False)
     except OSError:

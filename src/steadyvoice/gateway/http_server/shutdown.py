@@ -30,10 +30,10 @@ class GracefulShutdown:
         connections.closing = True
         for each in connections.all:
             each.shutdown()
-        await _first_of(connections.wait_until_empty(), (hurry or asyncio.Event()).wait(), timeout=timeout)
+        await first_of(connections.wait_until_empty(), (hurry or asyncio.Event()).wait(), timeout=timeout)
         cut = sum(each.busy for each in connections.all)
         await self._cancel_tasks()
-        await _first_of(connections.wait_until_empty(), timeout=_FLUSH_SECONDS)
+        await first_of(connections.wait_until_empty(), timeout=_FLUSH_SECONDS)
         for each in connections.all:
             each.reset()
         return cut
@@ -46,8 +46,8 @@ class GracefulShutdown:
             await asyncio.wait(late)
 
 
-async def _first_of(*waits: Coroutine[Any, Any, Any], timeout: float) -> None:
-    """Wait until one of the coroutines has finished, at most `timeout` seconds."""
+async def first_of(*waits: Coroutine[Any, Any, Any], timeout: float | None = None) -> None:
+    """Wait until one of the coroutines has finished, at most `timeout` seconds, and cancel the others."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:

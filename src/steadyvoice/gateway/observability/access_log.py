@@ -76,7 +76,9 @@ class AccessLog(RequestObserver):
 
     def _write(self, fields: Mapping[str, Any]) -> None:
         at = to_iso8601(datetime.fromtimestamp(self._context.wall_clock(), UTC))
-        log.info("%s", json.dumps({"at": at, **fields}, separators=(",", ":")))
+        workers = self._context.workers
+        worker = {"worker": workers.number} if workers else {}
+        log.info("%s", json.dumps({"at": at, **worker, **fields}, separators=(",", ":")))
 
     @property
     def _enabled(self) -> bool:

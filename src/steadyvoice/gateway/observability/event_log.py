@@ -12,7 +12,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from steadyvoice.gateway.http import to_json
 from steadyvoice.gateway.request_context import Actor, current_actor
@@ -38,6 +38,13 @@ class EventLogEntry:
         self._facts, self._at, self._actor = facts, at, actor
         self._data: str | None = None
 
+    @classmethod
+    def encoded(cls, number: int, kind: str, data: str) -> EventLogEntry:
+        """Return an entry whose JSON is known."""
+        entry = cls(number, kind, {}, 0.0, None)
+        entry._data = data
+        return entry
+
     @property
     def data(self) -> str:
         """Entry as one line of JSON that can be encoded as UTF-8.
@@ -60,6 +67,8 @@ class EventLog:
 
     `edition` distinguishes this process, whose numbers mean nothing to another; `last` is the newest entry's number.
     """
+
+    max_lag = 0  # entries that another process may have shown already, and that are not here yet
 
     def __init__(self, wall_clock: Callable[[], float]) -> None:
         self.edition = secrets.token_hex(4)
@@ -102,3 +111,42 @@ class EventLog:
     def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
+
+
+class SharedLog(Protocol):
+    """Event log of all workers: entries are numbered elsewhere, and come back."""
+
+    edition: str
+    entries: list[tuple[int, str, str]]
+    on_entry: Callable[[int, str, str], None]
+
+    def add_entry(self, kind: str, data: str, transition: tuple[str, str, str] | None) -> None:
+        """Add an entry, with circuit and both states if it is about a transition."""
+        ...
+
+
+class WorkerEventLog(EventLog):
+    """Event log that all workers share, as one of them has it: with the same numbers at each."""
+
+    max_lag = 1000
+
+    def __init__(self, wall_clock: Callable[[], float], shared: SharedLog) -> None:
+        super().__init__(wall_clock)
+        self.edition, self._shared = shared.edition, shared
+        for entry in shared.entries:
+            self._receive(*entry)
+        shared.on_entry = self._receive
+
+    def add(self, kind: str, facts: Facts) -> None:
+        """Send an entry to all workers, this one included."""
+        # By the time at which it happened, whenever it gets its number.
+        entry = EventLogEntry(0, kind, facts, self._wall_clock(), current_actor())
+        known = {} if callable(facts) else facts
+        transition = (known["provider"], known["from"], known["to"]) if kind == "transition" else None
+        self._shared.add_entry(kind, entry.data, transition)
+
+    def _receive(self, number: int, kind: str, data: str) -> None:
+        self.last = number
+        (self._calls if kind in _CALL_KINDS else self._others).append(EventLogEntry.encoded(number, kind, data))
+        if self._readers:
+            self._wake()

@@ -95,7 +95,7 @@ class EventRecorder(RequestObserver):
         self.statistics = HourlyStatistics(context.wall_clock)
         self._call_recorder = CallRecorder(context.event_log)
         context.on_stop.append(self._call_recorder.stop)
-        context.on_stopped.append(context.service.subscribe(self._circuit_event))
+        context.on_stopped.append(context.subscribe(self._circuit_event))
 
     def speech_finished(
         self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance

@@ -6,7 +6,7 @@ Memory is bounded. Clients fetch the whole hour once, and then only new steps.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
@@ -21,6 +21,7 @@ STEPS_KEPT = 240  # one hour
 _MAX_SAMPLES = 500  # of the time to first audio, for percentiles
 _SAMPLE_SECONDS = 300.0  # age at which a sample says nothing about the present
 _MAX_RECOVERIES = 200
+_SAME_RECOVERY = 5.0  # seconds within which all workers have recovered
 
 
 class HourlyStatistics:
@@ -132,6 +133,67 @@ class HourlyStatistics:
         """Recoveries, oldest first: time in seconds since 1970, provider, and duration of the outage in seconds."""
         return list(self._recoveries)
 
+    def export(self, since: int = 0) -> dict[str, Any]:
+        """Return the statistics from step `since` on, and of the last two steps, as plain values for another worker."""
+        first = min(since, self._number() - 1)
+        return {
+            "steps": [
+                (number, step.outcomes, step.speakers, step.providers)
+                for number, step in self._steps.items()
+                if number >= first
+            ],
+            "transitions": {
+                name: [(number, *states) for number, states in changes.items()]
+                for name, changes in self._transitions.items()
+            },
+            "first_audio": list(self._first_audio.values),
+            "provider_first_audio": {name: list(each.values) for name, each in self._provider_first_audio.items()},
+            "outages": {name: (outage.since, outage.reason) for name, outage in self._outages.items()},
+            "recoveries": list(self._recoveries),
+        }
+
+    @classmethod
+    def merged(cls, exports: Sequence[dict[str, Any]], wall_clock: Callable[[], float]) -> HourlyStatistics:
+        """Return the statistics of several workers as one."""
+        merged = cls(wall_clock)
+        for export in exports:
+            for number, outcomes, speakers, providers in export["steps"]:
+                merged._add_step(number, outcomes, speakers, providers)
+            for name, changes in export["transitions"].items():
+                merged._add_transitions(name, changes)
+            merged._first_audio.extend(export["first_audio"])
+            for name, values in export["provider_first_audio"].items():
+                merged._provider_first_audio.setdefault(name, _Samples()).extend(values)
+            for name, (since, reason) in export["outages"].items():
+                known = merged._outages.get(name)
+                if known is None or since < known.since:
+                    merged._outages[name] = Outage(since, reason)
+        merged._steps = dict(sorted(merged._steps.items()))
+        for at, name, seconds in sorted(each for export in exports for each in map(tuple, export["recoveries"])):
+            # The circuits of all workers recover together.
+            if not any(name == other and at - then < _SAME_RECOVERY for then, other, _ in merged._recoveries):
+                merged._recoveries.append((at, name, seconds))
+        return merged
+
+    def _add_step(
+        self, number: int, outcomes: dict[str, int], speakers: dict[str, int], providers: dict[str, list[int]]
+    ) -> None:
+        step = self._steps.setdefault(number, _Step())
+        step.outcomes.update(outcomes)
+        step.speakers.update(speakers)
+        for name, results in providers.items():
+            step.providers[name] = [a + b for a, b in zip(step.of(name), results, strict=True)]
+
+    def _add_transitions(self, name: str, changes: Iterable[tuple[int, str, str]]) -> None:
+        known = self._transitions.setdefault(name, {})
+        for number, *states in changes:
+            worst, last = (CircuitState(state) for state in states)
+            former = known.get(number, (worst, last))
+            known[number] = (
+                max(former[0], worst, key=_BY_SEVERITY.index),
+                max(former[1], last, key=_BY_SEVERITY.index),
+            )
+
     def _number(self) -> int:
         return int(self._wall_clock() // STEP_SECONDS)
 
@@ -199,6 +261,10 @@ class _Samples:
 
     def add(self, now: float, value: float) -> None:
         self.values.append((now, value))
+
+    def extend(self, values: Iterable[Sequence[float]]) -> None:
+        """Add samples of another worker, whose times may lie between those that are here."""
+        self.values = deque(sorted([*self.values, *((at, value) for at, value in values)]))
 
     def percentiles(self, now: float) -> dict[str, float] | None:
         while self.values and self.values[0][0] <= now - _SAMPLE_SECONDS:

@@ -12,13 +12,17 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class MetricDefinition:
-    """Definition of a metric. Durations are in seconds, shares from 0 to 1; `buckets` are a histogram's bounds."""
+    """Definition of a metric. Durations are in seconds, shares from 0 to 1; `buckets` are a histogram's bounds.
+
+    `rule` is how the values of several workers become one.
+    """
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
     help: str
     buckets: tuple[float, ...] = ()
+    rule: Literal["sum", "max", "min"] = "sum"
 
 
 _LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
@@ -53,7 +57,11 @@ AUDIO = MetricDefinition(
     "steadyvoice_audio_seconds_total", "counter", ("provider",), "Seconds of audio delivered; provider none: silence"
 )
 MUTED = MetricDefinition(
-    "steadyvoice_muted", "gauge", (), "1 while no provider can be called and callers get silence or errors"
+    "steadyvoice_muted",
+    "gauge",
+    (),
+    "1 while no provider can be called and callers get silence or errors",
+    rule="max",
 )
 HTTP = MetricDefinition(
     "steadyvoice_http_requests_total",
@@ -68,10 +76,18 @@ STREAMS = MetricDefinition("steadyvoice_streams_in_flight", "gauge", (), "Uttera
 
 # Circuits.
 STATE = MetricDefinition(
-    "steadyvoice_circuit_state", "gauge", ("provider", "state"), "1 for the circuit's current state, 0 for the others"
+    "steadyvoice_circuit_state",
+    "gauge",
+    ("provider", "state"),
+    "1 for the circuit's current state, 0 for the others",
+    rule="max",
 )
 FAILURE_RATE = MetricDefinition(
-    "steadyvoice_circuit_failure_rate", "gauge", ("provider",), "Share of failed calls in the window, 0 to 1"
+    "steadyvoice_circuit_failure_rate",
+    "gauge",
+    ("provider",),
+    "Share of failed calls in the window, 0 to 1",
+    rule="max",
 )
 WINDOW_CALLS = MetricDefinition("steadyvoice_circuit_window_calls", "gauge", ("provider",), "Calls in the window")
 OPENED_AT = MetricDefinition(
@@ -79,6 +95,7 @@ OPENED_AT = MetricDefinition(
     "gauge",
     ("provider",),
     "Time at which the circuit opened, in seconds since 1970; absent while it is not open",
+    rule="min",
 )
 CALLS = MetricDefinition(
     "steadyvoice_circuit_calls_total", "counter", ("provider", "result"), "Calls recorded by the circuit, by result"
@@ -125,12 +142,14 @@ PROVIDER_MUTED = MetricDefinition(
     "gauge",
     ("provider",),
     "1 while the provider is not called: circuit open, or credential on hold",
+    rule="max",
 )
 RETRY_AFTER = MetricDefinition(
     "steadyvoice_provider_retry_after_seconds",
     "gauge",
     ("provider",),
     "Seconds until the provider is called again; absent if unknown",
+    rule="max",
 )
 BILLED = MetricDefinition(
     "steadyvoice_provider_characters_total",
@@ -155,6 +174,7 @@ LIMIT = MetricDefinition(
     "gauge",
     ("provider",),
     "Concurrency limit of the provider's credential; absent if unlimited",
+    rule="max",
 )
 WAITING = MetricDefinition(
     "steadyvoice_provider_queue_waiting",
@@ -167,6 +187,7 @@ CREDIT = MetricDefinition(
     "gauge",
     ("provider",),
     "Remaining characters of the account's quota; absent if unknown",
+    rule="min",
 )
 CREDIT_RATE = MetricDefinition(
     "steadyvoice_provider_credit_characters_per_hour",
@@ -179,23 +200,31 @@ CREDIT_ENDS = MetricDefinition(
     "gauge",
     ("provider",),
     "Seconds until the quota is used up at the present rate; absent if it lasts beyond the reset",
+    rule="min",
 )
 HOLDS = MetricDefinition(
     "steadyvoice_provider_holds",
     "gauge",
     ("provider", "kind"),
     "Credentials, voices and models on hold, by kind of failure",
+    rule="max",
 )
 
 # Overload.
 ACTIVE = MetricDefinition("steadyvoice_syntheses_active", "gauge", (), "Utterances being synthesized")
 QUEUED = MetricDefinition("steadyvoice_syntheses_queued", "gauge", (), "Utterances queued for admission")
-OVERLOADED = MetricDefinition("steadyvoice_overloaded", "gauge", (), "1 while new requests are queued or refused")
+OVERLOADED = MetricDefinition(
+    "steadyvoice_overloaded", "gauge", (), "1 while new requests are queued or refused", rule="max"
+)
 NOT_ADMITTED = MetricDefinition(
     "steadyvoice_overload_refused_total", "counter", ("cause",), "Requests refused for overload, by cause"
 )
 LOOP_LAG = MetricDefinition(
-    "steadyvoice_loop_lag_seconds", "gauge", (), "Lag of the event loop in seconds, smoothed over one second"
+    "steadyvoice_loop_lag_seconds",
+    "gauge",
+    (),
+    "Lag of the event loop in seconds, smoothed over one second",
+    rule="max",
 )
 LOOP_LOST = MetricDefinition(
     "steadyvoice_loop_lost_seconds_total", "counter", (), "Seconds in which the event loop did not run"
@@ -205,6 +234,7 @@ QUEUE_WAIT = MetricDefinition(
     "gauge",
     ("engine",),
     "Seconds that work has waited for a local engine or the audio workers",
+    rule="max",
 )
 
 # Cache, hedging, and the gateway itself.
@@ -216,13 +246,32 @@ CACHE = MetricDefinition(
 )
 CACHE_KEPT = MetricDefinition("steadyvoice_cache_kept_total", "counter", (), "Recordings stored in the cache")
 CACHE_FAILING = MetricDefinition(
-    "steadyvoice_cache_failing", "gauge", (), "1 while the cache cannot be read or written"
+    "steadyvoice_cache_failing",
+    "gauge",
+    (),
+    "1 while the cache cannot be read or written",
+    rule="max",
 )
 HEDGES = MetricDefinition(
     "steadyvoice_hedges_total", "counter", ("result",), "Hedges: late first attempts, by result of the second attempt"
 )
 BUILD = MetricDefinition(
-    "steadyvoice_build_info", "gauge", ("version", "python"), "Version of steadyvoice and Python; always 1"
+    "steadyvoice_build_info",
+    "gauge",
+    ("version", "python"),
+    "Version of steadyvoice and Python; always 1",
+    rule="max",
+)
+
+# Workers.
+WORKERS = MetricDefinition(
+    "steadyvoice_workers",
+    "gauge",
+    ("state",),
+    "Worker processes by state: ready, starting, restarting, not responding",
+)
+WORKER_RESTARTS = MetricDefinition(
+    "steadyvoice_worker_restarts_total", "counter", (), "Restarts of worker processes that ended by themselves"
 )
 
 METRIC_DEFINITIONS: tuple[MetricDefinition, ...] = tuple(

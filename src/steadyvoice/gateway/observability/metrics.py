@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -22,13 +22,14 @@ from prometheus_client.utils import floatToGoString
 from steadyvoice._version import __version__
 from steadyvoice.breaker import CircuitState, Event, StateChanged, WouldHaveOpened
 from steadyvoice.gateway.access_control import RouteClass
-from steadyvoice.gateway.context import FinishedCall, GatewayContext, RequestObserver
+from steadyvoice.gateway.context import FinishedCall, GatewayContext, RequestObserver, Workers
 from steadyvoice.gateway.http import Receive, Response, Scope, Send
 from steadyvoice.gateway.observability import metric_definitions
 from steadyvoice.gateway.observability.metric_definitions import MetricDefinition
 from steadyvoice.gateway.observability.recent_calls import first_audio
 from steadyvoice.gateway.request_context import RequestContext, client_outcome, request_context
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
+from steadyvoice.gateway.workers.merging import MetricSamples, merged_samples
 from steadyvoice.service.result import Attempt, ReportedUtterance, UtteranceReport
 
 Labels = tuple[str, ...]
@@ -130,7 +131,8 @@ class Metrics(RequestObserver):
         self._recovery = LabelledHistogram(metric_definitions.RECOVERY)
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
-        context.on_stopped.append(context.service.subscribe(self._circuit_event))
+        context.answers["metrics"] = lambda argument: exported_samples(self.collect())
+        context.on_stopped.append(context.subscribe(self._circuit_event))
 
     def speech_finished(
         self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
@@ -188,17 +190,27 @@ class Metrics(RequestObserver):
             yield histogram.collected()
         yield from _state_metrics(self._context.service.get_error_state())
         yield from _gateway_metrics(self._context)
+        yield from _worker_metrics({"workers": ()})  # those of the supervisor are not merged: each worker has them all
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer `GET /metrics` in the format that the client accepts, Prometheus text or OpenMetrics."""
         accepted = request_context(scope).headers.get(b"accept", b"").decode("latin-1")
+        registry = await self._of_all_workers(self._context.workers) if self._context.workers else self.registry
         try:
             encode, content_type = choose_encoder(accepted)
-            body = encode(self.registry)
+            body = encode(registry)
         # prometheus-client parses the version in the Accept header without checks, whatever stands there.
         except (ValueError, TypeError, LookupError):
-            body, content_type = generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+            body, content_type = generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
         await Response(body=body, content_type=content_type)(scope, receive, send)
+
+    async def _of_all_workers(self, workers: Workers) -> CollectorRegistry:
+        """Return the metrics of all workers, those that ended included."""
+        own = {metric.name: metric for metric in _worker_metrics(workers.status())}
+        merged = imported_metrics(merged_samples(await workers.gather("metrics")))
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Collected([own.get(metric.name, metric) for metric in merged]))
+        return registry
 
     def _count(self, report: UtteranceReport) -> None:
         for span in report.spans:
@@ -224,6 +236,49 @@ class Metrics(RequestObserver):
         seconds = self._context.service.circuits[name].snapshot().recoveries.last_seconds
         if seconds is not None:
             self._recovery.add((name,), seconds)
+
+
+class _Collected:
+    """Collector of metrics that are collected already."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._metrics
+
+
+_DEFINITIONS = {each.name.removesuffix("_total"): each for each in metric_definitions.METRIC_DEFINITIONS}
+"""Definitions by name; prometheus-client names a counter without its ending."""
+
+
+def exported_samples(metrics: Iterable[Metric]) -> list[MetricSamples]:
+    """Return metrics as plain values for another worker."""
+    return [
+        MetricSamples(
+            metric.name,
+            metric.type,
+            _DEFINITIONS[metric.name].rule,
+            [(sample.name, tuple(chain(*sample.labels.items())), sample.value) for sample in metric.samples],
+        )
+        for metric in metrics
+    ]
+
+
+def imported_metrics(exported: Iterable[MetricSamples]) -> Iterator[Metric]:
+    """Yield the metrics that were exported."""
+    for name, kind, _, samples in exported:
+        metric = Metric(name, _DEFINITIONS[name].help, kind)
+        for sample, labels, value in samples:
+            metric.add_sample(sample, dict(zip(labels[::2], labels[1::2], strict=True)), value)
+        yield metric
+
+
+def _worker_metrics(status: Mapping[str, Any]) -> Iterator[Metric]:
+    states = Counter(worker["state"] for worker in status["workers"])
+    yield filled_metric(metric_definitions.WORKERS, {(state,): float(count) for state, count in states.items()})
+    restarts = sum(worker["restarts"] for worker in status["workers"])
+    yield filled_metric(metric_definitions.WORKER_RESTARTS, {(): restarts})
 
 
 def _result(attempt: Attempt) -> str:
