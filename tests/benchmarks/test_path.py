@@ -97,8 +97,8 @@ def test_thread_that_takes_the_profile_off_is_not_counted() -> None:
 @pytest.mark.parametrize(
     ("pace", "reached"),
     [
-        (0.0, {"synthesize()": (238, 43), "stream()": (700, 64)}),
-        (CHUNK_EVERY, {"synthesize()": (386, 43), "stream()": (1615, 64)}),
+        (0.0, {"synthesize()": (238, 43), "stream()": (262, 53)}),
+        (CHUNK_EVERY, {"synthesize()": (386, 43), "stream()": (731, 54)}),
     ],
     ids=["one piece", "16 chunks"],
 )

@@ -65,6 +65,7 @@ class FaultOutcome:
     attempts: tuple[Attempt, ...]  # at the vendor
     ledger: tuple[LedgerEntry, ...]  # the vendor's own, of these
     bills: dict[str, Any]  # the service's own
+    relayed: bool  # at first
 
     @property
     def failures(self) -> list[TTSError]:
@@ -128,11 +129,15 @@ async def run_case(
     ) as sim:
         vendor = by("any-key", name=VENDOR, base_url=sim.url)
         tts = AsyncTTSService([vendor, local], circuit=NEVER_OPENS, retry=QUICK, timeouts=CLOCKS, **settings)
-        if warm:
+        if warm and endpoint == "synthesize":
             await tts.synthesize(TEXT, format=case.format)
+        elif warm:
+            assert [chunk async for chunk in tts.stream(TEXT, format=case.format)]
         served = len(sim.ledger)
         sim.faults.set(case.act)
         began = asyncio.get_running_loop().time()
+        relays: list[int] = []  # in progress once the request was sent
+        asyncio.get_running_loop().call_soon(lambda: relays.append(len(tts.relays)))
         audio, error, sink = b"", None, IntermittentSink()
         account: ReportedUtterance | None = None
         try:
@@ -168,6 +173,7 @@ async def run_case(
             attempts=tuple(attempt for attempt in attempts if attempt.provider == VENDOR),
             ledger=asked,
             bills=tts.get_error_state()["bills"],
+            relayed=relays == [1],
         )
 
 

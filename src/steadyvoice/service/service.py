@@ -23,6 +23,7 @@ from steadyvoice.service.cache.lookup import CachedUtterance, SpeechCache
 from steadyvoice.service.fast_lane.plan import RelayPlan
 from steadyvoice.service.fast_lane.relay import Relay, RelayClient, RelayServices, start_relay
 from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
+from steadyvoice.service.fast_lane.stream_relay import RelayedUtterance
 from steadyvoice.service.fast_lane.synthesis_relay import CollectingRelay, SpeechCollector
 from steadyvoice.service.log_messages import log_utterance
 from steadyvoice.service.options import (
@@ -185,7 +186,13 @@ class AsyncTTSService:
         """
         if isinstance(text, Iterable | AsyncIterable) and not isinstance(text, str | bytes):
             return self._stream_pieces(text, options)
-        return self.open_stream(text, self._resolve(options), hold=False)
+        resolved = self._resolve(options)
+        utterance = self._relayed_utterance(text, resolved) if isinstance(text, str) else None
+        if utterance is None:
+            return self.open_stream(text, resolved, hold=False)
+        stream = AsyncSpeechStream(utterance, self._forget)
+        self._open.add(stream)
+        return stream
 
     def conversation(self, **options: Unpack[ConversationOptions]) -> AsyncConversation:
         """Return a conversation, whose turns are spoken while their text is still being written.
@@ -417,15 +424,31 @@ class AsyncTTSService:
     def _start_relay(
         self, text: str, options: ResolvedOptions, template: UtteranceTemplate, client: RelayClient
     ) -> Relay | None:
-        plan = template.relay_plan
-        if not isinstance(plan, RelayPlan) or not plan.found.is_current:
-            if (self._cache and options.cache) or (self._hedging and options.hedging):
-                return None
-            plan = template.relay_plan = RelayPlan.of(template)
+        plan = self._relay_plan(options, template)
         if plan is None:
             return None
         kind = CollectingRelay if plan.holds else ResumeRelay if plan.resumes else Relay
         return start_relay(kind, plan, text, self._relay_services, client)
+
+    def _relay_plan(self, options: ResolvedOptions, template: UtteranceTemplate) -> RelayPlan | None:
+        """Return the plan of relayed requests, made once for a template; None if such requests are not relayed."""
+        plan = template.relay_plan
+        if isinstance(plan, RelayPlan) and plan.found.is_current:
+            return plan
+        if (self._cache and options.cache) or (self._hedging and options.hedging):
+            return None
+        plan = template.relay_plan = RelayPlan.of(template)
+        return plan
+
+    def _relayed_utterance(self, text: str, options: ResolvedOptions) -> RelayedUtterance | None:
+        """Return the utterance of a usual request whose audio is delivered by the word; None for any other."""
+        plan = self._relay_plan(options, self._template(options, hold=False, announced=False))
+        if plan is None or not plan.resumes:
+            return None
+        text = clean_text(text)
+        if not (text.strip() and plan.reads(text)):
+            return None
+        return RelayedUtterance(plan, text, self._relay_services, self._resources)
 
     @property
     def relays(self) -> Collection[Relay]:

@@ -24,6 +24,7 @@ from steadyvoice.speech.errors import (
 
 if TYPE_CHECKING:
     from steadyvoice.service.conversation.turn_utterance import TurnUtterance
+    from steadyvoice.service.fast_lane.stream_relay import RelayedUtterance
 
 T = TypeVar("T")
 
@@ -64,12 +65,16 @@ class AsyncSpeechStream(ReportedUtterance):
     """
 
     def __init__(
-        self, utterance: Utterance | CachedUtterance | TurnUtterance, on_end: Callable[[AsyncSpeechStream], None]
+        self,
+        utterance: Utterance | RelayedUtterance | CachedUtterance | TurnUtterance,
+        on_end: Callable[[AsyncSpeechStream], None],
     ) -> None:
         self.report = utterance.report
         self.format = utterance.format
         self._on_end = on_end  # may be called more than once
-        self._utterance: Utterance | CachedUtterance | TurnUtterance | None = utterance  # None after the end
+        self._utterance: Utterance | RelayedUtterance | CachedUtterance | TurnUtterance | None = (
+            utterance  # None after the end
+        )
         self._chunks: AsyncGenerator[bytes, None] | None = utterance.chunks()
         self._delivered = 0.0  # seconds of audio, set at the end
         self._reader: asyncio.Task[Any] | None = None  # task that waits for the next chunk

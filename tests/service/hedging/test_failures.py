@@ -10,6 +10,7 @@ import pytest
 
 from steadyvoice import HedgeConfig, SpeechRequest, SynthesisOffer, TimeoutConfig, TTSError
 from steadyvoice.audio.word_tones import words_in
+from steadyvoice.service.pipeline.utterance import Utterance
 from steadyvoice.speech.errors import TTSBadRequestError, TTSReadTimeoutError, TTSServerError
 
 from ..conftest import MakeService, loop_clock
@@ -73,6 +74,7 @@ async def test_when_both_fail_the_next_continues_and_time_counts_once(make_servi
     began = loop_clock()
     stream = tts.stream(TEXT, format="pcm_8000", on_midstream="error")
     utterance = stream._utterance
+    assert isinstance(utterance, Utterance)
     assert [chunk async for chunk in stream]
     assert [(a.provider, type(a.error)) for a in stream.attempts] == [
         ("first", TTSReadTimeoutError),
@@ -81,7 +83,7 @@ async def test_when_both_fail_the_next_continues_and_time_counts_once(make_servi
     ]
     assert [a.waited for a in stream.attempts] == pytest.approx([2.0, 2.0, 0.1])
     assert loop_clock() - began == pytest.approx(2.2, abs=0.01), "each has its own two seconds"
-    assert utterance._deadline.elapsed == pytest.approx(2.2, abs=0.01)  # type: ignore[union-attr]
+    assert utterance._deadline.elapsed == pytest.approx(2.2, abs=0.01)
 
 
 async def test_time_and_audio_of_a_hedge_count_for_the_utterance(make_service: MakeService) -> None:
@@ -91,11 +93,12 @@ async def test_time_and_audio_of_a_hedge_count_for_the_utterance(make_service: M
     began = loop_clock()
     stream = tts.stream(TEXT, format="pcm_8000", on_midstream="restart")
     utterance = stream._utterance
+    assert isinstance(utterance, Utterance)
     assert [chunk async for chunk in stream]
     assert [attempt.provider for attempt in stream.attempts] == ["first", "second", "scripted"]
-    deadline = utterance._deadline  # type: ignore[union-attr]
+    deadline = utterance._deadline
     assert deadline.elapsed == pytest.approx(loop_clock() - began) == pytest.approx(1.0, abs=0.01)
-    assert (deadline.delivered, utterance.delivered) == (4.0, 4.0)  # type: ignore[union-attr]
+    assert (deadline.delivered, utterance.delivered) == (4.0, 4.0)
 
 
 async def test_both_attempts_have_the_same_deadline(make_service: MakeService) -> None:

@@ -1,6 +1,6 @@
 """Whole speech that a relay collects: it is the same as from the pipeline, which goes on where anything is unusual.
 
-What every fault of a vendor does is compared in `tests/faults/test_held_audio.py`.
+What every fault of a vendor does is compared in `tests/faults/test_relayed_audio.py`.
 """
 
 from __future__ import annotations

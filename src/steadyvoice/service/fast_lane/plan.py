@@ -58,18 +58,22 @@ class RelayPlan:
             return None
         return cls(template, found, found.candidates, policy.hold, policy.resumes and not policy.hold)
 
-    def choose(self, text: str) -> Choice | None:
-        """Return the choice for a text; None if the text or the state of a provider is unusual."""
+    def reads(self, text: str) -> bool:
+        """Return whether a text is usual, whatever the state of the providers: all of them read it as it is."""
         if self.template.candidates is None and not is_latin(text):
-            return None
+            return False
         # The conditions in front are what the calls begin with. They spare the calls for nearly all texts.
         if ("<" in text or "[" in text or "&" in text) and parse_markup(text) is not None:
-            return None
+            return False
         if not (self.found.read_latin and text.isascii()) and not self.found.all_read(text):
+            return False
+        return not self.resumes or len(text) <= MAX_SENTENCE or longest_word_length(text) <= MAX_SENTENCE
+
+    def choose(self, text: str) -> Choice | None:
+        """Return the choice for a text; None if the text or the state of a provider is unusual."""
+        if not self.reads(text):
             return None
         length = len(text)
-        if self.resumes and length > MAX_SENTENCE and longest_word_length(text) > MAX_SENTENCE:
-            return None
         refusing = tuple([each.guarded.handler.refuses(each.offer, length) for each in self.candidates])
         if refusing not in self._choices:
             self._choices[refusing] = self._choose(refusing)

@@ -284,9 +284,12 @@ class Relay:
         self.due = (
             self._since
         )  # the limits are others from now on: `check_time` sets it, unless the response ends before
-        self._report = report = UtteranceReport(self._plan.candidates[0].guarded.handler.name)
+        self._report = report = self._new_report()
         report.current_speaker.start(candidate.guarded.handler.name, self._accepted, len(self._text))
         self._client.begin(report)
+
+    def _new_report(self) -> UtteranceReport:
+        return UtteranceReport(self._plan.candidates[0].guarded.handler.name)
 
     def _finish(self) -> bool:
         """End a complete response; return False if its end has to be inspected."""

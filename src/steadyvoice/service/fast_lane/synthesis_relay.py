@@ -13,6 +13,7 @@ from typing import Any
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.service.fast_lane.relay import EARLY, Relay
 from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
+from steadyvoice.service.fast_lane.stream_relay import RelayWatcher
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE
 from steadyvoice.service.pipeline.output import Output
 from steadyvoice.service.pipeline.response_call import InFlightRequest
@@ -115,30 +116,27 @@ class CollectingRelay(ResumeRelay):
         return in_flight
 
 
-class SpeechCollector:
+class SpeechCollector(RelayWatcher):
     """Caller that waits for the whole speech of a relay: its client.
 
     `continue_in_pipeline` makes the stream with which the pipeline goes on. Await `ended()` once; then there is either
     a `report` with the `audio`, or a `stream` to read.
     """
 
-    __slots__ = ("_continue", "_ended", "_handle", "_loop", "_relay", "audio", "report", "stream")
+    __slots__ = ("_continue", "_ended", "audio", "report", "stream")
 
     def __init__(self, continue_in_pipeline: Callable[[InFlightRequest], AsyncSpeechStream]) -> None:
+        super().__init__()
         self.audio = b""
         self.report: UtteranceReport | None = None
         self.stream: AsyncSpeechStream | None = None
         self._continue = continue_in_pipeline
-        self._loop = loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[None] = loop.create_future()
-        self._relay: Relay | None = None  # while it runs
-        self._handle: asyncio.TimerHandle | None = None
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def ended(self, relay: Relay) -> None:
         """Wait until the relay has ended or was handed over."""
         if not self._ended.done():
-            self._relay = relay
-            self._watch()
+            self._watch(relay)
         try:
             await self._ended
         except asyncio.CancelledError:
@@ -150,30 +148,11 @@ class SpeechCollector:
         finally:
             self._release()
 
-    def _watch(self) -> None:
-        """Look at the relay when one of its timeouts may be near."""
-        relay = self._relay
-        if relay is None:
-            return
-        relay.check_time()
-        if self._relay:
-            if self._handle:
-                self._handle.cancel()
-            self._handle = self._loop.call_later(max(0.0, relay.remaining), self._watch)
-
-    def _release(self) -> None:
-        """Forget the relay, which refers to its client."""
-        self._relay = None
-        if self._handle:
-            self._handle.cancel()
-            self._handle = None
-
     # ---------------------------------------------------------------- client of the relay
 
     def begin(self, report: UtteranceReport) -> None:
         """Look at the other timeouts from now on."""
-        if self._relay:
-            self._watch()
+        self._look()
 
     def write(self, data: bytes) -> None:
         """Take the audio."""

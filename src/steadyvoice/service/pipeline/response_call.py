@@ -72,6 +72,7 @@ class InFlightRequest:
     - `odd_bytes`: whether an odd number of bytes was sent to the caller.
     - `error`: error of a chunk that was read and not sent.
     - `delivered`: delivery word by word; None if audio is passed through.
+    - `unread`: most seconds for which the caller left the response unread.
     """
 
     started: StartedRequest
@@ -92,6 +93,7 @@ class InFlightRequest:
     odd_bytes: bool = False
     error: TTSError | None = None
     delivered: DeliveredWords | None = None
+    unread: float = 0.0
 
     @property
     def has_delivered(self) -> bool:
@@ -120,7 +122,7 @@ class ResponseCall(ProviderCall):
         """Go on with a request that was sent already."""
         self.sent, self.permit, self._started = True, request.permit, request.started
         self._timeouts, self.validator, self._make_error = request.timeouts, request.validator, request.errors
-        self.lost, self._error = request.lost, request.error
+        self.lost, self._error, self._unread = request.lost, request.error, request.unread
         if request.delivered:
             self.times = request.delivered.words.times
         if request.response:

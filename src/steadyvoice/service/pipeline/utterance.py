@@ -74,7 +74,8 @@ class Utterance:
     """Synthesis of one request by the first candidate that can speak it, with failover to the next.
 
     `marked` is its text, if there is markup in it. All positions are positions in the caller's text. The `output` of a
-    turn is given to each of its segments, and stays open behind them.
+    turn is given to each of its segments, and stays open behind them. A given `report` is the
+    one that is filled, and a given `prefetch` buffer the one that its owner fetches the `audio()` into.
 
     Construction sends nothing. Raises TTSUnsupportedScriptError when no candidate can read the text.
     """
@@ -90,6 +91,8 @@ class Utterance:
         marked: MarkedText | None = None,
         output: Output | None = None,
         in_flight: InFlightRequest | None = None,
+        report: UtteranceReport | None = None,
+        prefetch: PrefetchBuffer | None = None,
     ) -> None:
         rates, workers, clock = resources.rates, resources.workers, resources.clock
         self._request, self._policy, self._rates = request, policy, rates
@@ -114,6 +117,8 @@ class Utterance:
         first = self._candidates[0]
         self._first = first
         self._accounting = UtteranceAccounting(request.text, policy, self._candidates, wall_clock=resources.wall_clock)
+        if report:
+            self._accounting.report = report
         self._rejected = RejectedLengths(rates, self._candidates, policy, clock=clock)
         self._factory = AttemptFactory(
             request,
@@ -129,7 +134,9 @@ class Utterance:
         self._hedges = (
             HedgeScheduler(hedging, self._factory, self._candidates, request, policy, clock=clock) if hedging else None
         )
-        self._prefetch = PrefetchBuffer(request.format) if self._takes_several_requests(first) else None
+        self._prefetch = prefetch
+        if prefetch is None and self._takes_several_requests(first):
+            self._prefetch = PrefetchBuffer(request.format)
         self.format = request.format
         self._sink: AudioSink | None = None
         self.recordings: Mapping[str, Recording] = {}
@@ -167,7 +174,7 @@ class Utterance:
 
     def chunks(self) -> AsyncGenerator[bytes, None]:
         """Return the audio, once. Raises TTSError when there is none, and never ends early without an error."""
-        return self._prefetch.chunks(self._speak()) if self._prefetch else self._speak()
+        return self._prefetch.chunks(self.audio()) if self._prefetch else self.audio()
 
     def close(self) -> None:
         """Release everything, however the utterance has ended: its encoder, and what it kept for resuming."""
@@ -190,7 +197,8 @@ class Utterance:
             return False
         return self._policy.resumes or len(self._request.text) > (first.max_characters or len(self._request.text))
 
-    async def _speak(self) -> AsyncGenerator[bytes, None]:
+    async def audio(self) -> AsyncGenerator[bytes, None]:
+        """Yield the audio as it is made, once: see `chunks()`, which fetches the next pieces meanwhile."""
         self.stopwatch.start()
         in_flight, self._in_flight = self._in_flight, None
         admitted = in_flight is not None

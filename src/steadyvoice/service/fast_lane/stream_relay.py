@@ -1,0 +1,242 @@
+"""Relay of a usual request whose audio a caller reads at its own pace, and the utterance that the caller reads.
+
+Word by word the audio goes into the buffer that the pipeline has in the same place, and is read from there. While the
+buffer is full, the relay reads nothing of its response. The pipeline goes on with the same buffer and the same report,
+so that a caller does not notice whether, or when, a request was handed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator
+from contextvars import Context, copy_context
+from typing import Any
+
+from steadyvoice.service.fast_lane.plan import RelayPlan
+from steadyvoice.service.fast_lane.relay import Relay, RelayServices, start_relay
+from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
+from steadyvoice.service.pipeline.prefetch import PrefetchBuffer
+from steadyvoice.service.pipeline.response_call import InFlightRequest
+from steadyvoice.service.pipeline.timeouts import Deadline
+from steadyvoice.service.pipeline.utterance import SpeechResources, Utterance
+from steadyvoice.service.result import UtteranceReport
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.errors import TTSError
+
+
+class StreamingRelay(ResumeRelay):
+    """Relay of one request whose audio is delivered by the word to a `RelayedUtterance`."""
+
+    __slots__ = ("_paused_at", "_unread")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._paused_at: float | None = None  # while the caller does not read
+        self._unread = 0.0  # most seconds for which it did not
+
+    def response_changed(self) -> None:
+        """Pass on what came from the vendor; while the caller does not read, leave it in the connection."""
+        if self._paused_at is None:
+            super().response_changed()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it reads nothing until `resume()`."""
+        return self._paused_at is not None
+
+    def check_time(self) -> None:
+        """Hand over shortly before a timeout passes; else set when to look again. No clock runs during a pause."""
+        if self._paused_at is None:
+            super().check_time()
+
+    def pause(self) -> None:
+        """Stop reading the response, and all clocks of the request with it, until `resume()`."""
+        if self._connection is not None:
+            self._paused_at, self.due = self._since, math.inf
+            self._stopwatch.stop()
+            self._permit.pause()
+
+    def resume(self) -> None:
+        """Go on with what has come meanwhile."""
+        self._restart_clocks()
+        self.response_changed()
+
+    def hand_over(self, error: TTSError | None = None) -> None:
+        """Have the pipeline go on with the request, from where it is."""
+        self._restart_clocks()
+        super().hand_over(error)
+
+    def _restart_clocks(self) -> None:
+        paused_at, self._paused_at = self._paused_at, None
+        if paused_at is not None:
+            self._since = self.due = now = self._services.clock()
+            self._beat = self._services.lag.beat
+            self._unread = max(self._unread, now - paused_at)
+            self._stopwatch.start()
+            self._permit.resume()
+
+    def _new_report(self) -> UtteranceReport:
+        """Return the report of the utterance, with the times of the words that were delivered so far."""
+        client = self._client
+        assert isinstance(client, RelayedUtterance)  # noqa: S101 - no other client has this kind of relay
+        report, output, timing = client.report, self._output, self._words.timing
+
+        def times() -> tuple[float, Alignment]:
+            return output.shift, timing.times(timing.last_boundary(0.0).character)
+
+        report.current_speaker.times = times
+        return report
+
+    def _in_flight(self, error: TTSError | None) -> InFlightRequest:
+        request = super()._in_flight(error)
+        request.unread = self._unread
+        return request
+
+
+class RelayWatcher:
+    """Client of a relay in the library: looks at it when one of its timeouts may be near."""
+
+    __slots__ = ("_handle", "_relay")
+
+    def __init__(self) -> None:
+        self._relay: Relay | None = None  # while it runs
+        self._handle: asyncio.TimerHandle | None = None
+
+    def _watch(self, relay: Relay) -> None:
+        """Look at a relay from now on."""
+        self._relay = relay
+        self._look()
+
+    def _look(self) -> None:
+        if self._relay:
+            self._relay.check_time()
+        # It may have been handed over by that.
+        if self._relay:
+            self._look_no_more()
+            remaining = self._relay.remaining
+            self._handle = asyncio.get_running_loop().call_later(max(0.0, remaining), self._look)
+
+    def _release(self) -> None:
+        """Forget the relay, which refers to its client."""
+        self._relay = None
+        self._look_no_more()
+
+    def _look_no_more(self) -> None:
+        if self._handle:
+            self._handle.cancel()
+            self._handle = None
+
+
+class RelayedUtterance(RelayWatcher):
+    """Utterance that is relayed while its request is usual, and spoken by the pipeline from then on.
+
+    Construction sends nothing. The request is sent when the first chunk is read.
+    """
+
+    __slots__ = ("_buffer", "_context", "_deadline", "_plan", "_resources", "_services", "_text", "_utterance",
+                 "format", "report")  # fmt: skip
+
+    def __init__(self, plan: RelayPlan, text: str, services: RelayServices, resources: SpeechResources) -> None:
+        super().__init__()
+        self._plan, self._text, self._services, self._resources = plan, text, services, resources
+        self.format = plan.template.request.format
+        self.report = UtteranceReport(plan.candidates[0].name)
+        self._buffer = PrefetchBuffer(self.format)
+        self._deadline: Deadline | None = None  # of the relay
+        self._context: Context | None = None  # of the caller
+        self._utterance: Utterance | None = None  # that goes on with the request
+
+    @property
+    def finished(self) -> bool:
+        """Whether every character was spoken, and its audio delivered."""
+        if self._utterance:
+            return self._utterance.finished
+        return bool(self.report.spans) and self._buffer.empty
+
+    @property
+    def delivered(self) -> float:
+        """Seconds of audio delivered so far."""
+        if self._utterance:
+            return self._utterance.delivered
+        return self._deadline.delivered if self._deadline else 0.0
+
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Return the audio, once. Raises TTSError when there is none, and never ends early without an error."""
+        return self._buffer.read(self._start, self._leave)
+
+    def close(self) -> None:
+        """Release everything, however the utterance has ended."""
+        if self._utterance:
+            self._utterance.close()
+
+    def _start(self) -> None:
+        """Send the request; by the pipeline if it is not usual any more."""
+        plan = self._plan
+        relay = None
+        if plan.found.is_current:
+            relay = start_relay(StreamingRelay, plan, self._text, self._services, self)
+        if relay is None:
+            self._continue(None)
+        else:
+            self._deadline, self._context = relay.deadline, copy_context()
+            self._watch(relay)
+
+    def _leave(self) -> None:
+        """Leave an incomplete response to the pipeline, which knows what a caller means that does not read on."""
+        if self._relay:
+            self._relay.hand_over()
+
+    def _continue(self, request: InFlightRequest | None) -> None:
+        """Have the pipeline fetch the audio, or go on with a request."""
+        template = self._plan.template
+        self._utterance = utterance = Utterance(
+            template.request.with_text(self._text),
+            self._plan.found,
+            template.policy,
+            self._resources,
+            in_flight=request,
+            report=self.report,
+            prefetch=self._buffer,
+        )
+        self._buffer.fetch(utterance.audio(), self._context)
+
+    # ---------------------------------------------------------------- client of the relay
+
+    def begin(self, report: UtteranceReport) -> None:
+        """Look at the other timeouts from now on."""
+        self._look()
+
+    def write(self, data: bytes) -> None:
+        """Hold audio for the caller."""
+        self._buffer.add(data)
+
+    def flush(self) -> None:
+        """Wake the caller, and have the relay pause while the caller has enough."""
+        buffer = self._buffer
+        buffer.wake()
+        if buffer.is_full and isinstance(self._relay, StreamingRelay) and not self._relay.is_paused:
+            self._relay.pause()
+            self._look_no_more()
+            buffer.on_room = self._read_on
+
+    def is_ready(self) -> bool:
+        """Return True: a relay that is read while the caller has enough goes on for one chunk."""
+        return True
+
+    def end(self, report: UtteranceReport) -> None:
+        """Note the end of a complete response."""
+        self._release()
+        self._buffer.end()
+
+    def hand_over(self, request: InFlightRequest) -> None:
+        """Have the pipeline go on with the request."""
+        self._release()
+        self._buffer.on_room = None
+        self._continue(request)
+
+    def _read_on(self) -> None:
+        if isinstance(self._relay, StreamingRelay):
+            self._relay.resume()
+        if isinstance(self._relay, StreamingRelay) and not self._relay.is_paused:
+            self._look()

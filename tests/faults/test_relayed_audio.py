@@ -1,0 +1,77 @@
+"""Audio that the library collects, or streams, is the same whether a relay or the pipeline does it, whatever a vendor
+does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+
+from steadyvoice import ElevenLabs
+from steadyvoice.providers.base import SupportsPrepare
+from steadyvoice.simulator.fault_injection.actions import RefuseConnection, SlowAccept, TlsFailure
+
+from .fault_cases import FaultCase
+from .scenario import ENDPOINTS, Endpoint, FaultOutcome, local_voice, run_case
+from .test_passthrough import CASES, timeless_fields
+
+pytestmark = pytest.mark.timeout(300)  # the first test runs all cases
+
+
+class IteratedElevenLabs(ElevenLabs):
+    """Provider whose responses cannot be read directly, so that its chunks are iterated."""
+
+    prepare = None  # type: ignore[assignment]
+
+
+Ways = dict[FaultCase, list[FaultOutcome]]  # relayed, and iterated
+
+
+def run_all(endpoint: Endpoint) -> Ways:
+    """Run every fault, by a relay and iterated."""
+
+    async def run() -> Ways:
+        places, local = asyncio.Semaphore(2), local_voice()
+
+        async def both_ways(case: FaultCase) -> list[FaultOutcome]:
+            async with places:
+                kinds = (ElevenLabs, IteratedElevenLabs)
+                return await asyncio.gather(*[run_case(case, endpoint, local, by=by, warm=True) for by in kinds])
+
+        try:
+            return dict(zip(CASES, await asyncio.gather(*map(both_ways, CASES)), strict=True))
+        finally:
+            await local.aclose()
+
+    return asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def outcomes_of_endpoint() -> Callable[[Endpoint], Ways]:
+    """Outcomes of every fault, once they are asked for."""
+    return cache(run_all)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_relayed_and_iterated_answers_are_indistinguishable(
+    outcomes_of_endpoint: Callable[[Endpoint], Ways], endpoint: Endpoint, case: FaultCase
+) -> None:
+    relayed, iterated = outcomes_of_endpoint(endpoint)[case]
+    assert timeless_fields(relayed) == timeless_fields(iterated)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_relays_begin_the_requests(outcomes_of_endpoint: Callable[[Endpoint], Ways], endpoint: Endpoint) -> None:
+    """Otherwise this module would compare equal ways."""
+    assert isinstance(ElevenLabs("any"), SupportsPrepare)
+    assert not isinstance(IteratedElevenLabs("any"), SupportsPrepare)
+    # These faults of new connections close the idle one, and only MP3 and PCM are relayed.
+    unconnected = (RefuseConnection, SlowAccept, TlsFailure)
+    outcomes = outcomes_of_endpoint(endpoint)
+    relayable = [case for case in outcomes if case.format.startswith(("mp3", "pcm"))]
+    assert all(outcomes[case][0].relayed for case in relayable if not isinstance(case.act, unconnected))
+    assert not any(iterated.relayed for _, iterated in outcomes.values())
