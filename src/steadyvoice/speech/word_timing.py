@@ -297,6 +297,16 @@ class WordTiming:
         return not rest or rest.isspace() or not has_spoken_characters(rest)
 
     @property
+    def lacks_word(self) -> bool:
+        """Whether a whole spoken word has no timestamp, as opposed to the end of one that has begun."""
+        text, place = self._text, self._place
+        after = next((begin for begin in (0, *word_boundaries(text)) if begin >= place), None)
+        if after is None:
+            return False
+        rest = self._markup.words_between(after, len(text)) if self._markup else text[after:]
+        return bool(rest) and has_spoken_characters(rest)
+
+    @property
     def tolerated_shortfall(self) -> float:
         """Seconds of shortfall to accept if the audio ends in silence: half of the last word."""
         return (self.timed - self._word_start) / 2 if not self._rest.strip() else 0.0

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from steadyvoice import AsyncTTSService
 from steadyvoice.audio.word_tones import words_in
 from steadyvoice.speech.failure_kinds import FailureKind
 from steadyvoice.speech.request import OnMidstream
 
-from ..conftest import MakeService
+from ..conftest import MakeService, loop_clock
 from ..scripted_provider import Say, ScriptedProvider
-from ..word_tone_provider import LONG_TEXT, SHORT_TEXT, Fault, WordToneProvider, assert_all_words_once, read_all
+from ..word_tone_provider import (
+    LONG_TEXT,
+    PATIENT,
+    SHORT_TEXT,
+    Fault,
+    WordToneProvider,
+    assert_all_words_once,
+    read_all,
+)
 
 pytestmark = pytest.mark.looptime
 
@@ -25,6 +36,33 @@ async def test_truncated_sentence_is_spoken_again(make_service: MakeService, sha
     assert stream.provider == "second"
     assert stream.attempts[0].error is not None
     assert stream.attempts[0].error.kind is FailureKind.TOO_SHORT
+
+
+@settings(max_examples=25, database=None)
+@given(
+    st.lists(st.sampled_from(["rain", "stop!", "don't", "42", "über"]), min_size=1, max_size=12),
+    st.sampled_from(["a", "I", "5", "so"]),
+    st.floats(0.9, 0.999),
+    st.sampled_from([0.03, 0.11]),
+    st.sampled_from(["pcm_8000", "wav_8000", "mp3_22050_32"]),
+)
+@example(
+    ["stop!", "rain", "don't", "über", "we", "stop!", "don't", "don't", "42", "sun", "42"],
+    "a",
+    0.96875,
+    0.03,
+    "wav_8000",
+)
+async def test_short_last_word_without_audio_and_times_is_spoken_again(
+    words: list[str], last: str, share: float, chunk: float, name: str
+) -> None:
+    """It takes no longer than timestamps may drift."""
+    text = " ".join([*words, last])
+    first = WordToneProvider([Fault("truncate", share)], "first", chunk=chunk)
+    second = WordToneProvider(name="second", pitch=1.5)
+    tts = AsyncTTSService([first, second], clock=loop_clock, circuit=PATIENT, muted=False)
+    stream = tts.stream(text, format=name)
+    assert_all_words_once(stream, await read_all(stream), text)
 
 
 async def test_abrupt_end_at_the_usual_length_is_accepted(
