@@ -6,6 +6,7 @@ What every fault of a vendor does is compared in `tests/faults/test_relayed_audi
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,7 +15,11 @@ import pytest
 from steadyvoice import AsyncTTSService, ElevenLabs, Speech, Tone, TTSDeadlineError, TTSStreamInterruptedError
 from steadyvoice.simulator import Simulator, words_in
 from steadyvoice.simulator.fault_injection.actions import Stall
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, timed_audio_body
 from tests.leaked_objects import no_garbage
+from tests.providers.scripted_vendor import chunked_response, scripted_vendor
+from tests.turn_meter import TurnMeter
 
 TEXT = "The quick brown fox jumps over the lazy dog, and nobody who saw it is any the wiser."
 pytestmark = pytest.mark.slow
@@ -129,3 +134,18 @@ async def test_other_provider_speaks_all_of_a_text_whose_collection_stalls(sim: 
         assert [attempt.provider for attempt in speech.attempts] == ["elevenlabs", "tone"]
         assert speech.report.spans[0].begin == 0
         assert state(tts)["failures"] == 1
+
+
+async def test_long_speech_is_not_copied_at_its_end() -> None:
+    line = json.dumps(timed_audio_body(TimedAudio(b"\x00\x10\x00\xf0" * 12_000, Alignment.spread("a", 1.0)))).encode()
+    text = "a" * 60
+    lines = [line.replace(b"[0.0]", b"[%d.0]" % at).replace(b"[1.0]", b"[%d.0]" % (at + 1)) for at in range(60)]
+    async with scripted_vendor() as vendor:
+        for _ in range(2):
+            vendor.enqueue(chunked_response(b"\n".join(lines) + b"\n", content_type="application/json"))
+        async with AsyncTTSService([ElevenLabs("any", base_url=vendor.url)], muted=False) as tts:
+            await tts.synthesize(text, format="pcm_24000")
+            with TurnMeter() as meter:
+                speech = await tts.synthesize(text, format="pcm_24000")
+    assert len(speech.audio) == 60 * 48_000
+    assert meter.most < len(speech.audio) / 3, "a buffer that grows holds an eighth in reserve"

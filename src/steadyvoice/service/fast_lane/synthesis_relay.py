@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 from steadyvoice.audio.thread_pool import AudioThreadPool
@@ -32,7 +33,7 @@ _MAX_UNREAD = 32 * 1024
 class CollectingRelay(ResumeRelay):
     """Relay of one request whose audio is delivered once it is complete."""
 
-    __slots__ = ("_read_at",)
+    __slots__ = ("_audio", "_read_at")
 
     MIN_RATE = 0.0  # as nothing is listened to yet
 
@@ -43,6 +44,8 @@ class CollectingRelay(ResumeRelay):
         self._stopwatch.extends = not self._choice.own_deadline
         self._report = UtteranceReport(self._plan.candidates[0].guarded.handler.name)
         self._read_at = 0.0
+        # BytesIO shares its buffer with the bytes it returns: joined at the end, 64 MiB would be copied at once.
+        self._audio = BytesIO()
 
     def _begin_output(self) -> None:
         """Do nothing: only the pipeline needs an output."""
@@ -58,7 +61,7 @@ class CollectingRelay(ResumeRelay):
 
     def _pass_on(self, data: bytes) -> bool:
         """Hold the audio of what was read; return whether all of it is usual. Raises TTSError."""
-        decoder, validator, timeouts = self._decoder, self._validator, self._timeouts
+        decoder, validator, timeouts, audio = self._decoder, self._validator, self._timeouts, self._audio
         assert decoder is not None  # noqa: S101 - the response was accepted
         self._received += len(data)
         for chunk in decoder.feed(data):
@@ -72,18 +75,17 @@ class CollectingRelay(ResumeRelay):
                 valid = validator.evaluate_nowait()
             timeouts.add_audio(validator.seconds - before, has_audio=validator.has_audio)
             if valid:
-                self._held.append(valid)
-                self._held_size += len(valid)
+                audio.write(valid)
         error, decoder.error = decoder.error, None
         if error:
             raise error  # its traceback is dropped where it is handed over
-        if self._held and self._first_sound is None:
+        if audio.tell() and self._first_sound is None:
             self._first_sound = timeouts.waited
             self.due = self._since + timeouts.limit(self._since) - EARLY
             self._client.begin(self._current_report)
         # Long silence has to be decoded, and the pipeline judges what is too much to be held.
         begun = self._first_sound is not None or validator.seconds < MAX_LEADING_SILENCE
-        return begun and self._held_size <= self._plan.template.policy.most_bytes
+        return begun and audio.tell() <= self._plan.template.policy.most_bytes
 
     @property
     def _current_report(self) -> UtteranceReport:
@@ -91,7 +93,7 @@ class CollectingRelay(ResumeRelay):
         return self._report
 
     def _ends_well(self, seconds: float) -> bool:
-        is_odd = self._request.format.codec is Codec.PCM and self._held_size % 2 == 1
+        is_odd = self._request.format.codec is Codec.PCM and self._audio.tell() % 2 == 1
         is_plain = not is_odd and not self._validator.misreports_length(sole=True)
         return self._first_sound is not None and is_plain and super()._ends_well(seconds)
 
@@ -100,7 +102,7 @@ class CollectingRelay(ResumeRelay):
         self._services.on_muted(False)
         speaker = self._current_report.current_speaker
         speaker.start(self._choice.candidate.guarded.handler.name, self._accepted, len(self._text))
-        self._client.write(b"".join(self._held))
+        self._client.write(self._audio.getvalue())
 
     def _in_flight(self, error: TTSError | None) -> InFlightRequest:
         request, policy, candidate = self._request, self._plan.template.policy, self._choice.candidate
@@ -110,6 +112,8 @@ class CollectingRelay(ResumeRelay):
         )
         voice = candidate.voice if policy.resumes else None
         self._output.begin(candidate.offer.format, sole=True, voice=voice, gain=candidate.offer.gain)
+        if self._audio.tell():
+            self._held.append(self._audio.getvalue())
         in_flight = super()._in_flight(error)
         assert in_flight.delivered is not None  # noqa: S101 - it always is by these relays
         in_flight.delivered.has_delivered = False
