@@ -5,10 +5,11 @@ Audio is sent raw, in JSON with timestamps, or in server-sent events.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -102,7 +103,7 @@ class SpeechHandler:
             async with CancelOnDisconnect(scope, receive), stream:
                 if buffer:
                     audio = await collect_audio(stream, order.format, max_bytes) or short_silence(order)
-                    length, parts = buffered_body(audio, stream, order)
+                    length, parts = await buffered_body(audio, stream, order)
                     await self._begin(request, order, stream, length=length)
                     # The last part goes out with the end of the response, outside of the `async with`: when the client
                     # has read the end, the utterance is closed.
@@ -236,17 +237,19 @@ def short_silence(order: GatewaySpeechRequest) -> bytes:
     return b"".join(silence(order.format, _SILENCE_SECONDS))
 
 
-def buffered_body(audio: bytes, account: ReportedUtterance, order: GatewaySpeechRequest) -> tuple[int, Iterator[bytes]]:
+async def buffered_body(
+    audio: bytes, account: ReportedUtterance, order: GatewaySpeechRequest
+) -> tuple[int, Iterator[bytes]]:
     """Return the length of a finished utterance's body, and the body in parts.
 
     The parts are views and small copies: of a long utterance, the encoded body is not held as well.
     """
     if order.body_format is not BodyFormat.TIMESTAMPS:
         return len(audio), _slices(audio, _SEND_SIZE)
-    begin, end = _DOCUMENT_BEGIN, _document_end(account.alignment)
-    length = len(begin) + 4 * ((len(audio) + 2) // 3) + len(end)
+    begin, end = _DOCUMENT_BEGIN, await _document_end(account.alignment)
+    length = len(begin) + 4 * ((len(audio) + 2) // 3) + sum(map(len, end))
     encoded = (b64encode(piece) for piece in _slices(audio, _ENCODE_SIZE))
-    return length, chain([begin], encoded, _slices(end, _SEND_SIZE))
+    return length, chain([begin], encoded, end)
 
 
 def body_chunks(
@@ -281,19 +284,35 @@ async def _json_document(stream: AsyncSpeechStream) -> AsyncGenerator[bytes, Non
             yield begin + b64encode(memoryview(data)[:complete])
             begin = b""
     yield begin + b64encode(rest)
-    for part in _slices(_document_end(stream.alignment), _SEND_SIZE):
+    for part in await _document_end(stream.alignment):
         yield part
 
 
 _DOCUMENT_BEGIN = b'{"audio_base64":"'
 _SEND_SIZE = 64 * 1024  # bytes of a body per message
+_ENCODE_TIMES = 1000  # characters or times that are encoded at once
 _ENCODE_SIZE = _SEND_SIZE // 4 * 3  # bytes of audio that become `_SEND_SIZE` in base64
 
 
-def _document_end(times: Alignment | None) -> bytes:
+async def _document_end(times: Alignment | None) -> list[bytes]:
+    """Return the end of a document behind its audio, in parts.
+
+    The event loop runs between the parts of a long text: the times of an hour take a tenth of a second to encode.
+    """
     known = times if times and times.characters else None
-    alignment = json.dumps(timed_audio_body(TimedAudio(b"", known))["alignment"], separators=(",", ":"))
-    return f'","alignment":{alignment},"normalized_alignment":{alignment}}}'.encode()
+    lists: dict[str, Sequence[str | float]] = timed_audio_body(TimedAudio(b"", known))["alignment"] or {}
+    alignment = list[bytes]()
+    for name, items in lists.items():
+        begin = b'%b"%b":[' % (b"]," if alignment else b"{", name.encode())
+        for at in range(0, len(items), _ENCODE_TIMES):
+            if at:
+                await asyncio.sleep(0)
+            encoded = json.dumps(items[at : at + _ENCODE_TIMES], separators=(",", ":"))
+            alignment.append(begin + encoded[1:-1].encode())
+            begin = b","
+    alignment.append(b"]}" if alignment else b"null")
+    parts = [b'","alignment":', *alignment, b',"normalized_alignment":', *alignment, b"}"]
+    return parts if known and len(known.characters) > _ENCODE_TIMES else [b"".join(parts)]
 
 
 def _slices(data: bytes, size: int) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -14,9 +15,14 @@ from yarl import URL
 
 from steadyvoice import ElevenLabs, OpenAICompatible, TimeoutConfig, Tone, Voice
 from steadyvoice.audio.word_tones import words_in
+from steadyvoice.gateway.speech_endpoint import buffered_body
+from steadyvoice.gateway.speech_request import BodyFormat
 from steadyvoice.simulator import Fault, Simulator
 from steadyvoice.simulator.fault_injection import actions
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.wire.elevenlabs.timestamps import TimedAudio, timed_audio_body
 from steadyvoice.wire.openai.speech import RESPONSE_FORMATS
+from tests.turn_meter import TurnMeter
 
 from ..running_gateway import (
     ELEVENLABS,
@@ -478,3 +484,18 @@ async def test_configured_unusual_id_is_accepted() -> None:
 def by_voice(gateway: RunningGateway, voice: str, form: str = "") -> Any:
     path = f"/v1/text-to-speech/{quote(voice, safe='')}{form}"
     return gateway.client.post(URL(gateway.url + path, encoded=True), json=elevenlabs_body())
+
+
+@pytest.mark.parametrize("length", [0, 1, 2000, 4001, 20_000])
+async def test_timestamps_of_a_long_text_are_encoded_in_parts(length: int) -> None:
+    text = 'é"' * (length // 2) + "x" * (length % 2)
+    times = Alignment.spread(text, 1000.0)
+    account: Any = SimpleNamespace(alignment=times)
+    order: Any = SimpleNamespace(body_format=BodyFormat.TIMESTAMPS)
+    body = json.loads(json.dumps(timed_audio_body(TimedAudio(b"speech", times if text else None))))
+    with TurnMeter() as meter:
+        size, parts = await buffered_body(b"speech", account, order)
+    document = b"".join(parts)
+    assert len(document) == size
+    assert json.loads(document) == body | {"normalized_alignment": body["alignment"]}
+    assert meter.most <= 256 * 1024

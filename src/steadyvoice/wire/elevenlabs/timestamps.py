@@ -270,9 +270,9 @@ def _encode_alignment(alignment: Alignment | None) -> dict[str, Any] | None:
     if alignment is None:
         return None
     return {
-        "characters": list(alignment.characters),
-        "character_start_times_seconds": list(alignment.starts),
-        "character_end_times_seconds": list(alignment.ends),
+        "characters": alignment.characters,
+        "character_start_times_seconds": alignment.starts,
+        "character_end_times_seconds": alignment.ends,
     }
 
 
