@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steadyvoice.speech.alignment import Alignment
@@ -28,6 +29,7 @@ from steadyvoice.wire.elevenlabs.websocket import (
     SocketParameters,
     encode_client_message,
     encode_message,
+    parse_long_message,
     parse_message,
     parse_query,
     parse_server_message,
@@ -288,3 +290,68 @@ def test_server_of_dialogues_reads_what_a_client_sends(message: DialogueMessage)
 def test_invalid_message_of_a_dialogue_is_refused(frame: str) -> None:
     with pytest.raises(RequestValidationError):
         parse_dialogue_message(frame)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    size=st.integers(0, 200_000),
+    count=st.integers(0, 5000),
+    spoken=st.sampled_from([0.0, 0.1, 1.0, 2.5]),
+    context=st.none() | st.text(max_size=10),
+    spelling=st.sampled_from(FieldSpelling),
+)
+def test_long_message_is_parsed_in_steps_to_the_same(
+    size: int, count: int, spoken: float, context: str | None, spelling: FieldSpelling
+) -> None:
+    sent, other = evenly_timed("é" * count), evenly_timed("x" * int(count * spoken))
+    text = encode_message(AudioMessage(random.Random(size).randbytes(size), sent, other, context), spelling)
+    (whole,) = parse_server_message(text) or (AudioMessage(b"", context_id=context),)
+    assert isinstance(whole, AudioMessage)
+    steps = list(parse_long_message(text))
+    assert len(steps) >= len(text) // (40 * 1024)
+    pieces = [step for step in steps if isinstance(step, AudioMessage)]
+    assert b"".join(piece.audio for piece in pieces) == whole.audio
+    assert joined([piece.alignment for piece in pieces]) == joined([whole.alignment])
+    assert joined([piece.normalized for piece in pieces]) == joined([whole.normalized])
+    assert {piece.context_id for piece in pieces} <= {context}
+    assert max((len(piece.audio) for piece in pieces), default=0) <= 32 * 1024
+    assert max((len(each.characters) for piece in pieces if (each := piece.alignment)), default=0) <= 1024
+    # An alignment that is left out of a message is taken from the other one: a piece must not look like that.
+    assert sent is None or all(piece.alignment is not None for piece in pieces if piece.normalized)
+
+
+def evenly_timed(text: str) -> Alignment | None:
+    return Alignment.spread(text, len(text) / 20) if text else None
+
+
+def joined(alignments: list[Alignment | None]) -> Alignment:
+    return Alignment.joined([(0.0, each) for each in alignments if each])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"audio": 5}',
+        '{"audio": "QUJ"}',
+        '{"audio": "QUJD!"}',
+        '{"alignment": "soon"}',
+        '{"alignment": {"chars": ["a"], "charStartTimesMs": [1]}}',
+        '{"alignment": {"chars": ["a"], "charStartTimesMs": [1, 2], "charDurationsMs": [1]}}',
+        '{"alignment": {"chars": ["a"], "charStartTimesMs": [1e999], "charDurationsMs": [1]}}',
+        '{"alignment": 5, "alignment": {"chars": ["a"]}}',
+        "[1]",
+        "nothing",
+    ],
+)
+def test_malformed_long_message_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        list(parse_long_message(text))
+
+
+def test_long_message_may_be_an_error_or_the_end() -> None:
+    noise = "x" * 300_000
+    messages = [each for each in parse_long_message(f'{{"noise": ["{noise}", {{}}], "isFinal": true}}') if each]
+    assert messages == [FinalMessage()]
+    (error,) = filter(None, parse_long_message(json.dumps({"error": "quota", "message": noise, "code": 1008})))
+    assert isinstance(error, ErrorMessage)
+    assert (error.error, error.code, len(error.message)) == ("quota", 1008, 32 * 1024)

@@ -34,8 +34,10 @@ from steadyvoice.wire.elevenlabs.websocket import (
     ClientMessage,
     ErrorMessage,
     FinalMessage,
+    ServerMessage,
     SocketEndpoint,
     encode_client_message,
+    parse_long_message,
     parse_server_message,
     socket_path,
 )
@@ -130,7 +132,11 @@ class ElevenLabsContext(ABC):
 
     def parse(self, message: str) -> list[ContextEvent]:
         """Parse a message. Raises ValueError."""
-        return list(self._events(message))
+        return [self._event(each) for each in parse_server_message(message)]
+
+    def parse_long(self, message: str) -> Iterator[ContextEvent | None]:
+        """Parse a long message in steps, of which some have no event. Raises ValueError."""
+        return (self._event(each) if each else None for each in parse_long_message(message))
 
     def error_of(self, end: ConnectionEnd) -> TTSError:
         """Return the error that the end of the connection means for a stream whose audio is not complete."""
@@ -150,15 +156,14 @@ class ElevenLabsContext(ABC):
         """Return the error for a message that cannot be parsed."""
         return TTSNotAudioError(single_line(redact(problem, self._api_key)), provider=self._provider)
 
-    def _events(self, message: str) -> Iterator[ContextEvent]:
-        for each in parse_server_message(message):
-            match each:
-                case AudioMessage(audio, alignment, normalized, context_id):
-                    yield ContextEvent(context_id, audio, alignment, normalized)
-                case FinalMessage(context_id):
-                    yield ContextEvent(context_id, final=True)
-                case ErrorMessage():
-                    yield ContextEvent(each.context_id, error=self._error(each))
+    def _event(self, message: ServerMessage) -> ContextEvent:
+        match message:
+            case AudioMessage(audio, alignment, normalized, context_id):
+                return ContextEvent(context_id, audio, alignment, normalized)
+            case FinalMessage(context_id):
+                return ContextEvent(context_id, final=True)
+            case ErrorMessage():
+                return ContextEvent(message.context_id, error=self._error(message))
 
     def _error(self, message: ErrorMessage) -> Exception:
         if message.error == "unsupported_model":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from itertools import count
 from typing import NoReturn
@@ -35,6 +35,9 @@ PING_INTERVAL = 15.0
 
 IDLE_TIMEOUT = 120.0
 """Seconds for which a connection without contexts is kept: the vendor is asked to wait for 180 s."""
+
+LONG_MESSAGE = 128 * 1024
+"""Characters above which a message is parsed in steps. The audio of a shorter one is parsed and copied at once."""
 
 _TICK = 5.0  # seconds between checks of the intervals above
 
@@ -179,7 +182,10 @@ class ContextConnection:
             message = await socket.receive()
             self._alive = self._received = True
             if message is not None:
-                self._dispatch(message)
+                if len(message) > LONG_MESSAGE:
+                    await self._dispatch_long(message)
+                else:
+                    self._dispatch(message)
                 budget.spend(len(message))
                 if budget.exhausted:
                     await budget.yield_to_loop()
@@ -195,6 +201,14 @@ class ContextConnection:
             raise MalformedMessageError(str(error)) from error
         for event in events:
             self._handle(event)
+
+    async def _dispatch_long(self, message: str) -> None:
+        """Handle a message in steps, and let the event loop run between them."""
+        if protocol := self._protocol():
+            for event in _steps(protocol, message):
+                if event:
+                    self._handle(event)
+                await asyncio.sleep(0)
 
     def _handle(self, event: ContextEvent) -> None:
         context_id = event.context_id
@@ -349,3 +363,11 @@ class ContextConnection:
                 return
             self._pinged_at, self._alive, self._ping_due = now, False, True
             self._wake.set()
+
+
+def _steps(protocol: ContextProtocol, message: str) -> Iterator[ContextEvent | None]:
+    """Parse a long message in steps. Raises MalformedMessageError."""
+    try:
+        yield from protocol.parse_long(message)
+    except ValueError as error:
+        raise MalformedMessageError(str(error)) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,6 +82,10 @@ class ContextProtocol(Protocol):
 
     def parse(self, message: str) -> Sequence[ContextEvent]:
         """Parse a message. Raises ValueError."""
+        ...
+
+    def parse_long(self, message: str) -> Iterator[ContextEvent | None]:
+        """Parse a long message in steps of some 32 KiB, of which some have no event. Raises ValueError."""
         ...
 
     def error_of(self, end: ConnectionEnd) -> TTSError:

@@ -23,6 +23,7 @@ from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES
 from steadyvoice.wire.elevenlabs.catalog import DEFAULT_MODEL
 from steadyvoice.wire.elevenlabs.speech import DEFAULT_FORMAT, SPEECH_PATH
+from steadyvoice.wire.json_stream import PART_SIZE, parse_in_parts
 from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue, parse_document
 
 FORMATS = tuple(
@@ -248,6 +249,72 @@ def parse_server_message(frame: str) -> tuple[ServerMessage, ...]:
         return _parse_leniently(frame)
 
 
+def parse_long_message(frame: str) -> Iterator[ServerMessage | None]:
+    """Parse a server's message as `parse_server_message` does, in steps that each handle some 32 KiB.
+
+    A step without a message is None. Times and audio come in several messages, all times first. Raises ValueError.
+    """
+    document: dict[str, Any] = {}
+    audio, rest = list[bytes](), ""
+    work = 0
+    try:
+        for path, value, size in parse_in_parts(frame):
+            match path, value:
+                case ("audio",), str():
+                    rest += value
+                    end = len(rest) // 4 * 4
+                    audio.append(base64.b64decode(rest[:end], validate=True))
+                    rest = rest[end:]
+                case None, _:
+                    pass
+                case (), _:
+                    raise ValueError("not an object")
+                case (name,), _:
+                    document.setdefault(name, value)  # of a long string, the beginning
+                case (name, field), list():
+                    work += _ITEM_COST * len(value)
+                    document.setdefault(name, {}).setdefault(field, []).extend(value)
+            work += size + _PART_COST
+            if work >= PART_SIZE:
+                work = 0
+                yield None
+        if rest:
+            raise ValueError("audio is not base64")
+        context_id = _string_of(document, "contextId", "context_id")
+        for alignment, normalized in _aligned_pieces(document):
+            yield AudioMessage(b"", alignment, normalized, context_id)
+        for data in filter(None, audio):
+            yield AudioMessage(data, context_id=context_id)
+        yield from _server_messages(document)
+    except (TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise ValueError(f"malformed message: {error}") from error
+
+
+def _aligned_pieces(document: dict[str, Any]) -> Iterator[tuple[Alignment | None, Alignment | None]]:
+    """Take both alignments out of a document, and return them in pieces of equal number.
+
+    A text that is spoken as it is written is in both, and cut at the same characters.
+    """
+    names = ("alignment", "normalizedAlignment", "normalized_alignment")
+    found = {name: document.pop(name) for name in names if name in document}
+    both = [
+        each if each and _first_of(each, "chars", "characters") else None
+        for each in (found.get("alignment"), _first_of(found, *names[1:]))
+    ]
+    longest = max((len(items) for each in both if each for items in each.values()), default=0)
+    count = -(-longest // _MAX_ALIGNED)
+    for number in range(count):
+        # Where one has fewer characters than pieces, it has empty ones: None would mean that it was left out.
+        first, second = (each and (_parse_alignment(_share(each, number, count)) or Alignment()) for each in both)
+        yield first, second
+
+
+def _share(lists: Mapping[str, Sequence[Any]], number: int, count: int) -> Mapping[str, Sequence[Any]]:
+    return {
+        name: items[len(items) * number // count : len(items) * (number + 1) // count] for name, items in lists.items()
+    }
+
+
 def _parse_quickly(frame: str) -> tuple[ServerMessage, ...]:
     """Parse a message as the vendor's are. Raises ValueError for others, and for errors."""
     body = _MESSAGE.decode(frame)
@@ -304,6 +371,9 @@ class _Times(msgspec.Struct):
     durations_plural: tuple[float, ...] = msgspec.field(name="charsDurationsMs", default=())
     durations_snake: tuple[float, ...] = msgspec.field(name="char_durations_ms", default=())
 
+
+_MAX_ALIGNED = 1024  # characters of one piece of a long message's alignment
+_PART_COST, _ITEM_COST = 512, 8  # characters that a part, and an item of a list, cost besides their own
 
 # As in `timestamps.py`: typed decoding of a message with its base64 takes a tenth of the time of `json` and `base64`.
 _MESSAGE = msgspec.json.Decoder(_Message)
