@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import weakref
 
 import aiohttp
 import pytest
@@ -42,6 +44,16 @@ async def test_settings_override_the_script() -> None:
     async with Simulator(script, voice="tones", keys=("k",)) as sim:
         assert sim.settings.keys == ("k",)
         assert (await Client(sim.url, {"xi-api-key": "k"}).speak()).body == b""
+
+
+async def test_closed_simulator_is_released() -> None:
+    async with Simulator(voice="tones") as sim:
+        assert (await Client(sim.url).speak()).status == 200
+        simulator = weakref.ref(sim)
+    del sim
+    await asyncio.sleep(0)
+    gc.collect()
+    assert simulator() is None
 
 
 async def test_same_seed_gives_the_same_faults() -> None:

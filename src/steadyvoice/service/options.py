@@ -41,7 +41,8 @@ class UtterancePolicy:
     costs nothing where the whole is wanted anyway. `announced`: the outcome was sent with the first byte and cannot
     change, so that silence after speech would pass for the whole. At most `most_bytes` of audio are held. `segment`:
     the text is a segment of a turn, whose output goes on behind it; audio without timestamps is then delivered as it
-    comes, and a segment that breaks off is spoken again from its start.
+    comes, and a segment that breaks off is spoken again from its start, unless `hold_back` has it wait until it is
+    complete.
     """
 
     timeouts: TimeoutConfig
@@ -54,6 +55,7 @@ class UtterancePolicy:
     announced: bool = False
     most_bytes: int = MAX_AUDIO_BYTES
     segment: bool = False
+    hold_back: bool = False
 
     @property
     def resumes(self) -> bool:

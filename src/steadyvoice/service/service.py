@@ -198,8 +198,8 @@ class AsyncTTSService:
         """Return a conversation, whose turns are spoken while their text is still being written.
 
         Its options apply to all of its turns: those of `synthesize()`, `timeouts`, `muted` (False unless it is given
-        here) and `max_text_characters`. The format is pcm_24000 unless another one is named. Raises TypeError and
-        TTSError.
+        here), `max_text_characters` and `hold_back`. The format is pcm_24000 unless another one is named. Raises
+        TypeError and TTSError.
         """
         return self.open_conversation(options, paced=True)
 
@@ -220,8 +220,11 @@ class AsyncTTSService:
         """Return a stream of text that is still being written: one turn, as fast as it can be had."""
         from steadyvoice.service.conversation.turn_utterance import TurnUtterance
 
-        own = typed("ConversationOptions", {"format": "mp3_44100_128", **options, "muted": self.settings["muted"]})
-        stream = AsyncSpeechStream(TurnUtterance(self.open_conversation(own, paced=False), pieces), self._forget)
+        # Held back, because bytes cannot announce that a sentence which broke off is spoken again.
+        own = {"format": "mp3_44100_128", **options, "muted": self.settings["muted"], "hold_back": True}
+        stream = AsyncSpeechStream(
+            TurnUtterance(self.open_conversation(typed("ConversationOptions", own), paced=False), pieces), self._forget
+        )
         self._open.add(stream)
         return stream
 

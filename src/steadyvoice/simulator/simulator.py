@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -134,10 +134,10 @@ class Simulator:
             self._certificates.close()
 
     async def _listen(self) -> None:
-        app = web.Application(middlewares=[self._tracked], client_max_size=_MAX_REQUEST_BODY)
+        app = web.Application(client_max_size=_MAX_REQUEST_BODY)
         # HTTPRoutes comes last, because it has the route for unknown paths.
         for routes in (ControlRoutes, WebSocketRoutes, HTTPRoutes):
-            app.add_routes(routes(self._vendor).routes())
+            app.add_routes(map(self._tracked, routes(self._vendor).routes()))
         # Cancellation is how the handler of a request learns that its client has left.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -170,17 +170,25 @@ class Simulator:
         if isinstance(fault.action, TlsFailure) and not self.settings.tls:
             raise FaultError(f"{fault.name}: needs TLS; enable it with --tls, or tls = true", "fault")
 
-    @web.middleware
-    async def _tracked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if self._closing:
-            return web.Response(status=503, text="the simulator is closing")
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  coroutines run in tasks
-        self._running[task] = request.protocol
-        try:
-            return await handler(request)
-        finally:
-            del self._running[task]
+    def _tracked(self, route: web.RouteDef) -> web.RouteDef:
+        """Return a route whose requests are known while they run.
+
+        No middleware, because aiohttp keeps the last 1,024 applications that had one, closed or not.
+        """
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            if self._closing:
+                return web.Response(status=503, text="the simulator is closing")
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101  coroutines run in tasks
+            self._running[task] = request.protocol
+            try:
+                return await handler(request)
+            finally:
+                del self._running[task]
+
+        handler = cast(Handler, route.handler)
+        return web.RouteDef(route.method, route.path, handle, route.kwargs)
 
     @property
     def _url_host(self) -> str:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from operator import attrgetter, ge, methodcaller
 from typing import NamedTuple
 
@@ -167,8 +167,10 @@ class WordTiming:
 
     def extend(self, text: str) -> None:
         """Add text behind the present one, which ended between two words. It has no markup."""
-        begin, self._letters_before = len(self._text), []
+        begin = len(self._text)
         self._text += text
+        if letters := self._letters_before:
+            letters += islice(accumulate(map(str.isalnum, text), initial=letters[-1]), 1, None)
         first = len(self._text) - len(self._text.lstrip())
         for found in _BOUNDARY.finditer(self._text, begin):
             if found.start() <= first:

@@ -8,12 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice import Alignment, Word
+from steadyvoice import Alignment, AudioFormat, Word
 from steadyvoice.audio.word_tones import synthesize_tones
-from steadyvoice.service.conversation.ledger import TurnLedger, WordCursor, spread_words
+from steadyvoice.service.conversation.ledger import GrowingText, TurnLedger, WordCursor
+from steadyvoice.service.conversation.word_estimate import PauseDetector, spread_words
 from steadyvoice.speech.errors import TTSTextTooLongError
 
 TEXT = "It rains today, and we stay at home."
+
+
+def no_pauses() -> PauseDetector:
+    return PauseDetector(AudioFormat.parse("pcm_8000"))
 
 
 def spoken_ledger(text: str = TEXT, *, exact: bool = True, start: float = 0.0) -> TurnLedger:
@@ -25,7 +30,7 @@ def spoken_ledger(text: str = TEXT, *, exact: bool = True, start: float = 0.0) -
     if exact:
         passage.words += WordCursor(text, 0, len(text)).take(times, start)
     else:
-        ledger.estimate(passage, times.ends[-1])
+        ledger.estimate(passage, times.ends[-1], no_pauses())
     ledger.seconds = start + times.ends[-1]
     ledger.finish_passage(passage, len(text), ledger.seconds, complete=True)
     return ledger
@@ -60,7 +65,7 @@ def test_nothing_of_a_passage_is_heard_before_its_audio_begins() -> None:
     before = ledger.seconds
     ledger.push("We walk home.")
     passage = ledger.begin_passage("other", 10, 23, before)
-    ledger.estimate(passage, 2.0)
+    ledger.estimate(passage, 2.0, no_pauses())
     ledger.seconds += 0.5
     assert ledger.heard(before) == (10, True)
     assert ledger.heard(99.0)[0] < 23  # no more than was delivered
@@ -71,11 +76,11 @@ def test_broken_passage_that_is_repeated_counts_its_words_once() -> None:
     ledger = TurnLedger()
     ledger.push("It rains and it pours.")
     first = ledger.begin_passage("a", 0, 22, 0.0)
-    ledger.estimate(first, 2.0)
+    ledger.estimate(first, 2.0, no_pauses())
     ledger.seconds = 1.0
     ledger.finish_passage(first, 22, 1.0, complete=False)
     again = ledger.begin_passage("b", 0, 22, 1.0)
-    ledger.estimate(again, 2.0)
+    ledger.estimate(again, 2.0, no_pauses())
     ledger.seconds = 3.0
     ledger.finish_passage(again, 22, 3.0, complete=True)
     heard_of_first = ledger.heard(1.0)[0]
@@ -106,7 +111,7 @@ def test_text_is_bounded() -> None:
 
 @given(st.text(max_size=60), st.floats(0, 10), st.floats(0, 10))
 def test_spread_words_cover_the_time_and_the_text(text: str, start: float, length: float) -> None:
-    words = list(spread_words(text, 0, len(text), start, start + length))
+    words = list(spread_words(text, 0, start, start + length))
     assert [word.text for word in words] == [text[word.begin : word.end] for word in words] == text.split()
     assert all(not word.exact for word in words)
     assert all(a.stop == pytest.approx(b.start) for a, b in pairwise(words))
@@ -136,3 +141,61 @@ def test_cursor_finds_its_place_when_the_vendor_leaves_out_blanks_and_markup() -
         ("rains", 1.3, 1.6),
         ("now.", 1.7, 2.0),
     ]
+
+
+@given(st.lists(st.text(max_size=30), max_size=20), st.integers(0, 300), st.integers(0, 300))
+def test_growing_text_is_the_text(pieces: list[str], begin: int, end: int) -> None:
+    text, whole = GrowingText(), "".join(pieces)
+    for piece in pieces:
+        text.append(piece)
+    assert (len(text), text[begin:end], text[begin:], text[:end]) == (
+        len(whole),
+        whole[begin:end],
+        whole[begin:],
+        whole[:end],
+    )
+
+
+class CountingText(GrowingText):
+    """Text that counts the characters of its slices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.copied = 0
+
+    def __getitem__(self, place: slice) -> str:
+        found = super().__getitem__(place)
+        self.copied += len(found)
+        return found
+
+
+@pytest.mark.parametrize("flushes", [False, True])
+def test_work_for_a_token_does_not_grow_with_the_turn(flushes: bool) -> None:
+    copied = dict[int, float]()
+    for sentences in (20, 400):
+        ledger = TurnLedger()
+        ledger.clean = text = CountingText()
+        for word in ["It", "rains", "today,", "and", "we", "all", "stay", "at", "home."] * sentences:
+            ledger.push(f"{word} ")
+            if flushes:
+                ledger.flush()
+            while (end := ledger.next_end(first=ledger.sent == 0, limit=400, language="en")) is not None:
+                ledger.sent = end
+                list(ledger.delivered_to(end))
+        copied[sentences] = text.copied / len(text)
+    assert copied[400] < 1.1 * copied[20]
+
+
+def test_long_text_that_is_pushed_at_once_is_looked_at_once() -> None:
+    ledger = TurnLedger()
+    ledger.clean = text = CountingText()
+    ledger.push("It rains today, and we all stay at home. " * 2000)
+    mark = ledger.flush()
+    reached = list[int]()
+    while ledger.sent < ledger.length:
+        end = ledger.next_end(first=False, limit=400, language="en")
+        assert end is not None
+        ledger.sent = end
+        reached += ledger.delivered_to(end)
+    assert reached == [mark]
+    assert text.copied < 40 * len(text)

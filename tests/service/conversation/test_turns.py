@@ -159,6 +159,29 @@ async def test_sentence_without_times_is_spoken_again_and_that_is_announced(make
     assert after == SHORT.split()
 
 
+async def test_sentence_without_times_that_is_held_back_is_heard_once(make_service: MakeService) -> None:
+    faults = [Fault("cut", 0.7), Fault("stall", 0.4)]
+    first, second = WordToneProvider(faults, "first", timed=False), WordToneProvider(name="second", timed=False)
+    async with make_service(first, second) as tts:
+        conversation = tts.conversation(hold_back=True, timeouts=BRISK)
+        for _ in range(3):
+            listener = await spoken(turn := conversation.turn(), TEXT, pause=0.05)
+            assert listener.heard(turn) == TEXT.split()
+            assert [word.text for word in listener.words] == TEXT.split()
+            assert not any(switch.repeats for switch in listener.switches)
+        conversation.update(hold_back=False)
+        listener = await spoken(turn := conversation.turn(), TEXT)
+        assert listener.heard(turn) == TEXT.split()
+
+
+async def test_stream_of_pieces_repeats_nothing_because_it_could_not_announce_it(make_service: MakeService) -> None:
+    first, second = WordToneProvider([Fault("cut", 0.7)], "first", timed=False), WordToneProvider(name="second")
+    async with make_service(first, second) as tts:
+        stream = tts.stream([f"{word} " for word in TEXT.split()], format="pcm_8000")
+        audio = b"".join([chunk async for chunk in stream])
+    assert words_in(audio, stream.format) == TEXT.split()
+
+
 async def test_provider_that_failed_is_not_the_first_choice_of_the_next_turns(make_service: MakeService) -> None:
     first = ScriptedProvider([DOWN, DOWN, Say()], name="first")
     second = ScriptedProvider(name="second")
@@ -368,7 +391,13 @@ async def test_options_change_from_the_next_turn_on(make_service: MakeService) -
         assert turn.format.sample_rate == 16000
         with pytest.raises(TypeError, match="did you mean 'voice'"):
             conversation.update(voicee="other")  # type: ignore[call-arg]
-        for wrong in ({"timeouts": 3}, {"muted": "yes"}, {"max_text_characters": 0}, {"on_midstream": "error"}):
+        for wrong in (
+            {"timeouts": 3},
+            {"muted": "yes"},
+            {"hold_back": 1.5},
+            {"max_text_characters": 0},
+            {"on_midstream": "error"},
+        ):
             with pytest.raises(TTSConfigurationError):
                 tts.conversation(**wrong)
         assert conversation.turn().format.sample_rate == 16000

@@ -27,12 +27,16 @@ DEFAULT_FORMAT = "pcm_24000"
 """Format of a conversation's audio unless another one is named: what voice agents play."""
 
 
+_OWN_OPTIONS = ("timeouts", "muted", "max_text_characters", "hold_back")
+
+
 class ConversationOptions(SynthesisOptions, total=False):
     """Keyword arguments of `conversation()`: those of `synthesize()`, and some of its own."""
 
     timeouts: TimeoutConfig | None  # for this conversation; the service's if None
     muted: bool  # True: silence when no provider can speak; False, the default: an error, whatever the service does
     max_text_characters: int  # of one turn; 100,000 if absent
+    hold_back: bool  # True: a sentence without timestamps is heard once it is complete, and no word is ever repeated
 
 
 class ConversationServices:
@@ -74,7 +78,7 @@ class AsyncConversation:
         if self._closed:
             raise RuntimeError("turn(): the conversation is closed")
         options, services = self._resolved, self._services
-        policy = services.policy(options, self._timeouts, self._muted)
+        policy = replace(services.policy(options, self._timeouts, self._muted), hold_back=self._holds_back)
         request = options.request
         ledger = TurnLedger(self._max_characters)
         speaker = SegmentSpeaker(
@@ -135,22 +139,27 @@ class AsyncConversation:
     def _apply(self, options: ConversationOptions) -> None:
         """Check options and put them into force: all or none."""
         given: dict[str, Any] = dict(options)
-        timeouts, muted, most = (given.pop(name, None) for name in ("timeouts", "muted", "max_text_characters"))
-        _check_own_options(timeouts, muted, most, given)
+        timeouts, muted, most, holds_back = (given.pop(name, None) for name in _OWN_OPTIONS)
+        _check_own_options(timeouts, muted, most, holds_back, given)
         resolved = ResolvedOptions.resolve(cast(SynthesisOptions, {"format": DEFAULT_FORMAT, **given}))
         self._options, self._resolved = options, resolved
         self._timeouts, self._muted, self._max_characters = timeouts, bool(muted), most or MAX_TEXT_CHARACTERS
+        self._holds_back = bool(holds_back)
 
     def _forget(self, turn: AsyncTurn) -> None:
         self._turns.pop(turn, None)
         self._services.on_turn_end(turn)
 
 
-def _check_own_options(timeouts: object, muted: object, most: object, others: Mapping[str, Any]) -> None:
+def _check_own_options(
+    timeouts: object, muted: object, most: object, holds_back: object, others: Mapping[str, Any]
+) -> None:
     if timeouts is not None and not isinstance(timeouts, TimeoutConfig):
         raise TTSConfigurationError(f"timeouts: must be a TimeoutConfig, got {timeouts!r}")
     if muted is not None:
         validate_option("muted", muted, FLAG)
+    if holds_back is not None:
+        validate_option("hold_back", holds_back, FLAG)
     if most is not None:
         validate_option("max_text_characters", most, COUNT)
     if others.get("on_midstream", "resume") != "resume":

@@ -5,13 +5,13 @@ Pure: no clock, no I/O. The property tests drive it with random histories.
 
 from __future__ import annotations
 
-import re
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, pairwise
 
-from steadyvoice.service.conversation.segmentation import clean_piece, next_segment_end
+from steadyvoice.service.conversation.segmentation import Sliceable, clean_piece, next_segment_end
+from steadyvoice.service.conversation.word_estimate import PauseDetector, place_words
 from steadyvoice.speech.alignment import Alignment, Word
 from steadyvoice.speech.errors import TTSTextTooLongError
 
@@ -21,20 +21,45 @@ MAX_TEXT_CHARACTERS = 100_000
 _END_TOLERANCE = 0.02
 """Seconds before its stated end at which a word counts as heard: it has died away by then."""
 
-_WORD_OVERHEAD = 3
-"""Characters that the start and end of a word take as long as, where its times are estimated."""
-
 _MAX_SKIP = 64  # characters that a vendor's timestamps may leave out at once, such as markup
+_BLOCK = 1024  # characters
 
-_WORD = re.compile(r"\S+")
+
+class GrowingText:
+    """Text that only grows. Adding to it, and taking a slice of it, costs the length of that and not of the whole."""
+
+    def __init__(self) -> None:
+        self._blocks: list[str] = []
+        self._begins: list[int] = []
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, place: slice) -> str:
+        begin, end, _ = place.indices(self._length)
+        if begin >= end:
+            return ""
+        first, last = bisect_right(self._begins, begin) - 1, bisect_right(self._begins, end - 1)
+        start = self._begins[first]
+        return "".join(self._blocks[first:last])[begin - start : end - start]
+
+    def append(self, text: str) -> None:
+        """Add text."""
+        if self._blocks and len(self._blocks[-1]) < _BLOCK:
+            self._blocks[-1] += text
+        elif text:
+            self._begins.append(self._length)
+            self._blocks.append(text)
+        self._length += len(text)
 
 
 @dataclass(slots=True)
 class Passage:
     """Piece of the text spoken without a break by one provider: its characters, its seconds and its words.
 
-    `stop` is an estimate until the passage is `complete`; `exact` tells whether the times of its words are the
-    vendor's. A passage that broke off never becomes complete.
+    `stop` is an estimate until the passage has `ended`; it is `complete` if it did not break off. `exact` tells whether
+    the times of its words are the vendor's; otherwise they follow from the `pauses` of its audio.
     """
 
     provider: str | None
@@ -43,8 +68,14 @@ class Passage:
     start: float
     stop: float
     words: list[Word] = field(default_factory=list)
-    exact: bool = True
+    pauses: PauseDetector | None = None
+    ended: bool = False
     complete: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether the times of its words are the vendor's."""
+        return self.pauses is None
 
 
 class TurnLedger:
@@ -53,8 +84,8 @@ class TurnLedger:
     def __init__(self, max_characters: int = MAX_TEXT_CHARACTERS) -> None:
         self._max_characters = max_characters
         self._pieces: list[str] = []  # as pushed
-        self._cleaned = 0  # pieces of which the clean text consists
-        self._clean = ""  # the same with invisible characters replaced by blanks
+        self.clean = GrowingText()
+        """Text pushed so far, with characters that cannot be spoken replaced by blanks, at the same offsets."""
         self.length = 0
         self.ended = False
         """Whether no further text will come."""
@@ -75,14 +106,6 @@ class TurnLedger:
         """Text pushed so far."""
         return "".join(self._pieces)
 
-    @property
-    def clean(self) -> str:
-        """Text pushed so far, with characters that cannot be spoken replaced by blanks, at the same offsets."""
-        if self._cleaned < len(self._pieces):
-            self._clean += clean_piece("".join(self._pieces[self._cleaned :]))
-            self._cleaned = len(self._pieces)
-        return self._clean
-
     def push(self, text: str) -> None:
         """Add text. Raises TypeError, and TTSTextTooLongError if the turn would become too long."""
         if not isinstance(text, str):
@@ -92,6 +115,7 @@ class TurnLedger:
                 f"text of the turn too long: the limit is {self._max_characters} characters (max_text_characters)"
             )
         self._pieces.append(text)
+        self.clean.append(clean_piece(text))
         self.length += len(text)
 
     def flush(self) -> int:
@@ -109,8 +133,16 @@ class TurnLedger:
 
         Text before a flush, or before the end of the turn, is complete. The `first` segment is as short as possible.
         """
-        complete = self.length if self.ended else self.flushed
-        return next_segment_end(self.clean, self.sent, complete, first=first, limit=limit, language=language)
+        return self.segment_end(self.sent, first=first, limit=limit, language=language)
+
+    def segment_end(self, begin: int, *, first: bool, limit: int, language: str | None) -> int | None:
+        """Return the end of the segment that begins at this place: see `next_end`."""
+        return next_segment_end(self.clean, begin, self.final, first=first, limit=limit, language=language)
+
+    @property
+    def final(self) -> int:
+        """Offset up to which the text is surely finished: it was flushed, or the turn has ended."""
+        return self.length if self.ended else self.flushed
 
     @property
     def flushed(self) -> int:
@@ -121,8 +153,13 @@ class TurnLedger:
         """Note that the text up to `end` was delivered, and yield the flush marks that were reached."""
         self.delivered = max(self.delivered, end)
         self.sent = max(self.sent, self.delivered)
-        while self._marks and not self.clean[self.delivered : self._marks[0][0]].strip():
+        while self._marks and self._is_blank(self.delivered, self._marks[0][0]):
             yield self._marks.popleft()[1]
+
+    def _is_blank(self, begin: int, end: int) -> bool:
+        """Return whether there is nothing to be spoken between two places."""
+        # Asked for each piece of audio, and nearly always answered by the next word.
+        return all(self.clean[at : min(end, at + _BLOCK)].isspace() for at in range(begin, end, _BLOCK))
 
     # ---------------------------------------------------------------- audio
 
@@ -132,20 +169,28 @@ class TurnLedger:
         self.passages.append(passage)
         return passage
 
-    def estimate(self, passage: Passage, seconds: float) -> Sequence[Word]:
-        """Fill a passage without timestamps with words spread over an estimated duration, and return them."""
-        passage.exact, passage.stop = False, passage.start + seconds
-        passage.words = list(spread_words(self.clean, passage.begin, passage.end, passage.start, passage.stop))
-        return passage.words
+    def estimate(self, passage: Passage, seconds: float, pauses: PauseDetector) -> Sequence[Word]:
+        """Note that a passage has no timestamps, and return its words as spread over an estimated duration.
+
+        `pauses` are those of its audio, which is being delivered. What was heard is estimated by them.
+        """
+        passage.pauses, passage.stop = pauses, passage.start + seconds
+        return self._estimated_words(passage)
 
     def finish_passage(self, passage: Passage, end: int, stop: float, *, complete: bool) -> None:
         """Note that a passage has ended: it spoke the text up to `end`, or broke off."""
-        if not passage.exact and passage.words:
-            if complete:
-                passage.words = list(spread_words(self.clean, passage.begin, end, passage.start, stop))
-            else:
-                passage.words = [word for word in passage.words if word.start < stop]
-        passage.end, passage.stop, passage.complete = end, stop, complete
+        if passage.pauses and not complete:
+            passage.words = self._estimated_words(passage)  # while the expected end is known
+        passage.end, passage.stop, passage.ended, passage.complete = end, stop, True, complete
+
+    def _words_of(self, passage: Passage) -> list[Word]:
+        broke_off = passage.ended and not passage.complete
+        return passage.words if passage.exact or broke_off else self._estimated_words(passage)
+
+    def _estimated_words(self, passage: Passage) -> list[Word]:
+        pauses = passage.pauses.pauses if passage.pauses else ()
+        text = self.clean[passage.begin : passage.end]
+        return place_words(text, passage.begin, passage.start, passage.stop, pauses)
 
     @property
     def speaker(self) -> str | None:
@@ -166,34 +211,25 @@ class TurnLedger:
                 end = max(end, passage.end)
                 continue
             exact = passage.exact
-            for word in passage.words:
-                if word.stop - _END_TOLERANCE > played:
+            until = min(played, passage.stop) if passage.ended and not exact else played
+            for word in self._words_of(passage):
+                if word.stop - _END_TOLERANCE > until:
                     break
                 exact &= word.exact
                 end = max(end, word.end)
         return end, exact
 
 
-def spread_words(text: str, begin: int, end: int, start: float, stop: float) -> Iterator[Word]:
-    """Yield the words of text[begin:end], with estimated times between `start` and `stop`."""
-    found = list(_WORD.finditer(text, begin, end))
-    weights = [match.end() - match.start() + _WORD_OVERHEAD for match in found]
-    share = (stop - start) / max(1, sum(weights))
-    edges = accumulate((weight * share for weight in weights), initial=start)
-    for match, (since, until) in zip(found, pairwise(edges), strict=True):
-        yield Word(match[0], match.start(), match.end(), since, until, exact=False)
-
-
 class WordCursor:
     """Cursor over the timestamps of one passage, which grow: yields each word once, at its place in the text."""
 
-    def __init__(self, text: str, begin: int, end: int) -> None:
+    def __init__(self, text: Sliceable, begin: int, end: int) -> None:
         self._text, self._at, self._end = text, begin, end
         self._entries = 0
 
-    def extend(self, text: str, end: int) -> None:
+    def extend(self, end: int) -> None:
         """Go on in a text that has grown, up to `end`."""
-        self._text, self._end = text, end
+        self._end = end
 
     @property
     def entries(self) -> int:
@@ -228,10 +264,11 @@ class WordCursor:
         bare = characters.strip()
         if not bare:
             return None
-        begin = self._text.find(bare, self._at, min(self._end, self._at + _MAX_SKIP + len(bare)))
-        return None if begin < 0 else (begin, begin + len(bare))
+        at = self._at
+        skipped = self._text[at : min(self._end, at + _MAX_SKIP + len(bare))].find(bare)
+        return None if skipped < 0 else (at + skipped, at + skipped + len(bare))
 
 
-def _is_broken(text: str, end: int, begin: int) -> bool:
+def _is_broken(text: Sliceable, end: int, begin: int) -> bool:
     """Return whether a new word begins between two places."""
     return any(character.isspace() for character in text[end:begin])

@@ -16,6 +16,7 @@ from steadyvoice.service.conversation.ledger import Passage, TurnLedger, WordCur
 from steadyvoice.service.conversation.segmentation import known_words
 from steadyvoice.service.conversation.text_stream_call import TextStreamCall
 from steadyvoice.service.conversation.text_stream_speaker import StreamContext, TextStreamSpeaker
+from steadyvoice.service.conversation.word_estimate import PauseDetector
 from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.attempt_timeouts import REAL_TIME, AttemptTimeouts
 from steadyvoice.service.pipeline.candidates import Candidate, Candidates, GuardedProvider, find_candidates
@@ -36,6 +37,7 @@ from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.text import clean_text
 
 _CONTEXT_CHARACTERS = 500  # of the text before a segment, which are sent along for the prosody
+_EXAMINED_CHARACTERS = 1000  # of the text that waits; what comes later is examined when it is sent
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class SegmentSpeaker:
         begin = ledger.sent
         if not self._streams_text or not self._has_speakable_words(begin):
             return None
-        text = ledger.clean[begin:]
+        text = ledger.clean[begin : begin + _EXAMINED_CHARACTERS]
         candidates, _ = self._find_candidates(self._request.with_text(text)).for_text(text)
         stopwatch = Stopwatch(self._resources.speech.clock)
         deadline = Deadline(self._policy.total, stopwatch)
@@ -160,10 +162,9 @@ class SegmentSpeaker:
     def _has_speakable_words(self, begin: int) -> bool:
         """Return whether complete words wait that are no markup, and can be pronounced."""
         ledger = self._ledger
-        complete = ledger.length if ledger.ended else ledger.flushed
-        known = max(complete, begin + known_words(ledger.clean[begin:]))
-        words = ledger.clean[begin:known]
-        return bool(words.strip()) and is_pronounceable(words) and not parse_markup(ledger.clean[begin:])
+        text = ledger.clean[begin : begin + _EXAMINED_CHARACTERS]
+        words = text[: max(ledger.final - begin, known_words(text))]
+        return bool(words.strip()) and is_pronounceable(words) and not parse_markup(text)
 
     def _stream_context(self, candidate: Candidate, ahead: Callable[[], float], lead: float) -> StreamContext:
         resources, name, without = self._resources, candidate.name, self._without_streams
@@ -356,7 +357,9 @@ class _SegmentObserver:
         provider = None if report.current_speaker.silent else report.current_speaker.provider
         begin = self._begin + (report.spans[-1].end if report.spans else 0)
         if self._passage is None:
-            events += self._begin_passage(provider, begin)
+            events += self._begin_passage(provider, begin, data)
+        elif self._passage.pauses:
+            self._passage.pauses.take(data)
         events += self._new_words(report.current)
         events.append(self._speaker.audio(data, self._utterance.output))
         return events
@@ -372,7 +375,7 @@ class _SegmentObserver:
             self._ledger.finish_passage(self._passage, self._passage.end, self._ledger.seconds, complete=False)
         _merge_report(self._speaker.report, self._report, self._begin)
 
-    def _begin_passage(self, provider: str | None, begin: int) -> list[TurnEvent]:
+    def _begin_passage(self, provider: str | None, begin: int, data: bytes) -> list[TurnEvent]:
         speaker, ledger = self._speaker, self._ledger
         repeats = speaker.repeats_from(begin)
         switched = speaker.switch_to(provider, begin, self._report, repeats=repeats)
@@ -381,7 +384,9 @@ class _SegmentObserver:
         self._cursor = WordCursor(ledger.clean, begin, self._end)
         text = ledger.clean[begin : self._end]
         if provider and not speaker.is_timed(provider, text):
-            events.append(Words(ledger.estimate(passage, speaker.usual_seconds(provider, text))))
+            pauses = PauseDetector(self._utterance.output.target)
+            pauses.take(data)
+            events.append(Words(ledger.estimate(passage, speaker.usual_seconds(provider, text), pauses)))
         return events
 
     def _new_words(self, current: tuple[float, Alignment] | None) -> list[TurnEvent]:

@@ -7,9 +7,10 @@ sentences. Pure.
 from __future__ import annotations
 
 import unicodedata
+from typing import Protocol
 
 from steadyvoice.service.pipeline.text_splitting import find_sentence_ends
-from steadyvoice.speech.sentences import leading_piece, leading_sentences, sentence_ends
+from steadyvoice.speech.sentences import LOOK_AHEAD, leading_piece, leading_sentences, sentence_ends
 from steadyvoice.speech.word_timing import word_boundaries
 
 MIN_SEGMENT = 60
@@ -32,8 +33,14 @@ def clean_piece(text: str) -> str:
     return "".join(map(_cleaned, text))
 
 
+class Sliceable(Protocol):
+    """Text of which slices are taken."""
+
+    def __getitem__(self, place: slice, /) -> str: ...
+
+
 def next_segment_end(
-    text: str, begin: int, complete: int, *, first: bool, limit: int, language: str | None = None
+    text: Sliceable, begin: int, complete: int, *, first: bool, limit: int, language: str | None = None
 ) -> int | None:
     """Return the end of the next segment of a text, from `begin` on; None if more text has to be waited for.
 
@@ -46,15 +53,14 @@ def next_segment_end(
     25
     """
     at_least = 1 if first else MIN_SEGMENT
-    if complete > begin and text[begin:complete].strip():
-        rest = text[begin:complete]
+    if complete > begin:
+        # No more than has to be examined: the rest may be long, and each of its segments is looked for.
+        rest = text[begin : min(complete, begin + limit + LOOK_AHEAD)]
         if rest.isspace():
-            return complete
+            return begin + len(rest)
         return begin + len(
             leading_sentences(rest, limit, at_least=at_least, language=language, find=find_sentence_ends)
         )
-    if complete > begin:
-        return complete
     longest = min(limit, MAX_SEGMENT)
     rest = text[begin : begin + 3 * longest]
     # Called for each token, most of which end nothing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from steadyvoice.providers.base import Accepted, Provider, SynthesisOffer, TextStream
+from steadyvoice.providers.base import Accepted, AudioChunk, Provider, SynthesisOffer, TextStream
 from steadyvoice.service.pipeline.attempt_timeouts import AttemptTimeouts
 from steadyvoice.service.pipeline.provider_call import AudioSink, ProviderCall
 from steadyvoice.service.pipeline.timeouts import Stopwatch
@@ -40,19 +40,24 @@ class TextStreamCall(ProviderCall):
             provider, request, offer, timeouts, connecting=connecting, clock=clock, lag=lag, on_accepted=on_accepted
         )
         self.stream, self._stopwatch = stream, stopwatch
+        self.characters = 0
+        """Characters that were sent."""
+        self._new_text: list[str] = []  # that the request and the validator do not have yet
 
     def send(self, text: str, *, flush: bool) -> None:
         """Send text, and have all of it spoken with `flush`."""
         if text:
-            self.request = self.request.with_text(self.request.text + text)
-            self.validator.add_text(text)
+            self.characters += len(text)
+            self._new_text.append(text)
             self.stream.send(text)
         if flush:
+            self._note_text()
             self.stream.flush()
         self.note_debt()
 
     def finish(self) -> None:
         """Have all text spoken, and end behind it."""
+        self._note_text()
         self.stream.finish()
         self.note_debt()
 
@@ -90,7 +95,20 @@ class TextStreamCall(ProviderCall):
         self._source = cast(Any, self.stream)
 
     async def _aclose(self) -> None:
+        self._note_text()
         self.stream.close()
+
+    def _audio_of(self, chunk: AudioChunk) -> bytes:
+        self._note_text()
+        return super()._audio_of(chunk)
+
+    def _note_text(self) -> None:
+        """Add the text that was sent to the request. Not with each word, because all of the text is copied."""
+        if self._new_text:
+            text = "".join(self._new_text)
+            self._new_text.clear()
+            self.request = self.request.with_text(self.request.text + text)
+            self.validator.add_text(text)
 
     async def _read(self, sink: AudioSink | None, left: float) -> bytes | None:
         self.note_debt()

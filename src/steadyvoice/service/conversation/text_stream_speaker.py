@@ -15,7 +15,7 @@ from steadyvoice.providers.base import TextStreamingUnsupportedError
 from steadyvoice.service.billing import FREE, Bill, Charge, calculate_bill
 from steadyvoice.service.conversation.events import TurnEvent, Words
 from steadyvoice.service.conversation.ledger import Passage, TurnLedger, WordCursor
-from steadyvoice.service.conversation.segmentation import known_words, next_segment_end
+from steadyvoice.service.conversation.segmentation import known_words
 from steadyvoice.service.conversation.text_stream_call import TextStreamCall
 from steadyvoice.service.pipeline.candidates import Candidate
 from steadyvoice.service.pipeline.output import Output
@@ -84,6 +84,7 @@ class TextStreamSpeaker:
         self._ledger, self._output = context.ledger, context.output
         self._begin = self._flushed = begin
         self._timing = WordTiming("")
+        self._new_text: list[str] = []  # that was sent, and that it does not have yet
         self._read_times = 0  # alignments that were read
         self._cursor: WordCursor | None = None
         self._passage: Passage | None = None
@@ -120,7 +121,7 @@ class TextStreamSpeaker:
             if parse_markup(text):  # it is rendered for each provider, sentence by sentence
                 self._finish()
                 return
-            self._timing.extend(text)
+            self._new_text.append(text)
             ledger.sent = end
             if flush:
                 self._flushed = end
@@ -133,23 +134,16 @@ class TextStreamSpeaker:
 
         No text is sent behind a mark that may end a sentence before it is known whether it does.
         """
-        ledger = self._ledger
-        complete = ledger.length if ledger.ended else ledger.flushed
-        end = next_segment_end(
-            ledger.clean,
-            self._flushed,
-            complete,
-            first=self._flushed == 0,
-            limit=MAX_SENTENCE,
-            language=self._context.language,
-        )
+        ledger, is_first = self._ledger, self._flushed == 0
+        end = ledger.segment_end(self._flushed, first=is_first, limit=MAX_SENTENCE, language=self._context.language)
         if end is not None:
             return max(end, ledger.sent), True
-        known = ledger.sent + known_words(ledger.clean[ledger.sent :])
-        if known <= ledger.sent:
+        rest = ledger.clean[ledger.sent :]
+        known = known_words(rest)
+        if not known:
             return None
-        mark = _MARK.search(ledger.clean, ledger.sent, known)
-        return (min(mark.end(), known) if mark else known), False
+        mark = _MARK.search(rest, 0, known)
+        return ledger.sent + (mark.end() if mark else known), False
 
     def _wait_before_sending(self) -> float:
         """Return the seconds until more text is needed."""
@@ -246,6 +240,9 @@ class TextStreamSpeaker:
         return self._output.emit(boundary.end)
 
     def _read_alignments(self) -> None:
+        if self._new_text:  # not with each word, because all of the text is copied
+            self._timing.extend("".join(self._new_text))
+            self._new_text.clear()
         for alignment in self._call.times.alignments[self._read_times :]:
             self._timing.take(alignment)
             self._read_times += 1
@@ -267,8 +264,8 @@ class TextStreamSpeaker:
             self._cursor = WordCursor(ledger.clean, self._begin, self._begin)
         passage, cursor = self._passage, self._cursor
         assert cursor is not None  # noqa: S101 - it comes with the passage
-        passage.end = self._begin + len(self._call.request.text)
-        cursor.extend(ledger.clean, passage.end)
+        passage.end = self._begin + self._call.characters
+        cursor.extend(passage.end)
         delivered = self._delivered
         offset = passage.start + self._output.shift
         if times is None:
@@ -285,6 +282,7 @@ class TextStreamSpeaker:
 
     async def _missing(self) -> TTSError | None:
         """Return the error of audio that ended before its words did."""
+        self._read_alignments()
         timing, seconds = self._timing, self._call.seconds
         if not (timing.timed and timing.trusted):
             return None
@@ -302,10 +300,10 @@ class TextStreamSpeaker:
     async def _end(self) -> list[TurnEvent]:
         """Return the last events of a stream that was spoken to its end."""
         self._read_alignments()
-        self._done = len(self._call.request.text)
+        self._done = self._call.characters
         rest = self._pending + await self._output.run(self._output.end)
         events = self._events_of(rest, self._timing.extrapolated(self._call.seconds))
-        end = self._begin + len(self._call.request.text)
+        end = self._begin + self._call.characters
         if self._passage:
             self._ledger.finish_passage(self._passage, end, self._ledger.seconds, complete=True)
         return events + self._context.marks_reached(end)
@@ -343,9 +341,7 @@ class TextStreamSpeaker:
         failure = call.abandonment_error()
         self._leave_passage()
         if permit:
-            handler.left(
-                permit, call.offer, len(call.request.text), heard=call.first_sound is not None, failure=failure
-            )
+            handler.left(permit, call.offer, call.characters, heard=call.first_sound is not None, failure=failure)
         if call.sent:
             left = TTSCancelledError("cancelled by the caller", provider=self._candidate.name)
             self._note_attempt(failure or left)
@@ -368,7 +364,7 @@ class TextStreamSpeaker:
             self._candidate.learn(self._call, failure, probed=self._step.first_audio is not None)
             self._call.learn()
         if permit:
-            self._context.record_end(permit, failure, len(self._call.request.text))
+            self._context.record_end(permit, failure, self._call.characters)
         if failure:
             self._candidate.history.failed(failure)
             self._context.give_up_streams()
@@ -377,10 +373,9 @@ class TextStreamSpeaker:
 
     def _note_attempt(self, failure: TTSError | None) -> None:
         call, candidate, report = self._call, self._candidate, self._context.report
-        text = call.request.text
         bill = self._bill(failure)
         candidate.guarded.handler.bills.add(bill, failure)
-        end = self._begin + len(text)
+        end = self._begin + call.characters
         report.attempts.append(
             Attempt(
                 candidate.name,
@@ -403,7 +398,7 @@ class TextStreamSpeaker:
             return
         spoken = passage.end if passage.complete else passage.begin
         times = self._timing.times(max(0, spoken - self._begin))
-        report.current_speaker.start(candidate.name, call.accepted, len(text))
+        report.current_speaker.start(candidate.name, call.accepted, call.characters)
         seconds, shift, voice = passage.stop - passage.start, self._output.shift, call.offer.voice
         report.add(candidate.name, passage.begin, spoken, seconds, times, shift, voice, exact=passage.exact)
 

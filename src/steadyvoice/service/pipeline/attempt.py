@@ -357,9 +357,10 @@ class AttemptFactory:
             return DeliveryMode.IMMEDIATE if self._accounting.broken_starts < MAX_BROKEN_STARTS else DeliveryMode.WHOLE
         if candidate.timed and self._short_words:
             return DeliveryMode.BY_WORD
-        # A listener in a conversation waits for nothing that may never be needed: a sentence without timestamps that
-        # breaks off is spoken again.
-        at_once = self._policy.segment and self._accounting.broken_starts < MAX_BROKEN_STARTS
+        # A listener in a conversation waits for nothing that may never be needed, unless that is wished: a sentence
+        # without timestamps that breaks off is spoken again.
+        at_once = self._policy.segment and not self._policy.hold_back
+        at_once = at_once and self._accounting.broken_starts < MAX_BROKEN_STARTS
         return DeliveryMode.IMMEDIATE if at_once else DeliveryMode.WHOLE
 
     @cached_property
