@@ -38,7 +38,7 @@ server-sent events, access log, quota
 
 _TERMS = """
 access account accounting actions admin admission alignment announcements app arguments attempt audio
-backoff base billing breaker buffers
+backoff base billing body breaker buffers
 cache call calls candidates channel captions catalog
 checks
 circuit
@@ -46,7 +46,7 @@ classification cli client close
 coalescing codec coding command concurrency config conformance connection connections content context control
 conversation conversion coordinator
 credentials crossfade
-dashboard decorators deepgram definitions delivery demo dialect dialects dialogue duration
+dashboard decoders decorators deepgram definitions delivery demo dialect dialects dialogue duration
 elevenlabs endpoint engine error errors espeak estimate event events evidence exchange
 failover failure fallback fast fault
 file
@@ -81,7 +81,7 @@ standard state states statistics status stitching store stream streams superviso
 svg
 sync syntax synthesis systems
 table
-terminal testing text
+template terminal testing text
 thread
 timeline timeouts timestamps timing
 tone tones

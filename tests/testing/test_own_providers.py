@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from steadyvoice.providers.deepgram import Deepgram
 from steadyvoice.providers.elevenlabs import ElevenLabs
 from steadyvoice.providers.espeak import Espeak
 from steadyvoice.providers.neural import Neural
@@ -24,6 +25,7 @@ from steadyvoice.testing import (
     local_provider_checks,
     vendor_provider_checks,
 )
+from steadyvoice.wire import deepgram
 
 OPENAI_FORMATS = {"pcm": "pcm_24000", "wav": "wav_24000", "flac": "flac_24000"}
 
@@ -55,6 +57,12 @@ def elevenlabs_lines(spoken: FakeSpeech) -> Iterator[bytes]:
         yield json.dumps({**line, "normalized_alignment": line["alignment"]}).encode() + b"\n"
 
 
+def deepgram_speech(request: VendorRequest, speak: Speak) -> VendorResponse:
+    (format_,) = [name for name, query in deepgram.FORMATS.items() if query.items() <= request.query.items()]
+    spoken = speak(request.json["text"], format_.name)
+    return VendorResponse(spoken.audio, content_type=format_.mime_type, headers={"dg-request-id": "r1"})
+
+
 def openai_error(status: int, code: str, **fields: str) -> VendorResponse:
     return VendorResponse.of_json({"error": {"message": "scripted", "code": code, **fields}}, status)
 
@@ -79,6 +87,7 @@ ELEVENLABS = vendor_provider_checks(
         "voice_not_found": (elevenlabs_error(404, "voice_not_found"), speech.TTSVoiceUnknownError),
     },
 )
+DEEPGRAM = vendor_provider_checks(lambda url: Deepgram("conformance-key", base_url=url), deepgram_speech)
 NEURAL = local_provider_checks(Neural) if importlib.util.find_spec("hibari") else []
 ESPEAK = local_provider_checks(Espeak)
 
@@ -90,6 +99,11 @@ def test_openai_conforms(check: ProviderCheck) -> None:
 
 @pytest.mark.parametrize("check", ELEVENLABS, ids=str)
 def test_elevenlabs_conforms(check: ProviderCheck) -> None:
+    check()
+
+
+@pytest.mark.parametrize("check", DEEPGRAM, ids=str)
+def test_deepgram_conforms(check: ProviderCheck) -> None:
     check()
 
 

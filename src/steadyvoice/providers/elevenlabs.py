@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import aclosing, closing, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -166,21 +166,11 @@ class ElevenLabs(VendorProvider):
         """Yield audio with the time of each character, if the response has them."""
         prepared = self._prepare_timed(request, offer)
         response = await prepared.send(request.text, connection_timeout=connection_timeout)
-        decoder = response.decoder or _PlainAudio(self)
         with closing(response):
             yield response.accepted
-            complete = False
-            while not complete:
-                data = await response.read()
-                complete = not data
-                for chunk in decoder.feed(data) if data else decoder.finish():
+            async with aclosing(self._unpacked(response, response.decoder or _PlainAudio(self))) as chunks:
+                async for chunk in chunks:
                     yield chunk
-                error, decoder.error = decoder.error, None
-                if error:
-                    try:
-                        raise error
-                    finally:
-                        del error  # its traceback keeps this frame
 
     def open_text_stream(
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float

@@ -8,17 +8,16 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from steadyvoice._option_rules import COUNT, FLAG
-from steadyvoice.providers.base import Accepted, SynthesisOffer
+from steadyvoice.providers.base import SynthesisOffer
 from steadyvoice.providers.credentials import require_api_key, resolve_api_key
 from steadyvoice.providers.http.client import FetchedDocument, PreparedHTTPRequest
-from steadyvoice.providers.vendor import VendorProvider, utc_now
-from steadyvoice.providers.voices import VoiceMap, choose_voice
+from steadyvoice.providers.vendor import VendorProvider, accepted_with, utc_now
+from steadyvoice.providers.voices import VoiceMap
 from steadyvoice.speech.errors import TTSConfigurationError, TTSUnsupportedFormatError
-from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.option_validation import validate_option
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.writing_systems import scripts_of_languages
-from steadyvoice.wire.error_response import get_header, single_line
 from steadyvoice.wire.openai.errors import parse_error
 from steadyvoice.wire.openai.speech import (
     BASE_URL,
@@ -38,7 +37,7 @@ from steadyvoice.wire.openai.speech import (
 # stream whose rate changes with the provider is worse than a conversion.
 EXACT_FORMATS = {"pcm": "pcm_24000", "wav": "wav_24000", "flac": "flac_24000"}
 
-_LOSSLESS = (Codec.PCM, Codec.WAV, Codec.FLAC)
+_ACCEPTED = accepted_with("x-request-id")
 
 
 class OpenAICompatible(VendorProvider):
@@ -111,24 +110,18 @@ class OpenAICompatible(VendorProvider):
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
         """Return the offer: in the requested format if the server surely has it, else in the best it has."""
-        formats = self._formats.values()
         model = request.model if request.model in self._models else self.model
         speeds = None if str(model).startswith(MODELS_WITHOUT_SPEED) else (MIN_SPEED, MAX_SPEED)
-        choice = choose_voice(request, self.voices, DIALECT, provider=self.name, speeds=speeds)
-        return SynthesisOffer(
-            format=request.format if request.format in formats else max(formats, key=_format_preference),
-            voice=choice.voice.id,
-            model=model,
+        return self.offer_in(
+            request,
+            self._formats.values(),
+            dialect=DIALECT,
+            models=self._models,
+            speeds=speeds,
             max_characters=self.max_characters,
             scripts=self._scripts,
-            knows_voice=choice.known,
-            declared=choice.voice,
-            speed=choice.speed,
-            gain=choice.gain,
             # Many servers name their voices as OpenAI does. Two that run the same model have the same voices.
             timbre=BASE_URL if self._is_openai else str(model),
-            source=self.base_url,
-            for_any_text=True,
             streams=self._streams,
         )
 
@@ -140,7 +133,7 @@ class OpenAICompatible(VendorProvider):
         )
         document = call.body()
         del document["input"]
-        return self._http.prepare(self._path, document, text="input", accepted=_accepted)
+        return self._http.prepare(self._path, document, text="input", accepted=_ACCEPTED)
 
     @property
     def is_openai(self) -> bool:
@@ -170,14 +163,3 @@ def _validate_formats(formats: Mapping[str, str], provider: str) -> dict[str, Au
         return {name: AudioFormat.parse(full) for name, full in formats.items()}
     except TTSUnsupportedFormatError as error:
         raise TTSConfigurationError(f"{provider}.formats: {error.message}") from error
-
-
-def _accepted(headers: Mapping[str, str]) -> Accepted:
-    request_id = get_header(headers, "x-request-id")
-    return Accepted(request_id=single_line(request_id, 100) if request_id else None)
-
-
-def _format_preference(format_: AudioFormat) -> tuple[bool, bool, int, int]:
-    """Return a sort key: lossless before lossy, headerless before the rest, then by rate."""
-    plain = format_.codec is Codec.PCM
-    return format_.codec in _LOSSLESS, plain, format_.sample_rate, format_.bitrate or 0

@@ -1,20 +1,33 @@
-"""Common base of the vendors that are reached over HTTP: settings, account, connections, plain streaming."""
+"""Common base of the vendors that are reached over HTTP: settings, account, offers, connections, streaming.
+
+docs/providers.md shows with two vendors how little else one needs.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import aclosing, closing
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
-from steadyvoice.providers.base import Accepted, AudioChunk, Credential, PreparedRequest, SynthesisOffer
+from steadyvoice.providers.base import (
+    Accepted,
+    AudioChunk,
+    AudioDecoder,
+    AudioResponse,
+    Credential,
+    PreparedRequest,
+    SynthesisOffer,
+)
 from steadyvoice.providers.credentials import credential_for, validate_concurrency
-from steadyvoice.providers.http.client import FetchedDocument, HTTPClient
+from steadyvoice.providers.http.client import AcceptedParser, FetchedDocument, HTTPClient
 from steadyvoice.providers.http.urls import select_proxy, validate_base_url
-from steadyvoice.providers.voices import VoiceMap, validate_voices
-from steadyvoice.speech.errors import TTSConfigurationError, TTSError
+from steadyvoice.providers.voices import VoiceMap, choose_voice, validate_voices
+from steadyvoice.speech.errors import TTSConfigurationError, TTSEmptyAudioError, TTSError
+from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.wire.error_response import get_header, single_line
 
 QUERY_CONNECT_TIMEOUT = 5.0
 """Seconds to connect for a query about the account or its voices, which no utterance waits for."""
@@ -98,6 +111,35 @@ class VendorProvider(ABC):
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
         """Return how this provider would speak the request, without I/O."""
 
+    def offer_in(
+        self,
+        request: SpeechRequest,
+        formats: Collection[AudioFormat],
+        *,
+        dialect: str,
+        models: Collection[str] = (),
+        speeds: tuple[float, float] | None = None,
+        **facts: Any,
+    ) -> SynthesisOffer:
+        """Return an offer in one of these formats, with the request's voice and, if it is among `models`, its model.
+
+        `speeds` are the slowest and the fastest that can be requested; None if the vendor takes no speed. `facts` are
+        further fields of the offer, such as `max_characters`, `scripts` and `timed`. Raises TTSBadRequestError.
+        """
+        choice = choose_voice(request, self.voices, dialect, provider=self.name, speeds=speeds)
+        return SynthesisOffer(
+            format=closest_format(request.format, formats),
+            voice=choice.voice.id,
+            model=request.model if request.model in models else self.model,
+            knows_voice=choice.known,
+            declared=choice.voice,
+            speed=choice.speed,
+            gain=choice.gain,
+            source=self.base_url,
+            for_any_text=True,
+            **facts,
+        )
+
     @abstractmethod
     def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:
         """Return the request, complete but for its text. Raises TTSBadRequestError."""
@@ -108,10 +150,35 @@ class VendorProvider(ABC):
         """Yield one `Accepted`, then `AudioChunk`s. Raises TTSError."""
         prepared = self.prepare(request, offer)
         assert prepared is not None  # noqa: S101 - only offers with timestamps cannot be prepared
-        with closing(await prepared.send(request.text, connection_timeout=connection_timeout)) as response:
+        response = await prepared.send(request.text, connection_timeout=connection_timeout)
+        with closing(response):
             yield response.accepted
+            if response.decoder:
+                async with aclosing(self._unpacked(response, response.decoder)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                return
             while data := await response.read():
                 yield AudioChunk(data)
+
+    async def _unpacked(self, response: AudioResponse, decoder: AudioDecoder) -> AsyncGenerator[AudioChunk, None]:
+        """Yield the chunks of a response that packs its audio. Raises TTSError, also for one without audio."""
+        complete, has_audio = False, False
+        while not complete:
+            data = await response.read()
+            complete = not data
+            for chunk in decoder.feed(data) if data else decoder.finish():
+                has_audio |= bool(chunk.data)
+                yield chunk
+            error, decoder.error = decoder.error, None
+            if error:
+                try:
+                    raise error
+                finally:
+                    del error  # its traceback keeps this frame
+        if not has_audio:
+            message = "response without audio"
+            raise TTSEmptyAudioError(message, provider=self.name, request_id=response.accepted.request_id)
 
     async def fetch_document(self, target: str) -> FetchedDocument:
         """Return a JSON document that is free of charge, such as voices or models, by its path. Raises TTSError."""
@@ -126,3 +193,25 @@ class VendorProvider(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, model={self.model!r}, base_url={self.base_url!r})"
+
+
+def closest_format(requested: AudioFormat, formats: Collection[AudioFormat]) -> AudioFormat:
+    """Return the requested format if it is one of these, else the one from which a conversion loses least."""
+
+    def preference(format_: AudioFormat) -> tuple[bool, bool, int, int]:
+        lossless = format_.codec in (Codec.PCM, Codec.WAV, Codec.FLAC)
+        rate = format_.sample_rate
+        # The lowest rate that has all that was requested: more bytes would say nothing more.
+        return lossless, format_.codec is Codec.PCM, min(rate, requested.sample_rate), -rate
+
+    return requested if requested in formats else max(formats, key=preference)
+
+
+def accepted_with(request_id: str) -> AcceptedParser:
+    """Return a parser of `Accepted` for a vendor that names its requests in a header, given in lower case."""
+
+    def parse(headers: Mapping[str, str]) -> Accepted:
+        found = get_header(headers, request_id)
+        return Accepted(request_id=single_line(found, 100) if found else None)
+
+    return parse

@@ -11,13 +11,13 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from json.encoder import encode_basestring_ascii
 from typing import Any
 from urllib.parse import urlencode
 
 from steadyvoice._version import __version__
 from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
 from steadyvoice.providers.base import STEP_COST, Accepted, AudioDecoder, ByteSink, WorkBudget
+from steadyvoice.providers.http.body_template import BodyTemplate
 from steadyvoice.providers.http.connection import HTTPConnection
 from steadyvoice.providers.http.content_coding import DecompressedResponse, UnsupportedCodingError, decompressor_for
 from steadyvoice.providers.http.transport import DirectTransport, HTTPResponse, SentRequest, Transport, error_summary
@@ -32,6 +32,9 @@ DecoderFactory = Callable[[int, Mapping[str, str], Accepted], AudioDecoder]
 
 ErrorParser = Callable[[int, Mapping[str, str], bytes], TTSError]
 """Function that turns a response without audio into an error, by status, headers and the beginning of the body."""
+
+Signer = Callable[[str, bytes], Awaitable[Mapping[str, str]]]
+"""Function of a request's target and body that returns headers, such as a signature of them or a fresh token."""
 
 MAX_ERROR_BODY = 64 * 1024  # bytes
 MAX_DOCUMENT = 8 * 1024 * 1024  # bytes; an account may have hundreds of voices
@@ -48,6 +51,7 @@ class FetchedDocument:
     headers: Mapping[str, str]
 
 
+_PACKED_CONTENT_TYPES = re.compile(r"json|text/event-stream", re.IGNORECASE)
 _TEXT_CONTENT_TYPES = re.compile(r"(text/|application/(json|xml|xhtml|problem|javascript))", re.IGNORECASE)
 
 
@@ -93,21 +97,29 @@ class HTTPClient:
     def prepare(
         self,
         path: str,
-        document: Mapping[str, Any],
+        body: Mapping[str, Any] | BodyTemplate,
         *,
-        text: str,
+        text: str = "text",
         accepted: AcceptedParser,
         params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         decoder: DecoderFactory | None = None,
         instead: Callable[[TTSError], PreparedHTTPRequest | None] | None = None,
+        sign: Signer | None = None,
     ) -> PreparedHTTPRequest:
-        """Return a request for any text, which becomes the field named `text` of its JSON document.
+        """Return a request for any text, which becomes the field `text` of a JSON document, such as "input.text".
 
-        With a `decoder`, a response in JSON is accepted as well as audio. `instead` returns the request that is sent in
-        place of one that fails by an error. Raises TTSBadRequestError when the document cannot be encoded.
+        - `body`: the document without that field, or a template of another kind of body.
+        - `headers`: of this request, besides those of the client, of which they replace those of the same name.
+        - `decoder`: makes the decoder of a response in JSON or server-sent events.
+        - `instead`: returns the request that is sent in place of one that fails by an error.
+        - `sign`: returns further headers for each request, by its target and body.
+
+        Raises TTSBadRequestError when the document cannot be encoded.
         """
         target = f"{path}?{urlencode(params)}" if params else path
-        return PreparedHTTPRequest(self, target, self._encode(text), self._encode(document), accepted, decoder, instead)
+        template = body if isinstance(body, BodyTemplate) else self._template(body, text)
+        return PreparedHTTPRequest(self, target, template, dict(headers or {}), accepted, decoder, instead, sign)
 
     async def document(self, path: str, *, connection_timeout: float) -> FetchedDocument:
         """Return the JSON document at a path. Raises TTSError. Its caller bounds the time that it takes.
@@ -140,12 +152,20 @@ class HTTPClient:
         if transport:
             await transport.aclose()
 
-    async def post(self, target: str, body: bytes, *, connection_timeout: float, json_expected: bool) -> HTTPResponse:
+    async def post(
+        self,
+        target: str,
+        body: bytes,
+        *,
+        connection_timeout: float,
+        json_expected: bool,
+        headers: Mapping[str, str] | None = None,
+    ) -> HTTPResponse:
         """Send a request and wait until the vendor has accepted it. Raises TTSError.
 
         `connection_timeout`, in seconds, bounds DNS, TCP and TLS together.
         """
-        return await self._accepted(await self._send("POST", target, body, connection_timeout), json_expected)
+        return await self._accepted(await self._send("POST", target, body, connection_timeout, headers), json_expected)
 
     def direct_transport(self) -> DirectTransport | None:
         """Return the transport of the running event loop; None if there is a proxy."""
@@ -165,9 +185,16 @@ class HTTPClient:
         finally:
             response.close()
 
-    async def _send(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> HTTPResponse:
+    async def _send(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        connection_timeout: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> HTTPResponse:
         """Send a request and wait for the head of its response, whose body is decompressed. Raises TTSError."""
-        return self._decompressed(await self._transport().send(method, target, body, connection_timeout))
+        return self._decompressed(await self._transport().send(method, target, body, connection_timeout, headers))
 
     def _decompressed(self, response: HTTPResponse) -> HTTPResponse:
         headers = response.headers
@@ -187,9 +214,9 @@ class HTTPClient:
             raise TTSNotAudioError(message, provider=self.provider, status=response.status) from error
         return DecompressedResponse(response, unpacker) if unpacker else response
 
-    def _encode(self, document: Any) -> bytes:
+    def _template(self, document: Mapping[str, Any], text: str) -> BodyTemplate:
         try:
-            return json.dumps(document, allow_nan=False).encode()
+            return BodyTemplate.of_json(document, text)
         except (TypeError, ValueError, RecursionError) as error:
             raise TTSBadRequestError(
                 f"options: cannot be encoded as JSON: {single_line(str(error))}", provider=self.provider
@@ -234,42 +261,48 @@ class PreparedHTTPRequest:
     """Request that is encoded but for its text."""
 
     __slots__ = (
-        "_accepted", "_after", "_before", "_client", "_decoder", "_direct", "_head", "_instead", "_target",
+        "_accepted", "_after", "_before", "_client", "_decoder", "_direct", "_head", "_headers", "_instead", "_quote",
+        "_sign", "_target",
     )  # fmt: skip
 
     def __init__(
         self,
         client: HTTPClient,
         target: str,
-        field: bytes,
-        rest: bytes,
+        template: BodyTemplate,
+        headers: Mapping[str, str],
         accepted: AcceptedParser,
         decoder: DecoderFactory | None,
         instead: Callable[[TTSError], PreparedHTTPRequest | None] | None,
+        sign: Signer | None,
     ) -> None:
         self._client, self._target, self._accepted = client, target, accepted
         self._decoder, self._instead = decoder, instead
         self._direct: DirectTransport | None = None  # of the last request
         self._head = b""  # of requests over that
-        self._before = b"{%s: " % field
-        self._after = b"}" if rest == b"{}" else b", " + rest[1:]
+        self._before, self._after, self._quote = template.before, template.after, template.quote
+        self._headers, self._sign = headers, sign
 
     async def send(self, text: str, *, connection_timeout: float) -> HTTPAudioResponse:
         """Send the request and return once the vendor has accepted it. Raises TTSError."""
+        body = self._body(text)
+        headers = {**self._headers, **await self._sign(self._target, body)} if self._sign else self._headers
         sending = self._client.post(
-            self._target, self._body(text), connection_timeout=connection_timeout, json_expected=self._is_packed
+            self._target, body, connection_timeout=connection_timeout, json_expected=self._is_packed, headers=headers
         )
         return await self._response(sending, text, connection_timeout)
 
     def reserve(self) -> StartedHTTPRequest | None:
         """Return the request over an idle connection, to be started or closed; None if there is none."""
+        if self._sign:
+            return None  # the signature may take a wait
         direct = self._direct
         connection = direct.pool.acquire_idle() if direct and direct.loop is asyncio.get_running_loop() else None
         if connection is None:  # perhaps because the client was closed, and has opened new connections since
             self._direct = direct = self._client.direct_transport()
             if direct is None:
                 return None
-            self._head = direct.head("POST", self._target)
+            self._head = direct.head("POST", self._target, self._headers)
             if (connection := direct.pool.acquire_idle()) is None:
                 return None
         assert direct is not None  # noqa: S101 - the connection is one of its own
@@ -277,7 +310,7 @@ class PreparedHTTPRequest:
 
     def encode(self, text: str) -> bytes:
         """Return the request for a text, as it is sent over the connection that was reserved last."""
-        quoted = encode_basestring_ascii(text).encode()
+        quoted = self._quote(text).encode()
         length = len(self._before) + len(quoted) + len(self._after)
         return b"%bContent-Length: %d\r\n\r\n%b%b%b" % (self._head, length, self._before, quoted, self._after)
 
@@ -294,8 +327,8 @@ class PreparedHTTPRequest:
         """Return what an accepted request's headers say; None unless they announce a plain body as it is expected."""
         is_plain = "content-encoding" not in headers and headers.get("transfer-encoding", "chunked") == "chunked"
         content_type = headers.get("content-type", "")
-        is_json = "json" in content_type.lower()
-        is_expected = is_json if self._decoder else not _TEXT_CONTENT_TYPES.match(content_type)
+        is_packed = _PACKED_CONTENT_TYPES.search(content_type) is not None
+        is_expected = is_packed if self._decoder else not _TEXT_CONTENT_TYPES.match(content_type)
         return self._accepted(headers) if status == 200 and is_plain and is_expected else None
 
     def decoder(self, status: int, headers: Mapping[str, str], accepted: Accepted) -> AudioDecoder | None:
@@ -308,7 +341,7 @@ class PreparedHTTPRequest:
         return self._decoder is not None
 
     def _body(self, text: str) -> bytes:
-        return self._before + json.dumps(text).encode() + self._after
+        return self._before + self._quote(text).encode() + self._after
 
     async def _response(
         self, awaited: Awaitable[HTTPResponse], text: str, connection_timeout: float
@@ -452,7 +485,9 @@ def _may_be_audio(response: HTTPResponse, json_expected: bool) -> bool:
     if not 200 <= response.status < 300:
         return False
     content_type = response.headers.get("content-type", "").strip()
-    return not _TEXT_CONTENT_TYPES.match(content_type) or (json_expected and "json" in content_type.lower())
+    return not _TEXT_CONTENT_TYPES.match(content_type) or (
+        json_expected and _PACKED_CONTENT_TYPES.search(content_type) is not None
+    )
 
 
 def _looks_like_json(body: bytearray) -> bool:

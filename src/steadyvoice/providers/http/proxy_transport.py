@@ -13,6 +13,7 @@ from steadyvoice.breaker.fork_safety import keep_until_exit
 from steadyvoice.providers.base import CHUNK_SIZE, ByteSink
 from steadyvoice.providers.http.connection import READ_BUFFER
 from steadyvoice.providers.http.connection_pool import KEEP_ALIVE, tls_context
+from steadyvoice.providers.http.transport import merged_headers
 from steadyvoice.speech.errors import (
     TTSConnectError,
     TTSConnectTimeoutError,
@@ -46,7 +47,14 @@ class ProxyTransport:
             trust_env=False,  # it would also let a .netrc file replace the API key
         )
 
-    async def send(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> ProxyResponse:
+    async def send(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        connection_timeout: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> ProxyResponse:
         """Send a request and wait for the head of its response. Raises TTSError."""
         timeout = aiohttp.ClientTimeout(total=None, connect=connection_timeout, ceil_threshold=float("inf"))
         url = URL(self._base_url + target, encoded=True)
@@ -55,7 +63,7 @@ class ProxyTransport:
                 method,
                 url,
                 data=body,
-                headers=self._headers,
+                headers=merged_headers(self._headers, headers or {}),
                 timeout=timeout,
                 proxy=self._proxy,
                 proxy_headers=self._proxy_headers,

@@ -42,8 +42,15 @@ class HTTPResponse(Protocol):
 class Transport(Protocol):
     """Connections to one host, in one event loop."""
 
-    async def send(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> HTTPResponse:
-        """Send a request and wait for the head of its response. Raises TTSError."""
+    async def send(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        connection_timeout: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> HTTPResponse:
+        """Send a request with further headers, and wait for the head of its response. Raises TTSError."""
         ...
 
     async def aclose(self) -> None:
@@ -83,15 +90,23 @@ class DirectTransport:
         self._path = parts.path
         named = f"[{host}]" if ":" in host else host
         fields = {"Host": f"{named}:{parts.port}" if parts.port else named, "Accept-Encoding": "identity", **headers}
-        self._head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self._fields = fields
+        self._head = _header_lines(fields)
 
-    async def send(self, method: str, target: str, body: bytes | None, connection_timeout: float) -> DirectResponse:
+    async def send(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        connection_timeout: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> DirectResponse:
         """Send a request and wait for the head of its response. Raises TTSError."""
         sent = self.reserve()
         if sent is None:
             connection = await self._connect(connection_timeout)
             sent = SentRequest(connection, self.pool, self._provider, self.loop, stale_within=None)
-        sent.start(self.encode(method, target, body))
+        sent.start(self.encode(method, target, body, headers))
         return await sent.response()
 
     def reserve(self) -> SentRequest | None:
@@ -105,15 +120,15 @@ class DirectTransport:
             connection, self.pool, self._provider, self.loop, stale_within=self._stale_within, sent_at=sent_at
         )
 
-    def encode(self, method: str, target: str, body: bytes | None) -> bytes:
+    def encode(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str] | None = None) -> bytes:
         """Return a request as it is sent."""
-        if body is None:
-            return self.head(method, target) + b"\r\n"
-        return b"%bContent-Length: %d\r\n\r\n%b" % (self.head(method, target), len(body), body)
+        head = self.head(method, target, headers)
+        return head + b"\r\n" if body is None else b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
 
-    def head(self, method: str, target: str) -> bytes:
-        """Return the head of a request but for its length."""
-        return f"{method} {self._path}{target} HTTP/1.1\r\n{self._head}".encode("latin-1")
+    def head(self, method: str, target: str, headers: Mapping[str, str] | None = None) -> bytes:
+        """Return the head of a request but for its length. `headers` replace those of every request."""
+        lines = _header_lines(merged_headers(self._fields, headers)) if headers else self._head
+        return f"{method} {self._path}{target} HTTP/1.1\r\n{lines}".encode("latin-1")
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -212,6 +227,16 @@ class DirectResponse:
     def close(self) -> None:
         """Abandon the rest of the response. Unless it is complete, the connection is closed."""
         self._pool.release(self._connection)
+
+
+def _header_lines(fields: Mapping[str, str]) -> str:
+    return "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+
+
+def merged_headers(fields: Mapping[str, str], others: Mapping[str, str]) -> Mapping[str, str]:
+    """Return headers, with others in place of those of the same name, whatever its case."""
+    replaced = {name.lower() for name in others}
+    return {**{name: value for name, value in fields.items() if name.lower() not in replaced}, **others}
 
 
 def error_summary(error: Exception) -> str:

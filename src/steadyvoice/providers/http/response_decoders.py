@@ -1,0 +1,141 @@
+"""Decoders of responses that pack their audio: JSON lines, server-sent events, one JSON document; times of words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from steadyvoice.providers.base import CHUNK_SIZE, AudioChunk
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.errors import TTSError, TTSNotAudioError
+from steadyvoice.wire.error_response import body_excerpt
+from steadyvoice.wire.json_lines import JSONLineReader
+
+MAX_MESSAGE = 2 * 1024 * 1024
+"""Bytes of one line or event, which is parsed at once: twenty seconds of the largest format in base64."""
+
+MAX_RESPONSE = 24 * 1024 * 1024
+"""Bytes of a response that is one document: six minutes of the largest format in base64."""
+
+MessageParser = Callable[[bytes], AudioChunk | None]
+"""Function of one message that returns its chunk, None for a message without audio and times. Raises TTSError; any
+ValueError, TypeError, KeyError or IndexError means that the message is not what the vendor sends.
+"""
+
+_MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
+
+
+class _MessageDecoder:
+    """Common part: parsing of a message, and the error behind the chunks that were returned last."""
+
+    def __init__(self, parse: MessageParser, *, provider: str, api_key: str | None = None) -> None:
+        self.error: TTSError | None = None
+        self._parse, self._provider, self._api_key = parse, provider, api_key
+
+    def _chunk(self, message: bytes) -> AudioChunk | None:
+        """Return the chunk of a message. Raises TTSError."""
+        try:
+            return self._parse(message)
+        except TTSError:
+            raise
+        except _MALFORMED as error:
+            raise TTSNotAudioError(
+                f"a message of the response is not as expected ({type(error).__name__})",
+                provider=self._provider,
+                body=body_excerpt(message, self._api_key),
+            ) from error
+
+
+class LineAudioDecoder(_MessageDecoder):
+    """Decoder of a response of JSON lines, or of server-sent events with one line of data each.
+
+    With `events`, only lines that begin with "data:" are messages: names, comments and pauses between events are not.
+    """
+
+    def __init__(
+        self, parse: MessageParser, *, provider: str, api_key: str | None = None, events: bool = False
+    ) -> None:
+        super().__init__(parse, provider=provider, api_key=api_key)
+        self._events = events
+        self._lines = JSONLineReader(limit=MAX_MESSAGE, long=MAX_MESSAGE)
+
+    @property
+    def is_between_chunks(self) -> bool:
+        """Whether the response may end here: no part of a line is held."""
+        return not self._lines.rest()
+
+    def feed(self, data: bytes) -> Sequence[AudioChunk]:
+        """Add the next bytes of the response, and return the chunks of the lines that they complete."""
+        try:
+            lines = self._lines.feed(data)
+        except TTSError as error:
+            self.error = error
+            return ()
+        return self._chunks([line for line in lines if isinstance(line, bytes)])
+
+    def finish(self) -> Sequence[AudioChunk]:
+        """End the response, and return the chunk of a last line without a line break."""
+        rest = self._lines.rest()
+        return self._chunks([rest]) if rest and isinstance(rest, bytes) else ()
+
+    def _chunks(self, lines: Sequence[bytes]) -> Sequence[AudioChunk]:
+        chunks = []
+        try:
+            for line in lines:
+                message = self._message(line)
+                if message and (chunk := self._chunk(message)):
+                    chunks.append(chunk)
+        except TTSError as error:
+            self.error = error
+        return chunks
+
+    def _message(self, line: bytes) -> bytes:
+        line = line.strip()
+        if not self._events:
+            return line
+        return line[5:].strip() if line.startswith(b"data:") else b""
+
+
+class DocumentAudioDecoder(_MessageDecoder):
+    """Decoder of a response that is one JSON document. Its audio comes in pieces, behind the end of the response."""
+
+    def __init__(self, parse: MessageParser, *, provider: str, api_key: str | None = None) -> None:
+        super().__init__(parse, provider=provider, api_key=api_key)
+        self._document = bytearray()
+
+    @property
+    def is_between_chunks(self) -> bool:
+        """Whether the response may end here: nothing of the document is held."""
+        return not self._document
+
+    def feed(self, data: bytes) -> Sequence[AudioChunk]:
+        """Add the next bytes of the response."""
+        self._document += data
+        if len(self._document) > MAX_RESPONSE:
+            self._document.clear()
+            message = f"response is larger than {MAX_RESPONSE >> 20} MiB; a smaller max_characters makes it shorter"
+            self.error = TTSNotAudioError(message, provider=self._provider)
+        return ()
+
+    def finish(self) -> Sequence[AudioChunk]:
+        """End the response, and return its audio, the times with the first piece."""
+        document = bytes(self._document)
+        self._document.clear()
+        try:
+            chunk = self._chunk(document)
+        except TTSError as error:
+            self.error = error
+            return ()
+        if chunk is None:
+            return ()
+        pieces = [chunk.data[place : place + CHUNK_SIZE] for place in range(0, len(chunk.data), CHUNK_SIZE)] or [b""]
+        return [AudioChunk(pieces[0], chunk.alignment, chunk.normalized), *map(AudioChunk, pieces[1:])]
+
+
+def align_words(words: Iterable[str], starts: Iterable[float], ends: Iterable[float]) -> Alignment | None:
+    """Return the alignment of words, each with the blank behind it; None without any.
+
+    Raises ValueError for as many times as there are not words, and for those that are not finite numbers.
+    """
+    spelled = tuple(f"{word.strip()} " for word in words)
+    alignment = Alignment(spelled, tuple(map(float, starts)), tuple(map(float, ends)))
+    return alignment if spelled else None
