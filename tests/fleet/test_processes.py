@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from steadyvoice.fleet import Fleet, FleetState
 from tests.required_tools import require_tool
 
-from .redis_server import RedisServer, free_port, redis_server
+from .redis_server import RedisServer, redis_server
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
@@ -99,32 +98,3 @@ def test_killed_owner_of_the_probe_is_followed_by_another(processes: Processes) 
     (processes.folder / "down").unlink()
     (processes.folder / "hang").unlink()
     wait_until(lambda: len(processes.lines("closed probes_succeeded") + processes.lines("closed adopted")) == 3)
-
-
-def test_sentinels_lead_to_the_new_primary(tmp_path: Path) -> None:
-    require_tool(shutil.which("redis-server") is not None, "redis-server")
-    first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir()
-    second.mkdir()
-    with redis_server(first) as primary, redis_server(second, "--replicaof", "127.0.0.1", str(primary.port)):
-        port, settings = free_port(), tmp_path / "sentinel.conf"
-        settings.write_text(
-            f"port {port}\nsentinel monitor voices 127.0.0.1 {primary.port} 1\n"
-            "sentinel down-after-milliseconds voices 1000\nsentinel failover-timeout voices 5000\n",
-            "utf-8",
-        )
-        sentinel = subprocess.Popen(
-            ["redis-server", str(settings), "--sentinel"], stdout=subprocess.DEVNULL, cwd=tmp_path
-        )
-        try:
-            time.sleep(12)  # a Sentinel learns of replicas every ten seconds
-            address = f"redis+sentinel://127.0.0.1:{port}/voices"
-            with Fleet(address) as one, Fleet(address) as other:
-                wait_until(lambda: one.state is other.state is FleetState.TOGETHER)
-                primary.kill()
-                wait_until(lambda: one.state is not FleetState.TOGETHER)
-                wait_until(lambda: one.state is other.state is FleetState.TOGETHER)
-                wait_until(lambda: len(one.status().replicas) == 1)
-        finally:
-            sentinel.kill()
-            sentinel.wait()

@@ -398,6 +398,10 @@ class Fleet:
                 reply = self.store.beat(self.replica, encode_record(record), RECORD_LIFE, claims)
             except FleetStoreError as error:
                 self._handle_miss(error)
+            except Exception as error:
+                # A store of another make that breaks its word must not keep this replica together with nobody.
+                _logger.exception("fleet %s: the store failed", self.name)
+                self._handle_miss(FleetStoreError(repr(error)))
             else:
                 self._handle_reply(reply, claims, sent_at)
             if self._on_beat:

@@ -137,12 +137,16 @@ class RedisStore:
         for claim in claims:
             lasting = (_milliseconds(claim.life), _milliseconds(claim.grace))
             arguments += [claim.resource, claim.wanted, claim.limit, *lasting]
-        run, leased, *records = self._evaluate(_BEAT, arguments)
-        return BeatReply(
-            run=run.decode(),
-            records=list(_received(records)),
-            leased={claim.resource: units for claim, units in zip(claims, leased, strict=True)},
-        )
+        reply = self._evaluate(_BEAT, arguments)
+        try:
+            run, leased, *records = reply
+            return BeatReply(
+                run=run.decode(),
+                records=list(_received(records)),
+                leased={claim.resource: int(units) for claim, units in zip(claims, leased, strict=True)},
+            )
+        except (TypeError, ValueError, AttributeError) as error:
+            raise FleetStoreError(f"{self.address}: not the answer of a Redis or Valkey server") from error
 
     def leave(self, replica: str) -> None:
         """Remove a replica's record and leases. Raises FleetStoreError."""
@@ -161,7 +165,7 @@ class RedisStore:
             client.close()
 
     def _evaluate(self, script: str, arguments: list[Any]) -> Any:
-        from redis.exceptions import RedisError
+        from redis.exceptions import RedisClusterException, RedisError
 
         if self._closed:
             raise FleetStoreError("the connection to the store was closed")
@@ -169,7 +173,7 @@ class RedisStore:
             if self._client is None:
                 self._client = _connect(self._url)
             return self._client.eval(script, len(self._keys), *self._keys, *arguments)
-        except (RedisError, OSError) as error:
+        except (RedisError, RedisClusterException, OSError) as error:  # that of a cluster is no RedisError
             raise FleetStoreError(self._explained(error)) from error
 
     def _explained(self, error: Exception) -> str:
@@ -199,7 +203,9 @@ def _connect(url: StoreURL) -> Redis | RedisCluster:
         nodes = [ClusterNode(host, port) for host, port in url.hosts]  # type: ignore[no-untyped-call]
         return RedisCluster(startup_nodes=nodes, **common)
     if url.kind == "sentinel":
-        sentinel = Sentinel(list(url.hosts), sentinel_kwargs={**timeouts, **secure})  # type: ignore[no-untyped-call]
+        # Sentinels too are asked once: by default, each of them that is down costs several seconds of retries.
+        asking = {**timeouts, **secure, "retry": Retry(NoBackoff(), 0)}
+        sentinel = Sentinel(list(url.hosts), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
         master: Redis = sentinel.master_for(url.service, db=url.database, **common)  # type: ignore[no-untyped-call]
         return master
     ((host, port),) = url.hosts
