@@ -53,6 +53,21 @@ def test_opening_is_a_verdict_only_if_it_is_the_circuits_own(clock: VirtualClock
     assert (record.own_verdict, record.opened_age, record.recovered_age) == (False, None, None)
 
 
+def test_results_after_a_transition_count_until_the_next_one(clock: VirtualClock) -> None:
+    circuit = CircuitBreaker("voice", CONFIG, clock=clock)
+    evidence = CircuitEvidence(circuit)
+    circuit.trip("evidence", 10)
+    evidence.observe(clock())
+    circuit.recover("probes of several replicas succeeded")
+    evidence.note_recovery()
+    for _ in range(2):
+        circuit.acquire().failure("down")
+        record = evidence.observe(clock())
+        clock.advance(0.25)
+    assert [(group.age, group.weight) for group in record.run] == [(0.25, 1.0), (0.0, 1.0)]
+    assert (record.closed_age, record.recovered_age) == (0.25, 0.25)
+
+
 def test_results_that_no_window_holds_are_forgotten(clock: VirtualClock) -> None:
     circuit = CircuitBreaker("voice", CONFIG, clock=clock)
     evidence = CircuitEvidence(circuit)

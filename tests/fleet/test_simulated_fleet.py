@@ -229,6 +229,17 @@ def test_vendor_that_recovers_meets_the_replicas_one_after_another() -> None:
     assert fleet.open_replicas == 0
 
 
+def test_probes_of_several_replicas_close_the_circuits_of_all(caplog: pytest.LogCaptureFixture) -> None:
+    fleet = Simulation(50, CONSECUTIVE, calls_per_second=50, seed=3)
+    fleet.run(5)
+    fleet.failure_rate = 1.0
+    fleet.run_until(lambda: fleet.open_replicas == 50, 20)
+    fleet.failure_rate = 0.0
+    assert fleet.run_until(lambda: fleet.open_replicas == 0, 60) < 20
+    assert fleet.total("probes") <= 4
+    assert "other replicas: look at this machine" not in caplog.text  # those that have not returned yet are no outliers
+
+
 def test_failed_probe_of_one_prolongs_the_cooldown_of_all() -> None:
     config = CircuitBreakerConfig.consecutive(7, cooldown_period=4, cooldown_backoff=2, max_cooldown=64)
     fleet = Simulation(5, config, calls_per_second=50)

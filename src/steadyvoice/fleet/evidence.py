@@ -40,6 +40,7 @@ class CircuitEvidence:
         self._digest = ""
         self._config: CircuitBreakerConfig | None = None
         self._transition: StateChanged | None = None
+        self._recovered_together: StateChanged | None = None
         self._calls = self._successes = self._refused = 0
         self._streak = 0.0
         self._hung_before = 0  # calls that hung already when the last success came
@@ -65,7 +66,7 @@ class CircuitEvidence:
             self._config = self.circuit.config
             self._digest = config_digest(self._config)
         was_counting = self._transition is None or self._transition.to_state in _COUNTING
-        changed = snapshot.last_transition is not self._transition
+        changed = snapshot.last_transition != self._transition
         if snapshot.state in _COUNTING and changed:
             self._forget()
         if snapshot.state in _COUNTING or (changed and was_counting):
@@ -78,9 +79,9 @@ class CircuitEvidence:
         self.record = self._make_record(snapshot, exported, now)
         return self.record
 
-    def note_recovery(self, now: float) -> None:
-        """Count the adopted closing as one by probes: of several replicas, together they were enough."""
-        self.recovered_at = now
+    def note_recovery(self) -> None:
+        """Count the closing that was adopted just now as one by probes: those of several replicas were enough."""
+        self._recovered_together = self.circuit.snapshot().last_transition
 
     # ---------------------------------------------------------------- results
 
@@ -134,7 +135,8 @@ class CircuitEvidence:
         elif snapshot.state is not CircuitState.HALF_OPEN:
             self.own_verdict, self.opened_at = False, None
             self.closed_at = change.at
-            self.recovered_at = change.at if change.cause is Cause.PROBES_SUCCEEDED else None
+            by_probes = change.cause is Cause.PROBES_SUCCEEDED or change == self._recovered_together
+            self.recovered_at = change.at if by_probes else None
         elif self.opened_at is None:  # opened and probed since the last beat, or forced open before
             self.opened_at = now
 

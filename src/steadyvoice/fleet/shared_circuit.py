@@ -117,7 +117,7 @@ class SharedCircuit:
             self.circuit.trip(longer.reason, longer.cooldown, level=longer.level)
         elif self.record.state == "half_open" and quorum.probes_suffice(mine, others, self._evidence.config):
             self.circuit.recover("probes of several replicas succeeded")
-            self._evidence.note_recovery(now)
+            self._evidence.note_recovery()
 
     def _grant(self, leased: int, sent_at: float, now: float) -> None:
         self._ungate_at = None
@@ -134,7 +134,7 @@ class SharedCircuit:
         healthy = [
             e for e in others if e.record.state == "closed" and e.record.success_age is not None and not e.record.run
         ]
-        failing = self.record.own_verdict and self.record.is_open
+        failing = self.record.own_verdict and self.record.is_open and self._recover_at is None  # not about to return
         is_outlier = failing and len(healthy) * 2 > len(others)
         if is_outlier and not self.is_outlier:
             _logger.warning(
