@@ -2,8 +2,9 @@
 
 Prints the first audio of a turn at the simulated vendor and through the gateway, in alternation; 200 websockets whose
 turns begin in the same moment, or within four seconds, token by token as a language model writes; turns a second at
-saturation; processor time and memory of the gateway. Where LiveKit Agents and its ElevenLabs plugin are installed (`pip install "steadyvoice[livekit]"
-livekit-plugins-elevenlabs`), also the first audio of that plugin, directly and at the gateway, and of steadyvoice's.
+saturation; processor time and memory of the gateway. Where LiveKit Agents and
+`livekit-plugins-elevenlabs` are installed, also the first audio of that plugin, directly and at the gateway, and of
+steadyvoice's.
 
 Run: `python benchmarks/sockets.py` on Linux with two processors; half a minute. The gateway has one processor, the
 vendor and the clients the other.

@@ -33,6 +33,7 @@ from steadyvoice.wire.elevenlabs.websocket import FieldSpelling
 from tests.gateway.running_gateway import RunningGateway, running_gateway
 from tests.gateway.websocket.clients import DialogueReader, PipecatDialogueReader, SocketClient
 from tests.gateway.websocket.test_times import spoken_texts
+from tests.leaked_objects import no_garbage
 
 ANNA, BERT = VOICES["Sarah"], VOICES["George"]
 PATH = "/v1/text-to-dialogue/"
@@ -211,6 +212,28 @@ async def test_key_and_query_are_checked() -> None:
             await client.until_final("a")
             assert client.contexts["a"].spoken == WORDS
         assert (await gateway.fetch("GET", f"{PATH}multi-stream-input")).status in (401, 426)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("frozen_heap")
+@pytest.mark.parametrize("end", ["completed", "vanished"])
+async def test_websocket_leaves_nothing_behind(end: str) -> None:
+    async def once() -> None:
+        async with client_of(gateway) as client:
+            await client.send(message("idle", voices=[BERT]), *dialogue("a"))
+            if end == "vanished":
+                await client.receive()
+                client.connection.transport.abort()
+            else:
+                await client.send(message(close_socket=True))
+                await client.connection.wait_closed()
+        while gateway.context.traffic().connections:  # noqa: ASYNC110 - there is no notification
+            await asyncio.sleep(0.01)
+
+    async with running_gateway() as gateway:
+        await once()
+        with no_garbage():
+            await once()
 
 
 # ---------------------------------------------------------------- times
