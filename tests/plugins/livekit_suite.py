@@ -216,11 +216,14 @@ class Loudspeaker(AudioOutput):
             self._finish(interrupted=True)
 
     async def _play(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             seconds = len(self._segment) / 2 / RATE
             if self.played < seconds:
+                # By the clock, as LiveKit's synchronizer of transcripts: a sleep is longer on a busy machine.
+                began = loop.time()
                 await asyncio.sleep(0.02 / self.speed)
-                self.played = min(seconds, self.played + 0.02)
+                self.played = min(seconds, self.played + (loop.time() - began) * self.speed)
             elif self._complete:
                 return self._finish(interrupted=False)
             else:

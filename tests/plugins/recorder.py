@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from tests.gateway.websocket.frames import TEXT, ReceivedFrame, read_frame
 
-FOLDER = os.environ.get("STEADYVOICE_RECORDINGS")
+FOLDER = os.environ.get("STEADYVOICE_RECORDINGS") or None
 
 
 class ConnectionRecorder:
