@@ -167,7 +167,7 @@ async def test_known_audio_effects_that_fit_the_format_are_accepted(client: Clie
     assert (await client.speak(STREAM, audio_effects=mono)).status == 200
 
 
-@pytest.mark.parametrize("model", ["eleven_v4", "eleven_v4_turbo"])
+@pytest.mark.parametrize("model", ["eleven_v3_conversational", "eleven_v4", "eleven_v4_turbo"])
 async def test_models_from_the_settings_are_known(client: Client, model: str) -> None:
     assert (await client.speak(model_id=model)).status == 200
 

@@ -51,6 +51,7 @@ MODELS: Mapping[str, ModelInfo] = {
         # The help page says that all models have a speed; those who tried it with v3 heard no difference.
         ModelInfo("eleven_v3", 3_000, takes_context=False, takes_speed=False, markup=Markup.AUDIO_TAGS),
         # Named by the SDK since 2.78, and documented nowhere yet: what they take is a guess, that they are like v3.
+        ModelInfo("eleven_v3_conversational", 3_000, takes_context=False, takes_speed=False, markup=Markup.AUDIO_TAGS),
         ModelInfo("eleven_v4", 3_000, takes_context=False, takes_speed=False, markup=Markup.AUDIO_TAGS),
         ModelInfo("eleven_v4_turbo", 3_000, takes_context=False, takes_speed=False, markup=Markup.AUDIO_TAGS),
         ModelInfo("eleven_multilingual_v2", 10_000, languages=_29),
