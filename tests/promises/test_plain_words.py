@@ -59,13 +59,15 @@ in init injection
 json
 keys kinds
 lag lane latency ledger length lifecycle limits lines link listener livekit local locking log lookup loop
-machine main markup matching member memory merging messages metric metrics middleware migration mpeg
+machine main markup matching member memory merging message
+messages metric metrics middleware migration mpeg
 neural ng notifications
 observability ogg openai openapi option options output overview
 passthrough permit persistence pipecat pipeline plan plugins pool prefetch protocol provider providers proxy
 quorum
 race rate
-reader recent record recorder records redis registry relay reload request resampling resilience resource response
+reader recent record recorded
+recorder records redis registry relay reload request resampling resilience resource response
 responses result results resume retry
 router routes
 rules runner

@@ -127,7 +127,7 @@ def the_account(speech: Speech) -> None:
     assert_type(speech.captions("srt"), str)
     assert_type(speech.attempts[0].error, TTSError | None)
     match speech.outcome:
-        case "spoken" | "substituted" | "resumed" | "cached" | "muted" | "interrupted" | "failed":
+        case "spoken" | "substituted" | "resumed" | "cached" | "recorded" | "muted" | "interrupted" | "failed":
             pass
         case never:
             assert_never(never)

@@ -84,8 +84,9 @@ def say(
       steadyvoice say "Good evening." --provider espeak --play
       steadyvoice say "To a pipe." --format wav | ffplay -nodisp -autoexit -
 
-    [bold]Exit status[/bold]: 0 spoken, by any provider; 2 usage error; 3 muted: no
-    provider was available, and the audio is silence; 4 failed.
+    [bold]Exit status[/bold]: 0 spoken, by any provider; 2 usage error; 3 muted or
+    recorded: no provider was available, and the audio is silence or the
+    recorded message; 4 failed.
     """
     from steadyvoice.cli.errors import reporting_errors
 

@@ -94,6 +94,8 @@ def summary(spoken: ReportedUtterance, output: Path | None) -> str:
     match spoken.outcome:
         case "muted":
             return f"muted: {_silence_summary(spoken)}{where}, because {failure_reasons(spoken.attempts)}"
+        case "recorded":
+            return f"recorded: the message instead of the text{where}, because {failure_reasons(spoken.attempts)}"
         case "substituted":
             return f"substituted: {length} by {spoken.provider}{where}, because {failure_reasons(spoken.attempts)}"
         case "resumed":
@@ -247,7 +249,7 @@ async def _synthesize(
                     for sink in sinks:
                         await sink.write(chunk)
     print_error(summary(stream, options.output) + ("" if options.provider else _tone_hint(plan)))
-    return ExitStatus.MUTED if stream.outcome == "muted" else ExitStatus.SPOKEN
+    return ExitStatus.MUTED if stream.outcome in ("muted", "recorded") else ExitStatus.SPOKEN
 
 
 def _text(argument: str) -> str:

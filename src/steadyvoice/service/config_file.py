@@ -38,6 +38,7 @@ from steadyvoice.providers.voices import VoiceMap
 from steadyvoice.service.cache.keys import CacheConfig
 from steadyvoice.service.options import ServiceArguments
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, MIN_AUDIO_BYTES
+from steadyvoice.service.pipeline.recorded_message import RecordedMessage, load_recorded_message
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.resilience.admission_control import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT
 from steadyvoice.service.resilience.hedging import HedgeConfig
@@ -169,6 +170,7 @@ class FallbackConfig(ConfigTable):
     on_midstream: OnMidstream = "resume"
     voice_substitution: VoiceSubstitution = "any"
     muted: StrictBool = True
+    recorded: str | None = None  # file played before silence
 
 
 class ConfigFile(ConfigTable):
@@ -249,6 +251,7 @@ def build_arguments(config: ConfigFile, former: LoadedConfig | None = None) -> S
         provider_timeouts=timeouts,
         retry=_build(RetryConfig, config.retry, "retry"),
         muted=config.fallback.muted,
+        recorded=_load_recorded(config.fallback),
         on_midstream=config.fallback.on_midstream,
         voice_substitution=config.fallback.voice_substitution,
         cache=None if config.cache is None else _build(CacheConfig, config.cache, "cache"),
@@ -259,6 +262,12 @@ def build_arguments(config: ConfigFile, former: LoadedConfig | None = None) -> S
         queue_timeout=config.server.queue_timeout,
         fleet=None if config.fleet is None else _build_fleet(config.fleet),
     )
+
+
+def _load_recorded(fallback: FallbackConfig) -> RecordedMessage | None:
+    if fallback.recorded is None:
+        return None
+    return load_recorded_message(fallback.recorded, "fallback.recorded")
 
 
 def _build_fleet(table: dict[str, Any]) -> FleetConfig:

@@ -137,7 +137,7 @@ def log_utterance(report: UtteranceReport) -> None:
         return
     outcome = report.outcome
     is_callers_error = isinstance(report.error, TTSRequestError) and not isinstance(report.error, TTSDeadlineError)
-    level = logging.WARNING if outcome in ("muted", "failed") and not is_callers_error else logging.INFO
+    level = logging.WARNING if outcome in ("recorded", "muted", "failed") and not is_callers_error else logging.INFO
     if not _call_log.isEnabledFor(level):
         return
     _call_log.log(

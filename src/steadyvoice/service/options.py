@@ -19,6 +19,7 @@ from steadyvoice.providers.base import PreparedRequest, Provider, SynthesisOffer
 from steadyvoice.service.cache.keys import CacheConfig, parse_cache_config
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, MIN_AUDIO_BYTES
 from steadyvoice.service.pipeline.candidates import Candidates
+from steadyvoice.service.pipeline.recorded_message import RecordedMessage, load_recorded_message
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig, check_deadline, provider_timeouts
 from steadyvoice.service.resilience.admission_control import AdmissionLimits
 from steadyvoice.service.resilience.hedging import HedgeConfig
@@ -42,7 +43,7 @@ class UtterancePolicy:
     change, so that silence after speech would pass for the whole. At most `most_bytes` of audio are held. `segment`:
     the text is a segment of a turn, whose output goes on behind it; audio without timestamps is then delivered as it
     comes, and a segment that breaks off is spoken again from its start, unless `hold_back` has it wait until it is
-    complete.
+    complete. `recorded` is played instead of silence, where `muted` allows that.
     """
 
     timeouts: TimeoutConfig
@@ -56,6 +57,7 @@ class UtterancePolicy:
     most_bytes: int = MAX_AUDIO_BYTES
     segment: bool = False
     hold_back: bool = False
+    recorded: RecordedMessage | None = None
 
     @property
     def resumes(self) -> bool:
@@ -104,6 +106,7 @@ class ServicePolicies(TypedDict, total=False):
     provider_timeouts: Mapping[str, Mapping[str, float | None]]  # single fields, by provider; override `timeouts`
     retry: RetryConfig | None
     muted: bool  # True: silence when no provider can speak; False: an error
+    recorded: RecordedMessage | str | os.PathLike[str] | None  # file played before silence; only if `muted`
     on_midstream: OnMidstream
     voice_substitution: VoiceSubstitution
     cache: CacheConfig | str | os.PathLike[str] | None  # folder or configuration; None: no cache
@@ -176,6 +179,15 @@ _SETTING_TYPES: Mapping[str, type] = {
     "retry": RetryConfig,
     "hedging": HedgeConfig,
 }
+
+
+def recorded_message(setting: RecordedMessage | str | os.PathLike[str] | None) -> RecordedMessage | None:
+    """Return the message of the setting `recorded`, decoded. Raises TTSConfigurationError."""
+    if setting is None or isinstance(setting, RecordedMessage):
+        return setting
+    if not isinstance(setting, str | os.PathLike):
+        raise TTSConfigurationError(f"recorded: must be the path of an audio file, got {setting!r:.100}")
+    return load_recorded_message(setting, "recorded")
 
 
 def _validate_max_audio_bytes(max_audio_bytes: object) -> None:

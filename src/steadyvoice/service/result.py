@@ -16,7 +16,7 @@ from steadyvoice.speech.captions import captions
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.format import AudioFormat
 
-Outcome = Literal["spoken", "substituted", "resumed", "cached", "muted", "interrupted", "failed"]
+Outcome = Literal["spoken", "substituted", "resumed", "cached", "recorded", "muted", "interrupted", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ class CurrentSpeaker:
     provider: str | None = None
     first: Accepted | None = None  # vendor's response headers for the request that was delivered first
     characters: int = 0  # of that request
-    silent: bool = False  # no provider is left, so that silence is delivered
+    silent: bool = False  # no provider is left, so that silence or the recorded message is delivered
+    recorded: bool = False  # it is, or was, the recorded message
     times: Callable[[], tuple[float, Alignment]] | None = None  # offset in seconds and times of the current piece
 
     def start(self, provider: str, accepted: Accepted | None = None, characters: int = 0) -> None:
@@ -113,8 +114,9 @@ class UtteranceReport:
         """Outcome so far; the least favourable one if several apply.
 
         `interrupted`: the caller closed the stream, cancelled a read, or closed the service. `muted`: some part is
-        silence. `resumed`: the provider changed within the utterance. `substituted`: another provider than the first
-        choice, live or from the cache. `cached`: the first choice, from the cache.
+        silence. `recorded`: the recorded message was played in place of some part. `resumed`: the provider changed
+        within the utterance. `substituted`: another provider than the first choice, live or from the cache. `cached`:
+        the first choice, from the cache.
         """
         if self.interrupted:
             return "interrupted"
@@ -126,7 +128,7 @@ class UtteranceReport:
         if self.current_speaker.provider:
             speakers.add(self.current_speaker.provider)
         if self.current_speaker.silent or None in speakers:
-            return "muted"
+            return "recorded" if self.current_speaker.recorded else "muted"
         if len(speakers) > 1:
             return "resumed"
         if not speakers <= {self.first_choice}:

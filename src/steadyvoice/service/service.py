@@ -35,6 +35,7 @@ from steadyvoice.service.options import (
     UtterancePolicy,
     UtteranceTemplate,
     merge_settings,
+    recorded_message,
     validate_settings,
 )
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, collect_audio, refuse_too_large
@@ -256,6 +257,7 @@ class AsyncTTSService:
             deadline=options.deadline,
             most_bytes=self.max_audio_bytes,
             segment=True,
+            recorded=self._recorded,
         )
 
     def open_stream(
@@ -546,7 +548,10 @@ class AsyncTTSService:
         self, settings: ServiceSettings, providers: Sequence[Provider], changed: Collection[str]
     ) -> list[Closable]:
         """Put checked settings into force, and return what new utterances will not use any more."""
-        self._settings = settings
+        # First, because a file that cannot be read must not leave the settings half changed. Later changes of other
+        # settings do not read it again.
+        self._recorded = recorded_message(settings.get("recorded"))
+        self._settings = settings = {**settings, "recorded": self._recorded}
         self._timeouts = settings.get("timeouts") or TimeoutConfig()
         self._retry = settings.get("retry") or RetryConfig()
         self._configure_admission(settings, providers)
@@ -652,6 +657,7 @@ class AsyncTTSService:
             hold=hold,
             announced=announced,
             most_bytes=self.max_audio_bytes,
+            recorded=self._recorded,
         )
         # Timestamps say where another provider has to continue, and at the end that the audio was complete.
         request = replace(options.request, timestamps=options.request.timestamps or policy.on_midstream != "error")

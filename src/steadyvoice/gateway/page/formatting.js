@@ -10,13 +10,14 @@ export const STATES = {
 };
 
 /** Outcomes from best to worst, in which order charts stack them. */
-export const OUTCOMES = ["spoken", "cached", "resumed", "substituted", "muted", "failed", "interrupted"];
+export const OUTCOMES = ["spoken", "cached", "resumed", "substituted", "recorded", "muted", "failed", "interrupted"];
 
 export const DESCRIPTIONS = {
   spoken: "first-choice provider",
   cached: "recording from the cache",
   resumed: "changed provider in the middle",
   substituted: "another provider",
+  recorded: "the recorded message",
   muted: "silence with captions",
   failed: "error",
   interrupted: "client disconnected",

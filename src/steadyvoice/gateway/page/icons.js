@@ -14,6 +14,7 @@ const DRAWN = {
   cached: ["path", { d: "M8 3.500a4.500 4.500 0 1 0 0 9a4.500 4.500 0 1 0 0-9zm0 2a2.500 2.500 0 1 1 0 5a2.500 2.500 0 1 1 0-5z", "fill-rule": "evenodd" }],
   substituted: ["path", { d: "M8 2.500L14 13H2z" }],
   resumed: ["path", { d: "M2 3l6 5-6 5zM8 3l6 5-6 5z" }],
+  recorded: ["path", { d: "M2 2.500h12v8H8l-3.500 3v-3H2z" }],
   muted: ["path", { d: "M2.500 6.500h11v3h-11z" }],
   failed: ["path", { d: "M3.500 1.500L8 6l4.500-4.500 2 2L10 8l4.500 4.500-2 2L8 10l-4.500 4.500-2-2L6 8 1.500 3.500z" }],
   interrupted: ["path", { d: "M7 3h2v10H7z" }],

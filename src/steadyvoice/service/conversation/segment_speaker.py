@@ -105,6 +105,9 @@ class SegmentSpeaker:
             finally:
                 observer.record()
                 self._output = utterance.output
+                if utterance.report.current_speaker.recorded:
+                    # Once a turn is enough: the rest of an answer that nobody can speak is silence.
+                    self._policy = replace(self._policy, recorded=None)
         for event in self.marks_reached(end):
             yield event
 
@@ -440,3 +443,4 @@ def _merge_report(turn: UtteranceReport, segment: UtteranceReport, begin: int) -
     current = turn.current_speaker
     current.provider = segment.current_speaker.provider or current.provider
     current.silent |= segment.current_speaker.silent
+    current.recorded |= segment.current_speaker.recorded

@@ -247,7 +247,7 @@ class Utterance:
                             raise refusal
                         self._on_muted(True)
                         self.report.current_speaker.silent = True
-                        async for data in self._speak_silence():
+                        async for data in self._speak_recorded() if self._policy.recorded else self._speak_silence():
                             yield data
             if last := await self._finish():
                 yield last
@@ -555,6 +555,17 @@ class Utterance:
         """Return the error of a candidate that was not tried for want of time."""
         kind = TTSDeadlineError if self._policy.own_deadline else TTSTotalTimeoutError
         return kind(f"no time left for an attempt (total: {self._deadline.seconds:g} s)", provider=candidate.name)
+
+    async def _speak_recorded(self) -> AsyncGenerator[bytes, None]:
+        """Yield the recorded message in place of the rest of the text, without times: it is not the text."""
+        message = self._policy.recorded
+        assert message is not None  # noqa: S101 - its caller has looked
+        self.report.current_speaker.recorded = True
+        async for data in message.play(self._output):
+            yield data
+        shift = self._output.shift
+        length = len(self._accounting.remaining_text)
+        self._accounting.record_speech(None, DeliveredSpeech(length, shift + message.seconds, Alignment(), shift))
 
     async def _speak_silence(self) -> AsyncGenerator[bytes, None]:
         """Yield silence for as long as speaking the rest would have taken."""
