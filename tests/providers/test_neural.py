@@ -15,7 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice import AsyncTTSService, Espeak, Neural, TimeoutConfig, Tone, TTSError
+from steadyvoice import (
+    AsyncTTSService,
+    CircuitBreakerConfig,
+    Espeak,
+    Neural,
+    TimeoutConfig,
+    Tone,
+    TTSError,
+    TTSTimeoutError,
+)
 from steadyvoice.providers import espeak
 from steadyvoice.providers.neural import is_installed
 from steadyvoice.providers.neural_worker import word_places
@@ -25,7 +34,13 @@ from tests.simulator.client import until
 
 require_tool(is_installed(), "hibari-tts")
 
+NEVER_OPENS = CircuitBreakerConfig(window_size=100, minimum_calls=100)
 RATE = 24_000
+HOUR_TEXTS = (
+    "Good morning. Your appointment with the doctor is on Monday at ten o'clock, and you have asked for it",
+    "The train to the airport leaves from platform four in twenty minutes, as it did before",
+    "Thank you for your patience! Your order of $12.50 will arrive on 3 May, said the clerk",
+)
 PATIENT = TimeoutConfig(first_audio_timeout=30.0, total_timeout=50.0)  # a child loads for seconds on a busy machine
 
 
@@ -190,3 +205,85 @@ def test_group_of_words_that_is_spoken_otherwise_is_placed_by_its_beginning() ->
     assert word_places(written, ["at", "seven", "thirty", "P.M.", "now"]) == [0, 3, None, None, 11]
     assert word_places([(0, "Dr."), (4, "Who")], ["Doctor", "Who"]) == [0, 4]
     assert word_places([(0, "in"), (3, "5km")], ["in", "five", "kilometers"]) == [0, 3, None]
+
+
+@pytest.mark.slow
+async def test_child_that_is_stopped_costs_a_timeout_and_is_replaced() -> None:
+    provider = Neural()
+    impatient = TimeoutConfig(first_audio_timeout=4.0, total_timeout=50.0)
+    service = AsyncTTSService([provider, Tone()], timeouts=impatient, circuit=NEVER_OPENS, muted=False)
+    try:
+        while (await service.synthesize("Good morning.")).provider != "neural":
+            pass  # a busy machine may take longer than that to load it
+        stopped = provider.process_id
+        assert stopped is not None
+        os.kill(stopped, signal.SIGSTOP)
+        speech = await service.synthesize("Good evening.")
+        assert isinstance(speech.attempts[0].error, TTSTimeoutError)
+        assert speech.outcome in {"spoken", "substituted"}, "the new child, or the next voice"
+        while (speech := await service.synthesize("Good night.")).provider != "neural":
+            pass
+        assert provider.process_id not in {stopped, None}
+    finally:
+        await service.aclose()
+    with pytest.raises(ProcessLookupError):
+        os.kill(stopped, 0)
+
+
+@pytest.mark.slow
+async def test_forked_process_starts_a_child_of_its_own() -> None:
+    script = """
+import os
+from steadyvoice import Neural, TimeoutConfig, TTSService
+
+neural = Neural()
+tts = TTSService([neural], timeouts=TimeoutConfig(first_audio_timeout=30.0, total_timeout=50.0), muted=False)
+before, engine = tts.synthesize("Good morning.").audio, neural.process_id
+reader, writer = os.pipe()
+if (pid := os.fork()) == 0:
+    own = tts.synthesize("Good morning.").audio
+    tts.close()
+    os.write(writer, b"same" if own == before and neural.process_id != engine else b"differs")
+    os._exit(0)
+os.waitpid(pid, 0)
+assert os.read(reader, 10) == b"same"
+assert tts.synthesize("Good morning.").audio == before
+assert neural.process_id == engine
+assert "onnxruntime" not in __import__("sys").modules, "it never loads in the caller's process"
+tts.close()
+"""
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=55
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+async def test_sixteen_streams_at_once_are_all_whole(neural: Neural) -> None:
+    text = "Please hold the line. Somebody will be with you in a moment."
+    alone, _ = await speak(neural, text)
+    service = AsyncTTSService([neural], timeouts=PATIENT, muted=False)
+    together = await asyncio.gather(*(service.synthesize(text, format="pcm_24000") for _ in range(16)))
+    assert {speech.outcome for speech in together} == {"spoken"}
+    assert all(speech.audio == alone for speech in together)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
+async def test_memory_stays_flat_over_an_hour_of_speech(neural: Neural) -> None:
+    service = AsyncTTSService([neural], timeouts=PATIENT, muted=False)
+    seconds, memory = 0.0, list[tuple[float, int, int]]()
+    while seconds < 3_600.0:
+        for text in HOUR_TEXTS:
+            seconds += (await service.synthesize(f"{text} {len(memory)} times.", format="pcm_24000")).duration
+        assert neural.process_id is not None
+        memory.append((seconds, resident(neural.process_id), resident(os.getpid())))
+    print("; ".join(f"{each[0]:.0f} s: {each[1]} MB, {each[2]} MB" for each in memory[:: len(memory) // 6]))
+    warm = next(index for index, each in enumerate(memory) if each[0] > 300.0)
+    for which in (1, 2):
+        assert max(each[which] for each in memory[warm:]) <= memory[warm][which] + 24
+
+
+def resident(process: int) -> int:
+    """Return the resident memory of a process in MB."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096 >> 20
