@@ -65,7 +65,7 @@ PANELS = [
         "timeseries",
         "Muted and failed calls",
         {
-            "share": f"sum(rate(steadyvoice_requests_total{{{SOME},outcome=~'muted|failed'}}[$__rate_interval]))"
+            "share": f"sum(rate(steadyvoice_requests_total{{{SOME},outcome=~'recorded|muted|failed'}}[$__rate_interval]))"
             f" / sum(rate(steadyvoice_requests_total{{{SOME}}}[$__rate_interval]))"
         },
         "percentunit",

@@ -350,3 +350,57 @@ async def plain_server(response: bytes) -> AsyncIterator[int]:
 
     async with tcp_server(serve) as port:
         yield port
+
+
+@pytest.mark.parametrize("through_proxy", [False, True])
+async def test_request_has_headers_of_its_own_and_a_signature_of_its_body(
+    vendor: ScriptedVendor, through_proxy: bool
+) -> None:
+    """A plain HTTP proxy gets the request as the vendor would, with an absolute target."""
+    base, proxy = ("http://vendor.invalid", vendor.url) if through_proxy else (vendor.url, None)
+    made = HTTPClient("vendor", base, parse_vendor_error, headers={"X-Key": "k", "Accept": "*/*"}, proxy=proxy)
+
+    async def sign(target: str, body: bytes) -> dict[str, str]:
+        return {"x-signature": f"{target} {len(body)}", "content-type": "application/signed"}
+
+    prepared = made.prepare(
+        "/speak",
+        {"input": {"kind": "plain"}},
+        text="input.text",
+        params={"rate": "8000"},
+        headers={"accept": "audio/L16"},
+        accepted=lambda _: Accepted(),
+        sign=sign,
+    )
+    vendor.enqueue(audio_response())
+    response = await prepared.send("Hello", connection_timeout=5.0)
+    assert await response.read() == b"speech"
+    response.close()
+    assert prepared.reserve() is None, "a signature may take a wait, which a request over an idle connection must not"
+    await made.aclose()
+    (sent,) = vendor.requests
+    assert sent.json == {"input": {"kind": "plain", "text": "Hello"}}
+    assert sent.headers["x-key"] == "k"
+    assert (sent.headers["accept"], sent.headers["content-type"]) == ("audio/l16", "application/signed")
+    assert sent.headers["x-signature"] == f"/speak?rate=8000 {len(sent.body)}"
+
+
+async def test_headers_of_one_request_do_not_reach_the_next_over_the_same_connection(
+    vendor: ScriptedVendor, client: HTTPClient
+) -> None:
+    for accept in ("audio/l16", "audio/pcmu"):
+        prepared = client.prepare("/", {}, headers={"Accept": accept}, accepted=lambda _: Accepted())
+        vendor.enqueue(
+            audio_response(),
+        )
+        started = prepared.reserve()
+        if started:
+            started.start("Hello")
+            response = await started.response(connection_timeout=5.0)
+        else:
+            response = await prepared.send("Hello", connection_timeout=5.0)
+        while await response.read():
+            pass
+        response.close()
+    assert vendor.connections == 1
+    assert [request.headers["accept"] for request in vendor.requests] == ["audio/l16", "audio/pcmu"]

@@ -54,10 +54,11 @@ function description(attempt) {
 /** Audio by provider, and the joins between them. */
 function audioSpans(call) {
   const total = call.spans.at(-1).stop || 1;
+  const [filling, words] = call.outcome === "recorded" ? ["recorded", "recorded message"] : ["muted", "silence"];
   const parts = call.spans.map((span, index) =>
-    s("rect", { class: span.provider === null ? "fill muted" : `fill voice-${index % 2}`, x: (200 * span.start) / total, width: Math.max(0.5, (200 * (span.stop - span.start)) / total), height: LINE }));
+    s("rect", { class: span.provider === null ? `fill ${filling}` : `fill voice-${index % 2}`, x: (200 * span.start) / total, width: Math.max(0.5, (200 * (span.stop - span.start)) / total), height: LINE }));
   const seams = call.spans.slice(1).map((span) => s("path", { class: "seam", d: `M${(200 * span.start) / total} 0v${LINE}` }));
-  const text = call.spans.map((span) => `${span.provider ?? "silence"} ${seconds(span.start)}–${seconds(span.stop)}`).join(", ");
+  const text = call.spans.map((span) => `${span.provider ?? words} ${seconds(span.start)}–${seconds(span.stop)}`).join(", ");
   return h("div", { class: "spans" }, h("span", { class: "provider-name" }, "audio"),
     s("svg", { class: "waterfall", viewBox: `0 0 200 ${LINE}`, height: LINE, preserveAspectRatio: "none", "aria-hidden": "true" }, ...parts, ...seams),
     h("span", { class: "description" }, text));
