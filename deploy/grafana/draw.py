@@ -14,6 +14,7 @@ from typing import Any
 HERE = Path(__file__).parent
 SOURCE = {"type": "prometheus", "uid": "${source}"}
 SOME = 'instance=~"$instance"'
+WITHOUT_SPEECH = "outcome=~'recorded|muted|failed'"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ PANELS = [
         "timeseries",
         "Muted and failed calls",
         {
-            "share": f"sum(rate(steadyvoice_requests_total{{{SOME},outcome=~'recorded|muted|failed'}}[$__rate_interval]))"
+            "share": f"sum(rate(steadyvoice_requests_total{{{SOME},{WITHOUT_SPEECH}}}[$__rate_interval]))"
             f" / sum(rate(steadyvoice_requests_total{{{SOME}}}[$__rate_interval]))"
         },
         "percentunit",
