@@ -51,10 +51,11 @@ def chromium() -> Iterator[Browser]:
 class GatewayThread:
     """Gateway in a thread, which a test can break, heal, restart and call."""
 
-    def __init__(self, *, server: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, server: dict[str, Any] | None = None, **settings: Any) -> None:
         self.clock = Clock()
         self.moves: list[StateChanged] = []
         self._server = {"port": 0, "log_texts": True, "access_log": False, **(server or {})}
+        self._settings = settings  # of the service
         self._ready: Future[None] = Future()
         self._enough = asyncio.Event()
         self._thread = Thread(target=self._run, name="gateway")
@@ -147,7 +148,11 @@ class GatewayThread:
         self.loop = asyncio.get_running_loop()
         async with Simulator(voice="tones") as self.sim:
             providers = ElevenLabs("any", base_url=self.sim.url), OpenAICompatible("any", base_url=self.sim.url + "/v1")
-            settings: Any = {"circuit": CIRCUIT, "retry": RetryConfig(max_attempts=1), "clock": self.clock}
+            settings: Any = {
+                "circuit": CIRCUIT,
+                "retry": RetryConfig(max_attempts=1),
+                "clock": self.clock,
+            } | self._settings
             async with AsyncTTSService([*providers, Tone()], **settings) as self.service:
                 self.service.subscribe(self._note)
                 self.gateway = await self._opened()

@@ -11,9 +11,12 @@ import sys
 import tomllib
 from configparser import RawConfigParser
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
+from steadyvoice.fleet import FleetConfig
 from steadyvoice.service.config_file import ServerConfig, build_arguments, parse_file
 from tests.required_tools import require_tool
 
@@ -27,6 +30,37 @@ ENVIRON = {name: f"a-secret-{number}" for number, name in enumerate(NAMES)}
 @pytest.fixture
 def server() -> ServerConfig:
     return parse_file(DEPLOY / "steadyvoice.toml", ENVIRON).server
+
+
+@pytest.fixture
+def compose() -> Any:
+    """Return the compose file, with its anchors resolved."""
+    return yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
+
+
+def test_composed_replicas_form_a_fleet_over_a_server_without_persistence(compose: Any) -> None:
+    config = parse_file(DEPLOY / "fleet.toml", {**ENVIRON, "STEADYVOICE_FLEET_URL": "redis://:secret@valkey:6379/0"})
+    fleet = build_arguments(config)["fleet"]
+    services = compose["services"]
+    replicas = {name: each for name, each in services.items() if name.startswith("replica-")}
+    assert isinstance(fleet, FleetConfig)
+    assert fleet.expected_replicas == len(replicas) == 3
+    assert len({each["ports"][0] for each in replicas.values()}) == 3
+    for each in replicas.values():
+        assert each["command"][:3] == ["serve", "--config", each["volumes"][0].split(":")[1]]
+        assert each["environment"].keys() == {*NAMES, "STEADYVOICE_FLEET_URL"}
+        assert all(value.startswith("${") or "@valkey:6379" in value for value in each["environment"].values())
+        assert (
+            float(each["stop_grace_period"].rstrip("s")) > config.server.shutdown_delay + config.server.shutdown_timeout
+        )
+        assert (each["read_only"], each["cap_drop"]) == (True, ["ALL"])
+        assert all(port.startswith("127.0.0.1:") and port.endswith(":8040") for port in each["ports"])
+    command = " ".join(services["valkey"]["command"])
+    for setting in ("--save  ", "--appendonly no", "--maxmemory-policy noeviction", "--requirepass ${"):
+        assert setting in command
+    assert services["valkey"]["networks"] == ["fleet"]
+    assert compose["networks"]["fleet"]["internal"]
+    assert "ports" not in services["valkey"]
 
 
 @pytest.fixture

@@ -269,6 +269,8 @@ def render(overview: Mapping[str, Any], width: int = 160, height: int | None = N
     reasons = [_reason(name, each) for name, each in providers.items() if _needs_reason(each)]
     if fleet := overview.get("fleet"):  # absent without a fleet, and from older gateways
         reasons.insert(0, _fleet(fleet))
+    if workers := overview.get("workers"):  # absent with one process, and from older gateways
+        reasons.insert(0, _workers(workers["workers"]))
     room = (
         len(providers)
         if height is None
@@ -312,6 +314,19 @@ def _headline(overview: Mapping[str, Any]) -> Text:
     return Text("All providers are available.", style="bold green")
 
 
+def _workers(workers: Sequence[Mapping[str, Any]]) -> Text:
+    """Return one line: how many workers, and those that are not ready, with the reason of their last end."""
+    line = Text(f"Workers: {len(workers)}", style="dim")
+    for worker in workers:
+        if worker["state"] != "ready":
+            wait = "" if worker["restart_in"] is None else f" in {worker['restart_in']:.0f} s"
+            reason = f" ({worker['last_exit']})" if worker["last_exit"] else ""
+            line.append(f"; worker {worker['worker']} {worker['state']}{wait}{reason}", style="bold yellow")
+        elif worker["restarts"]:
+            line.append(f"; worker {worker['worker']} restarted {worker['restarts']} times ({worker['last_exit']})")
+    return line
+
+
 def _fleet(fleet: Mapping[str, Any]) -> Text:
     """Return one line: together with how many, or alone and why, and the circuits that others have in another state."""
     if fleet["state"] != "together":
@@ -324,6 +339,13 @@ def _fleet(fleet: Mapping[str, Any]) -> Text:
             line.append(f"; {name} fails only here: look at this machine's own network", style="bold yellow")
         elif others := sum(state != circuit["state"] for state in elsewhere):
             line.append(f"; {name} differs at {others} of them")
+    for name, slots in fleet.get("slots", {}).items():
+        lent = slots["block"] + sum(block for block, _, _ in slots["elsewhere"].values())
+        used = slots["used"] + sum(used for _, used, _ in slots["elsewhere"].values())
+        line.append(f"; {name}: {used} of {lent} slots used, {slots['used']} of {slots['block']} here")
+    apart = [name for name, state in fleet.get("replica_states", {}).items() if state not in ("", "together")]
+    if apart:
+        line.append(f"; not together: {', '.join(apart)}", style="bold yellow")
     return line
 
 

@@ -64,6 +64,7 @@ from steadyvoice.speech.text import clean_text
 from steadyvoice.speech.writing_systems import is_latin
 
 if TYPE_CHECKING:
+    from steadyvoice.fleet import Announcement, Fleet
     from steadyvoice.service.conversation.conversation import AsyncConversation, ConversationOptions
     from steadyvoice.service.conversation.segment_speaker import TurnResources
     from steadyvoice.service.conversation.turn import AsyncTurn
@@ -115,6 +116,7 @@ class AsyncTTSService:
         self._cache: SpeechCache | None = None
         self._settings: ServiceSettings = {}
         self._apply(settings, providers, dict.fromkeys(ServicePolicies.__annotations__))
+        self._fleet_followers: list[_FleetFollower] = []
         self._member: FleetMember | None = self._join_fleet()
         register_fork_aware(self)
 
@@ -298,6 +300,28 @@ class AsyncTTSService:
             "fleet": self.fleet_status(),
             "providers": states,
         }
+
+    @property
+    def fleet(self) -> Fleet | None:
+        """Fleet that this process belongs to; None without one."""
+        return self._member.fleet if self._member else None
+
+    def follow_fleet(self, listener: Callable[[Announcement], object]) -> Callable[[], None]:
+        """Call `listener` with the announcements of other replicas, those in force included; return its end.
+
+        It is called in the thread that beats, also after a change of the fleet.
+        """
+        follower = _FleetFollower(listener)
+        self._fleet_followers.append(follower)
+        if self.fleet:
+            follower.follow(self.fleet)
+
+        def unsubscribe() -> None:
+            if follower in self._fleet_followers:
+                self._fleet_followers.remove(follower)
+                follower.stop()
+
+        return unsubscribe
 
     def fleet_status(self) -> dict[str, Any] | None:
         """Return the fleet as this process has it, JSON-ready; None without one."""
@@ -576,7 +600,10 @@ class AsyncTTSService:
         # Imported here, so that only services of a fleet load it.
         from steadyvoice.service.fleet_member import FleetMember
 
-        return FleetMember(setting, self._providers, clock=self._clock, circuit_clock=self.lag.time)
+        member = FleetMember(setting, self._providers, clock=self._clock, circuit_clock=self.lag.time)
+        for follower in self._fleet_followers:
+            follower.follow(member.fleet)
+        return member
 
     async def _leave_fleet(self) -> None:
         member, self._member = self._member, None
@@ -708,3 +735,19 @@ def _queue_wait(engine: HasQueue) -> Callable[[], float]:
 def _circuit_settings_in(changes: SettingChanges) -> set[str]:
     """Return the circuit settings named in changes, equal ones included: a circuit may have been changed directly."""
     return {name for name in ("circuit", "circuits") if name in changes}
+
+
+class _FleetFollower:
+    """Listener to the fleet of a service, which may be replaced by another one."""
+
+    def __init__(self, listener: Callable[[Announcement], object]) -> None:
+        self._listener = listener
+        self.stop: Callable[[], None] = lambda: None
+
+    def follow(self, fleet: Fleet) -> None:
+        """Listen to a fleet from now on, and take up what is in force there."""
+        self.stop()
+        self.stop = fleet.subscribe(self._listener)
+        for key in fleet.announcements.records():
+            if found := fleet.announcements.find(key):
+                self._listener(found)

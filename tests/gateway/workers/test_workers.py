@@ -179,7 +179,7 @@ async def test_crash_loop_is_slowed_down_and_shown(tmp_path: Path) -> None:
 
             async def is_shown() -> bool:
                 first = (await gateway.workers())[0]
-                return first["state"] == "restarting" and first["restart_in"] > 0 and first["restarts"] == 3
+                return bool(first["state"] == "restarting" and first["restart_in"] > 0 and first["restarts"] == 3)
 
             await until(is_shown)
             assert (await gateway.metrics())['steadyvoice_workers{state="restarting"}'] == 1

@@ -194,14 +194,17 @@ def _admin_paths() -> dict[str, Any]:
             "get": _get("Settings, counts, and the explanation of the state", circuit),
             "patch": {
                 **_post("Change settings, all of them or none", "Change", _schema_ref("Changed")),
-                "parameters": [{"name": "dry_run", "in": "query", "schema": {"enum": ["yes", "no"]}}],
+                "parameters": [
+                    {"name": flag, "in": "query", "schema": {"enum": ["yes", "no"]}}
+                    for flag in ("dry_run", "everywhere")
+                ],
             },
         },
-        f"{one}/open": {"post": _post("Refuse every call", timed, circuit)},
+        f"{one}/open": {"post": _post("Refuse every call", "OpenBody", circuit)},
         f"{one}/disable": {"post": _post("Admit every call and record nothing", timed, circuit)},
         f"{one}/monitor": {"post": _post("Record every call and refuse none", timed, circuit)},
         f"{one}/close": {"post": _post("Close from any state", action, circuit)},
-        f"{one}/reset": {"post": _post("Close with an empty window, and release all holds", action, circuit)},
+        f"{one}/reset": {"post": _post("Close with an empty window, and release all holds", "ResetBody", circuit)},
     }
     for path, path_item in paths.items():
         if path.startswith(one):

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, StrictBool, ValidationError
 
 from steadyvoice.breaker import CircuitBreaker
+from steadyvoice.gateway.admin.fleet_settings import SettingsFollower, announce_settings
 from steadyvoice.gateway.admin.overview import Overview
 from steadyvoice.gateway.admin.request import MAX_STEP, AdminRequest, AdminRequestError
 from steadyvoice.gateway.admin.server_sent_events import EventStreamEndpoint
@@ -52,6 +53,9 @@ from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.text import clean_text
 from steadyvoice.wire.error_response import single_line
 from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue, parse_document
+
+if TYPE_CHECKING:
+    from steadyvoice.fleet import Fleet
 
 
 class SayBody(ConfigTable):
@@ -116,14 +120,27 @@ class ActionBody(ConfigTable):
     reason: Annotated[str, Field(max_length=500)] = ""
 
 
+class ResetBody(ActionBody):
+    """Body of a reset; `everywhere`: at all replicas of the fleet."""
+
+    everywhere: StrictBool = False
+
+
 class TimedActionBody(ActionBody):
     """Body of an action that forces a state for `duration` seconds; without it, until it is undone."""
 
     duration: Annotated[Seconds, Field(strict=True)] | None = None  # strict: pydantic would take true for 1 second
 
 
+class OpenBody(TimedActionBody):
+    """Body of an action that opens a circuit; `everywhere`: at all replicas of the fleet."""
+
+    everywhere: StrictBool = False
+
+
 REQUEST_SCHEMAS = {
-    model.__name__: model.model_json_schema() for model in (EmptyBody, ActionBody, TimedActionBody, SayBody)
+    model.__name__: model.model_json_schema()
+    for model in (EmptyBody, ActionBody, ResetBody, TimedActionBody, OpenBody, SayBody)
 }
 """JSON Schemas of the bodies of admin requests, by name."""
 
@@ -189,6 +206,7 @@ class _AdminHandlers:
             "settings": self._change_settings,
             "act": self._act_here,
         }
+        context.on_stopped.append(service.follow_fleet(SettingsFollower(context).follow))
         context.answers["calls"] = lambda limit: [call.as_dict() for call in calls.newest(limit)]
 
     async def state(self, request: AdminRequest) -> Response:
@@ -238,16 +256,21 @@ class _AdminHandlers:
         before = circuit.config
         after = apply_changes(before, changes)
         old, new = changed_settings(before, after)
+        everywhere = request.flag("everywhere")
+        if everywhere:
+            self._fleet()
         if not request.flag("dry_run"):
             order = {"circuit": circuit.name, "changes": changes, "actor": request.actor.as_dict()}
             await self._context.order("settings", order)
+            if everywhere:
+                announce_settings(self._fleet(), circuit.name, changes)
             log.info("%s: settings changed by %s: %s -> %s", circuit.name, request.actor, old, new)
         summary = {"name": circuit.name, "changed": list(new), "preset": preset_name(after)}
         return json_response({**summary, "before": config_view(before), "after": config_view(after)})
 
     async def reset(self, request: AdminRequest) -> Response:
         """Close a circuit with an empty window, and release all holds."""
-        return await self._act(request, await request.form(ActionBody))
+        return await self._act(request, await request.form(ResetBody))
 
     async def close(self, request: AdminRequest) -> Response:
         """Close a circuit from any state."""
@@ -255,7 +278,7 @@ class _AdminHandlers:
 
     async def open(self, request: AdminRequest) -> Response:
         """Force a circuit open."""
-        return await self._act(request, await request.form(TimedActionBody))
+        return await self._act(request, await request.form(OpenBody))
 
     async def disable(self, request: AdminRequest) -> Response:
         """Disable a circuit: admit all calls and record none."""
@@ -273,13 +296,35 @@ class _AdminHandlers:
         duration = form.duration if isinstance(form, TimedActionBody) else None
         if isinstance(form, TimedActionBody):
             facts["duration"] = duration
+        everywhere = isinstance(form, ResetBody | OpenBody) and form.everywhere
+        if everywhere:
+            self._fleet()
+            facts["everywhere"] = True
         with acting_as(request.actor):
             self._context.event_log.add("action", facts)
         until = None if duration is None else self._context.clock() + duration
         order = {"circuit": circuit.name, "action": name, "reason": reason, "duration": duration, "until": until}
         await self._context.order("act", {**order, "actor": request.actor.as_dict()})
+        if everywhere:
+            with acting_as(request.actor):
+                self._act_everywhere(name, circuit.name, reason, duration)
         log.info("%s: %s by %s: %s", circuit.name, name, request.actor, reason or "no reason given")
         return json_response(circuit_view(circuit))
+
+    def _act_everywhere(self, action: str, circuit: str, reason: str, duration: float | None) -> None:
+        """Have all replicas of the fleet do what was done here."""
+        service = self._context.service
+        if action == "open":
+            service.open_everywhere(circuit, reason=reason or "forced open everywhere", duration=duration)
+        else:
+            service.reset_everywhere(circuit, reason=reason or "reset everywhere")
+
+    def _fleet(self) -> Fleet:
+        fleet = self._context.service.fleet
+        if fleet is None:
+            message = "this gateway has no fleet: configure [fleet], or leave out `everywhere`"
+            raise AdminRequestError(409, "no_fleet", message, field="everywhere")
+        return fleet
 
     def _act_here(self, order: Mapping[str, Any]) -> bool:
         """Perform an action on a circuit of this process, and return whether it has that circuit."""

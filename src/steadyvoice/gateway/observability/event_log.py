@@ -141,12 +141,20 @@ class WorkerEventLog(EventLog):
         """Send an entry to all workers, this one included."""
         # By the time at which it happened, whenever it gets its number.
         entry = EventLogEntry(0, kind, facts, self._wall_clock(), current_actor())
-        known = {} if callable(facts) else facts
-        transition = (known["provider"], known["from"], known["to"]) if kind == "transition" else None
-        self._shared.add_entry(kind, entry.data, transition)
+        self._shared.add_entry(kind, entry.data, None if callable(facts) else _change_of_all(kind, facts))
 
     def _receive(self, number: int, kind: str, data: str) -> None:
         self.last = number
         (self._calls if kind in _CALL_KINDS else self._others).append(EventLogEntry.encoded(number, kind, data))
         if self._readers:
             self._wake()
+
+
+def _change_of_all(kind: str, facts: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """Return by what a change of a circuit is known to be the same at all workers; None for other entries."""
+    match kind:
+        case "transition":
+            return facts["provider"], facts["from"], facts["to"]
+        case "config" if facts["provider"] is not None:
+            return facts["provider"], kind, str(facts["after"])
+    return None

@@ -263,6 +263,44 @@ BUILD = MetricDefinition(
     rule="max",
 )
 
+# Fleet.
+FLEET_REPLICAS = MetricDefinition(
+    "steadyvoice_fleet_replicas",
+    "gauge",
+    (),
+    "Replicas of the fleet that are heard of, this one included; absent without a fleet",
+    rule="max",
+)
+FLEET_STATE = MetricDefinition(
+    "steadyvoice_fleet_state",
+    "gauge",
+    ("state",),
+    "1 for the replica's state: together, stale or alone; 0 for the others",
+    rule="max",
+)
+FLEET_OUTLIER = MetricDefinition(
+    "steadyvoice_fleet_outlier",
+    "gauge",
+    ("provider",),
+    "1 while the circuit is open here, and calls succeed at most other replicas",
+    rule="max",
+)
+FLEET_MISSED_BEATS = MetricDefinition(
+    "steadyvoice_fleet_missed_beats_total", "counter", (), "Beats that the store did not answer in time"
+)
+FLEET_DUPLICATE_PROBES = MetricDefinition(
+    "steadyvoice_fleet_duplicate_probes_total",
+    "counter",
+    ("provider",),
+    "Probes in flight while another replica probed as well",
+)
+FLEET_SLOTS = MetricDefinition(
+    "steadyvoice_fleet_slots",
+    "gauge",
+    ("provider", "slots"),
+    "Slots of the account's limit: lent to this replica, and requests that use or wait for one",
+)
+
 # Workers.
 WORKERS = MetricDefinition(
     "steadyvoice_workers",

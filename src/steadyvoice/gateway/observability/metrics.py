@@ -304,6 +304,7 @@ def _state_metrics(state: dict[str, Any]) -> Iterator[Metric]:
     yield filled_metric(metric_definitions.MUTED, {(): float(state["is_muted"])})
     yield from _overload_metrics(state["overload"])
     yield from _cache_metrics(state["cache"] or {})
+    yield from _fleet_metrics(state["fleet"])
     hedging = state["hedging"] or {}
     yield filled_metric(
         metric_definitions.HEDGES, {(result,): hedging[result] for result in _HEDGE_RESULTS if result in hedging}
@@ -365,6 +366,34 @@ def _cache_metrics(cache: dict[str, Any]) -> Iterator[Metric]:
     )
     yield filled_metric(metric_definitions.CACHE_KEPT, {(): cache["kept"]} if cache else {})
     yield filled_metric(metric_definitions.CACHE_FAILING, {(): float(cache["error"] is not None)} if cache else {})
+
+
+def _fleet_metrics(fleet: dict[str, Any] | None) -> Iterator[Metric]:
+    """Yield the metrics of the fleet, without values if there is none."""
+    values: dict[MetricDefinition, dict[Labels, float]] = {
+        definition: {}
+        for definition in (
+            metric_definitions.FLEET_REPLICAS,
+            metric_definitions.FLEET_STATE,
+            metric_definitions.FLEET_OUTLIER,
+            metric_definitions.FLEET_MISSED_BEATS,
+            metric_definitions.FLEET_DUPLICATE_PROBES,
+            metric_definitions.FLEET_SLOTS,
+        )
+    }
+    if fleet:
+        values[metric_definitions.FLEET_REPLICAS][()] = len(fleet["replicas"]) + 1
+        values[metric_definitions.FLEET_MISSED_BEATS][()] = fleet["missed_beats"]
+        for state in ("together", "stale", "alone"):
+            values[metric_definitions.FLEET_STATE][state,] = float(fleet["state"] == state)
+        for name, circuit in fleet["circuits"].items():
+            values[metric_definitions.FLEET_OUTLIER][name,] = float(circuit["is_outlier"])
+            values[metric_definitions.FLEET_DUPLICATE_PROBES][name,] = circuit["duplicate_probes"]
+        for name, slots in fleet["slots"].items():
+            for kind, field in (("lent", "block"), ("used", "used"), ("queued", "queued")):
+                values[metric_definitions.FLEET_SLOTS][name, kind] = slots[field]
+    for definition, labelled in values.items():
+        yield filled_metric(definition, labelled)
 
 
 def _overload_metrics(overload: dict[str, Any]) -> Iterator[Metric]:

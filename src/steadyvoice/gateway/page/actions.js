@@ -23,24 +23,34 @@ export async function reset(name) {
   }
 }
 
-export function act(name) {
+const EVERYWHERE = new Set(["reset", "open"]);
+
+/** Ask for an action on a circuit; in a fleet, some reach all replicas. */
+export function act(name, inFleet = false) {
   const choices = ACTIONS.map(([value, label, effect]) => choice(value, label, effect));
   const reason = h("input", { type: "text", name: "reason", maxlength: 500, autocomplete: "off", placeholder: "vendor maintenance" });
   const minutes = h("input", { type: "number", name: "minutes", min: 0, step: "any", inputmode: "decimal", placeholder: "until it is undone" });
   const durationField = field("Duration in minutes", minutes, "Empty: until it is undone.");
   const chosenAction = () => form.element.querySelector("input[name=action]:checked").value;
-  const showDuration = () => set(durationField, { hidden: !TIMED.has(chosenAction()) });
+  const everywhere = h("input", { type: "checkbox", name: "everywhere" });
+  const everywhereField = h("label", { class: "choice" }, everywhere, h("span", {}, "At all replicas of the fleet"));
+  const showFields = () => {
+    set(durationField, { hidden: !TIMED.has(chosenAction()) });
+    set(everywhereField, { hidden: !inFleet || !EVERYWHERE.has(chosenAction()) });
+  };
   const form = dialog(`Circuit of ${name}`, [
-    h("fieldset", { onchange: showDuration }, h("legend", {}, "Action"), ...choices),
-    field("Reason", reason, "Shown in the event log."), durationField,
+    h("fieldset", { onchange: showFields }, h("legend", {}, "Action"), ...choices),
+    field("Reason", reason, "Shown in the event log."), durationField, everywhereField,
   ], "Apply", async () => {
     const body = { reason: reason.value };
     if (TIMED.has(chosenAction()) && minutes.value.trim()) body.duration = Number(minutes.value) * 60;
     const action = chosenAction();
+    if (inFleet && everywhere.checked && EVERYWHERE.has(action)) body.everywhere = true;
     await json(`${circuit(name)}/${action}`, { method: "POST", body });
     notify(`${name}: ${ACTIONS.find(([value]) => value === action)[1].toLowerCase()}: done.`);
   });
   form.element.querySelector("input[value=open]").checked = true;
+  showFields();
   form.element.querySelector("input[value=open]").focus();
 }
 

@@ -57,7 +57,8 @@ function described(kind, data) {
     case "reset": return ["closed", "was reset", data.reason];
     case "config": return ["monitoring", data.provider ? "settings changed" : "configuration reloaded", changes(data)];
     case "action": if (data.error) return ["failed", `${data.action} failed`, data.error];
-      return ["resumed", `${data.action} manually${data.duration ? ` for ${span(data.duration)}` : ""}`, data.reason || "no reason given"];
+      return ["resumed", `${data.action} manually${data.everywhere ? " at all replicas" : ""}${data.duration ? ` for ${span(data.duration)}` : ""}`, data.reason || "no reason given"];
+    case "worker": return [data.state === "ready" ? "closed" : "failed", `Worker ${data.worker} ${data.state === "ready" ? "is ready again" : "ended"}`, data.reason];
     case "lost": return ["muted", data.entries ? `${pluralize(data.entries, "entry", "entries")} missing` : "The gateway was restarted", data.reason];
     case "closing": return ["muted", "The gateway is shutting down", ""];
     default: return null;

@@ -8,6 +8,7 @@ import { byId, reconcile, set, setText } from "./dom.js";
 import { follow } from "./event_stream.js";
 import { CallOutcomes } from "./call_outcomes.js";
 import { EventLog } from "./event_log.js";
+import { Processes, hasFleet } from "./processes.js";
 import { RecoveryTimes } from "./recovery_times.js";
 import { TestSynthesis } from "./test_synthesis.js";
 import { settings, undo } from "./settings.js";
@@ -26,6 +27,7 @@ const calls = new RecentCalls(byId("calls"), byId("errors-only"));
 const log = new EventLog(byId("log"), undo);
 const callOutcomes = new CallOutcomes(byId("call-outcomes"));
 const recovery = new RecoveryTimes(byId("recovery"));
+const processes = new Processes(byId("processes"));
 const summary = new Summary(byId("summary"), byId("current"), byId("load"), byId("incidents"));
 new TestSynthesis(byId("test-synthesis"), calls);
 byId("sign-out").addEventListener("click", signOut);
@@ -56,6 +58,9 @@ async function refresh() {
     if (next !== null) timer = setTimeout(refresh, next);
   }
 }
+
+/** Return an action that gets whether there are other replicas, which it may reach as well. */
+const inFleet = (action) => (name) => action(name, hasFleet(store.overview));
 
 function refreshSoon() {
   clearTimeout(timer);
@@ -89,9 +94,10 @@ function show(overview) {
   summary.show(overview);
   callOutcomes.show(overview.outcomes, overview.current, now);
   recovery.show(overview.recoveries);
+  processes.show(overview);
   for (const name of cards.keys()) if (!overview.providers[name]) cards.delete(name);
   for (const [name, provider] of Object.entries(overview.providers)) {
-    if (!cards.has(name)) cards.set(name, new ProviderCard(name, { reset, act, settings }));
+    if (!cards.has(name)) cards.set(name, new ProviderCard(name, { reset, act: inFleet(act), settings: inFleet(settings) }));
     cards.get(name).show(provider, now, overview.step);
   }
   reconcile(byId("providers"), Object.keys(overview.providers).map((name) => cards.get(name).element));

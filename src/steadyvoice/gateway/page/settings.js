@@ -9,7 +9,8 @@ import { notify } from "./notifications.js";
 const PRESETS = ["adaptive", "default", "production", "development", "consecutive"];
 const PREVIEW_DELAY = 250; // milliseconds without input, after which the preview is updated
 
-export async function settings(name) {
+/** Show and change the settings of a circuit; in a fleet, of all replicas if that is asked for. */
+export async function settings(name, inFleet = false) {
   let now;
   try {
     now = await json(circuit(name));
@@ -21,28 +22,30 @@ export async function settings(name) {
   const preset = h("select", {}, h("option", { value: "" }, "none"), ...PRESETS.map((each) => h("option", { value: each }, each)));
   const preview = h("div", { class: "preview", role: "status" });
   const requested = () => change(preset.value, inputs);
+  const everywhere = h("input", { type: "checkbox", name: "everywhere" });
+  const everywhereField = h("label", { class: "choice", hidden: !inFleet }, everywhere, h("span", {}, "At all replicas of the fleet, until they restart"));
   const fields = h("div", { class: "fields" }, ...inputs.map(([key, , control]) => field(key, control)));
   const form = dialog(`Settings of ${name}`, [
     h("p", { class: "aside" }, "Settings in force. Changes apply from the next call, keep the window, and last until the configuration file is reloaded."),
-    field("Base preset", preset, now.preset ? `In force: preset “${now.preset}”.` : "In force: no preset."), fields, preview,
-  ], "Apply", async () => apply(name, requested()));
+    field("Base preset", preset, now.preset ? `In force: preset “${now.preset}”.` : "In force: no preset."), fields, everywhereField, preview,
+  ], "Apply", async () => apply(name, requested(), inFleet && everywhere.checked));
   const showPreview = preview_of(name, requested, preview, form);
   form.element.addEventListener("input", showPreview);
   showPreview();
 }
 
 /** Apply settings, and offer to undo the change. */
-export async function apply(name, requested) {
-  const result = await json(circuit(name), { method: "PATCH", body: requested });
+export async function apply(name, requested, everywhere = false) {
+  const result = await json(`${circuit(name)}${everywhere ? "?everywhere=yes" : ""}`, { method: "PATCH", body: requested });
   const before = Object.fromEntries(result.changed.map((key) => [key, result.before[key]]));
   const text = result.changed.map((key) => `${key} ${formatValue(result.before[key])} → ${formatValue(result.after[key])}`).join(", ");
-  notify(`${name}: ${text || "nothing to change"}.`, result.changed.length ? { undo: () => undo(name, before) } : {});
+  notify(`${name}: ${text || "nothing to change"}.`, result.changed.length ? { undo: () => undo(name, before, everywhere) } : {});
 }
 
 /** Restore former settings. */
-export async function undo(name, before) {
+export async function undo(name, before, everywhere = false) {
   try {
-    await json(circuit(name), { method: "PATCH", body: before });
+    await json(`${circuit(name)}${everywhere ? "?everywhere=yes" : ""}`, { method: "PATCH", body: before });
     notify(`${name}: undone.`);
     return true;
   } catch (refused) {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import tempfile
@@ -17,7 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 from steadyvoice.gateway.http_server.connections import ConnectionCounts
 from steadyvoice.gateway.http_server.shutdown import ShutdownSignals, first_of, notify_systemd
@@ -106,8 +107,7 @@ class Supervisor:
         self._workers = [Worker(number) for number in range(1, count + 1)]
         self._spawn, self._grace, self._ready, self._show, self._clock = spawn, grace, ready, show, clock
         self._coordinator, self._store = Coordinator(saved, clock), StoreServer(clock)
-        self._counts = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
-        self._counts.truncate(ConnectionCounts.size(count))
+        self._counts = _memory_file(ConnectionCounts.size(count))
         self._signals = ShutdownSignals()
         self._failed = asyncio.Event()
         self._is_ready = False
@@ -311,6 +311,16 @@ class Supervisor:
         cut = sum(worker.cut for worker in self._workers)
         responses = "1 response was" if cut == 1 else f"{cut or 'No'} responses were"
         self._show(f"Stopped. {responses} cut short.")
+
+
+def _memory_file(size: int) -> IO[bytes]:
+    """Return a file that several processes can map, in memory where the system has such: `/tmp` may be read-only."""
+    if hasattr(os, "memfd_create"):
+        file: IO[bytes] = open(os.memfd_create("steadyvoice-connections"), "w+b")  # noqa: SIM115 - closed at the end
+    else:
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+    file.truncate(size)
+    return file
 
 
 def _kill(worker: Worker) -> None:
