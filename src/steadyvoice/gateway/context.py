@@ -17,19 +17,23 @@ from steadyvoice.gateway.observability.event_log import EventLog, SharedLog, Wor
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.config_file import ServerConfig
-from steadyvoice.service.result import ReportedUtterance
+from steadyvoice.service.result import RelayedSpeech, ReportedUtterance
 from steadyvoice.service.service import AsyncTTSService
 
 log = logging.getLogger("steadyvoice.gateway")
 
 
 class FinishedCall(NamedTuple):
-    """Finished request for speech; `api` is its dialect's name."""
+    """Request for speech that one provider has spoken; `api` is its dialect's name.
+
+    `speech` has the numbers of its report, which is made when the `account` is asked for it.
+    """
 
     request: RequestContext
     api: str
     order: GatewaySpeechRequest
     account: ReportedUtterance
+    speech: RelayedSpeech
 
 
 class RequestObserver:
@@ -49,7 +53,7 @@ class RequestObserver:
         Observers of every request override it to take fewer steps for many of them.
         """
         for call in calls:
-            self.speech_finished(*call)
+            self.speech_finished(call.request, call.api, call.order, call.account)
             self.request_finished(call.request)
 
 

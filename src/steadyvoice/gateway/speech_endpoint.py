@@ -33,7 +33,7 @@ from steadyvoice.gateway.http import (
 from steadyvoice.gateway.request_context import PARSED_ORDER, RequestContext, request_context
 from steadyvoice.gateway.speech_request import BodyFormat, GatewaySpeechRequest, RawRequest
 from steadyvoice.service.pipeline.audio_limits import collect_audio, fits
-from steadyvoice.service.result import ReportedUtterance
+from steadyvoice.service.result import Outcome, ReportedUtterance
 from steadyvoice.service.stream import AsyncSpeechStream
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError
@@ -152,7 +152,7 @@ class SpeechHandler:
     ) -> None:
         headers = {
             "content-type": order.content_type,
-            **outcome_headers(account),
+            **outcome_headers(account.outcome, account.provider),
             **self.dialect.audio_headers(order, account, request.request_id),
             **({} if length is None else {"content-length": str(length)}),
         }
@@ -221,12 +221,9 @@ NO_AUDIO_HEADERS = {"x-steadyvoice-outcome": "failed", "x-steadyvoice-provider":
 """Outcome headers of a response without audio."""
 
 
-def outcome_headers(account: ReportedUtterance) -> dict[str, str]:
+def outcome_headers(outcome: Outcome, provider: str | None) -> dict[str, str]:
     """Return the headers with outcome and provider, as far as they are known when the response begins."""
-    return {
-        "x-steadyvoice-outcome": account.outcome,
-        "x-steadyvoice-provider": account.provider or "none",
-    }
+    return {"x-steadyvoice-outcome": outcome, "x-steadyvoice-provider": provider or "none"}
 
 
 def short_silence(order: GatewaySpeechRequest) -> bytes:

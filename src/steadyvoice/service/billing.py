@@ -55,6 +55,14 @@ def calculate_bill(
     return Bill(charge, cost, cost * (1 - heard / characters))
 
 
+def delivered_bill(billed: float | None, characters: int) -> Bill:
+    """Return the bill for a request that was delivered to its end.
+
+    It is the cost that the vendor stated, else possibly that of all characters.
+    """
+    return Bill(Charge.UNKNOWN, float(characters)) if billed is None else Bill(Charge.BILLED, billed)
+
+
 def _charge_of(accepted: bool, billed: float | None, error: TTSError | None) -> Charge:
     if billed is not None:
         return Charge.BILLED
@@ -78,15 +86,11 @@ class Billing:
         if bill.wasted and error:
             self._wasted[error.kind] = self._wasted.get(error.kind, 0.0) + bill.wasted
 
-    def add_delivered(self, billed: float | None, characters: int) -> Bill:
-        """Add an attempt that was delivered to its end, and return its bill.
-
-        It is the cost that the vendor stated, else possibly that of all characters.
-        """
+    def add_delivered(self, billed: float | None, characters: int) -> None:
+        """Add the bill of an attempt that was delivered to its end: see `delivered_bill`."""
         charge, cost = (Charge.UNKNOWN, float(characters)) if billed is None else (Charge.BILLED, billed)
         self._attempts[charge] += 1
         self._characters[charge] += cost
-        return Bill(charge, cost)
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready value: attempts by charge, and characters. `wasted` were charged, or may have been."""

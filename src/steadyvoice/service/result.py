@@ -6,11 +6,13 @@ import json
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
+import msgspec
+
 from steadyvoice.providers.base import Accepted
-from steadyvoice.service.billing import FREE, Bill, Charge
+from steadyvoice.service.billing import FREE, Bill, Charge, delivered_bill
 from steadyvoice.speech.alignment import Alignment, EstimatedAlignment
 from steadyvoice.speech.captions import captions
 from steadyvoice.speech.errors import TTSError
@@ -206,6 +208,68 @@ class UtteranceReport:
             other.current_speaker,
             True,
         )
+
+
+class RelayedSpeech(msgspec.Struct, frozen=True):
+    """Utterance that one request has spoken: what its report is made of once it is read, but for its text.
+
+    A structure and no dataclass, and one for all of it: it is made for nearly every utterance, without a Python call.
+    Durations are in seconds; `sent_at` is the time of day, since 1970. See Attempt for the others.
+    """
+
+    first_choice: str
+    outcome: Outcome
+    provider: str
+    voice: str
+    characters: int
+    audio: float
+    sent_at: float
+    waited: float
+    answered: float | None
+    first_audio: float | None
+    held_back: float
+    accepted: Accepted
+    refusals: Sequence[Attempt] = ()
+    """Refused attempts before it."""
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """All attempts."""
+        billed = self.accepted.characters_billed
+        attempt = Attempt(
+            self.provider,
+            0,
+            self.characters,
+            datetime.fromtimestamp(self.sent_at, UTC),
+            self.waited,
+            self.answered,
+            self.first_audio,
+            self.held_back,
+            self.audio,
+            request_id=self.accepted.request_id,
+            characters_billed=billed,
+            bill=delivered_bill(billed, self.characters),
+            voice=self.voice,
+        )
+        return [*self.refusals, attempt]
+
+    @property
+    def spans(self) -> list[Span]:
+        """The whole audio, as one span."""
+        return [Span(self.provider, 0, self.characters, 0.0, self.audio, self.voice)]
+
+    def report(self, text: str, alignment: Alignment | None) -> UtteranceReport:
+        """Return the report of the utterance, by its text and the times of that; without, they are estimated."""
+        report = UtteranceReport(self.first_choice)
+        report.current_speaker.start(self.provider, self.accepted, self.characters)
+        self.complete(report, text, alignment)
+        return report
+
+    def complete(self, report: UtteranceReport, text: str, alignment: Alignment | None) -> None:
+        """Add it to a report that has nothing but the speaker yet."""
+        report.attempts += self.attempts
+        times = alignment or EstimatedAlignment(text, self.audio)
+        report.add(self.provider, 0, self.characters, self.audio, times, voice=self.voice)
 
 
 class ReportedUtterance:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from steadyvoice.gateway.http import HTTPError, Response, error_response
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest, RawRequest
+from steadyvoice.providers.base import Accepted
 from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.failure_kinds import Blame, FailureKind
@@ -40,6 +41,15 @@ class Dialect(ErrorDialect, Protocol):
         """Return the response headers besides the content type, as far as they are known before the audio."""
         ...
 
+    def vendor_headers(
+        self, accepted: Accepted, request_id: str, *, is_sole: bool = True, is_whole: bool = True
+    ) -> dict[str, str]:
+        """Return these headers where a vendor has accepted a request.
+
+        `is_sole`: it alone is heard in the response; `is_whole`: the request has the whole text.
+        """
+        ...
+
     def validation_error(self, issues: Sequence[ValidationIssue], request_id: str) -> Response:
         """Return the response to an invalid request."""
         ...
@@ -47,6 +57,12 @@ class Dialect(ErrorDialect, Protocol):
 
 class GatewayDialect:
     """Dialect of the gateway's own endpoints, which are no vendor's."""
+
+    def vendor_headers(
+        self, accepted: Accepted, request_id: str, *, is_sole: bool = True, is_whole: bool = True
+    ) -> dict[str, str]:
+        """Return no headers: there is no vendor whose own they could be."""
+        return {}
 
     def error_response(self, error: HTTPError, request_id: str) -> Response:
         """Return the error as `{"error": {"code", "message", "field"}}`."""

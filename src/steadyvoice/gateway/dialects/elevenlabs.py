@@ -14,6 +14,7 @@ from steadyvoice.gateway.speech_request import (
     header_options,
     validated_text,
 )
+from steadyvoice.providers.base import Accepted
 from steadyvoice.service.options import ResolvedOptions, options_from_request
 from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.failure_kinds import FailureKind
@@ -59,15 +60,22 @@ class ElevenLabsDialect:
         first = speaker.first
         if first is None:
             return {"request-id": own_request_id(request_id)}
-        id = first.request_id if first.dialect == elevenlabs_speech.DIALECT and account.report.sole_speaker else None
+        is_whole = speaker.characters == len(order.text)
+        return self.vendor_headers(first, request_id, is_sole=account.report.sole_speaker, is_whole=is_whole)
+
+    def vendor_headers(
+        self, accepted: Accepted, request_id: str, *, is_sole: bool = True, is_whole: bool = True
+    ) -> dict[str, str]:
+        """Return the vendor's billing headers and a request id."""
+        id = accepted.request_id if is_sole and accepted.dialect == elevenlabs_speech.DIALECT else None
         headers = {"request-id": id or own_request_id(request_id)}
         # The vendor billed the first request; the header is right only if that one spoke the whole text.
-        if first.characters_billed is not None and speaker.characters == len(order.text):
-            headers["character-cost"] = elevenlabs_speech.format_amount(first.characters_billed)
-        if first.concurrent_requests is not None:
-            headers["current-concurrent-requests"] = str(first.concurrent_requests)
-        if first.concurrency_limit is not None:
-            headers["maximum-concurrent-requests"] = str(first.concurrency_limit)
+        if is_whole and accepted.characters_billed is not None:
+            headers["character-cost"] = elevenlabs_speech.format_amount(accepted.characters_billed)
+        if accepted.concurrent_requests is not None:
+            headers["current-concurrent-requests"] = str(accepted.concurrent_requests)
+        if accepted.concurrency_limit is not None:
+            headers["maximum-concurrent-requests"] = str(accepted.concurrency_limit)
         return headers
 
     def error_response(self, error: HTTPError, request_id: str) -> Response:

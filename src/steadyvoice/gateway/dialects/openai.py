@@ -14,6 +14,7 @@ from steadyvoice.gateway.speech_request import (
     header_options,
     validated_text,
 )
+from steadyvoice.providers.base import Accepted
 from steadyvoice.service.options import ResolvedOptions, options_from_request
 from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.failure_kinds import FailureKind
@@ -33,6 +34,12 @@ class OpenAIDialect:
 
     def audio_headers(self, order: GatewaySpeechRequest, account: ReportedUtterance, request_id: str) -> dict[str, str]:
         """Return no headers: OpenAI's responses have none of their own."""
+        return {}
+
+    def vendor_headers(
+        self, accepted: Accepted, request_id: str, *, is_sole: bool = True, is_whole: bool = True
+    ) -> dict[str, str]:
+        """Return no headers."""
         return {}
 
     def error_response(self, error: HTTPError, request_id: str) -> Response:

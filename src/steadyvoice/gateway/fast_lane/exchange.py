@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Protocol
+
+import msgspec
 
 from steadyvoice.gateway.access_control import RouteClass
 from steadyvoice.gateway.http import Message, Scope
 from steadyvoice.gateway.request_context import ContinuedSpeech, RequestContext, current_request_id
 from steadyvoice.gateway.speech_endpoint import SpeechHandler, outcome_headers
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
-from steadyvoice.service.fast_lane.relay import Relay
+from steadyvoice.providers.base import Accepted
+from steadyvoice.service.fast_lane.relay import FlowControl, Relay
 from steadyvoice.service.log_messages import log_utterance, logs_successes
 from steadyvoice.service.pipeline.response_call import InFlightRequest
-from steadyvoice.service.result import Outcome, ReportedUtterance, UtteranceReport
-
-
-class ReadingClient(Protocol):
-    """Client, as flow control sees it."""
-
-    @property
-    def write_paused(self) -> bool:
-        """Whether the client does not keep up with reading."""
-        ...
+from steadyvoice.service.result import Outcome, RelayedSpeech, ReportedUtterance, UtteranceReport
+from steadyvoice.speech.alignment import Alignment
+from steadyvoice.speech.format import AudioFormat
 
 
 class ExchangeConnection(Protocol):
@@ -49,12 +46,12 @@ class ExchangeConnection(Protocol):
         ...
 
     @property
-    def flow(self) -> ReadingClient:
+    def flow(self) -> FlowControl:
         """Flow control of the connection."""
         ...
 
     @property
-    def send_now(self) -> Callable[[list[bytes]], None]:
+    def send_now(self) -> Callable[[Iterable[bytes]], None]:
         """Function that sends parts at once."""
         ...
 
@@ -79,15 +76,22 @@ class ExchangeConnection(Protocol):
         ...
 
 
-class FinishedSpeech(ReportedUtterance):
-    """Report of an exchange, with the outcome and the provider that all observers ask for."""
+class FinishedSpeech(ReportedUtterance, msgspec.Struct):
+    """Report of an exchange, made when it is read; `speech` is all that usual observers ask for."""
 
-    outcome: Outcome = "spoken"
-    provider: str | None = None
+    speech: RelayedSpeech
+    text: str
+    times: Alignment | None
+    outcome: Outcome
+    provider: str | None
+    made: UtteranceReport | None = None
 
-    def __init__(self, report: UtteranceReport, provider: str) -> None:
-        self.report, self.provider = report, provider
-        self.outcome = "spoken" if provider == report.first_choice else "substituted"
+    @property
+    def report(self) -> UtteranceReport:  # type: ignore[override]  # which nothing sets
+        """Report of the utterance."""
+        if self.made is None:
+            self.made = self.speech.report(self.text, self.times)
+        return self.made
 
 
 class ExchangeOwner(Protocol):
@@ -106,13 +110,12 @@ class Exchange(RequestContext):
     """Request in the fast lane, and client of its relay. Once handed over, it is an ordinary request context."""
 
     __slots__ = (
-        "_account",
         "_connection",
-        "_flow",
         "_lane",
         "_parts",
         "_send_now",
         "dialect",
+        "flow",
         "handler",
         "order",
         "relay",
@@ -132,9 +135,8 @@ class Exchange(RequestContext):
         self.route_class = RouteClass.SPEECH
         self._lane: ExchangeOwner | None = lane
         self._connection: ExchangeConnection | None = connection
-        self._flow, self._send_now = connection.flow, connection.send_now
+        self.flow, self._send_now = connection.flow, connection.send_now
         self.handler, self.dialect, self.order = handler, handler.dialect, order
-        self._account: FinishedSpeech | None = None
         self.relay: Relay | None = None
         self._parts: list[bytes] = []  # of the response, to be sent together
 
@@ -149,18 +151,14 @@ class Exchange(RequestContext):
 
     # ---------------------------------------------------------------- client of the relay
 
-    def begin(self, report: UtteranceReport) -> None:
+    def begin(self, first_choice: str, provider: str, accepted: Accepted) -> None:
         """Write the head of the response."""
-        self._account = account = FinishedSpeech(report, report.current_speaker.provider or "")
-        headers = {
-            "content-type": self.order.style.request.format.mime_type,
-            **outcome_headers(account),
-            **self.dialect.audio_headers(self.order, account, self.request_id),
-        }
-        self.status, self.response_started_at = 200, self._clock()
         connection = self._connection
         assert connection is not None  # noqa: S101 - the relay runs
-        lines = "".join(map("%s: %s\r\n".__mod__, headers.items())).encode("latin-1", "replace")
+        self.status, self.response_started_at = 200, self._clock()
+        lines = _fixed_lines(self.order.style.request.format, first_choice, provider)
+        headers = self.dialect.vendor_headers(accepted, self.request_id)
+        lines += "".join(map("%s: %s\r\n".__mod__, headers.items())).encode("latin-1", "replace")
         self._parts.append(connection.response_head(lines + b"".join(map(b"%b: %b\r\n".__mod__, self._extra))))
 
     def write(self, data: bytes) -> None:
@@ -174,32 +172,47 @@ class Exchange(RequestContext):
             parts, self._parts = self._parts, []
             self._send_now(parts)
 
-    def is_ready(self) -> bool:
-        """Return whether the client is connected and keeps up with reading."""
-        return not self._flow.write_paused
+    def write_now(self, data: bytes) -> None:
+        """Send valid audio as one chunk, with what was written before."""
+        self.bytes_sent += len(data)
+        chunk = (b"%x\r\n" % len(data), data, b"\r\n")
+        if self._parts:
+            parts, self._parts = self._parts, []
+            self._send_now((*parts, *chunk))
+        else:
+            self._send_now(chunk)
 
-    def end(self, report: UtteranceReport) -> None:
+    def end(self, speech: RelayedSpeech, text: str, alignment: Alignment | None) -> None:
         """Send the end of a complete response."""
-        connection, lane, account = self._connection, self._lane, self._account
-        assert connection and lane and account  # noqa: S101, PT018 - the relay has just ended
-        self._parts.append(b"0\r\n\r\n")
+        connection, lane = self._connection, self._lane
+        assert connection and lane  # noqa: S101, PT018 - the relay has just ended
+        self._send_now((*self._parts, b"0\r\n\r\n"))
         self.complete = True
-        self.flush()
         self._connection = self._lane = self.relay = None
+        account = FinishedSpeech(speech, text, alignment, speech.outcome, speech.provider)
         if logs_successes():
             token = current_request_id.set(self.request_id)
-            log_utterance(report)
+            log_utterance(account.report)
             current_request_id.reset(token)
         lane.completed(self, account)
         connection.exchange_completed()
 
     def hand_over(self, request: InFlightRequest) -> None:
         """Have the pipeline go on with the request."""
+        self.flush()
         connection, lane = self._connection, self._lane
         assert connection and lane  # noqa: S101, PT018 - the relay has just ended
         self._connection = self._lane = self.relay = None
         self.continued = lane.handed_over(self, request)
         connection.continue_exchange(self)
+
+
+@lru_cache(maxsize=256)
+def _fixed_lines(format: AudioFormat, first_choice: str, provider: str) -> bytes:
+    """Return the lines of a head that are the same for all requests that a provider speaks in a format."""
+    outcome: Outcome = "spoken" if provider == first_choice else "substituted"
+    headers = {"content-type": format.mime_type, **outcome_headers(outcome, provider)}
+    return "".join(map("%s: %s\r\n".__mod__, headers.items())).encode("latin-1", "replace")
 
 
 async def _send_nothing(message: Message) -> None: ...

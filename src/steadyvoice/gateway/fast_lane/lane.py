@@ -146,7 +146,9 @@ class FastLane:
         """Note that a response was sent to its end."""
         self.running.discard(exchange)
         exchange.finished_at = self._context.clock()
-        self._finished.append(_finished_call((exchange, exchange.dialect.name, exchange.order, account)))
+        self._finished.append(
+            _finished_call((exchange, exchange.dialect.name, exchange.order, account, account.speech))
+        )
         if len(self._finished) >= _MAX_UNRECORDED:
             self.record_finished()
 

@@ -59,14 +59,16 @@ class HourlyStatistics:
             outcomes[call.outcome] += 1
             speakers[call.provider] += 1
             first_audio.append((now, call.first_audio))
-            for attempt, _ in call.attempts:
-                results = step.providers.get(attempt.provider) or step.of(attempt.provider)
-                results[_REFUSED if attempt.refused else _SUCCEEDED] += 1
-                if attempt.first_audio is not None:
-                    samples = self._provider_first_audio.get(attempt.provider)
-                    if samples is None:
-                        samples = self._provider_first_audio[attempt.provider] = _Samples()
-                    samples.values.append((now, attempt.first_audio))
+            provider, seconds = call.provider, call.speech.first_audio
+            for refused, _ in call.refusals:
+                step.of(refused.provider)[_REFUSED] += 1
+            results = step.providers.get(provider) or step.of(provider)
+            results[_SUCCEEDED] += 1
+            if seconds is not None:
+                samples = self._provider_first_audio.get(provider)
+                if samples is None:
+                    samples = self._provider_first_audio[provider] = _Samples()
+                samples.values.append((now, seconds))
 
     def add_transition(self, name: str, before: CircuitState, after: CircuitState, reason: str = "") -> None:
         """Add a circuit's change of state. Of several within one step, the step shows the most severe state."""

@@ -156,20 +156,20 @@ class Metrics(RequestObserver):
         characters, audio, attempts = requests.copy(), requests.copy(), requests.copy()
         seconds: dict[Labels, list[float]] = defaultdict(list)
         first_audio, provider_first_audio = seconds.copy(), seconds.copy()
-        for request, api, _, account in calls:
-            provider, report = account.provider or _NONE, account.report
-            requests[api, provider, account.outcome] += 1
+        for request, api, _, _, speech in calls:
+            provider = speech.provider
+            requests[api, provider, speech.outcome] += 1
             now, began = request.finished_at, request.response_started_at
             if now is not None and began is not None:
                 seconds[api,].append(now - request.received_at)
                 first_audio[api,].append(began - request.received_at)
-            for span in report.spans:
-                characters[provider,] += span.end - span.begin
-                audio[provider,] += span.stop - span.start
-            for attempt in report.attempts:
+            characters[provider,] += speech.characters
+            audio[provider,] += speech.audio
+            for attempt in speech.refusals:
                 attempts[attempt.provider, attempt.error.kind.value if attempt.error else "ok"] += 1
-                if attempt.first_audio is not None:
-                    provider_first_audio[attempt.provider,].append(attempt.first_audio)
+            attempts[provider, "ok"] += 1
+            if speech.first_audio is not None:
+                provider_first_audio[provider,].append(speech.first_audio)
         self._requests.add_all(requests)
         self._characters.add_all(characters)
         self._audio.add_all(audio)

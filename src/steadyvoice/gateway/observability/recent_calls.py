@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
+import msgspec
+
 from steadyvoice.gateway.context import FinishedCall
 from steadyvoice.gateway.http import to_json
 from steadyvoice.gateway.request_context import RequestContext, client_outcome
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.error_state import to_iso8601
-from steadyvoice.service.result import Attempt, Outcome, ReportedUtterance, Span
+from steadyvoice.service.result import Attempt, Outcome, RelayedSpeech, ReportedUtterance, Span
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import field_copier
@@ -104,12 +106,13 @@ class UsualCall(NamedTuple):
     format: AudioFormat
     characters: int
     bytes_sent: int
-    attempts: Sequence[tuple[Attempt, CallError | None]]
-    spans: Sequence[Span]
+    refusals: Sequence[tuple[Attempt, CallError | None]]
+    speech: RelayedSpeech
     text: str | None
 
     def described(self) -> RecentCall:
         """Return the call with all that is shown of it."""
+        attempts = [*self.refusals, (self.speech.attempts[-1], None)]
         return RecentCall(
             number=self.number,
             at=datetime.fromtimestamp(self.ended - self.seconds, UTC),
@@ -124,10 +127,10 @@ class UsualCall(NamedTuple):
             bytes_sent=self.bytes_sent,
             seconds=self.seconds,
             first_audio=self.first_audio,
-            audio_seconds=self.spans[-1].stop,
-            attempts=self.attempts[:_MAX_PARTS],
-            spans=self.spans,
-            left_out=max(0, len(self.attempts) - _MAX_PARTS),
+            audio_seconds=self.speech.audio,
+            attempts=attempts[:_MAX_PARTS],
+            spans=self.speech.spans,
+            left_out=max(0, len(attempts) - _MAX_PARTS),
             error=None,
             text=self.text,
         )
@@ -191,17 +194,17 @@ class RecentCalls:
     ) -> list[UsualCall]:
         """Add calls that were spoken by one provider and sent to their end."""
         added: list[UsualCall] = []
-        for request, api, order, account in calls:
+        for request, api, order, _, speech in calls:
             self._number += 1
-            report, synthesis, attempts = account.report, order.style.request, account.report.attempts
-            # Usually there is one, without an error: it is kept without a Python call.
-            kept = [(attempts[0], None)] if len(attempts) == 1 else [_without_traceback(each) for each in attempts]
+            synthesis, refusals = order.style.request, [*map(_without_traceback, speech.refusals)]
+            if refusals:
+                speech = msgspec.structs.replace(speech, refusals=())
             finished, received = request.finished_at or now, request.received_at
             fields = (
                 self._number, wall_time - (now - finished), finished - received,
-                (request.response_started_at or received) - received, request.request_id, api, account.outcome,
-                account.provider, synthesis.voice, synthesis.model, synthesis.format, len(order.text),
-                request.bytes_sent, kept, report.spans, order.text[:_MAX_TEXT] if text else None,
+                (request.response_started_at or received) - received, request.request_id, api, speech.outcome,
+                speech.provider, synthesis.voice, synthesis.model, synthesis.format, len(order.text),
+                request.bytes_sent, refusals, speech, order.text[:_MAX_TEXT] if text else None,
             )  # fmt: skip
             added.append(_usual_call(fields))
         self._calls += added

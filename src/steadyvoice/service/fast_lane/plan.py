@@ -28,6 +28,8 @@ class Choice:
     candidate: Candidate
     prepared: PreparedHTTPRequest
     style: SpeechStyle
+    seconds: float
+    """Seconds for the attempt, and for the whole utterance as `total`."""
     total: float
     own_deadline: bool
     first_audio: float
@@ -110,6 +112,7 @@ class RelayPlan:
             candidate,
             prepared,
             style_of(candidate.name, candidate.offer, request),
+            min(step.time_limit, candidate.guarded.max_seconds),
             policy.total,
             policy.own_deadline,
             candidate.guarded.timeouts.first_audio_while(others=step.others),

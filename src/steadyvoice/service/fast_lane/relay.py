@@ -30,8 +30,8 @@ from steadyvoice.service.resilience.admission_control import AdmissionControl
 from steadyvoice.service.resilience.concurrency import QueueSlot
 from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
-from steadyvoice.service.result import Attempt, UtteranceReport
-from steadyvoice.speech.alignment import Alignment, EstimatedAlignment
+from steadyvoice.service.result import Attempt, RelayedSpeech
+from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.duration_estimate import is_surely_complete
 from steadyvoice.speech.errors import TTSError, TTSHoldError
 from steadyvoice.speech.request import SpeechRequest
@@ -48,27 +48,48 @@ MAX_HELD = 64 * 1024
 """Bytes of an answer that are held back before it is handed over to be judged: five seconds of most formats."""
 
 
-class RelayClient(Protocol):
-    """Client side of a relay."""
+class FlowControl(Protocol):
+    """Flow control of a client's connection."""
 
-    def begin(self, report: UtteranceReport) -> None:
-        """Send the head of the response."""
+    write_paused: bool
+    """Whether the client does not keep up with reading."""
+
+
+class _NeverPaused:
+    """Flow control of a client that takes everything."""
+
+    write_paused = False
+
+
+NEVER_PAUSED: FlowControl = _NeverPaused()
+
+
+class RelayClient(Protocol):
+    """Client side of a relay. `hand_over` sends what was written before."""
+
+    @property
+    def flow(self) -> FlowControl:
+        """Flow control of the client."""
+        ...
+
+    def begin(self, first_choice: str, provider: str, accepted: Accepted) -> None:
+        """Write the head of the response, whose audio the `provider` has `accepted` to make."""
         ...
 
     def write(self, data: bytes) -> None:
-        """Send valid audio, with the next `flush` or `end`."""
+        """Send valid audio, with the next `flush`, or with what comes next."""
         ...
 
     def flush(self) -> None:
         """Send what was written."""
         ...
 
-    def is_ready(self) -> bool:
-        """Return whether the client is connected and keeps up with reading."""
+    def write_now(self, data: bytes) -> None:
+        """Send valid audio at once, behind what was written."""
         ...
 
-    def end(self, report: UtteranceReport) -> None:
-        """Send the end of a complete response."""
+    def end(self, speech: RelayedSpeech, text: str, alignment: Alignment | None) -> None:
+        """Send the end of a complete response. Without an alignment, the times of the text are estimated."""
         ...
 
     def hand_over(self, request: InFlightRequest) -> None:
@@ -94,14 +115,16 @@ class Relay:
     """Relay of one request: made by `start_relay`, driven by its vendor connection and by `check_time`."""
 
     __slots__ = (
-        "_accepted", "_answered", "_beat", "_choice", "_client", "_connection", "_errors", "_first_sound", "_held_back",
-        "_lost",
-        "_odd_bytes", "_permit", "_plan", "_progress_at", "_received", "_refusals", "_report", "_sent_at",
-        "_services", "_since", "_slot", "_started", "_stopwatch", "_text", "_timeouts", "_validator", "deadline", "due",
+        "_accepted", "_answered", "_arrived", "_audio", "_beat", "_begun", "_choice", "_client", "_connection",
+        "_errors", "_first_audio", "_first_sound", "_heard", "_held_back", "_lost", "_odd_bytes", "_permit", "_plan",
+        "_progress_at", "_received", "_refusals", "_sent_at", "_services", "_since", "_slot", "_started",
+        "_started_at", "_text", "_timeouts", "_validator", "_waited", "due",
     )  # fmt: skip
 
     MIN_RATE = REAL_TIME
     """Least acceptable seconds of audio per second."""
+    FLUSHES = False
+    """Whether what was written is sent once all that has come was passed on."""
 
     def __init__(
         self,
@@ -120,33 +143,25 @@ class Relay:
         self._permit, self._slot, self._refusals = permit, slot, refusals
         self._started, self._client = started, client
         self._connection: HTTPConnection | None = started.connection
-        self._since, self._sent_at = now, services.wall_clock()
+        self._started_at = self._since = now
+        self._sent_at = services.wall_clock()
         self._beat, self._lost = services.lag.beat, 0.0
-        candidate, step = choice.candidate, choice.step
-        guarded, offer = candidate.guarded, candidate.offer
-        self._stopwatch = stopwatch = Stopwatch(services.clock)
-        stopwatch.since, stopwatch.extends = now, False
-        self.deadline = deadline = Deadline(choice.total, stopwatch, 0.0)
-        seconds = min(step.time_limit, guarded.max_seconds)
-        self._timeouts = AttemptTimeouts(
-            guarded.timeouts,
-            Deadline(seconds, stopwatch, 0.0),
-            deadline,
-            own_deadline=choice.own_deadline,
-            min_rate=self.MIN_RATE,
-            usual=guarded.handler.silence_limits.for_offer(offer),
-            first_audio=choice.first_audio,
-            extra=choice.extra * len(text),
-        )
-        self._errors = CallErrors(guarded.handler.name)
-        self._validator = AudioValidator(plan.template.request, offer.format, self._errors, text=text)
+        # Seconds that the provider took so far, and until the last bytes, the last audio and the first audio had come;
+        # and seconds of audio.
+        self._waited = self._arrived = self._heard = self._audio = 0.0
+        self._first_audio: float | None = None
+        # Timeouts are made when one may pass, while the caller has nothing left to play, and when handed over.
+        self._timeouts: AttemptTimeouts | None = None
+        candidate = choice.candidate
+        self._errors = CallErrors(candidate.guarded.handler.name)
+        self._validator = AudioValidator(plan.template.request, candidate.offer.format, self._errors, text=text)
         self._accepted: Accepted | None = None
         self._answered: float | None = None
         self._first_sound: float | None = None
         self._held_back = 0.0  # seconds for which the first audio was
         self._received, self._odd_bytes, self._progress_at = 0, False, 0.0
-        self._report: UtteranceReport | None = None
-        self.due = now + min(choice.first_audio + choice.extra * len(text), seconds) - EARLY
+        self._begun = False  # whether the response has
+        self.due = now + min(choice.first_audio + choice.extra * len(text), choice.seconds) - EARLY
         """Clock reading at which `check_time` may have something to do."""
         started.connection.observer = self
         services.running.add(self)
@@ -158,16 +173,41 @@ class Relay:
 
     def response_changed(self) -> None:
         """Pass on what came from the vendor."""
+        connection, services = self._connection, self._services
+        if connection is None:
+            return
+        if not connection.head_received:
+            if connection.error is not None:
+                self.hand_over()
+            return
+        now = services.clock()
+        # As `_count_time` does, while the event loop has lost no time: as a call it would be one for each chunk.
+        if services.lag.beat is self._beat and not self._timeouts:
+            self._waited += now - self._since
+            self._since = now
+        else:
+            self._count_time(now)
         error: TTSError | None = None
         try:
-            is_usual = self._advance()
+            if self._accepted is None and not self._accept():
+                is_usual = False
+            elif self._client.flow.write_paused or (not self._begun and services.admission.is_behind):
+                is_usual = self._not_ready()
+            elif connection.unread and not self._pass_on(connection.take_all()):
+                is_usual = False
+            elif connection.complete:
+                is_usual = self._finish()
+            else:
+                if self._first_sound is not None and now - self._progress_at >= _PROGRESS_INTERVAL:
+                    self._progress_at = now
+                    self._permit.progress()
+                is_usual = connection.error is None and (self._timeouts is None or not self._is_slow(self._timeouts))
         except TTSError as failure:  # of the chunk that was just read, which the pipeline does not see again
             is_usual, error = False, failure.with_traceback(None)
         except OSError:  # the connection keeps it for the pipeline
             is_usual = False
-        if self._connection is None:
-            return
-        self._client.flush()
+        if self._connection is not None and self.FLUSHES:
+            self._client.flush()
         if not is_usual:
             self.hand_over(error)
 
@@ -177,13 +217,18 @@ class Relay:
         return self._first_sound is not None
 
     @property
+    def audio_seconds(self) -> float:
+        """Seconds of audio that have come."""
+        return self._audio
+
+    @property
     def remaining(self) -> float:
         """Seconds until `due`."""
         return self.due - self._services.clock()
 
     def check_time(self) -> None:
         """Hand over shortly before a timeout passes; else set when to look again."""
-        self.due = self._since + self._timeouts.limit(self._since) - EARLY
+        self._set_due()
         if self._services.clock() >= self.due:
             self.hand_over()
 
@@ -191,22 +236,24 @@ class Relay:
         """Have the pipeline go on with the request, from where it is."""
         if self._connection is None:
             return
-        self._count_time()
+        self._count_time(self._services.clock())
         self._release()
         self._client.hand_over(self._in_flight(error))
 
     def _in_flight(self, error: TTSError | None) -> InFlightRequest:
         """Return all of the state, for the pipeline."""
         accepted = self._accepted
+        timeouts = self._timeouts or self._make_timeouts(self._audio)
+        deadline = timeouts.utterance_deadline
         return InFlightRequest(
             self._started,
             self._permit,
             self._slot,
             self._choice.step,
             self._refusals,
-            self.deadline,
-            self._stopwatch,
-            self._timeouts,
+            deadline,
+            deadline.stopwatch,
+            timeouts,
             self._validator,
             self._errors,
             self._sent_at,
@@ -218,175 +265,11 @@ class Relay:
             error,
         )
 
-    # ---------------------------------------------------------------- response
+    # ---------------------------------------------------------------- time
 
-    def _advance(self) -> bool:
-        """Pass on what came; return whether all of it is usual. Raises TTSError and OSError."""
-        connection = self._connection
-        if connection is None:
-            return True
-        if not connection.head_received:
-            return connection.error is None
-        now = self._count_time()
-        if self._accepted is None and not self._accept():
-            return False
-        if not self._client.is_ready() or (self._report is None and self._services.admission.is_behind):
-            return False
-        if connection.unread and not self._pass_on(connection.take_all()):
-            return False
-        if connection.complete:
-            return self._finish()
-        if connection.error is not None:
-            return False
-        if self._first_sound is not None and now - self._progress_at >= _PROGRESS_INTERVAL:
-            self._progress_at = now
-            self._permit.progress()
-        timeouts = self._timeouts
-        return (
-            not timeouts.underrun or timeouts.slow_error(self._choice.candidate.name, self._validator.seconds) is None
-        )
-
-    def _accept(self) -> bool:
-        """Take the head of the response; return whether it is that of usual audio."""
-        accepted = self._started.accepted()
-        if accepted is None:
-            return False
-        self._accepted, self._answered, self._errors.request_id = accepted, self._timeouts.waited, accepted.request_id
-        candidate = self._choice.candidate
-        self._slot.accepted(accepted)
-        candidate.guarded.handler.account_limits.accepted(accepted, len(self._text), candidate.offer.model)
-        return True
-
-    def _pass_on(self, data: bytes) -> bool:
-        """Send a chunk to the client; return whether it is usual to do so. Raises TTSError."""
-        timeouts, validator = self._timeouts, self._validator
-        before = validator.seconds
-        self._received += len(data)
-        valid = validator.take(data)
-        if valid is None:
-            valid = validator.evaluate_nowait()
-        timeouts.add_audio(validator.seconds - before, has_audio=validator.has_audio)
-        if valid:
-            if self._first_sound is None:
-                self._first_sound = timeouts.waited
-                self._begin()
-            self._odd_bytes ^= len(valid) & 1 == 1
-            self._client.write(valid)
-            return True
-        # Long silence has to be decoded, and a large head to be refused.
-        return validator.seconds < MAX_LEADING_SILENCE and self._received < MAX_HELD
-
-    def _begin(self) -> None:
-        """Send the head of the response."""
-        services, candidate = self._services, self._choice.candidate
-        services.on_muted(False)
-        self._stopwatch.extends = True
-        self.due = (
-            self._since
-        )  # the limits are others from now on: `check_time` sets it, unless the response ends before
-        self._report = report = self._new_report()
-        report.current_speaker.start(candidate.guarded.handler.name, self._accepted, len(self._text))
-        self._client.begin(report)
-
-    def _new_report(self) -> UtteranceReport:
-        return UtteranceReport(self._plan.candidates[0].guarded.handler.name)
-
-    def _finish(self) -> bool:
-        """End a complete response; return False if its end has to be inspected."""
-        seconds = self._validator.seconds
-        if not self._ends_well(seconds):
-            return False
-        self._release()
-        self._started.close()
-        self._settle()
-        self._end_audio()
-        report = self._report
-        assert report is not None  # noqa: S101 - there was audio
-        self._record(report, seconds)
-        self._services.admission.leave()
-        self._client.end(report)
-        return True
-
-    def _ends_well(self, seconds: float) -> bool:
-        """Return whether a response of so many seconds is complete, without a need to inspect its end."""
-        return self._report is not None and self._validator.ends_well and self._is_whole(seconds)
-
-    def _end_audio(self) -> None:
-        """Send what was held back until the end: nothing."""
-
-    def _times(self, seconds: float) -> Alignment | EstimatedAlignment:
-        """Return the times of the text in so many seconds."""
-        return EstimatedAlignment(self._text, seconds)
-
-    def _is_whole(self, seconds: float) -> bool:
-        """Return whether so many seconds may be all of the text, as LengthValidator.rejects decides."""
-        rates, text = self._services.rates, self._text
-        return is_surely_complete(text, seconds) or rates.is_whole(self._choice.style, text, seconds)
-
-    def _settle(self) -> None:
-        """Record the success with the provider's circuit, and release the slot."""
-        candidate = self._choice.candidate
-        candidate.guarded.handler.settle(self._permit, None, candidate.offer, len(self._text))
-        self._slot.release()
-
-    def _record(self, report: UtteranceReport, seconds: float) -> None:
-        """Record the success everywhere else, as the pipeline does."""
-        candidate, text, timeouts, accepted = self._choice.candidate, self._text, self._timeouts, self._accepted
-        assert accepted is not None  # noqa: S101 - audio has come
-        handler, offer, length = candidate.guarded.handler, candidate.offer, len(text)
-        name = handler.name
-        handler.voice = offer.voice
-        if not self._lost or not is_unreliable(self._lost, timeouts.waited):
-            timeouts.learn(given_up=False)
-            if timeouts.first_audio is not None:
-                handler.probe_timeout.record(timeouts.first_audio)
-        self._services.rates.learn(self._choice.style, text, seconds)
-        billed = accepted.characters_billed
-        bill = handler.bills.add_delivered(billed, length)
-        if self._refusals:
-            self._record_refusals(report)
-        report.attempts.append(
-            Attempt(
-                name,
-                0,
-                length,
-                datetime.fromtimestamp(self._sent_at, UTC),
-                timeouts.waited,
-                self._answered,
-                timeouts.first_audio,
-                self._held_back,
-                seconds,
-                None,
-                False,
-                accepted.request_id,
-                billed,
-                bill,
-                offer.voice,
-            )
-        )
-        report.add(name, 0, length, seconds, self._times(seconds), voice=offer.voice)
-
-    def _record_refusals(self, report: UtteranceReport) -> None:
-        """Record that the candidates before the chosen one refused: nothing was sent to them."""
-        for candidate, refusal in zip(self._plan.candidates, self._refusals, strict=False):
-            at = datetime.fromtimestamp(self._sent_at, UTC)
-            attempt = Attempt(
-                candidate.name, 0, len(self._text), at, error=refusal, refused=True, voice=candidate.offer.voice
-            )
-            candidate.guarded.handler.bills.add(attempt.bill, refusal)
-            report.attempts.append(attempt)
-
-    def _release(self) -> None:
-        """End the relay: the connection and the set of relays refer to it no more."""
-        connection, self._connection = self._connection, None
-        assert connection is not None  # noqa: S101 - it is running
-        connection.observer = None
-        self._services.running.discard(self)
-
-    def _count_time(self) -> float:
-        """Count the time since this was called last, without what the event loop has lost. Return the present time."""
+    def _count_time(self, now: float) -> None:
+        """Count the time since this was called last, without what the event loop has lost."""
         services = self._services
-        now = services.clock()
         waited, beat = now - self._since, services.lag.beat
         # Without a heartbeat since, the provider kept the loop busy with bytes that were ready: nothing was lost.
         if beat is not self._beat:
@@ -395,8 +278,197 @@ class Relay:
             self._lost, self._beat = self._lost + lost, beat
             waited -= lost
         self._since = now
-        self._timeouts.add_wait(waited)
-        return now
+        self._waited += waited
+        if self._timeouts:
+            self._timeouts.add_wait(waited)
+
+    def _add_audio(self) -> None:
+        """Note the audio of the bytes that were validated last.
+
+        While there is audio left to play, nothing has to be counted: see AttemptTimeouts.resume.
+        """
+        waited, first_audio, timeouts, validator = self._waited, self._first_audio, self._timeouts, self._validator
+        before, self._audio = self._audio, validator.seconds
+        if timeouts is None and first_audio is not None and waited - first_audio > before:
+            timeouts = self._timeouts = self._make_timeouts(before)
+        if timeouts:
+            timeouts.add_audio(validator.seconds - before, has_audio=validator.has_audio)
+            if not timeouts.underrun:
+                self._timeouts = None
+        self._arrived = waited
+        if first_audio is None and validator.has_audio:
+            self._first_audio = self._heard = waited
+        elif validator.seconds > before:
+            self._heard = waited
+
+    def _make_timeouts(self, audio: float) -> AttemptTimeouts:
+        """Return the timeouts of the request after so many seconds of audio, none of which came too late."""
+        choice = self._choice
+        guarded = choice.candidate.guarded
+        stopwatch = Stopwatch(self._services.clock)
+        stopwatch.since, stopwatch.extends = self._started_at, self._extends
+        timeouts = AttemptTimeouts(
+            guarded.timeouts,
+            Deadline(choice.seconds, stopwatch, 0.0),
+            Deadline(choice.total, stopwatch, 0.0),
+            own_deadline=choice.own_deadline,
+            min_rate=self.MIN_RATE,
+            usual=guarded.handler.silence_limits.for_offer(choice.candidate.offer),
+            first_audio=choice.first_audio,
+            extra=choice.extra * len(self._text),
+        )
+        timeouts.resume(self._waited, self._arrived, self._heard, self._first_audio, audio)
+        return timeouts
+
+    @property
+    def _extends(self) -> bool:
+        """Whether audio extends the deadline: once the caller has heard some."""
+        return self._begun
+
+    def _set_due(self) -> None:
+        """Set when to look at the timeouts again."""
+        timeouts = self._timeouts or self._make_timeouts(self._audio)
+        self.due = self._since + timeouts.limit(self._since) - EARLY
+
+    def _is_slow(self, timeouts: AttemptTimeouts) -> bool:
+        """Return whether audio has come slower than it is played for too long."""
+        return timeouts.slow_error(self._choice.candidate.name, self._validator.seconds) is not None
+
+    # ---------------------------------------------------------------- response
+
+    def _not_ready(self) -> bool:
+        """Return whether to go on although the client, or this process, does not keep up."""
+        return False
+
+    def _accept(self) -> bool:
+        """Take the head of the response; return whether it is that of usual audio."""
+        accepted = self._started.accepted()
+        if accepted is None:
+            return False
+        self._accepted, self._answered, self._errors.request_id = accepted, self._waited, accepted.request_id
+        candidate = self._choice.candidate
+        self._slot.accepted(accepted)
+        candidate.guarded.handler.account_limits.accepted(accepted, len(self._text), candidate.offer.model)
+        return True
+
+    def _pass_on(self, data: bytes) -> bool:
+        """Send a chunk to the client; return whether it is usual to do so. Raises TTSError."""
+        validator = self._validator
+        self._received += len(data)
+        valid = validator.take(data)
+        if valid is None:
+            valid = validator.evaluate_nowait()
+        waited, first_audio, seconds = self._waited, self._first_audio, validator.seconds
+        # As `_add_audio` does for all chunks but the first, while there is audio left to play.
+        if first_audio is not None and self._timeouts is None and waited - first_audio <= self._audio < seconds:
+            self._audio, self._arrived, self._heard = seconds, waited, waited
+        else:
+            self._add_audio()
+        if not valid:
+            # Long silence has to be decoded, and a large head to be refused.
+            return seconds < MAX_LEADING_SILENCE and self._received < MAX_HELD
+        if self._first_sound is None:
+            self._first_sound = waited
+            self._begin()
+        self._odd_bytes ^= len(valid) & 1 == 1
+        if self._started.connection.complete:
+            self._client.write(valid)
+        else:
+            self._client.write_now(valid)
+        return True
+
+    def _begin(self) -> None:
+        """Write the head of the response."""
+        services = self._services
+        services.on_muted(False)
+        self._begun = True
+        if self._timeouts:
+            self._timeouts.utterance_deadline.stopwatch.extends = True
+        # The limits are others from now on: `check_time` sets it, unless the response ends before.
+        self.due = self._since
+        assert self._accepted is not None  # noqa: S101 - audio has come
+        first_choice, provider = self._plan.candidates[0].guarded.handler.name, self._choice.candidate.name
+        self._client.begin(first_choice, provider, self._accepted)
+
+    def _finish(self) -> bool:
+        """End a complete response; return False if its end has to be inspected."""
+        seconds = self._validator.seconds
+        if not self._ends_well(seconds):
+            return False
+        self._release()
+        self._started.close()
+        # Recorded with the provider's circuit first.
+        candidate, text = self._choice.candidate, self._text
+        candidate.guarded.handler.settle(self._permit, None, candidate.offer, len(text))
+        self._slot.release()
+        alignment = self._end_audio(seconds)
+        speech = self._record(seconds)
+        self._services.admission.leave()
+        self._client.end(speech, text, alignment)
+        return True
+
+    def _ends_well(self, seconds: float) -> bool:
+        """Return whether a response of so many seconds is complete, without a need to inspect its end.
+
+        It is if so many seconds may be all of the text, as LengthValidator.rejects decides.
+        """
+        if not (self._begun and self._validator.ends_well):
+            return False
+        text = self._text
+        is_complete = is_surely_complete(text, seconds)
+        return is_complete or self._services.rates.is_whole(self._choice.style, text, seconds)
+
+    def _end_audio(self, seconds: float) -> Alignment | None:
+        """Send what was held back until the end: nothing. Return the times of the text, None for estimated ones."""
+        return None
+
+    def _record(self, seconds: float) -> RelayedSpeech:
+        """Record the success everywhere else, as the pipeline does."""
+        choice, text, accepted = self._choice, self._text, self._accepted
+        assert accepted is not None  # noqa: S101 - audio has come
+        candidate, length, first_audio = choice.candidate, len(text), self._first_audio
+        handler, offer = candidate.guarded.handler, candidate.offer
+        handler.voice = offer.voice
+        if first_audio is not None and not (self._lost and is_unreliable(self._lost, self._waited)):
+            handler.silence_limits.for_offer(offer).record(max(0.0, first_audio - choice.extra * length))
+            handler.probe_timeout.record(first_audio)
+        self._services.rates.learn(choice.style, text, seconds)
+        handler.bills.add_delivered(accepted.characters_billed, length)
+        first_choice = self._plan.candidates[0].guarded.handler.name
+        return RelayedSpeech(
+            first_choice,
+            "spoken" if first_choice == handler.name else "substituted",
+            handler.name,
+            offer.voice,
+            length,
+            seconds,
+            self._sent_at,
+            self._waited,
+            self._answered,
+            first_audio,
+            self._held_back,
+            accepted,
+            self._recorded_refusals() if self._refusals else (),
+        )
+
+    def _recorded_refusals(self) -> list[Attempt]:
+        """Record that the candidates before the chosen one refused: nothing was sent to them. Return that."""
+        attempts = []
+        for candidate, refusal in zip(self._plan.candidates, self._refusals, strict=False):
+            at = datetime.fromtimestamp(self._sent_at, UTC)
+            attempt = Attempt(
+                candidate.name, 0, len(self._text), at, error=refusal, refused=True, voice=candidate.offer.voice
+            )
+            candidate.guarded.handler.bills.add(attempt.bill, refusal)
+            attempts.append(attempt)
+        return attempts
+
+    def _release(self) -> None:
+        """End the relay: the connection and the set of relays refer to it no more."""
+        connection, self._connection = self._connection, None
+        assert connection is not None  # noqa: S101 - it is running
+        connection.observer = None
+        self._services.running.discard(self)
 
 
 def start_relay(

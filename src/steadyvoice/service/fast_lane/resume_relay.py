@@ -23,6 +23,8 @@ from steadyvoice.speech.errors import TTSError, TTSNotAudioError
 class ResumeRelay(Relay):
     """Relay of one request whose audio is delivered by the word."""
 
+    FLUSHES = True
+
     __slots__ = ("_decoder", "_held", "_held_size", "_output", "_usual", "_words")
 
     def __init__(self, *args: Any) -> None:
@@ -38,9 +40,7 @@ class ResumeRelay(Relay):
     def _begin_output(self) -> None:
         """Prepare the output for audio that is released by the word."""
         candidate, policy = self._choice.candidate, self._plan.template.policy
-        self._output = output = Output(
-            self._request.format, self._services.workers, max_bytes=policy.most_bytes, deadline=self.deadline
-        )
+        self._output = output = Output(self._request.format, self._services.workers, max_bytes=policy.most_bytes)
         offer = candidate.offer
         output.begin(offer.format, sole=True, breakable=True, voice=candidate.voice, gain=offer.gain)
 
@@ -53,7 +53,7 @@ class ResumeRelay(Relay):
 
     def _pass_on(self, data: bytes) -> bool:
         """Send the words that a chunk completes; return whether all of it is usual. Raises TTSError."""
-        decoder, words, validator, timeouts = self._decoder, self._words, self._validator, self._timeouts
+        decoder, words, validator = self._decoder, self._words, self._validator
         assert decoder is not None  # noqa: S101 - the response was accepted
         self._received += len(data)
         for chunk in decoder.feed(data):
@@ -61,17 +61,16 @@ class ResumeRelay(Relay):
                 raise self._errors(TTSNotAudioError, problem)
             if not chunk.data:
                 continue
-            before = validator.seconds
             valid = validator.take(chunk.data)
             if valid is None:
                 valid = validator.evaluate_nowait()
-            timeouts.add_audio(validator.seconds - before, has_audio=validator.has_audio)
+            self._add_audio()
             if not valid:
                 # Long silence has to be decoded, and a large head to be refused.
                 self._usual &= validator.seconds < MAX_LEADING_SILENCE and self._received < MAX_HELD
                 continue
             if self._first_sound is None:
-                self._first_sound = timeouts.waited
+                self._first_sound = self._waited
             self._held.append(valid)
             self._held_size += len(valid)
             if boundary := words.advance(validator.seconds):
@@ -99,12 +98,12 @@ class ResumeRelay(Relay):
         except BufferLimitError as error:
             raise self._limit_error(error) from None
         if ready:
-            if self._report is None:
+            if not self._begun:
                 self._start_response()
             self._client.write(ready)
 
     def _start_response(self) -> None:
-        self._held_back = self._timeouts.waited - (self._timeouts.first_audio or 0.0)
+        self._held_back = self._waited - (self._first_audio or 0.0)
         self._begin()
 
     def _limit_error(self, error: BufferLimitError) -> TTSError:
@@ -120,17 +119,15 @@ class ResumeRelay(Relay):
         self._words.raise_if_silent(0.0)
         return self._words.ends_within(seconds)
 
-    def _end_audio(self) -> None:
-        """Send the audio behind the last boundary."""
+    def _end_audio(self, seconds: float) -> Alignment | None:
+        """Send the audio behind the last boundary, and return the times of the text."""
         if self._held:
             self._feed()
         if rest := self._output.end(last=True):
-            if self._report is None:
+            if not self._begun:
                 self._start_response()
             self._client.write(rest)
         self._output.close()
-
-    def _times(self, seconds: float) -> Alignment:
         return self._words.complete_times(seconds)
 
     def _in_flight(self, error: TTSError | None) -> InFlightRequest:
@@ -140,9 +137,10 @@ class ResumeRelay(Relay):
             except TTSError as exceeded:
                 error = error or exceeded.with_traceback(None)
         request = super()._in_flight(error)
+        self._output.deadline = request.deadline
         if request.response:
             request.response.decoder = self._decoder
         request.delivered = DeliveredWords(
-            self._words, self._output, self._choice.candidate.offer, self._report is not None, self._held_back
+            self._words, self._output, self._choice.candidate.offer, self._begun, self._held_back
         )
         return request

@@ -13,14 +13,14 @@ from collections.abc import AsyncGenerator
 from contextvars import Context, copy_context
 from typing import Any
 
+from steadyvoice.providers.base import Accepted
 from steadyvoice.service.fast_lane.plan import RelayPlan
-from steadyvoice.service.fast_lane.relay import Relay, RelayServices, start_relay
+from steadyvoice.service.fast_lane.relay import NEVER_PAUSED, Relay, RelayServices, start_relay
 from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
 from steadyvoice.service.pipeline.prefetch import PrefetchBuffer
 from steadyvoice.service.pipeline.response_call import InFlightRequest
-from steadyvoice.service.pipeline.timeouts import Deadline
 from steadyvoice.service.pipeline.utterance import SpeechResources, Utterance
-from steadyvoice.service.result import UtteranceReport
+from steadyvoice.service.result import RelayedSpeech, UtteranceReport
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError
 
@@ -54,7 +54,8 @@ class StreamingRelay(ResumeRelay):
         """Stop reading the response, and all clocks of the request with it, until `resume()`."""
         if self._connection is not None:
             self._paused_at, self.due = self._since, math.inf
-            self._stopwatch.stop()
+            if self._timeouts:
+                self._timeouts.utterance_deadline.stopwatch.stop()
             self._permit.pause()
 
     def resume(self) -> None:
@@ -73,11 +74,13 @@ class StreamingRelay(ResumeRelay):
             self._since = self.due = now = self._services.clock()
             self._beat = self._services.lag.beat
             self._unread = max(self._unread, now - paused_at)
-            self._stopwatch.start()
+            self._started_at += now - paused_at
+            if self._timeouts:
+                self._timeouts.utterance_deadline.stopwatch.start()
             self._permit.resume()
 
-    def _new_report(self) -> UtteranceReport:
-        """Return the report of the utterance, with the times of the words that were delivered so far."""
+    def _begin(self) -> None:
+        """Begin with the report of the utterance, which has the times of the words that were delivered so far."""
         client = self._client
         assert isinstance(client, RelayedUtterance)  # noqa: S101 - no other client has this kind of relay
         report, output, timing = client.report, self._output, self._words.timing
@@ -86,7 +89,7 @@ class StreamingRelay(ResumeRelay):
             return output.shift, timing.times(timing.last_boundary(0.0).character)
 
         report.current_speaker.times = times
-        return report
+        super()._begin()
 
     def _in_flight(self, error: TTSError | None) -> InFlightRequest:
         request = super()._in_flight(error)
@@ -98,6 +101,9 @@ class RelayWatcher:
     """Client of a relay in the library: looks at it when one of its timeouts may be near."""
 
     __slots__ = ("_handle", "_relay")
+
+    flow = NEVER_PAUSED
+    """Flow control: a caller takes everything."""
 
     def __init__(self) -> None:
         self._relay: Relay | None = None  # while it runs
@@ -134,7 +140,7 @@ class RelayedUtterance(RelayWatcher):
     Construction sends nothing. The request is sent when the first chunk is read.
     """
 
-    __slots__ = ("_buffer", "_context", "_deadline", "_plan", "_resources", "_services", "_text", "_utterance",
+    __slots__ = ("_buffer", "_context", "_delivered", "_plan", "_resources", "_services", "_text", "_utterance",
                  "format", "report")  # fmt: skip
 
     def __init__(self, plan: RelayPlan, text: str, services: RelayServices, resources: SpeechResources) -> None:
@@ -143,7 +149,7 @@ class RelayedUtterance(RelayWatcher):
         self.format = plan.template.request.format
         self.report = UtteranceReport(plan.candidates[0].name)
         self._buffer = PrefetchBuffer(self.format)
-        self._deadline: Deadline | None = None  # of the relay
+        self._delivered = 0.0  # seconds, by a relay that has ended
         self._context: Context | None = None  # of the caller
         self._utterance: Utterance | None = None  # that goes on with the request
 
@@ -159,7 +165,7 @@ class RelayedUtterance(RelayWatcher):
         """Seconds of audio delivered so far."""
         if self._utterance:
             return self._utterance.delivered
-        return self._deadline.delivered if self._deadline else 0.0
+        return self._relay.audio_seconds if self._relay else self._delivered
 
     def chunks(self) -> AsyncGenerator[bytes, None]:
         """Return the audio, once. Raises TTSError when there is none, and never ends early without an error."""
@@ -179,7 +185,7 @@ class RelayedUtterance(RelayWatcher):
         if relay is None:
             self._continue(None)
         else:
-            self._deadline, self._context = relay.deadline, copy_context()
+            self._context = copy_context()
             self._watch(relay)
 
     def _leave(self) -> None:
@@ -203,8 +209,9 @@ class RelayedUtterance(RelayWatcher):
 
     # ---------------------------------------------------------------- client of the relay
 
-    def begin(self, report: UtteranceReport) -> None:
-        """Look at the other timeouts from now on."""
+    def begin(self, first_choice: str, provider: str, accepted: Accepted) -> None:
+        """Note the speaker, and look at the other timeouts from now on."""
+        self.report.current_speaker.start(provider, accepted, len(self._text))
         self._look()
 
     def write(self, data: bytes) -> None:
@@ -220,12 +227,15 @@ class RelayedUtterance(RelayWatcher):
             self._look_no_more()
             buffer.on_room = self._read_on
 
-    def is_ready(self) -> bool:
-        """Return True: a relay that is read while the caller has enough goes on for one chunk."""
-        return True
+    def write_now(self, data: bytes) -> None:
+        """Give audio to the caller."""
+        self.write(data)
+        self.flush()
 
-    def end(self, report: UtteranceReport) -> None:
-        """Note the end of a complete response."""
+    def end(self, speech: RelayedSpeech, text: str, alignment: Alignment | None) -> None:
+        """Complete the report at the end of a complete response."""
+        self._delivered = speech.audio
+        speech.complete(self.report, text, alignment)
         self._release()
         self._buffer.end()
 

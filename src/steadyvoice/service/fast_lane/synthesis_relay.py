@@ -12,14 +12,16 @@ from io import BytesIO
 from typing import Any
 
 from steadyvoice.audio.thread_pool import AudioThreadPool
-from steadyvoice.service.fast_lane.relay import EARLY, Relay
+from steadyvoice.providers.base import Accepted
+from steadyvoice.service.fast_lane.relay import Relay
 from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
 from steadyvoice.service.fast_lane.stream_relay import RelayWatcher
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE
 from steadyvoice.service.pipeline.output import Output
 from steadyvoice.service.pipeline.response_call import InFlightRequest
-from steadyvoice.service.result import UtteranceReport
+from steadyvoice.service.result import RelayedSpeech, UtteranceReport
 from steadyvoice.service.stream import AsyncSpeechStream
+from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError
 from steadyvoice.speech.format import Codec
 
@@ -33,35 +35,40 @@ _MAX_UNREAD = 32 * 1024
 class CollectingRelay(ResumeRelay):
     """Relay of one request whose audio is delivered once it is complete."""
 
-    __slots__ = ("_audio", "_read_at")
+    __slots__ = ("_collected", "_read_at")
 
     MIN_RATE = 0.0  # as nothing is listened to yet
+    FLUSHES = False
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        # A complete answer that arrives faster than it is played is healthy, however long; a caller's own deadline is
-        # absolute.
-        self._stopwatch.extends = not self._choice.own_deadline
-        self._report = UtteranceReport(self._plan.candidates[0].guarded.handler.name)
+        self._begun = True
         self._read_at = 0.0
         # BytesIO shares its buffer with the bytes it returns: joined at the end, 64 MiB would be copied at once.
-        self._audio = BytesIO()
+        self._collected = BytesIO()
 
     def _begin_output(self) -> None:
         """Do nothing: only the pipeline needs an output."""
 
-    def _advance(self) -> bool:
+    @property
+    def _extends(self) -> bool:
+        # A complete answer that arrives faster than it is played is healthy, however long; a caller's own deadline is
+        # absolute.
+        return not self._choice.own_deadline
+
+    def response_changed(self) -> None:
+        """Hold what came from the vendor, twenty times a second."""
         connection = self._connection
         if connection is not None and self._first_sound is not None and not connection.complete:
             now = self._services.clock()
             if now - self._read_at < _READ_INTERVAL and connection.unread < _MAX_UNREAD and connection.error is None:
-                return True
+                return
             self._read_at = now
-        return super()._advance()
+        super().response_changed()
 
     def _pass_on(self, data: bytes) -> bool:
         """Hold the audio of what was read; return whether all of it is usual. Raises TTSError."""
-        decoder, validator, timeouts, audio = self._decoder, self._validator, self._timeouts, self._audio
+        decoder, validator, audio = self._decoder, self._validator, self._collected
         assert decoder is not None  # noqa: S101 - the response was accepted
         self._received += len(data)
         for chunk in decoder.feed(data):
@@ -69,51 +76,48 @@ class CollectingRelay(ResumeRelay):
                 raise self._errors(TTSNotAudioError, problem)
             if not chunk.data:
                 continue
-            before = validator.seconds
             valid = validator.take(chunk.data)
             if valid is None:
                 valid = validator.evaluate_nowait()
-            timeouts.add_audio(validator.seconds - before, has_audio=validator.has_audio)
+            self._add_audio()
             if valid:
                 audio.write(valid)
         error, decoder.error = decoder.error, None
         if error:
             raise error  # its traceback is dropped where it is handed over
         if audio.tell() and self._first_sound is None:
-            self._first_sound = timeouts.waited
-            self.due = self._since + timeouts.limit(self._since) - EARLY
-            self._client.begin(self._current_report)
+            self._first_sound = self._waited
+            self._set_due()
+            self._start_watching()
         # Long silence has to be decoded, and the pipeline judges what is too much to be held.
         begun = self._first_sound is not None or validator.seconds < MAX_LEADING_SILENCE
         return begun and audio.tell() <= self._plan.template.policy.most_bytes
 
-    @property
-    def _current_report(self) -> UtteranceReport:
-        assert self._report is not None  # noqa: S101 - it was made with the relay
-        return self._report
+    def _start_watching(self) -> None:
+        """Have the caller look at the other timeouts from now on."""
+        assert self._accepted is not None  # noqa: S101 - audio has come
+        name = self._choice.candidate.name
+        self._client.begin(name, name, self._accepted)
 
     def _ends_well(self, seconds: float) -> bool:
-        is_odd = self._request.format.codec is Codec.PCM and self._audio.tell() % 2 == 1
+        is_odd = self._request.format.codec is Codec.PCM and self._collected.tell() % 2 == 1
         is_plain = not is_odd and not self._validator.misreports_length(sole=True)
         return self._first_sound is not None and is_plain and super()._ends_well(seconds)
 
-    def _end_audio(self) -> None:
-        """Give the caller all of the audio."""
+    def _end_audio(self, seconds: float) -> Alignment | None:
+        """Give the caller all of the audio, and return the times of the text."""
         self._services.on_muted(False)
-        speaker = self._current_report.current_speaker
-        speaker.start(self._choice.candidate.guarded.handler.name, self._accepted, len(self._text))
-        self._client.write(self._audio.getvalue())
+        self._client.write(self._collected.getvalue())
+        return self._words.complete_times(seconds)
 
     def _in_flight(self, error: TTSError | None) -> InFlightRequest:
         request, policy, candidate = self._request, self._plan.template.policy, self._choice.candidate
         workers: AudioThreadPool = self._services.workers
-        self._output = Output(
-            request.format, workers, remembers=True, max_bytes=policy.most_bytes, deadline=self.deadline
-        )
+        self._output = Output(request.format, workers, remembers=True, max_bytes=policy.most_bytes)
         voice = candidate.voice if policy.resumes else None
         self._output.begin(candidate.offer.format, sole=True, voice=voice, gain=candidate.offer.gain)
-        if self._audio.tell():
-            self._held.append(self._audio.getvalue())
+        if self._collected.tell():
+            self._held.append(self._collected.getvalue())
         in_flight = super()._in_flight(error)
         assert in_flight.delivered is not None  # noqa: S101 - it always is by these relays
         in_flight.delivered.has_delivered = False
@@ -154,7 +158,7 @@ class SpeechCollector(RelayWatcher):
 
     # ---------------------------------------------------------------- client of the relay
 
-    def begin(self, report: UtteranceReport) -> None:
+    def begin(self, first_choice: str, provider: str, accepted: Accepted) -> None:
         """Look at the other timeouts from now on."""
         self._look()
 
@@ -165,13 +169,13 @@ class SpeechCollector(RelayWatcher):
     def flush(self) -> None:
         """Do nothing: nothing is sent."""
 
-    def is_ready(self) -> bool:
-        """Return True: the audio is held."""
-        return True
+    def write_now(self, data: bytes) -> None:
+        """Take the audio."""
+        self.audio = data
 
-    def end(self, report: UtteranceReport) -> None:
+    def end(self, speech: RelayedSpeech, text: str, alignment: Alignment | None) -> None:
         """Take the report of a complete response."""
-        self.report = report
+        self.report = speech.report(text, alignment)
         self._finish()
 
     def hand_over(self, request: InFlightRequest) -> None:

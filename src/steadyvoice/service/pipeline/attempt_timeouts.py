@@ -106,7 +106,7 @@ class AttemptTimeouts:
 
     __slots__ = (
         "_ahead", "_began", "_deadline", "_extra", "_first_audio", "_gap", "_min_rate", "_own_deadline", "_playback",
-        "_stall", "_timeouts", "_usual", "_utterance_deadline", "first_audio", "queued", "silence", "underrun",
+        "_stall", "_timeouts", "_usual", "first_audio", "queued", "silence", "underrun", "utterance_deadline",
         "waited",
     )  # fmt: skip
 
@@ -122,7 +122,7 @@ class AttemptTimeouts:
         first_audio: float,
         extra: float,
     ) -> None:
-        self._timeouts, self._deadline, self._utterance_deadline = timeouts, deadline, utterance_deadline
+        self._timeouts, self._deadline, self.utterance_deadline = timeouts, deadline, utterance_deadline
         self._own_deadline, self._usual = own_deadline, usual
         self._first_audio, self._extra = first_audio + extra, extra
         self._stall = timeouts.read_timeout if timeouts.stall_timeout is None else timeouts.stall_timeout
@@ -141,6 +141,17 @@ class AttemptTimeouts:
     def begin(self) -> None:
         """Record that the request is made now."""
         self._began = self._deadline.elapsed
+
+    def resume(self, waited: float, arrived: float, heard: float, first_audio: float | None, audio: float) -> None:
+        """Go on with a request whose audio was always played later than it arrived.
+
+        All are seconds that the provider took: so far, and until the last bytes, the last audio and the first had come;
+        `audio` are those of audio. While there is some left to play, what is left is a difference of these.
+        """
+        self.waited, self.first_audio = waited, first_audio
+        self._gap, self.silence = waited - arrived, waited - heard
+        self._ahead = audio if first_audio is None else audio - (arrived - first_audio)
+        self._deadline.delivered = self.utterance_deadline.delivered = audio
 
     def restart(self) -> None:
         """Allow as much time for the next audio as for the first, because the provider begins anew."""
@@ -172,7 +183,7 @@ class AttemptTimeouts:
         Bytes without any audio, such as tags, stop neither the first-audio nor the stall timeout.
         """
         self._deadline.delivered += seconds
-        self._utterance_deadline.delivered += seconds
+        self.utterance_deadline.delivered += seconds
         # Playback starts with the first audio, so the wait for that is no underrun.
         playback, gap = self._playback, self._gap if self.first_audio is not None else 0.0
         # Nearly always there is audio left to play: no object is made for that, and none is called.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from steadyvoice.audio.frames import Coding
 from steadyvoice.audio.framing import AudioMeter
-from steadyvoice.audio.mpeg import Mp3Framer
+from steadyvoice.audio.mpeg import Mp3Framer, begins_frame, count_frames
 from steadyvoice.audio.validation import (
     MAX_PAUSES,
     MESSAGE_ENDS,
@@ -71,15 +71,16 @@ class AudioValidator:
         "_audible",
         "_bytes_without_audio",
         "_coding",
+        "_counts",
         "_first_look",
         "_first_text",
         "_format",
-        "_framer",
         "_frames",
         "_head",
         "_make_error",
         "_max_duration",
         "_meter",
+        "_rest",
         "_samples",
         "_speed",
         "_tail",
@@ -97,7 +98,8 @@ class AudioValidator:
         self._text = self._first_text = request.text if text is None else text
         self._speed = request.speed
         self._format, self._make_error = format, make_error
-        self._framer = Mp3Framer() if format.codec is Codec.MP3 else None  # until there is a meter
+        self._counts = format.codec is Codec.MP3  # until there is a meter
+        self._rest = b""  # bytes behind the frames that were counted
         self._coding: Coding | None = None  # of the frames that were only counted
         self._samples = self._frames = 0  # of these
         self._meter: AudioMeter | None = None
@@ -134,8 +136,29 @@ class AudioValidator:
     def take(self, data: bytes) -> bytes | None:
         """Take bytes and return them without waiting; None if the audio so far has to be evaluated first."""
         before = self.seconds
-        if self._framer is None or not self._count(self._framer, data):
+        counted, to_sound = None, self._tracks_last_sound or not self._audible
+        if self._counts:
+            pending = self._rest + data if self._rest else data
+            counted = count_frames(pending, self._coding, to_sound=to_sound)
+        if counted is None:
             self._measure(data)
+        else:
+            samples, frames, coding, at = counted[:4]
+            self._rest = pending[at:]
+            if frames:
+                self._samples += samples
+                self._frames += frames
+                self.seconds = self._samples / self._format.sample_rate
+                if to_sound:
+                    self.last_sound = self.seconds
+                # The first frames begin with the first byte, and the last of them is no silence. They need no other
+                # look, unless they are of another format: the meter words the error.
+                if self._coding is None and coding:
+                    self._coding = coding
+                    if coding.rate != self._format.sample_rate or coding.channels != 1:
+                        self._note_frames()
+                    self._audible = True
+                    self.has_audio = not self._head
         seconds = self.seconds
         self._bytes_without_audio = 0 if seconds > before else self._bytes_without_audio + len(data)
         self._tail = data[-_TAIL_BYTES:] if len(data) >= _TAIL_BYTES else (self._tail + data)[-_TAIL_BYTES:]
@@ -185,10 +208,10 @@ class AudioValidator:
     @property
     def ends_well(self) -> bool:
         """Whether an answer that ends here is valid to its last byte, without a need to decode anything."""
-        tail, held = self._tail, self._framer or self._meter
+        tail = self._tail
         if self._head is not None or (tail[-1:] in MESSAGE_ENDS and ends_with_message(tail)):
             return False
-        return held is None or not held.truncated
+        return not (self._rest or self._meter) or not self._truncated
 
     async def end(self) -> bytes:
         """Validate the whole answer and return what was still held. Raises TTSError."""
@@ -203,7 +226,7 @@ class AudioValidator:
             await self._raise_if_silent(held)
         if ends_with_message(self._tail):
             raise self._make_error(TTSNotAudioError, f"ended with a message instead of {self._format}")
-        if (self._framer or self._whole_meter).truncated:
+        if self._truncated:
             raise self._make_error(TTSCutError, f"ended in the middle of a frame, after {self.seconds:.1f} s of audio")
         return bytes(held)
 
@@ -217,35 +240,20 @@ class AudioValidator:
     def _whole_meter(self) -> AudioMeter:
         """Meter of all bytes so far, from which on it measures them."""
         if self._meter is None:
-            self._meter = AudioMeter(self._format, self._framer)
+            framer = None
+            if self._counts:
+                framer = Mp3Framer()
+                framer.resume(self._rest, has_audio=self._frames > 0)
+            self._meter = AudioMeter(self._format, framer)
             if self._coding:
                 self._meter.resume(self._coding, self._samples, self._frames)
-            self._framer = None
+            self._counts, self._rest = False, b""
         return self._meter
 
-    def _count(self, framer: Mp3Framer, data: bytes) -> bool:
-        """Count the frames of MP3; return False, and count nothing, where they have to be measured."""
-        to_sound = self._tracks_last_sound or not self._audible
-        counted = framer.skim(data, self._coding, to_sound=to_sound)
-        if counted is None:
-            return False
-        if not counted[1]:
-            return True
-        self._samples += counted[0]
-        self._frames += counted[1]
-        is_first = self._coding is None
-        self._coding = coding = framer.coding
-        self.seconds = self._samples / self._format.sample_rate
-        if to_sound:
-            self.last_sound = self.seconds
-        # The first frames begin with the first byte, and the last of them is no silence. They need no other look,
-        # unless they are of another format: the meter words the error.
-        if is_first and coding:
-            if coding.rate != self._format.sample_rate or coding.channels != 1:
-                self._note_frames()
-            self._audible = True
-            self.has_audio = not self._head
-        return True
+    @property
+    def _truncated(self) -> bool:
+        """Whether the bytes so far end in the middle of a frame."""
+        return begins_frame(self._rest) if self._counts else self._whole_meter.truncated
 
     def _measure(self, data: bytes) -> None:
         """Measure bytes: frame by frame until a sound is heard, then by counting where possible."""

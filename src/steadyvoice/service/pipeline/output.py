@@ -66,7 +66,8 @@ class Output:
         deadline: Deadline | None = None,
     ) -> None:
         self.target = target
-        self._workers, self._deadline = workers, deadline
+        self._workers = workers
+        self.deadline = deadline
         self._lock = Lock()
         self._submitted = self._finished = 0  # number of jobs for a thread: submitted, and finished
         self._closed = False
@@ -127,10 +128,10 @@ class Output:
         self._submitted += 1
         job = partial(work, *args, **kwargs)
         # Only busy threads can make a job outlast the deadline, so other jobs need no timer.
-        if self._deadline is None or not self.threads_busy:
+        if self.deadline is None or not self.threads_busy:
             return await self._workers.run(self._exclusively, job)
         try:
-            async with asyncio.timeout(max(0.0, self._deadline.remaining)):
+            async with asyncio.timeout(max(0.0, self.deadline.remaining)):
                 return await self._workers.run(self._exclusively, job)
         except TimeoutError:
             self.starved = True

@@ -187,43 +187,43 @@ class Deadline:
     Time is counted by the stopwatch, whatever happens meanwhile.
     """
 
-    __slots__ = ("_began", "_stopwatch", "delivered", "seconds")
+    __slots__ = ("_began", "delivered", "seconds", "stopwatch")
 
     def __init__(self, seconds: float, stopwatch: Stopwatch, began: float | None = None) -> None:
         self.seconds = seconds
         self.delivered = 0.0
-        self._stopwatch = stopwatch
+        self.stopwatch = stopwatch
         self._began = stopwatch.now if began is None else began
 
     @property
     def elapsed(self) -> float:
         """Seconds since the deadline was set."""
-        return self._stopwatch.now - self._began
+        return self.stopwatch.now - self._began
 
     def elapsed_at(self, now: float) -> float:
         """Return the seconds elapsed at `now`, a reading of the clock."""
-        return self._stopwatch.at(now) - self._began
+        return self.stopwatch.at(now) - self._began
 
     @property
     def remaining(self) -> float:
         """Seconds that remain, negative once the deadline has passed."""
-        return self.seconds + (self.delivered if self._stopwatch.extends else 0.0) - self.elapsed
+        return self.seconds + (self.delivered if self.stopwatch.extends else 0.0) - self.elapsed
 
     def remaining_at(self, now: float) -> float:
         """Return the seconds that remain at `now`, a reading of the clock."""
         # The stopwatch is read here instead of called, because this runs for each chunk: the wall-clock deadlines had
         # added 26 Python calls to each, and four remain.
-        stopwatch = self._stopwatch
+        stopwatch = self.stopwatch
         elapsed = stopwatch.before if stopwatch.since is None else stopwatch.before + now - stopwatch.since
         return self.seconds + (self.delivered if stopwatch.extends else 0.0) + self._began - elapsed
 
     def share(self, seconds: float) -> Deadline:
         """Return a deadline for one attempt that starts now, in seconds."""
-        return Deadline(seconds, self._stopwatch)
+        return Deadline(seconds, self.stopwatch)
 
     def copy(self) -> Deadline:
         """Return a deadline with the same time left, which audio delivered elsewhere does not extend."""
-        other = Deadline(self.seconds, self._stopwatch)
+        other = Deadline(self.seconds, self.stopwatch)
         other._began, other.delivered = self._began, self.delivered
         return other
 
