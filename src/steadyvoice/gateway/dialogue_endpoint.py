@@ -39,8 +39,7 @@ class DialoguePart:
     style: ResolvedOptions
 
 
-@dataclass(frozen=True, slots=True)
-class DialogueOrder(GatewaySpeechRequest):
+class DialogueOrder(GatewaySpeechRequest, frozen=True):
     """Dialogue that a request asks for. Its text and style are those of all parts together, and of the first one."""
 
     parts: tuple[DialoguePart, ...] = ()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, NamedTuple
+
+import msgspec
 
 from steadyvoice._option_rules import POSITIVE_SECONDS
 from steadyvoice.service.options import ResolvedOptions, SynthesisOptions
@@ -30,6 +32,9 @@ class RawRequest(NamedTuple):
     body: bytes
 
 
+new_raw_request = partial(tuple.__new__, RawRequest)  # a Python call less than the class
+
+
 class BodyFormat(Enum):
     """Format of a response body."""
 
@@ -38,8 +43,7 @@ class BodyFormat(Enum):
     EVENTS = "events"  # server-sent events
 
 
-@dataclass(frozen=True, slots=True)
-class GatewaySpeechRequest:
+class GatewaySpeechRequest(msgspec.Struct, frozen=True):
     """Utterance that a request asks for: its text, synthesis options and body format.
 
     `buffered`: the client gets no byte before the utterance is complete.

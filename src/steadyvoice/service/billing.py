@@ -25,6 +25,8 @@ class Charge(Enum):
     UNKNOWN = "sent and unknown"  # possibly charged
     BILLED = "billed"  # the vendor stated the cost
 
+    __hash__ = object.__hash__  # Enum's is a Python call, for each request several
+
 
 @dataclass(frozen=True, slots=True)
 class Bill:

@@ -437,27 +437,28 @@ class AsyncTTSService:
 
         `text` is clean. What becomes unusual later is handed over to the client, to be continued by `open_stream`.
         """
-        return self._start_relay(text, options, self._template(options, hold=False, announced=True), client)
+        # What is known is looked up here, because each method would be a call for every request.
+        template = options.templates.get((False, True)) if options.settings is self._settings else None
+        if template is None:
+            template = self._template(options, hold=False, announced=True)
+        plan = template.relay_plan
+        if not isinstance(plan, RelayPlan) or (plan.found.bases and not plan.found.is_current):
+            plan = self._relay_plan(options, template)
+        if plan is None:
+            return None
+        return start_relay(ResumeRelay if plan.resumes else Relay, plan, text, self._relay_services, client)
 
     async def _collect(self, text: str, options: ResolvedOptions) -> SpeechCollector | None:
         """Wait for the whole audio of a usual request; return None, and nothing has happened, for any other."""
         text = clean_text(text)
         template = self._template(options, hold=True, announced=False)
         collector = SpeechCollector(lambda request: self.open_stream(text, options, hold=True, in_flight=request))
-        relay = self._start_relay(text, options, template, collector) if text.strip() else None
+        plan = self._relay_plan(options, template) if text.strip() else None
+        relay = start_relay(CollectingRelay, plan, text, self._relay_services, collector) if plan else None
         if relay is None:
             return None
         await collector.ended(relay)
         return collector
-
-    def _start_relay(
-        self, text: str, options: ResolvedOptions, template: UtteranceTemplate, client: RelayClient
-    ) -> Relay | None:
-        plan = self._relay_plan(options, template)
-        if plan is None:
-            return None
-        kind = CollectingRelay if plan.holds else ResumeRelay if plan.resumes else Relay
-        return start_relay(kind, plan, text, self._relay_services, client)
 
     def _relay_plan(self, options: ResolvedOptions, template: UtteranceTemplate) -> RelayPlan | None:
         """Return the plan of relayed requests, made once for a template; None if such requests are not relayed."""

@@ -22,6 +22,8 @@ class Codec(Enum):
     AAC = "aac"  # in ADTS frames
     FLAC = "flac"
 
+    __hash__ = object.__hash__  # Enum's is a Python call
+
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:

@@ -10,12 +10,11 @@ import msgspec
 
 from steadyvoice.gateway.access_control import RouteClass
 from steadyvoice.gateway.http import Message, Scope
-from steadyvoice.gateway.request_context import ContinuedSpeech, RequestContext, current_request_id
+from steadyvoice.gateway.request_context import ContinuedSpeech, RequestContext
 from steadyvoice.gateway.speech_endpoint import SpeechHandler, outcome_headers
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.providers.base import Accepted
 from steadyvoice.service.fast_lane.relay import FlowControl, Relay
-from steadyvoice.service.log_messages import log_utterance, logs_successes
 from steadyvoice.service.pipeline.response_call import InFlightRequest
 from steadyvoice.service.result import Outcome, RelayedSpeech, ReportedUtterance, UtteranceReport
 from steadyvoice.speech.alignment import Alignment
@@ -190,10 +189,6 @@ class Exchange(RequestContext):
         self.complete = True
         self._connection = self._lane = self.relay = None
         account = FinishedSpeech(speech, text, alignment, speech.outcome, speech.provider)
-        if logs_successes():
-            token = current_request_id.set(self.request_id)
-            log_utterance(account.report)
-            current_request_id.reset(token)
         lane.completed(self, account)
         connection.exchange_completed()
 

@@ -19,10 +19,11 @@ from steadyvoice.gateway.context import FinishedCall, GatewayContext
 from steadyvoice.gateway.fast_lane.exchange import Exchange, ExchangeConnection, FinishedSpeech
 from steadyvoice.gateway.fast_lane.request_reader import MAX_REQUEST, RequestReader, WholeRequest
 from steadyvoice.gateway.http import Scope
-from steadyvoice.gateway.request_context import ContinuedSpeech
+from steadyvoice.gateway.request_context import ContinuedSpeech, current_request_id
 from steadyvoice.gateway.router import RouteTable
 from steadyvoice.gateway.speech_endpoint import SpeechHandler
-from steadyvoice.gateway.speech_request import BodyFormat, RawRequest
+from steadyvoice.gateway.speech_request import BodyFormat, new_raw_request
+from steadyvoice.service.log_messages import log_utterance, logs_successes
 from steadyvoice.service.pipeline.response_call import InFlightRequest
 
 TICK = 0.05
@@ -84,15 +85,34 @@ class FastLane:
     def _start(self, connection: ExchangeConnection, target: Target, request: WholeRequest) -> bool:
         """Send a usual request to its provider; return False, and send nothing, for any other."""
         context, limits, headers, body = self._context, self._context.server, request.headers, request.body
-        if context.closing or len(body) > limits.max_body_bytes or not self._admits(connection, headers):
+        if context.closing or len(body) > limits.max_body_bytes:
+            return False
+        credentials = (headers.get(b"host"), headers.get(b"xi-api-key"), headers.get(b"authorization"))
+        is_known = context.access_rules is self._rules and credentials in self._admitted
+        if not is_known and not self._admits(connection, headers, credentials):
             return False
         try:
-            order = target.handler.dialect.parse(RawRequest(target.voice, target.query, headers, body))
+            order = target.handler.dialect.parse(new_raw_request((target.voice, target.query, headers, body)))
         except Exception:  # the application answers with it
             return False
         is_usual = not order.buffered and order.body_format is BodyFormat.AUDIO
         if is_usual and len(order.text) <= limits.max_text_characters:
-            scope = _scope(connection, target, headers)
+            # As the application gets it if the request is handed over.
+            scope: Scope = {
+                "type": "http",
+                "asgi": {"version": connection.asgi_version, "spec_version": "2.3"},
+                "http_version": "1.1",
+                "server": connection.server,
+                "client": connection.client,
+                "scheme": connection.scheme,
+                "root_path": connection.root_path,
+                "headers": list(headers.items()),
+                "state": {},
+                "method": "POST",
+                "path": target.path,
+                "raw_path": target.raw_path,
+                "query_string": target.query,
+            }
             exchange = Exchange(self, connection, target.handler, scope, order, clock=context.clock)
             exchange.relay = context.service.relay(order.text, order.style, exchange)
             if exchange.relay:
@@ -122,15 +142,14 @@ class FastLane:
         self._targets[url] = target
         return target
 
-    def _admits(self, connection: ExchangeConnection, headers: dict[bytes, bytes]) -> bool:
+    def _admits(
+        self, connection: ExchangeConnection, headers: dict[bytes, bytes], key: tuple[bytes | None, ...]
+    ) -> bool:
         """Return whether access control admits a head, whose verdict is kept by all that it depends on."""
         rules = self._context.access_rules
         if rules is not self._rules:
             self._rules = rules
             self._admitted.clear()
-        key = (headers.get(b"host"), headers.get(b"xi-api-key"), headers.get(b"authorization"))
-        if key in self._admitted:
-            return True
         client = connection.client
         head = RequestHead("POST", connection.scheme or "", RouteClass.SPEECH, headers, client[0] if client else None)
         if check_access(head, rules):
@@ -165,6 +184,11 @@ class FastLane:
         """Pass finished requests on to the observers."""
         if self._finished:
             finished, self._finished = self._finished, []
+            if logs_successes():
+                for call in finished:
+                    token = current_request_id.set(call.request.request_id)
+                    log_utterance(call.account.report)
+                    current_request_id.reset(token)
             for observer in self._context.observers:
                 observer.usual_calls_finished(finished)
 
@@ -189,22 +213,3 @@ class FastLane:
         self.record_finished()
         for exchange in list(self.running):
             exchange.hand_over_now()
-
-
-def _scope(connection: ExchangeConnection, target: Target, headers: dict[bytes, bytes]) -> Scope:
-    """Return the ASGI scope of a request, as the application gets it if the request is handed over."""
-    return {
-        "type": "http",
-        "asgi": {"version": connection.asgi_version, "spec_version": "2.3"},
-        "http_version": "1.1",
-        "server": connection.server,
-        "client": connection.client,
-        "scheme": connection.scheme,
-        "root_path": connection.root_path,
-        "headers": list(headers.items()),
-        "state": {},
-        "method": "POST",
-        "path": target.path,
-        "raw_path": target.raw_path,
-        "query_string": target.query,
-    }

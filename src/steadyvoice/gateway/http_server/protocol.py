@@ -287,7 +287,9 @@ class ClientConnection(HttpToolsProtocol):
     def begin_exchange(self, exchange: FastExchange) -> None:
         """Note that the fast lane has begun a request."""
         self._exchange = exchange
-        self._enter(ConnectionPhase.RESPONSE)
+        # As `_enter` does, which would be two calls for each request.
+        self._phase, self._since = ConnectionPhase.RESPONSE, self.loop.time()
+        self._connections.idle.pop(self, None)
 
     def use_application(self) -> None:
         """Leave the request that the fast lane has, or waits for, to the application."""
@@ -307,7 +309,8 @@ class ClientConnection(HttpToolsProtocol):
         self._exchange = None
         self.server_state.total_requests += 1
         if self._phase is not ConnectionPhase.CLOSING and not self.transport.is_closing():
-            self._enter(ConnectionPhase.IDLE)
+            self._phase, self._since = ConnectionPhase.IDLE, self.loop.time()
+            self._connections.idle[self] = None
 
     def continue_exchange(self, exchange: FastExchange) -> None:
         """Have the application go on with a request of the fast lane."""

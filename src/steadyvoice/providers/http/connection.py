@@ -66,41 +66,30 @@ class _QuickParser:
     after the first read, and a response that is not usual is read again by the connection's own callbacks.
     """
 
-    __slots__ = ("_new", "feed", "headers", "on_body", "on_header", "on_message_begin", "on_message_complete", "open")
+    __slots__ = ("feed", "headers", "new", "on_body", "on_header", "on_message_begin", "on_message_complete", "open")
 
     def __init__(self, parts: deque[bytes | memoryview]) -> None:
         self.headers: dict[bytes, bytes] = {}
         self.open = [True]  # empty once the response is complete
-        self._new = [True]  # empty once it has begun: a second response is an error
+        self.new = [True]  # empty once it has begun: a second response is an error
         self.on_header, self.on_body = self.headers.__setitem__, parts.append
-        self.on_message_begin, self.on_message_complete = self._new.pop, self.open.pop
+        self.on_message_begin, self.on_message_complete = self.new.pop, self.open.pop
         self.feed = httptools.HttpResponseParser(self).feed_data
-
-    def begin(self, data: memoryview) -> dict[str, str] | None:
-        """Parse the first bytes of a response; return its headers, None if a general parser has to decide."""
-        self.headers.clear()
-        self._new[:] = self.open[:] = (True,)
-        try:
-            self.feed(data)
-            names = map(str.lower, map(bytes.decode, self.headers))
-            return dict(zip(names, map(bytes.decode, self.headers.values()), strict=True))
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade, UnicodeDecodeError):
-            return None
 
 
 class HTTPConnection(asyncio.BufferedProtocol):
     """Client side of one connection: `request`, then `read` until `complete`, then perhaps the next request.
 
-    With an `observer`, `start` a request and call `read_nowait` whenever the observer is called. The methods raise
+    With an `observer`, `start` a request and take the `parts` whenever the observer is called. The methods raise
     OSError, MalformedResponseError among them. Nothing is sent twice. `on_closed` is called when the connection is
     gone. Connections may share a `buffer` where reads do not overlap.
     """
 
     __slots__ = (
         "_buffer", "_disconnected", "_head", "_interim", "_keep_alive", "_loop", "_non_body", "_on_closed", "_parser",
-        "_parts", "_paused", "_quick", "_quick_parser", "_sink", "_sink_error", "_transport", "_waiter", "complete",
-        "error", "get_buffer", "head_received", "headers", "idle_since", "observer", "on_body", "received", "sock",
-        "status", "unread",
+         "_quick", "_quick_parser", "_sink", "_sink_error", "_transport", "_waiter", "complete",
+        "error", "get_buffer", "head_received", "headers", "idle_since", "observer", "on_body", "parts", "paused",
+        "received", "sock", "status", "unread",
     )  # fmt: skip
 
     def __init__(
@@ -120,16 +109,16 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._loop, self._on_closed = loop, on_closed
         self._buffer = buffer or ReadBuffer()
         self.get_buffer: Callable[[int], memoryview] = self._buffer.get  # type: ignore[assignment]
-        self._parts: deque[bytes | memoryview] = deque()
+        self.parts: deque[bytes | memoryview] = deque()  # of the body, not read yet
         # The parser calls this method in C: a body of many small chunks costs no Python call for each.
-        self.on_body = self._parts.append
+        self.on_body = self.parts.append
         self._parser: httptools.HttpResponseParser | None = None  # made for the first unusual response
-        self._quick_parser: _QuickParser | None = _QuickParser(self._parts)
+        self._quick_parser: _QuickParser | None = _QuickParser(self.parts)
         self._quick: _QuickParser | None = None  # while it reads a response
         self.unread = 0  # of these parts, in bytes
         self._head = 0  # bytes of the head so far
         self._non_body = 0  # bytes since the last ones of the body
-        self._interim = self._paused = self._disconnected = False
+        self._interim = self.paused = self._disconnected = False
         self._keep_alive = True
         self.error: Exception | None = None  # by which the response broke off; what came before can still be read
         self._waiter: asyncio.Future[None] | None = None
@@ -153,10 +142,10 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._head = self._non_body = 0
         self.complete = self.head_received = False
         self._sink_error = self._quick = None
-        self._parts.clear()
+        self.parts.clear()
         self.unread = 0
-        if self._paused:
-            self._resume_reading()  # it stays paused when the response before was abandoned half-way
+        if self.paused:
+            self.resume_reading()  # it stays paused when the response before was abandoned half-way
         if self._disconnected:
             self.error = ConnectionError("the server closed the connection")
         self._transport.write(request)
@@ -166,7 +155,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         while not self.head_received and self.error is None:
             await self._wait()
         # Bytes of the body that came before an error are delivered first.
-        begun = self.complete or self._parts or not isinstance(self.error, MalformedResponseError)
+        begun = self.complete or self.parts or not isinstance(self.error, MalformedResponseError)
         if self.error and not (self.head_received and begun):
             raise copy(self.error)
 
@@ -176,7 +165,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         Bytes that come during the wait go to `sink` while it takes them, so that no chunk of a stream wakes the task.
         """
         # `read_nowait` and `_wait` are repeated here: as calls they were most of what a chunk costs.
-        while not self._parts:
+        while not self.parts:
             if self.complete:
                 return b""
             if self.error:
@@ -193,7 +182,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     def read_nowait(self) -> bytes | None:
         """Return the next bytes of the body, CHUNK_SIZE at most, b"" at its end; None if that would need a wait."""
-        if self._parts:
+        if self.parts:
             return self.take()
         if self.complete:
             return b""
@@ -218,7 +207,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         if self.complete:  # bytes without a request
             self.close()
             return
-        parts, quick = self._parts, self._quick
+        parts, quick = self.parts, self._quick
         known = len(parts)
         try:
             if quick is not None:
@@ -242,10 +231,10 @@ class HTTPConnection(asyncio.BufferedProtocol):
             self._wake()
         # libuv goes on reading in the same iteration of the loop for as long as reads fill the buffer. A pause after a
         # full one lets other connections have their turn.
-        if (nbytes == READ_BUFFER or self.unread > READ_BUFFER) and not (self._paused or self.error):
-            self._paused = True
+        if (nbytes == READ_BUFFER or self.unread > READ_BUFFER) and not (self.paused or self.error):
+            self.paused = True
             self._transport.pause_reading()
-            self._loop.call_soon(self._resume_reading)
+            self._loop.call_soon(self.resume_reading)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._disconnected = True
@@ -305,10 +294,18 @@ class HTTPConnection(asyncio.BufferedProtocol):
         end = data.find(b"\r\n\r\n", 0, size)
         if quick is None or not (0 < end < _MAX_HEAD and data.startswith(b"HTTP/1.1 200 ")):
             return False
-        headers = quick.begin(self._buffer.view[:size])
+        headers, noted = None, quick.headers
+        noted.clear()
+        quick.new[:] = quick.open[:] = (True,)
+        try:
+            quick.feed(self._buffer.view[:size])
+            names = map(str.lower, map(bytes.decode, noted))
+            headers = dict(zip(names, map(bytes.decode, noted.values()), strict=True))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade, UnicodeDecodeError):
+            pass  # a general parser has to decide
         if headers is None or len(headers) != data.count(b"\n", 0, end):
             self._quick_parser = None  # it has read half of this, and the next response will hardly be another
-            self._parts.clear()
+            self.parts.clear()
             return False
         self.status, self.headers, self.head_received = 200, headers, True
         self._keep_alive = headers.get("connection", "keep-alive").lower() == "keep-alive"
@@ -330,7 +327,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
             data = data[len(piece) :]
         if data:
             parser.feed_data(data)
-            self._non_body = 0 if len(self._parts) > known else self._non_body + len(data)
+            self._non_body = 0 if len(self.parts) > known else self._non_body + len(data)
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
@@ -343,14 +340,14 @@ class HTTPConnection(asyncio.BufferedProtocol):
         """Pass the buffered bytes to the sink, and return whether the reader need not be woken."""
         if self.error or self._sink_error:
             return False
-        if not self._parts:
+        if not self.parts:
             return not self.complete
         if self.unread > CHUNK_SIZE:  # the reader takes it in chunks, between which it yields to the event loop
             return False
         data = self.take()
         try:
             if not sink(data):
-                self._parts.append(data)
+                self.parts.append(data)
                 self.unread += len(data)
                 return False
         except Exception as error:  # asyncio would only log it here; the reader that waits has to get it
@@ -367,31 +364,21 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self.error = self.error or error
         self.close()
 
-    def take_all(self) -> bytes:
-        """Remove and return all bytes of the body that have come: twice the size of the buffer at most."""
-        parts = self._parts
-        data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
-        parts.clear()
-        self.unread = 0
-        if self._paused:
-            self._resume_reading()
-        return data
-
     def take(self) -> bytes:
         """Remove and return the next bytes of the body, of which there are some: CHUNK_SIZE at most."""
-        parts = self._parts
+        parts = self.parts
         if self.unread <= CHUNK_SIZE:
             data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
             parts.clear()
         else:
             data = self._take_chunk()
         self.unread -= len(data)
-        if self._paused:
-            self._resume_reading()
+        if self.paused:
+            self.resume_reading()
         return data
 
     def _take_chunk(self) -> bytes:
-        parts, taken, left = self._parts, [], CHUNK_SIZE
+        parts, taken, left = self.parts, [], CHUNK_SIZE
         while left and parts:
             part = parts.popleft()
             if len(part) > left:
@@ -401,10 +388,10 @@ class HTTPConnection(asyncio.BufferedProtocol):
             left -= len(part)
         return b"".join(taken)
 
-    def _resume_reading(self) -> None:
+    def resume_reading(self) -> None:
         """Resume reading if it is paused and the buffer has room."""
-        if self._paused and self.unread <= READ_BUFFER and not self._disconnected:
-            self._paused = False
+        if self.paused and self.unread <= READ_BUFFER and not self._disconnected:
+            self.paused = False
             self._transport.resume_reading()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 from steadyvoice.breaker import CircuitState
 from steadyvoice.providers.base import SynthesisOffer
@@ -12,12 +13,15 @@ from steadyvoice.service.options import UtteranceTemplate
 from steadyvoice.service.pipeline.candidates import Candidate, Candidates
 from steadyvoice.service.pipeline.speech_rate import SpeechStyle, style_of
 from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE
+from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from steadyvoice.service.resilience.failover import CandidateStatus, TryProvider, next_step
 from steadyvoice.speech.format import Codec
 from steadyvoice.speech.markup import parse_markup
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.word_timing import longest_word_length
 from steadyvoice.speech.writing_systems import is_latin
+
+_refuses = TTSErrorHandler.refuses
 
 
 @dataclass(slots=True)
@@ -48,6 +52,8 @@ class RelayPlan:
     """Whether no audio is delivered before all of it has come."""
     resumes: bool
     """Whether audio is delivered by the word, so that another provider can go on with the next one."""
+    _handlers: Sequence[TTSErrorHandler]  # of the candidates
+    _offers: Sequence[SynthesisOffer]
     _choices: dict[tuple[bool, ...], Choice | None] = field(default_factory=dict)
 
     @classmethod
@@ -58,7 +64,11 @@ class RelayPlan:
             return None
         if not policy.hold and policy.on_midstream not in ("error", "resume"):
             return None
-        return cls(template, found, found.candidates, policy.hold, policy.resumes and not policy.hold)
+        handlers, offers = (
+            [each.guarded.handler for each in found.candidates],
+            [each.offer for each in found.candidates],
+        )
+        return cls(template, found, found.candidates, policy.hold, policy.resumes and not policy.hold, handlers, offers)
 
     def reads(self, text: str) -> bool:
         """Return whether a text is usual, whatever the state of the providers: all of them read it as it is."""
@@ -76,7 +86,7 @@ class RelayPlan:
         if not self.reads(text):
             return None
         length = len(text)
-        refusing = tuple([each.guarded.handler.refuses(each.offer, length) for each in self.candidates])
+        refusing = tuple(map(_refuses, self._handlers, self._offers, repeat(length)))
         if refusing not in self._choices:
             self._choices[refusing] = self._choose(refusing)
         choice = self._choices[refusing]

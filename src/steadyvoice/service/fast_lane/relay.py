@@ -27,7 +27,7 @@ from steadyvoice.service.pipeline.response_call import InFlightRequest
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
 from steadyvoice.service.pipeline.timeouts import Deadline, Stopwatch
 from steadyvoice.service.resilience.admission_control import AdmissionControl
-from steadyvoice.service.resilience.concurrency import QueueSlot
+from steadyvoice.service.resilience.concurrency import QueueEntry, QueueSlot
 from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.service.result import Attempt, RelayedSpeech
@@ -116,8 +116,8 @@ class Relay:
 
     __slots__ = (
         "_accepted", "_answered", "_arrived", "_audio", "_beat", "_begun", "_choice", "_client", "_connection",
-        "_errors", "_first_audio", "_first_sound", "_heard", "_held_back", "_lost", "_odd_bytes", "_permit", "_plan",
-        "_progress_at", "_received", "_refusals", "_sent_at", "_services", "_since", "_slot", "_started",
+        "_entry", "_errors", "_first_audio", "_first_sound", "_heard", "_held_back", "_lost", "_odd_bytes", "_permit",
+        "_plan", "_progress_at", "_received", "_refusals", "_sent_at", "_services", "_since", "_started",
         "_started_at", "_text", "_timeouts", "_validator", "_waited", "due",
     )  # fmt: skip
 
@@ -134,13 +134,13 @@ class Relay:
         services: RelayServices,
         now: float,
         permit: Permit,
-        slot: QueueSlot,
+        entry: QueueEntry,
         refusals: Sequence[TTSError],
         started: StartedHTTPRequest,
         client: RelayClient,
     ) -> None:
         self._plan, self._choice, self._text, self._services = plan, choice, text, services
-        self._permit, self._slot, self._refusals = permit, slot, refusals
+        self._permit, self._entry, self._refusals = permit, entry, refusals
         self._started, self._client = started, client
         self._connection: HTTPConnection | None = started.connection
         self._started_at = self._since = now
@@ -189,19 +189,26 @@ class Relay:
             self._count_time(now)
         error: TTSError | None = None
         try:
-            if self._accepted is None and not self._accept():
+            is_usual = self._accepted is not None or self._accept()
+            if self._client.flow.write_paused or (not self._begun and services.admission.is_behind):
                 is_usual = False
-            elif self._client.flow.write_paused or (not self._begun and services.admission.is_behind):
-                is_usual = self._not_ready()
-            elif connection.unread and not self._pass_on(connection.take_all()):
-                is_usual = False
-            elif connection.complete:
-                is_usual = self._finish()
-            else:
-                if self._first_sound is not None and now - self._progress_at >= _PROGRESS_INTERVAL:
-                    self._progress_at = now
-                    self._permit.progress()
-                is_usual = connection.error is None and (self._timeouts is None or not self._is_slow(self._timeouts))
+            elif is_usual:
+                if connection.unread:  # all of it is taken here, because a method would be a call for each chunk
+                    parts = connection.parts
+                    data = b"".join(parts)
+                    parts.clear()
+                    connection.unread = 0
+                    if connection.paused:
+                        connection.resume_reading()
+                    is_usual = self._pass_on(data)
+                if is_usual and connection.complete:
+                    is_usual = self._finish()
+                elif is_usual:
+                    if self._first_sound is not None and now - self._progress_at >= _PROGRESS_INTERVAL:
+                        self._progress_at = now
+                        self._permit.progress()
+                    timeouts = self._timeouts
+                    is_usual = connection.error is None and not (timeouts and self._is_slow(timeouts))
         except TTSError as failure:  # of the chunk that was just read, which the pipeline does not see again
             is_usual, error = False, failure.with_traceback(None)
         except OSError:  # the connection keeps it for the pipeline
@@ -244,11 +251,11 @@ class Relay:
         """Return all of the state, for the pipeline."""
         accepted = self._accepted
         timeouts = self._timeouts or self._make_timeouts(self._audio)
-        deadline = timeouts.utterance_deadline
+        deadline, handler = timeouts.utterance_deadline, self._choice.candidate.guarded.handler
         return InFlightRequest(
             self._started,
             self._permit,
-            self._slot,
+            QueueSlot.running(handler.account_limits.queue, handler.name, self._entry),
             self._choice.step,
             self._refusals,
             deadline,
@@ -336,10 +343,6 @@ class Relay:
 
     # ---------------------------------------------------------------- response
 
-    def _not_ready(self) -> bool:
-        """Return whether to go on although the client, or this process, does not keep up."""
-        return False
-
     def _accept(self) -> bool:
         """Take the head of the response; return whether it is that of usual audio."""
         accepted = self._started.accepted()
@@ -347,8 +350,10 @@ class Relay:
             return False
         self._accepted, self._answered, self._errors.request_id = accepted, self._waited, accepted.request_id
         candidate = self._choice.candidate
-        self._slot.accepted(accepted)
-        candidate.guarded.handler.account_limits.accepted(accepted, len(self._text), candidate.offer.model)
+        limits = candidate.guarded.handler.account_limits
+        if started := limits.queue.limiter.accepted(self._entry, accepted.concurrency_limit, self._since):
+            limits.queue.notify(started)
+        limits.accepted(accepted, len(self._text), candidate.offer.model)
         return True
 
     def _pass_on(self, data: bytes) -> bool:
@@ -387,8 +392,8 @@ class Relay:
         # The limits are others from now on: `check_time` sets it, unless the response ends before.
         self.due = self._since
         assert self._accepted is not None  # noqa: S101 - audio has come
-        first_choice, provider = self._plan.candidates[0].guarded.handler.name, self._choice.candidate.name
-        self._client.begin(first_choice, provider, self._accepted)
+        first_choice, provider = self._plan.candidates[0].guarded, self._choice.candidate.guarded
+        self._client.begin(first_choice.handler.name, provider.handler.name, self._accepted)
 
     def _finish(self) -> bool:
         """End a complete response; return False if its end has to be inspected."""
@@ -399,8 +404,11 @@ class Relay:
         self._started.close()
         # Recorded with the provider's circuit first.
         candidate, text = self._choice.candidate, self._text
-        candidate.guarded.handler.settle(self._permit, None, candidate.offer, len(text))
-        self._slot.release()
+        handler = candidate.guarded.handler
+        handler.settle(self._permit, None, candidate.offer, len(text))
+        queue = handler.account_limits.queue
+        if started := queue.limiter.release(self._entry, self._since):
+            queue.notify(started)
         alignment = self._end_audio(seconds)
         speech = self._record(seconds)
         self._services.admission.leave()
@@ -485,21 +493,23 @@ def start_relay(
         started.close()
         return None
     handler = candidate.guarded.handler
-    slot = QueueSlot(handler.account_limits.queue, handler.name, 0.0, waits_anyway=False, is_continuation=False)
+    queue = handler.account_limits.queue
+    entry = queue.limiter.try_acquire(now)
     permit: Permit | None = None
     try:
-        permit = handler.admit(candidate.offer, length, retry=False) if slot.try_acquire() else None
+        permit = handler.admit(candidate.offer, length, retry=False) if entry else None
     except (TTSCircuitOpenError, TTSHoldError):  # since it was chosen; the pipeline records it
         permit = None
-    if permit is None:
+    if entry is None or permit is None:
         started.close()
-        slot.release()
+        if entry:
+            queue.notify(queue.limiter.release(entry, now))
         admission.leave()
         return None
     before = plan.candidates[: choice.step.index]
     refusals = _refusals(before, length) if before else ()
     started.start(text)
-    return kind(plan, choice, text, services, now, permit, slot, refusals, started, client)
+    return kind(plan, choice, text, services, now, permit, entry, refusals, started, client)
 
 
 def _refusals(candidates: Sequence[Candidate], length: int) -> list[TTSError]:

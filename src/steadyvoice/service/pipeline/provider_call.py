@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from steadyvoice.breaker import Permit
 from steadyvoice.providers.base import (
     CHUNK_SIZE,
@@ -372,19 +374,16 @@ def is_unreliable(lost: float, waited: float) -> bool:
     return lost > _NOTICEABLE_LAG * max(1.0, waited)
 
 
-class CallErrors:
+class CallErrors(msgspec.Struct):
     """Factory of a provider's errors about one request.
 
     It holds no reference to the call: a call held by its validator would be a cycle that only the garbage collector
-    ends.
+    ends. It is a structure, because it is made for each request.
     """
 
-    __slots__ = ("_provider", "request_id")
-
-    def __init__(self, provider: str) -> None:
-        self._provider = provider
-        self.request_id: str | None = None
+    provider: str
+    request_id: str | None = None
 
     def __call__(self, kind: type[TTSError], message: str) -> TTSError:
         """Return an error of this class."""
-        return kind(message, provider=self._provider, request_id=self.request_id)
+        return kind(message, provider=self.provider, request_id=self.request_id)

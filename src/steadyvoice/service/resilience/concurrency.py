@@ -13,9 +13,10 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
+
+import msgspec
 
 from steadyvoice.providers.base import Accepted
 from steadyvoice.speech.errors import TTSConcurrencyError
@@ -36,8 +37,7 @@ class EntryState(Enum):
     GONE = "gone"
 
 
-@dataclass(eq=False, slots=True)
-class QueueEntry:
+class QueueEntry(msgspec.Struct, eq=False):
     """Request at the concurrency limit, waiting or running. `era` counts the refusals before it was started.
 
     An `is_continuation` belongs to a stream that is already heard.
@@ -301,6 +301,13 @@ class QueueSlot:
         self._waits_anyway, self._is_continuation = waits_anyway, is_continuation
         self._entry: QueueEntry | None = None
 
+    @classmethod
+    def running(cls, queue: ConcurrencyQueue, provider: str, entry: QueueEntry) -> QueueSlot:
+        """Return the slot of an entry that runs."""
+        slot = cls(queue, provider, 0.0, waits_anyway=False, is_continuation=False)
+        slot._entry = entry
+        return slot
+
     async def __aenter__(self) -> QueueSlot:
         """Wait for the slot. Raises TTSConcurrencyError if it is not had in time, or surely will not be."""
         queue = self._queue
@@ -324,11 +331,6 @@ class QueueSlot:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release(error)
-
-    def try_acquire(self) -> bool:
-        """Take the slot if it is free and no request waits for one; return whether it was."""
-        self._entry = self._queue.limiter.try_acquire(self._queue.clock())
-        return self._entry is not None
 
     def release(self, error: BaseException | None = None) -> None:
         """Release the slot after the request ended, by this error if any. Releasing twice changes nothing."""

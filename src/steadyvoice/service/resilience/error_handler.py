@@ -185,7 +185,8 @@ class TTSErrorHandler:
 
     def admit(self, offer: SynthesisOffer | None, characters: int | None, *, retry: bool) -> Permit:
         """Acquire a permit for one call, to be settled. Raises TTSCircuitOpenError or TTSHoldError."""
-        self.check(offer, characters)
+        if self.holds.provider_holds or self.holds.shared:  # as `check`, which would be a call for every request
+            self.check(offer, characters)
         try:
             permit = self.circuit.acquire()
         except CircuitOpenError as refusal:

@@ -15,6 +15,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from steadyvoice._option_rules import is_whole_number
 from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES, AudioFormat
 from steadyvoice.speech.request import SpeechRequest
@@ -201,8 +203,10 @@ def decode_request(call: ElevenLabsSpeechRequest, voice: str) -> SpeechRequest:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechResponseHeaders:
+_PLAIN_ID = re.compile("[!-~]{1,100}")
+
+
+class SpeechResponseHeaders(msgspec.Struct, frozen=True):
     """Headers of a successful response: the request's id, its price, and the account's current concurrency."""
 
     request_id: str | None = None
@@ -225,7 +229,8 @@ def parse_response_headers(headers: Mapping[str, str]) -> SpeechResponseHeaders:
     """Parse a response's headers, by their names in lower case. A missing or invalid one is None."""
     request_id = headers.get("request-id")
     return SpeechResponseHeaders(
-        single_line(request_id, 100) if request_id else None,
+        # Nearly every id is one line as it is; there is a call for the others only.
+        request_id if not request_id or _PLAIN_ID.fullmatch(request_id) else single_line(request_id, 100),
         _parse_amount(headers.get("character-cost")),
         _parse_count(headers.get("current-concurrent-requests")),
         _parse_count(headers.get("maximum-concurrent-requests")),
@@ -265,6 +270,7 @@ def _format_flag(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+@lru_cache(maxsize=1024)
 def format_amount(amount: float) -> str:
     """Format a number of characters as the vendor does: whole numbers without a decimal point."""
     return str(int(amount) if float(amount).is_integer() else amount)
