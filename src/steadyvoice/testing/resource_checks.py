@@ -9,7 +9,7 @@ import sys
 import threading
 import types
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -195,13 +195,19 @@ def _descriptors() -> int:
 async def _nothing_left(trial: Trial) -> AsyncIterator[None]:
     """Raise ConformanceError if the body leaves something open, or to the garbage collector."""
     before = _Census.taken()
-    with _without_collector() as garbage:
+    with _without_collector() as garbage, _unfinished_generators(trial) as unfinished:
         yield
         await eventually(lambda: not _Census.taken().more_than(before))
         if left := _Census.taken().more_than(before):
             raise ConformanceError(
                 f"left {left} behind after requests and aclose()",
                 "end and close whatever a request or the provider opened",
+            )
+        if unfinished:
+            raise ConformanceError(
+                f"left asynchronous generators unfinished ({', '.join(sorted(set(unfinished)))})",
+                "close each generator that it iterates over, with contextlib.aclosing(): otherwise its connection is "
+                "closed by the event loop some time later",
             )
         found = Counter(name for each in garbage() if (name := _own_name(each, trial)))
     if found:
@@ -211,6 +217,25 @@ async def _nothing_left(trial: Trial) -> AsyncIterator[None]:
             "let go of errors, tasks and callbacks when a request ends, so that its memory and connections do not wait "
             "for the garbage collector",
         )
+
+
+@contextmanager
+def _unfinished_generators(trial: Trial) -> Iterator[list[str]]:
+    """Yield a list of the generators that are dropped before their end, which the event loop has to close."""
+    names: list[str] = []
+    hooks = sys.get_asyncgen_hooks()
+
+    def note(generator: AsyncGenerator[Any, Any]) -> None:
+        if _own_name(generator, trial):
+            names.append(getattr(generator, "__qualname__", "?"))
+        if hooks.finalizer:
+            hooks.finalizer(generator)
+
+    sys.set_asyncgen_hooks(finalizer=note)
+    try:
+        yield names
+    finally:
+        sys.set_asyncgen_hooks(finalizer=hooks.finalizer)
 
 
 @contextmanager
