@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -56,6 +56,10 @@ class ResponseShape(Enum):
     EVENTS = "events"  # server-sent events
 
 
+ResponseBuilder = Callable[[AsyncIterator["EncodedAudio"], "SynthesisOrder"], Awaitable[SimulatedResponse]]
+"""Function that puts encoded audio into a vendor's own shape."""
+
+
 @dataclass(frozen=True, slots=True)
 class SynthesisOrder:
     """Parsed request for speech, independent of its endpoint."""
@@ -69,6 +73,7 @@ class SynthesisOrder:
     seed: int = 0
     speed: float = 1.0
     lines: tuple[DialogueLine, ...] = ()  # of a dialogue; `text` joins them, and `voice` is that of the first
+    build: ResponseBuilder | None = None  # of a vendor whose shape is none of these
 
 
 # Variants of eSpeak NG, so that different voice ids can be told apart by ear.
@@ -308,13 +313,15 @@ _PART_BYTES = 4096
 
 async def build_response(pieces: AsyncIterator[EncodedAudio], order: SynthesisOrder) -> SimulatedResponse:
     """Return the response with the audio of an order in its shape. Routes add all headers but Content-Type."""
+    if order.build is not None:
+        return await order.build(pieces, order)
     match order.shape:
         case ResponseShape.WHOLE:
-            data, audio_end = await _complete_audio(pieces, order)
-            return _complete_response(data, audio_end, order.format.mime_type)
+            data, audio_end = await complete_audio(pieces, order)
+            return complete_response(data, audio_end, order.format.mime_type)
         case ResponseShape.TIMED:
             data, audio_end = await _complete_timed_json(pieces, order)
-            return _complete_response(data, audio_end, "application/json")
+            return complete_response(data, audio_end, "application/json")
         case ResponseShape.STREAM:
             return SimulatedResponse(_audio_body(pieces), headers={"content-type": order.format.mime_type})
         case ResponseShape.TIMED_STREAM:
@@ -347,7 +354,8 @@ async def _sse_body(pieces: AsyncIterator[EncodedAudio], order: SynthesisOrder) 
     yield BodyPart(encode_event(AudioDone(len(order.text) // 4 + 1, round(audio_end * 20))), audio_end)
 
 
-async def _complete_audio(pieces: AsyncIterator[EncodedAudio], order: SynthesisOrder) -> tuple[bytes, float]:
+async def complete_audio(pieces: AsyncIterator[EncodedAudio], order: SynthesisOrder) -> tuple[bytes, float]:
+    """Return the whole audio, and the second at which it ends."""
     parts = await collect_parts(_audio_body(pieces))
     data = b"".join(part.data for part in parts)
     # The encoder wrote the header of a stream, before the size was known.
@@ -359,7 +367,7 @@ async def _complete_audio(pieces: AsyncIterator[EncodedAudio], order: SynthesisO
 
 async def _complete_timed_json(pieces: AsyncIterator[EncodedAudio], order: SynthesisOrder) -> tuple[bytes, float]:
     spoken = [piece async for piece in pieces]
-    data, audio_end = await _complete_audio(_iterate(spoken), order)
+    data, audio_end = await complete_audio(_iterate(spoken), order)
     alignment = Alignment.joined([(0.0, piece.alignment) for piece in spoken if piece.alignment])
     return _timed_json(data, alignment, VoiceSegments(order.lines) if order.lines else None), audio_end
 
@@ -377,7 +385,8 @@ def _timed_json(data: bytes, alignment: Alignment | None, segments: VoiceSegment
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def _complete_response(data: bytes, audio_end: float, content_type: str) -> SimulatedResponse:
+def complete_response(data: bytes, audio_end: float, content_type: str) -> SimulatedResponse:
+    """Return a response whose body is complete, in parts of which each reaches a second of audio."""
     parts = [
         BodyPart(data[at : at + _PART_BYTES], audio_end * min(at + _PART_BYTES, len(data)) / len(data))
         for at in range(0, len(data), _PART_BYTES)

@@ -9,16 +9,29 @@ from dataclasses import dataclass, field
 from random import Random
 
 from steadyvoice.providers.base import Provider
+from steadyvoice.simulator.azure import SimulatedAzure
+from steadyvoice.simulator.cartesia import SimulatedCartesia
 from steadyvoice.simulator.deepgram import SimulatedDeepgram
 from steadyvoice.simulator.elevenlabs import SimulatedElevenLabs
 from steadyvoice.simulator.fault_injection.matching import FaultRules
+from steadyvoice.simulator.google import SimulatedGoogle
 from steadyvoice.simulator.http.response import Rejection, RequestRejectedError
 from steadyvoice.simulator.ledger import RequestLedger
 from steadyvoice.simulator.openai import SimulatedOpenAI
+from steadyvoice.simulator.polly import SimulatedPolly
 from steadyvoice.simulator.script import SimulatorSettings
 from steadyvoice.simulator.synthesis import EncodedAudioCache
 from steadyvoice.simulator.vendor_dialect import VendorDialect
 from steadyvoice.wire.elevenlabs.catalog import Subscription
+
+FURTHER_VENDORS: tuple[type[VendorDialect], ...] = (
+    SimulatedAzure,
+    SimulatedCartesia,
+    SimulatedDeepgram,
+    SimulatedGoogle,
+    SimulatedPolly,
+)
+"""Vendors besides ElevenLabs and OpenAI."""
 
 
 class CharacterCredit:
@@ -117,7 +130,7 @@ class SimulatedVendor:
             RequestLimit(settings.concurrency, settings.queue_seconds),
             SimulatedElevenLabs(settings),
             SimulatedOpenAI(settings),
-            [SimulatedDeepgram(settings)],
+            [dialect(settings) for dialect in FURTHER_VENDORS],
             Random(settings.seed),
         )
 

@@ -95,7 +95,7 @@ class VendorDialect(ABC):
 
     def error_response(self, rejection: Rejection, request_id: str) -> SimulatedResponse:
         """Return a rejection in the vendor's form."""
-        refusal = self._refusal(rejection)
+        refusal = self.refusal(rejection)
         message = rejection.message or f"The simulator rejects this request: {refusal.code or refusal.status}."
         headers = self.headers(request_id)
         if rejection.retry_after is not None:
@@ -113,7 +113,8 @@ class VendorDialect(ABC):
         """Return an error in the middle of a body; vendors that send plain audio have none."""
         return b""
 
-    def _refusal(self, rejection: Rejection) -> VendorCode:
+    def refusal(self, rejection: Rejection) -> VendorCode:
+        """Return the status and code of a rejection."""
         kind = _error_class(rejection)
         known = self.codes.get(kind) or self.codes.get(_NEAREST.get(kind, kind))
         if known is None:

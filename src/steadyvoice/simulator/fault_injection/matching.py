@@ -25,6 +25,13 @@ ENDPOINTS = (
     *(f"text-to-speech{form.value}" for form in (*SpeechEndpoint, *SocketEndpoint)),
     *(f"text-to-dialogue{form.value}" for form in (*SpeechEndpoint, *SocketEndpoint)),
     "audio/speech",
+    "cognitiveservices/v1",  # Azure
+    "cognitiveservices/voices/list",
+    "speak",  # Deepgram
+    "speech",  # Amazon Polly
+    "text:synthesize",  # Google
+    "tts/bytes",  # Cartesia
+    "tts/sse",
     "voices",
     "voices/settings",
     "voices/settings/default",

@@ -174,10 +174,7 @@ class HTTPRoutes:
             elevenlabs_wire.USER_PATH: lambda _: elevenlabs_catalog.user_body("simulator", self._subscription),
             elevenlabs_wire.SUBSCRIPTION_PATH: lambda _: elevenlabs_catalog.subscription_body(self._subscription),
         }
-        lists = [
-            _get(path, partial(self._elevenlabs_document, _endpoint(path), document))
-            for path, document in documents.items()
-        ]
+        lists = [_get(path, partial(self._document, _endpoint(path), document)) for path, document in documents.items()]
         return [
             *speech,
             *dialogues,
@@ -190,8 +187,8 @@ class HTTPRoutes:
             ),
             *(
                 _get(route.path, partial(self._vendor_document, dialect, route))
-                for dialect in self._vendor.further
-                for route in dialect.document_routes()
+                for dialect, route in self._further_documents
+                if route.path not in documents
             ),
             _get(elevenlabs_wire.MODELS_PATH, self._models),
             _get(f"{elevenlabs_wire.MODELS_PATH}/{{model}}", self._model),
@@ -264,6 +261,17 @@ class HTTPRoutes:
             return json_response(route.document(request), headers=dialect.headers(handler.request_id))
 
         return await RequestHandler(self._vendor, request, dialect, route.endpoint).serve(respond)
+
+    @property
+    def _further_documents(self) -> list[tuple[VendorDialect, DocumentRoute]]:
+        return [(dialect, route) for dialect in self._vendor.further for route in dialect.document_routes()]
+
+    async def _document(self, endpoint: str, document: Document, request: web.Request) -> web.StreamResponse:
+        """Return a document of ElevenLabs, or another vendor's at the same path: its kind of key selects it."""
+        for dialect, route in self._further_documents:
+            if route.path == request.path and dialect.key_of(request.headers) and not _is_elevenlabs(request):
+                return await self._vendor_document(dialect, route, request)
+        return await self._elevenlabs_document(endpoint, document, request)
 
     async def _elevenlabs_document(self, endpoint: str, document: Document, request: web.Request) -> web.StreamResponse:
         async def respond(handler: RequestHandler) -> SimulatedResponse:
@@ -349,6 +357,11 @@ def _get(path: str, handler: Handler) -> web.RouteDef:
 
 def _fault_call(order: SynthesisOrder) -> FaultCall:
     return FaultCall(order.endpoint, order.voice, len(order.text))
+
+
+def _is_elevenlabs(request: web.Request) -> bool:
+    """Return whether a request has ElevenLabs' key, in its own header or as a Bearer token, which it accepts, too."""
+    return "xi-api-key" in request.headers or _has_bearer_token(request)
 
 
 def _has_bearer_token(request: web.Request) -> bool:
