@@ -24,12 +24,16 @@ if TYPE_CHECKING:
         CircuitOpenError,
         CircuitState,
     )
+    from steadyvoice.providers.azure import Azure
     from steadyvoice.providers.base import Accepted, AudioChunk, Credential, Credit, Provider, SynthesisOffer
+    from steadyvoice.providers.cartesia import Cartesia
     from steadyvoice.providers.deepgram import Deepgram
     from steadyvoice.providers.elevenlabs import ElevenLabs
     from steadyvoice.providers.espeak import Espeak
+    from steadyvoice.providers.google import Google
     from steadyvoice.providers.neural import Neural
     from steadyvoice.providers.openai import OpenAICompatible
+    from steadyvoice.providers.polly import Polly
     from steadyvoice.providers.tone import Tone
     from steadyvoice.service.cache.keys import CacheConfig
     from steadyvoice.service.conversation.conversation import AsyncConversation
@@ -118,6 +122,10 @@ _HOMES = {
     "providers.elevenlabs": ("ElevenLabs",),
     "providers.espeak": ("Espeak",),
     "providers.neural": ("Neural",),
+    "providers.azure": ("Azure",),
+    "providers.cartesia": ("Cartesia",),
+    "providers.google": ("Google",),
+    "providers.polly": ("Polly",),
     "providers.deepgram": ("Deepgram",),
     "providers.openai": ("OpenAICompatible",),
     "providers.base": ("Accepted", "AudioChunk", "Credential", "Credit", "SynthesisOffer", "Provider"),
@@ -210,7 +218,9 @@ __all__ = [
     "Audio",
     "AudioChunk",
     "AudioFormat",
+    "Azure",
     "CacheConfig",
+    "Cartesia",
     "CircuitArgumentError",
     "CircuitBreaker",
     "CircuitBreakerConfig",
@@ -225,11 +235,13 @@ __all__ = [
     "Ended",
     "Espeak",
     "Flushed",
+    "Google",
     "Heard",
     "HedgeConfig",
     "Markup",
     "Neural",
     "OpenAICompatible",
+    "Polly",
     "Provider",
     "RetryConfig",
     "Span",

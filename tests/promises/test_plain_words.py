@@ -24,7 +24,7 @@ MAX_SHARE_OF_BAD_DOCSTRINGS = 0.03
 """Share of docstrings that open with a pronoun, a relative clause or a question, or mention indefinite persons."""
 
 MIN_DOCSTRINGS = 2_900
-MAX_MODULES = 306
+MAX_MODULES = 325
 MIN_MEDIAN_LINES = 110
 MIN_SHARE_OF_COMMENTS = 0.01
 
@@ -37,10 +37,10 @@ server-sent events, access log, quota
 """Terms that an engineer searches for. Each is in the name of a module or of a class."""
 
 _TERMS = """
-access account accounting actions admin admission alignment announcements app arguments attempt audio
+access account accounting actions admin admission alignment announcements app arguments attempt audio azure
 backoff base billing body breaker buffers
-cache call calls candidates channel captions catalog
-checks
+cache call calls candidates captions cartesia catalog
+channel checks
 circuit
 classification cli client close
 coalescing codec coding command concurrency config conformance connection connections content context control
@@ -53,22 +53,20 @@ file
 flac fleet flight
 fork format
 frames framing
-gateway guarded
+gateway google guarded
 half handler hedge hedging hints holds hourly http
 in init injection
 json
 keys kinds
 lag lane latency ledger length lifecycle limits lines link listener livekit local locking log lookup loop
-machine main markup matching member memory merging message
-messages metric metrics middleware migration mpeg
+machine main markup matching member memory merging message messages metric metrics middleware migration mpeg
 neural ng notifications
 observability ogg openai openapi option options output overview
-passthrough permit persistence pipecat pipeline plan plugins pool prefetch protocol provider providers proxy
+passthrough permit persistence pipecat pipeline plan plugins polly pool prefetch protocol provider providers proxy
 quorum
 race rate
-reader recent record recorded
-recorder records redis registry relay reload request resampling resilience resource response
-responses result results resume retry
+reader recent record recorded recorder records redis registry relay reload request resampling resilience resource
+response responses result results resume retry
 router routes
 rules runner
 safety say
@@ -79,7 +77,8 @@ sim simulator
 sliding
 snapshot
 speaker speech splitting
-standard state states statistics status stitching store stream streams supervisor
+standard state states statistics status stitching store stream streams
+supervisor
 svg
 sync syntax synthesis systems
 table

@@ -21,9 +21,6 @@ CALLED_FROM_OUTSIDE = {
     "run_tts": "Pipecat",
     "supports_processing_metrics": "Pipecat",
     "DocumentAudioDecoder": "plugins, as documented",
-    "LineAudioDecoder": "plugins, as documented",
-    "align_words": "plugins, as documented",
-    "of_ssml": "plugins, as documented",
     "update_options": "user, as documented",
     "peak_level": "tests, as the reference that the faster checks of silence are compared with",
 }

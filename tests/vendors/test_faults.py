@@ -10,6 +10,7 @@ import pytest
 from steadyvoice import TTSError
 from steadyvoice.service.billing import Charge
 from steadyvoice.simulator.fault_injection.actions import Refuse
+from steadyvoice.speech.errors import TTSTimeoutError
 from steadyvoice.speech.failure_kinds import FAILURE_TABLE
 from tests.faults.fault_cases import ALL_CASES, SAMPLES, FaultCase
 from tests.faults.scenario import DEADLINE, ENDPOINTS, TEXT, VENDOR, Endpoint, FaultOutcome, run_all_cases
@@ -26,7 +27,7 @@ CASES = list(
         if not (isinstance(case.act, Refuse) and case.act.form == "legacy")
     )
 )
-MOST_AT_ONCE = 12
+MOST_AT_ONCE = 8
 
 
 @cache
@@ -56,7 +57,10 @@ def test_fault(outcome: FaultOutcome) -> None:
         assert len(outcome.audio) > 10_000, "five seconds of anything are more than that"
         assert "wiser" in outcome.account.captions()
     assert outcome.took < DEADLINE
-    assert outcome.counted == sum(error.meaning.circuit_weight for error in outcome.failures)
+    weights = [error.meaning.circuit_weight for error in outcome.failures]
+    # A timeout excuses the provider for the time in which this machine was too busy to look.
+    excused = any(isinstance(error, TTSTimeoutError) for error in outcome.failures)
+    assert outcome.counted == sum(weights) or (excused and outcome.counted < sum(weights))
     assert outcome.charged <= len(TEXT)
     bills = outcome.bills
     assert bills["billed"] <= outcome.charged <= bills["billed"] + bills["unknown"]

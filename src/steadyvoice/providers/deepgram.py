@@ -10,9 +10,8 @@ from steadyvoice.providers.base import Accepted, SynthesisOffer
 from steadyvoice.providers.credentials import require_api_key
 from steadyvoice.providers.http.client import PreparedHTTPRequest
 from steadyvoice.providers.vendor import VendorProvider, utc_now
-from steadyvoice.providers.voices import VoiceMap, choose_voice
+from steadyvoice.providers.voices import VoiceMap
 from steadyvoice.speech.request import SpeechRequest
-from steadyvoice.speech.writing_systems import scripts_of_languages
 from steadyvoice.wire import deepgram as wire
 from steadyvoice.wire.error_response import get_header, single_line
 from steadyvoice.wire.request_validation import ELEVENLABS_BODY, ELEVENLABS_QUERY, OPENAI_BODY, vendor_options
@@ -70,22 +69,14 @@ class Deepgram(VendorProvider):
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
         """Return the offer: in the requested format if the vendor has exactly that one, else in PCM."""
-        speeds = (wire.MIN_SPEED, wire.MAX_SPEED)
-        choice = choose_voice(request, self.voices, wire.DIALECT, provider=self.name, speeds=speeds)
-        language = wire.language_of_voice(choice.voice.id) or choice.voice.language
-        return SynthesisOffer(
-            format=request.format if request.format in wire.FORMATS else wire.DEFAULT_FORMAT,
-            voice=choice.voice.id,
-            model=choice.voice.id,
+        return self.offer_in(
+            request,
+            wire.FORMATS,
+            dialect=wire.DIALECT,
+            speeds=(wire.MIN_SPEED, wire.MAX_SPEED),
+            language=wire.language_of_voice,
             max_characters=wire.MAX_CHARACTERS,
-            scripts=scripts_of_languages([language]) if language else None,
-            knows_voice=choice.known,
-            declared=choice.voice,
-            speed=choice.speed,
-            gain=choice.gain,
-            timbre=wire.BASE_URL,
-            source=self.base_url,
-            for_any_text=True,
+            timbre=wire.DIALECT,
         )
 
     def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest:

@@ -27,6 +27,7 @@ from steadyvoice.providers.voices import VoiceMap, choose_voice, validate_voices
 from steadyvoice.speech.errors import TTSConfigurationError, TTSEmptyAudioError, TTSError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
+from steadyvoice.speech.writing_systems import scripts_of_languages
 from steadyvoice.wire.error_response import get_header, single_line
 
 QUERY_CONNECT_TIMEOUT = 5.0
@@ -119,14 +120,18 @@ class VendorProvider(ABC):
         dialect: str,
         models: Collection[str] = (),
         speeds: tuple[float, float] | None = None,
+        language: Callable[[str], str | None] | None = None,
         **facts: Any,
     ) -> SynthesisOffer:
         """Return an offer in one of these formats, with the request's voice and, if it is among `models`, its model.
 
-        `speeds` are the slowest and the fastest that can be requested; None if the vendor takes no speed. `facts` are
+        `speeds` are the slowest and the fastest that can be requested; None if the vendor takes no speed. `language`
+        returns that of a voice by its id: texts in letters of others go to another provider. `facts` are
         further fields of the offer, such as `max_characters`, `scripts` and `timed`. Raises TTSBadRequestError.
         """
         choice = choose_voice(request, self.voices, dialect, provider=self.name, speeds=speeds)
+        if language and (spoken := language(choice.voice.id) or choice.voice.language):
+            facts["scripts"] = scripts_of_languages([spoken])
         return SynthesisOffer(
             format=closest_format(request.format, formats),
             voice=choice.voice.id,

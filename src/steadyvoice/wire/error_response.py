@@ -30,7 +30,7 @@ MAX_BODY_EXCERPT = 500
 MAX_RETRY_AFTER = 86_400.0
 """Seconds. A longer Retry-After is taken for a day, for longer ones are mistakes."""
 
-_KEY_LIKE = re.compile(r"\b(?:sk|xi|pk)[-_][A-Za-z0-9_\-]{12,}|(?<=Bearer )[^\s\"']{4,}")
+_KEY_LIKE = re.compile(r"\b(?:sk|xi|pk)[-_][A-Za-z0-9_\-]{12,}|(?<=Bearer )[^\s\"']{4,}|(?<=Signature=)[0-9a-f]{16,}")
 _MIN_SECRET_LENGTH = 4  # a shorter "key" is one of a test, and would be removed from every word that contains it
 
 # Bounded, because a page of nothing but "<title" took a second to search, and blocked the event loop for as long.

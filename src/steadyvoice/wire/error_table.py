@@ -7,6 +7,7 @@ firewall's page first, then the code, then the wording about a text that is too 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -27,6 +28,7 @@ from steadyvoice.wire.error_response import (
 )
 
 _MAX_CODE = 100  # characters
+_MAX_SCANNED = 1000  # characters of a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class ErrorTable:
     """Errors of one vendor.
 
     - `codes`: the class of error that each of the vendor's codes means. An unknown code is judged by its status.
+    - `wordings`: the class of error of a message that matches, for vendors whose codes mean several things.
     - `statuses`: the class of error of an HTTP status without a known code, where the vendor differs from the others.
     - `code_fields`, `message_fields`: names in its error bodies, at the top or within `error`; the first one wins.
     - `code_header`: header in lower case that carries the code, up to a colon; it wins over the body.
@@ -41,6 +44,7 @@ class ErrorTable:
     """
 
     codes: Mapping[str, type[TTSError]]
+    wordings: Sequence[tuple[re.Pattern[str], type[TTSError]]] = ()
     statuses: Mapping[int, type[TTSError]] = field(default_factory=dict)
     code_fields: Sequence[str] = ()
     message_fields: Sequence[str] = ()
@@ -73,6 +77,9 @@ class ErrorTable:
         """Return the class of error: by a known code, the wording of the message, or the status."""
         if known := self.codes.get(details.code or ""):
             return known
+        for wording, kind in self.wordings:
+            if wording.search(details.message[:_MAX_SCANNED]):
+                return kind
         if is_text_too_long(status, replace(details, param=None)):
             return speech.TTSTextTooLongError
         return self.statuses.get(status) or error_class_by_status(status)

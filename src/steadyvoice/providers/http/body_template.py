@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
@@ -48,4 +49,17 @@ class BodyTemplate:
         attributes = "".join(f" {name}={quoteattr(value)}" for name, value in (prosody or {}).items())
         tags += [f"<prosody{attributes}>"] if attributes else []
         ends = ["</prosody>"] * bool(attributes) + ["</voice>"] * bool(voice) + ["</speak>"]
-        return cls("".join(tags).encode(), "".join(ends).encode(), escape)
+        return cls("".join(tags).encode(), "".join(ends).encode(), quote_xml)
+
+
+# XML 1.0 has no way to write the others: a vendor would refuse the whole document.
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def quote_xml(text: str) -> str:
+    """Return a text as it is written in XML, with a blank in place of each character that XML cannot have.
+
+    >>> quote_xml("1 < 2")
+    '1 &lt; 2'
+    """
+    return escape(_NOT_IN_XML.sub(" ", text))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
 
 from steadyvoice.providers.base import CHUNK_SIZE, AudioChunk
 from steadyvoice.speech.alignment import Alignment
-from steadyvoice.speech.errors import TTSError, TTSNotAudioError
+from steadyvoice.speech.errors import TTSCutError, TTSError, TTSNotAudioError
 from steadyvoice.wire.error_response import body_excerpt
 from steadyvoice.wire.json_lines import JSONLineReader
 
@@ -15,6 +18,8 @@ MAX_MESSAGE = 2 * 1024 * 1024
 
 MAX_RESPONSE = 24 * 1024 * 1024
 """Bytes of a response that is one document: six minutes of the largest format in base64."""
+
+_MAX_BEFORE = 16 * 1024  # bytes before the audio of a document that is decoded as it comes
 
 MessageParser = Callable[[bytes], AudioChunk | None]
 """Function of one message that returns its chunk, None for a message without audio and times. Raises TTSError; any
@@ -129,6 +134,70 @@ class DocumentAudioDecoder(_MessageDecoder):
             return ()
         pieces = [chunk.data[place : place + CHUNK_SIZE] for place in range(0, len(chunk.data), CHUNK_SIZE)] or [b""]
         return [AudioChunk(pieces[0], chunk.alignment, chunk.normalized), *map(AudioChunk, pieces[1:])]
+
+
+class Base64FieldDecoder:
+    """Decoder of a response that is one JSON document, whose audio in base64 is passed on as it comes.
+
+    `field` is the name of the field with the audio, a string without escapes. Nothing else of the document matters.
+    """
+
+    def __init__(self, field: str, *, provider: str) -> None:
+        self.error: TTSError | None = None
+        self._opening = re.compile(rb'"%b"\s*:\s*"' % re.escape(field.encode()))
+        self._field, self._provider = field, provider
+        self._held = b""  # the beginning of the document, then what is no whole group of four
+        self._state = _FieldState.BEFORE
+
+    @property
+    def is_between_chunks(self) -> bool:
+        """Whether the response may end here: the whole field has come."""
+        return self._state is _FieldState.BEHIND
+
+    def feed(self, data: bytes) -> Sequence[AudioChunk]:
+        """Add the next bytes of the response, and return their audio."""
+        if self._state is _FieldState.BEHIND:
+            return ()
+        text = self._held + data
+        if self._state is _FieldState.BEFORE:
+            found = self._opening.search(text)
+            if found is None:
+                self._held = text
+                if len(text) > _MAX_BEFORE:
+                    self._fail(f"no field {self._field!r} in the first {_MAX_BEFORE >> 10} KiB of the response")
+                return ()
+            text, self._state = text[found.end() :], _FieldState.WITHIN
+        end = text.find(b'"')
+        if end >= 0:
+            text, self._state = text[:end], _FieldState.BEHIND
+        whole = len(text) if end >= 0 else len(text) // 4 * 4
+        self._held = text[whole:]
+        try:
+            audio = base64.b64decode(text[:whole], validate=True)
+        except ValueError:
+            self._fail(f"field {self._field!r} of the response is not base64")
+            return ()
+        return [AudioChunk(audio)] if audio else ()
+
+    def finish(self) -> Sequence[AudioChunk]:
+        """End the response."""
+        if self._state is _FieldState.BEFORE:
+            self.error = TTSNotAudioError(
+                f"response without a field {self._field!r}", provider=self._provider, body=body_excerpt(self._held)
+            )
+        elif self._state is _FieldState.WITHIN:
+            self.error = TTSCutError("response ends in the middle of its audio", provider=self._provider)
+        return ()
+
+    def _fail(self, message: str) -> None:
+        self._held, self._state = b"", _FieldState.BEHIND
+        self.error = TTSNotAudioError(message, provider=self._provider)
+
+
+class _FieldState(Enum):
+    BEFORE = "before"
+    WITHIN = "within"
+    BEHIND = "behind"
 
 
 def align_words(words: Iterable[str], starts: Iterable[float], ends: Iterable[float]) -> Alignment | None:
