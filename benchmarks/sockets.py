@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from loadtest.processes import Running, gateway, vendor
+from loadtest.processes import VENDOR, Running, gateway, vendor
 from websockets.asyncio.client import ClientConnection, connect
 
 from steadyvoice import AsyncTTSService, ElevenLabs
@@ -35,6 +35,8 @@ ROUNDS = 100
 AT_ONCE = 200
 BUSY, SECONDS = 32, 5.0
 """Websockets and seconds of the part at saturation."""
+IMMEDIATE = VENDOR.replace("real_time_factor = 0.02", "real_time_factor = 0")
+"""Settings of a vendor that sends its audio at once. The gateway waits for the message after the first word."""
 TOKEN = 0.02
 """Seconds between two tokens of a fast language model."""
 
@@ -220,7 +222,7 @@ def main() -> None:
     limits = f"max_connections = {4 * AT_ONCE}\nmax_active = {4 * AT_ONCE}\naccess_log = false"
     with (
         tempfile.TemporaryDirectory() as home,
-        vendor(Path(home), 1) as simulator,
+        vendor(Path(home), 1, IMMEDIATE) as simulator,
         gateway(Path(home), 0, simulator.url, (), limits) as front,
     ):
         asyncio.run(measure((simulator, front)))

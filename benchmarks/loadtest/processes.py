@@ -128,10 +128,10 @@ class Running:
 
 
 @contextmanager
-def vendor(home: Path, core: int) -> Iterator[Running]:
+def vendor(home: Path, core: int, settings: str = VENDOR) -> Iterator[Running]:
     """Run the simulator."""
     script = home / "vendor.toml"
-    script.write_text(VENDOR)
+    script.write_text(settings)
     with _run(["sim", "--port", "0", "--script", str(script)], core, home / "vendor.log", "ElevenLabs ") as running:
         yield running
 
