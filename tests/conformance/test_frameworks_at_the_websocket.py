@@ -17,7 +17,7 @@ from aiohttp import web
 from steadyvoice.simulator import Fault, words_in
 from steadyvoice.simulator.fault_injection import actions
 from tests.gateway.running_gateway import RunningGateway, running_gateway
-from tests.gateway.websocket.test_answers import FAULTS
+from tests.plugins.scenarios import FAULTS
 
 from .test_client_settings import FRAMEWORKS as HERE
 from .test_client_settings import installed
@@ -67,13 +67,11 @@ def assert_whole(turn: dict[str, Any], text: str) -> None:
 
 
 @FRAMEWORKS
-@pytest.mark.parametrize("fault", [None, *FAULTS], ids=str)
-async def test_answers_are_whole_and_words_are_timed(
-    framework: str, fault: str | None, pytestconfig: pytest.Config
-) -> None:
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_answers_are_whole_and_words_are_timed(framework: str, fault: str, pytestconfig: pytest.Config) -> None:
     async with running_gateway() as gateway:
-        if fault:
-            gateway.sim.faults.set(Fault(FAULTS[fault], endpoint="text-to-speech*"))
+        if action := FAULTS[fault]:
+            gateway.sim.faults.set(Fault(action, endpoint="text-to-speech*"))
         turns = await heard(framework, gateway, list(TURNS), pytestconfig)
         for turn, text in zip(turns, TURNS, strict=True):
             assert_whole(turn, text)

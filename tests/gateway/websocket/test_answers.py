@@ -29,15 +29,6 @@ CLIENTS = pytest.mark.parametrize(
     [(livekit_client, livekit_turn), (pipecat_client, pipecat_turn)],
     ids=["livekit", "pipecat"],
 )
-FAULTS: dict[str, actions.FaultAction] = {
-    "503": actions.Refuse(status=503),
-    "cut": actions.Cut(after=1.0),
-    "hang": actions.Hang(),
-    "stall": actions.Stall(after=1.0, seconds=60.0),
-    "quota": actions.Refuse(code="quota_exceeded"),
-    "bad key": actions.Refuse(code="invalid_api_key"),
-    "quota without an error": actions.FinalWithoutAudio(),
-}
 
 
 def assert_whole(heard: Heard, words: list[str] = WORDS) -> None:
