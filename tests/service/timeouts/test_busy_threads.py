@@ -117,6 +117,26 @@ async def test_caller_is_refused_in_time_when_no_thread_is_free(make_service: Ma
     await tts.aclose()
 
 
+class SlowThreadPool(AudioThreadPool):
+    """Thread pool without a queue, whose threads get little processor time."""
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        await asyncio.sleep(1.5)
+        return await super().run(work, *args, **kwargs)
+
+
+@pytest.mark.looptime
+async def test_caller_is_refused_in_time_when_a_conversion_takes_long(make_service: MakeService) -> None:
+    tts = make_service(ScriptedProvider(), ScriptedProvider(name="second"))
+    tts._resources = replace(tts._resources, workers=SlowThreadPool())
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(TTSOverloadedError):
+        await tts.synthesize(SHORT_TEXT, format="mp3_44100_128", deadline=2.0)
+    assert asyncio.get_running_loop().time() - begun == pytest.approx(2.0, abs=0.1)
+    assert [tts.circuits[name].snapshot().totals.failures for name in ("scripted", "second")] == [0, 0]
+    tts._resources.workers.close()
+
+
 async def first_chunk(tts: AsyncTTSService, format: str) -> bytes:
     stream = tts.stream(SHORT_TEXT, format=format, deadline=0.5)
     try:

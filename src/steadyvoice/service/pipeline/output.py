@@ -44,6 +44,7 @@ class _Pause:
     length: int
 
 
+_LONGEST_JOB = 5.0  # seconds that a job takes at most in a process under load
 _BUSY_QUEUE_WAIT = 0.1  # seconds of waiting for a thread from which on the threads count as busy
 
 
@@ -123,15 +124,18 @@ class Output:
     async def run_in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one of the methods below in a thread, after the job of a cancelled caller that may still be running.
 
-        Raises TTSTotalTimeoutError, marked as `starved`, when no thread is free before the deadline.
+        Raises TTSTotalTimeoutError, marked as `starved`, when the work is not done before the deadline.
         """
         self._submitted += 1
         job = partial(work, *args, **kwargs)
-        # Only busy threads can make a job outlast the deadline, so other jobs need no timer.
-        if self.deadline is None or not self.threads_busy:
+        remaining = self.deadline.remaining if self.deadline else None
+        # Other jobs cannot outlast the deadline, and need no timer. A queue may be short while each thread gets little
+        # processor time: at twice the capacity, a whole answer was encoded 1.2 s late. What is spoken behind the
+        # deadline, such as silence, is not late by its conversion.
+        if remaining is None or not (self.threads_busy or 0 < remaining < _LONGEST_JOB):
             return await self._workers.run(self._exclusively, job)
         try:
-            async with asyncio.timeout(max(0.0, self.deadline.remaining)):
+            async with asyncio.timeout(max(0.0, remaining)):
                 return await self._workers.run(self._exclusively, job)
         except TimeoutError:
             self.starved = True
