@@ -23,6 +23,8 @@ from .websocket_scenario import TurnOutcome, name_of, run_all_websocket_cases
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 
+UPDATE = "to update it: python -m tests.faults.page"
+
 INTRO = """\
 # Fault injection results
 
@@ -88,7 +90,12 @@ def main() -> str | None:
 
 
 def page_text(outcomes: Sequence[FaultOutcome], turns: Sequence[TurnOutcome]) -> str:
-    """Return the whole page: the outcomes over HTTP, and those of turns over a websocket."""
+    """Return the whole page."""
+    return http_part(outcomes) + websocket_part(turns)
+
+
+def http_part(outcomes: Sequence[FaultOutcome]) -> str:
+    """Return the page up to the heading of websockets: the outcomes over HTTP."""
     pairs = list(zip(outcomes[::2], outcomes[1::2], strict=True))
     refused = [pair for pair in pairs if _is_refusal(pair[0].case)]
     others = [pair for pair in pairs if not _is_refusal(pair[0].case)]
@@ -100,14 +107,20 @@ def page_text(outcomes: Sequence[FaultOutcome], turns: Sequence[TurnOutcome]) ->
             "## Refusals",
             "",
             *_table("error code", "form", _rows(refused, _answer, _formats)),
-            "",
-            WEBSOCKETS,
-            *_markdown(_TURN_COLUMNS, _turn_rows(turns)),
-            "",
-            AFTERWORD.rstrip(),
-            "",
+            "\n",
         ]
     )
+
+
+def websocket_part(turns: Sequence[TurnOutcome]) -> str:
+    """Return the page from the heading of websockets on: the outcomes of turns over a websocket."""
+    return "\n".join([WEBSOCKETS, *_markdown(_TURN_COLUMNS, _turn_rows(turns)), "", AFTERWORD.rstrip(), ""])
+
+
+def page_parts() -> tuple[str, str]:
+    """Return both parts of the page as it is."""
+    before, heading, after = PAGE.read_text("utf-8").partition(WEBSOCKETS.splitlines()[0] + "\n")
+    return before, heading + after
 
 
 def _table(first: str, second: str, rows: Iterator[tuple[str, ...]]) -> list[str]:

@@ -6,9 +6,9 @@ Real sockets and real time with short timeouts; their length does not change the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from steadyvoice import (
     AsyncTTSService,
@@ -26,8 +26,10 @@ from steadyvoice.providers.vendor import VendorProvider
 from steadyvoice.service.resilience.failover import LOCAL_GRACE
 from steadyvoice.service.result import Attempt, ReportedUtterance
 from steadyvoice.simulator import Simulator, words_in
+from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.simulator.fault_injection.actions import TlsFailure, WrongLength
 from steadyvoice.simulator.ledger import LedgerEntry
+from steadyvoice.speech.failure_kinds import FAILURE_TABLE
 
 from .fault_cases import FaultCase
 
@@ -46,6 +48,11 @@ DEADLINE = CLOCKS.total_timeout + LOCAL_GRACE
 NEVER_OPENS = CircuitBreakerConfig(window_size=100, minimum_calls=100)
 QUICK = RetryConfig(base_delay=0.01, max_delay=0.01)
 TEN_TIMES_REAL_TIME = 0.1
+
+
+WAITING_AT_ONCE = 5
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,16 @@ class FaultOutcome:
     def words(self) -> list[str]:
         """Words in the simulator's own voice that can be heard."""
         return words_in(self.audio, self.case.format)
+
+
+def is_waiting(case: FaultCase) -> bool:
+    """Return whether nothing, or next to nothing, comes for seconds."""
+    match case.act:
+        case actions.Hang() | actions.HangAfterHeaders() | actions.Drip():
+            return True
+        case actions.SlowAccept(seconds) | actions.SlowFirstByte(seconds) | actions.Stall(seconds=seconds):
+            return seconds is None or seconds > 1.0
+    return False
 
 
 class IntermittentSink:
@@ -180,15 +197,51 @@ async def run_case(
 async def run_all_cases(
     cases: list[FaultCase], *, at_once: int = 2, by: Callable[..., VendorProvider] = ElevenLabs
 ) -> list[FaultOutcome]:
-    """Run all cases, several at a time, because most of each is waiting."""
-    places = asyncio.Semaphore(at_once)
-    local = local_voice()
+    """Run all cases at both endpoints."""
 
-    async def one(case: FaultCase, endpoint: Endpoint) -> FaultOutcome:
-        async with places:
-            return await run_case(case, endpoint, local, by=by)
+    async def both(case: FaultCase, local: Provider) -> list[FaultOutcome]:
+        return await asyncio.gather(*[run_case(case, endpoint, local, by=by) for endpoint in ENDPOINTS])
+
+    return [outcome for outcomes in await run_together(cases, both, at_once=at_once) for outcome in outcomes]
+
+
+async def run_together(
+    cases: Sequence[FaultCase], run: Callable[[FaultCase, Provider], Awaitable[R]], *, at_once: int = 2
+) -> list[R]:
+    """Run cases with one local voice, some at a time: those that wait for a timeout take no processor time meanwhile.
+
+    They run beside the others, which would make each other late if there were more of them.
+    """
+    busy, waiting, local = asyncio.Semaphore(at_once), asyncio.Semaphore(WAITING_AT_ONCE), local_voice()
+
+    async def one(case: FaultCase) -> R:
+        async with waiting if is_waiting(case) else busy:
+            return await run(case, local)
 
     try:
-        return await asyncio.gather(*(one(case, endpoint) for case in cases for endpoint in ENDPOINTS))
+        return await asyncio.gather(*map(one, cases))
     finally:
         await local.aclose()
+
+
+async def run_each_way(
+    case: FaultCase, ways: Sequence[Callable[[], Awaitable[R]]], seen: Callable[[R], object]
+) -> list[R]:
+    """Run a case in several ways at the same time, to compare what was `seen`.
+
+    A drip is cut off between two of its chunks. Which ones these are, and so the words heard, is up to chance while the
+    machine is busy: it is run again until the ways agree, three times at most.
+    """
+    for _ in range(3 if isinstance(case.act, actions.Drip) else 1):
+        outcomes = await asyncio.gather(*[way() for way in ways])
+        if all(seen(outcome) == seen(outcomes[0]) for outcome in outcomes):
+            break
+    return list(outcomes)
+
+
+def weight_of(failures: Sequence[TTSError]) -> float:
+    """Return the weight that a circuit counts for failures: none for those for which this process is to blame.
+
+    Of a process that gets little processor time, timeouts say nothing about the provider.
+    """
+    return sum(FAILURE_TABLE[error.kind].circuit_weight for error in failures if not error.starved)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from steadyvoice.simulator.fault_injection.actions import ACTIONS, FaultTarget, WrongRate, action_name
-from steadyvoice.speech.failure_kinds import FAILURE_TABLE
 
-from .websocket_scenario import TEXT, WEBSOCKET_CASES, TurnOutcome, name_of
+from .page import UPDATE, page_parts, websocket_part
+from .scenario import weight_of
+from .websocket_scenario import TEXT, WEBSOCKET_CASES, TurnOutcome, name_of, run_all_websocket_cases
 
 pytestmark = pytest.mark.timeout(300)  # the first test runs all cases
 
 CHANGES_NOTHING = {"slow-first-byte (seconds=0.1)", "stall (after=0.6, seconds=0.1)", "odd-splits", "big-frame"}
 CHANGES_NOTHING |= {"other-spelling", "other-spelling (style=mixed)", "absolute-times", "drip (bytes=8001, every=0.01)"}
+
+
+@pytest.fixture(scope="module")
+def websocket_outcomes() -> list[TurnOutcome]:
+    """Outcomes of every fault."""
+    return asyncio.run(run_all_websocket_cases())
 
 
 @pytest.fixture
@@ -41,7 +50,7 @@ def test_words_are_announced_no_later_than_their_audio(outcome: TurnOutcome) -> 
 
 @every_outcome
 def test_circuit_counts_what_the_failure_table_says(outcome: TurnOutcome) -> None:
-    assert outcome.counted == sum(FAILURE_TABLE[error.kind].circuit_weight for error in outcome.failures)
+    assert outcome.counted == weight_of(outcome.failures)
 
 
 @every_outcome
@@ -61,3 +70,7 @@ def test_only_a_fault_that_takes_something_is_a_failure(outcome: TurnOutcome) ->
 def test_every_fault_of_websockets_is_covered() -> None:
     covered = {action_name(case.act) for case in WEBSOCKET_CASES}
     assert covered == {name for name, kind in ACTIONS.items() if FaultTarget.WEBSOCKET in kind.targets}
+
+
+def test_page_states_the_outcome_of_each_fault(websocket_outcomes: list[TurnOutcome]) -> None:
+    assert page_parts()[1] == websocket_part(websocket_outcomes), UPDATE

@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from operator import attrgetter
 from typing import Any
 
 import aiohttp
@@ -26,7 +27,7 @@ from steadyvoice.simulator.fault_injection.actions import RefuseConnection, Slow
 from steadyvoice.speech.request import OnMidstream
 
 from .fault_cases import FaultCase
-from .scenario import CLOCKS, NEVER_OPENS, QUICK, TEN_TIMES_REAL_TIME, TEXT, VENDOR, local_voice
+from .scenario import CLOCKS, NEVER_OPENS, QUICK, TEN_TIMES_REAL_TIME, TEXT, VENDOR, run_each_way, run_together
 from .test_passthrough import CASES
 
 pytestmark = pytest.mark.timeout(300)  # the first test runs all cases
@@ -149,20 +150,12 @@ def run_all(mode: OnMidstream) -> Ways:
     """Run every fault in this mode, in the fast lane and in the pipeline."""
     cases = [case for each, case in GATEWAY_CASES if each == mode]
 
-    async def run() -> Ways:
-        places, local = asyncio.Semaphore(3), local_voice()
+    async def both(case: FaultCase, local: Provider) -> tuple[GatewayOutcome, GatewayOutcome]:
+        ways = [partial(run_case, mode, case, local, fast=fast) for fast in (True, False)]
+        fast, slow = await run_each_way(case, ways, attrgetter("seen"))
+        return fast, slow
 
-        async def both(case: FaultCase) -> tuple[GatewayOutcome, GatewayOutcome]:
-            async with places:
-                fast, slow = await asyncio.gather(*[run_case(mode, case, local, fast=fast) for fast in (True, False)])
-                return fast, slow
-
-        try:
-            return dict(zip(cases, await asyncio.gather(*map(both, cases)), strict=True))
-        finally:
-            await local.aclose()
-
-    return asyncio.run(run())
+    return dict(zip(cases, asyncio.run(run_together(cases, both, at_once=3)), strict=True))
 
 
 @pytest.fixture(scope="module")

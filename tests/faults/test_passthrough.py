@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
 
-from steadyvoice import AsyncTTSService, ElevenLabs
+from steadyvoice import AsyncTTSService, ElevenLabs, Provider
 from steadyvoice.providers.base import SynthesisOffer
 from steadyvoice.service.options import ResolvedOptions
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.speech.request import SpeechRequest
 
 from .fault_cases import ALL_CASES, FaultCase
-from .scenario import FaultOutcome, local_voice, run_case
+from .scenario import FaultOutcome, run_case, run_each_way, run_together
 
 pytestmark = pytest.mark.timeout(300)  # the first test runs all cases
 
@@ -36,24 +37,15 @@ Ways = dict[FaultCase, list[FaultOutcome]]  # passed through, passed to a sink, 
 def all_outcomes() -> Ways:
     """Outcomes of every fault, on all paths."""
 
-    async def run_all() -> Ways:
-        places, local = asyncio.Semaphore(2), local_voice()
+    async def each_way(case: FaultCase, local: Provider) -> list[FaultOutcome]:
+        ways = ((ElevenLabs, False), (ElevenLabs, True), (BufferedElevenLabs, False))
+        runs = [
+            partial(run_case, case, "stream", local, by=by, with_sink=with_sink, on_midstream="error")
+            for by, with_sink in ways
+        ]
+        return await run_each_way(case, runs, timeless_fields)
 
-        async def each_way(case: FaultCase) -> list[FaultOutcome]:
-            async with places:
-                ways = ((ElevenLabs, False), (ElevenLabs, True), (BufferedElevenLabs, False))
-                outcomes = [
-                    run_case(case, "stream", local, by=by, with_sink=with_sink, on_midstream="error")
-                    for by, with_sink in ways
-                ]
-                return await asyncio.gather(*outcomes)
-
-        try:
-            return dict(zip(CASES, await asyncio.gather(*map(each_way, CASES)), strict=True))
-        finally:
-            await local.aclose()
-
-    return asyncio.run(run_all())
+    return dict(zip(CASES, asyncio.run(run_together(CASES, each_way)), strict=True))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

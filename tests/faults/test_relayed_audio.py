@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import pytest
 
-from steadyvoice import ElevenLabs
+from steadyvoice import ElevenLabs, Provider
 from steadyvoice.providers.base import SupportsPrepare
 from steadyvoice.simulator.fault_injection.actions import RefuseConnection, SlowAccept, TlsFailure
 
 from .fault_cases import FaultCase
-from .scenario import ENDPOINTS, Endpoint, FaultOutcome, local_voice, run_case
+from .scenario import ENDPOINTS, Endpoint, FaultOutcome, run_case, run_each_way, run_together
 from .test_passthrough import CASES, timeless_fields
 
 pytestmark = pytest.mark.timeout(300)  # the first test runs all cases
@@ -33,20 +33,12 @@ Ways = dict[FaultCase, list[FaultOutcome]]  # relayed, and iterated
 def run_all(endpoint: Endpoint) -> Ways:
     """Run every fault, by a relay and iterated."""
 
-    async def run() -> Ways:
-        places, local = asyncio.Semaphore(2), local_voice()
+    async def both_ways(case: FaultCase, local: Provider) -> list[FaultOutcome]:
+        kinds = (ElevenLabs, IteratedElevenLabs)
+        ways = [partial(run_case, case, endpoint, local, by=by, warm=True) for by in kinds]
+        return await run_each_way(case, ways, timeless_fields)
 
-        async def both_ways(case: FaultCase) -> list[FaultOutcome]:
-            async with places:
-                kinds = (ElevenLabs, IteratedElevenLabs)
-                return await asyncio.gather(*[run_case(case, endpoint, local, by=by, warm=True) for by in kinds])
-
-        try:
-            return dict(zip(CASES, await asyncio.gather(*map(both_ways, CASES)), strict=True))
-        finally:
-            await local.aclose()
-
-    return asyncio.run(run())
+    return dict(zip(CASES, asyncio.run(run_together(CASES, both_ways)), strict=True))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ Real sockets and real time with short timeouts; their length does not change the
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, fields
 
 from steadyvoice import AsyncTTSService, Audio, ElevenLabs, Tone, TTSError, Words
@@ -16,7 +15,7 @@ from steadyvoice.simulator.fault_injection.actions import ACTIONS, FaultAction, 
 from steadyvoice.wire.elevenlabs.errors import CODES
 
 from .fault_cases import AFTER, LATE, FaultCase
-from .scenario import CLOCKS, LOCAL, NEVER_OPENS, QUICK, TEN_TIMES_REAL_TIME, VENDOR
+from .scenario import CLOCKS, LOCAL, NEVER_OPENS, QUICK, TEN_TIMES_REAL_TIME, VENDOR, run_together
 
 SENTENCES = ("The quick brown fox jumps over the lazy dog, and nobody saw it. ", "Tomorrow it will do it again. ")
 TEXT = "".join(SENTENCES)
@@ -121,15 +120,9 @@ async def run_case(case: FaultCase) -> TurnOutcome:
         )
 
 
-async def run_all_websocket_cases(at_once: int = 4) -> list[TurnOutcome]:
-    """Run all cases, several at a time, because most of each is waiting."""
-    places = asyncio.Semaphore(at_once)
-
-    async def one(case: FaultCase) -> TurnOutcome:
-        async with places:
-            return await run_case(case)
-
-    return await asyncio.gather(*map(one, WEBSOCKET_CASES))
+async def run_all_websocket_cases() -> list[TurnOutcome]:
+    """Run all cases."""
+    return await run_together(WEBSOCKET_CASES, lambda case, local: run_case(case), at_once=8)
 
 
 def name_of(case: FaultCase) -> str:

@@ -27,7 +27,7 @@ CASES = list(
         if not (isinstance(case.act, Refuse) and case.act.form == "legacy")
     )
 )
-MOST_AT_ONCE = 8
+MOST_AT_ONCE = 4
 
 
 @cache
