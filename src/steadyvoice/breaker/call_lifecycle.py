@@ -276,7 +276,8 @@ class CallLifecycle(StateMachine):
             fields["results"] = self.results.with_quiet_results(ended, failed)
         if silences and self.config.hung_factor is not None:
             fields["hang_threshold"] = threshold = self.hang_threshold.copy()
-            if threshold.record_all(silences):
+            # Nearly always it stays, and the timer with it: to look at all calls anew takes another locked section.
+            if threshold.record_all(silences) and threshold.is_below(self.hang_threshold, self.config):
                 fields["next_timer_at"] = ALWAYS  # calls may hang sooner now
         self._commit(fields, None)
         self._forget_recorded_results()

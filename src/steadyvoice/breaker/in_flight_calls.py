@@ -380,7 +380,11 @@ class HangThreshold:
 
     def record_all(self, silences: list[float]) -> bool:
         """Record several, in their order; return whether the threshold may be lower from now on."""
-        missing, lowered = self.missing_calls, False
+        missing, lowered = LEARNED_CALLS - self._calls % LEARNED_CALLS, False
+        if len(silences) == missing:  # as nearly always: a quiet period ends then
+            self._longest_before, self._longest = max(self._longest, max(silences)), 0.0
+            self._calls += missing
+            return True
         while len(silences) >= missing:
             self._longest_before, self._longest = max(self._longest, *silences[:missing]), 0.0
             self._calls += missing
@@ -388,6 +392,11 @@ class HangThreshold:
         self._calls += len(silences)
         self._longest = max(self._longest, *silences, 0.0)
         return lowered
+
+    def is_below(self, before: HangThreshold, config: CircuitBreakerConfig) -> bool:
+        """Return whether calls hang sooner by this threshold than by the one before."""
+        seconds, former = self.seconds(config), before.seconds(config)
+        return seconds is not None and (former is None or seconds < former)
 
     def seconds(self, config: CircuitBreakerConfig) -> float | None:
         """Return the threshold, None if no call hangs. While latencies are unknown: a probe's timeout."""
