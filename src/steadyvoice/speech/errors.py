@@ -82,7 +82,10 @@ class TTSError(Exception):
     ) -> None:
         # The message goes into logs, events and HTTP responses, and a plugin may have put anything into it.
         # Bidirectional overrides would show it as something else, and half of a surrogate pair breaks log handlers.
-        message = strip_invisible(escape_surrogates(str(message)))
+        # The test in front is what both begin with: nearly every message passes it.
+        message = str(message)
+        if not (message.isascii() and message.isprintable()):
+            message = strip_invisible(escape_surrogates(message))
         super().__init__(message)
         self.message = message
         self.provider = provider

@@ -52,8 +52,8 @@ class RelayPlan:
     """Whether no audio is delivered before all of it has come."""
     resumes: bool
     """Whether audio is delivered by the word, so that another provider can go on with the next one."""
-    _handlers: Sequence[TTSErrorHandler]  # of the candidates
-    _offers: Sequence[SynthesisOffer]
+    handlers: Sequence[TTSErrorHandler]  # of the candidates
+    offers: Sequence[SynthesisOffer]
     _choices: dict[tuple[bool, ...], Choice | None] = field(default_factory=dict)
 
     @classmethod
@@ -86,7 +86,7 @@ class RelayPlan:
         if not self.reads(text):
             return None
         length = len(text)
-        refusing = tuple(map(_refuses, self._handlers, self._offers, repeat(length)))
+        refusing = tuple(map(_refuses, self.handlers, self.offers, repeat(length)))
         if refusing not in self._choices:
             self._choices[refusing] = self._choose(refusing)
         choice = self._choices[refusing]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Protocol
 
 from steadyvoice.audio.thread_pool import AudioThreadPool
@@ -21,7 +22,6 @@ from steadyvoice.providers.http.connection import HTTPConnection
 from steadyvoice.service.fast_lane.plan import Choice, RelayPlan
 from steadyvoice.service.pipeline.attempt_timeouts import REAL_TIME, AttemptTimeouts
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE, AudioValidator
-from steadyvoice.service.pipeline.candidates import Candidate
 from steadyvoice.service.pipeline.provider_call import CallErrors, is_unreliable
 from steadyvoice.service.pipeline.response_call import InFlightRequest
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
@@ -29,6 +29,7 @@ from steadyvoice.service.pipeline.timeouts import Deadline, Stopwatch
 from steadyvoice.service.resilience.admission_control import AdmissionControl
 from steadyvoice.service.resilience.concurrency import QueueEntry, QueueSlot
 from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError
+from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.service.result import Attempt, RelayedSpeech
 from steadyvoice.speech.alignment import Alignment
@@ -462,12 +463,11 @@ class Relay:
     def _recorded_refusals(self) -> list[Attempt]:
         """Record that the candidates before the chosen one refused: nothing was sent to them. Return that."""
         attempts = []
+        at, length = datetime.fromtimestamp(self._sent_at, UTC), len(self._text)
         for candidate, refusal in zip(self._plan.candidates, self._refusals, strict=False):
-            at = datetime.fromtimestamp(self._sent_at, UTC)
-            attempt = Attempt(
-                candidate.name, 0, len(self._text), at, error=refusal, refused=True, voice=candidate.offer.voice
-            )
-            candidate.guarded.handler.bills.add(attempt.bill, refusal)
+            handler, voice = candidate.guarded.handler, candidate.offer.voice
+            attempt = Attempt(handler.name, 0, length, at, error=refusal, refused=True, voice=voice)
+            handler.bills.add(attempt.bill, refusal)
             attempts.append(attempt)
         return attempts
 
@@ -477,6 +477,9 @@ class Relay:
         assert connection is not None  # noqa: S101 - it is running
         connection.observer = None
         self._services.running.discard(self)
+
+
+_refusal = TTSErrorHandler.refusal
 
 
 def start_relay(
@@ -506,13 +509,8 @@ def start_relay(
             queue.notify(queue.limiter.release(entry, now))
         admission.leave()
         return None
-    before = plan.candidates[: choice.step.index]
-    refusals = _refusals(before, length) if before else ()
+    refusals: Sequence[TTSError] = ()
+    if before := plan.handlers[: choice.step.index]:  # counted by their circuits
+        refusals = [*filter(None, map(_refusal, before, plan.offers, repeat(length)))]
     started.start(text)
     return kind(plan, choice, text, services, now, permit, entry, refusals, started, client)
-
-
-def _refusals(candidates: Sequence[Candidate], length: int) -> list[TTSError]:
-    """Return the errors with which these candidates refuse a text of this length, counted by their circuits."""
-    found = [each.guarded.handler.refusal(each.offer, length) for each in candidates]
-    return [refusal for refusal in found if refusal]

@@ -271,10 +271,12 @@ class TTSErrorHandler:
 
     def refusal(self, offer: SynthesisOffer | None = None, characters: int | None = None) -> TTSError | None:
         """Return the error with which a call is refused now, counted by the circuit; None if it is not."""
+        holds, circuit = self.holds, self.circuit
         try:
-            self.check(offer, characters)
-            if self.circuit_refuses():
-                self.circuit.acquire().ignore()  # admitted: its cooldown has ended just now
+            if holds.provider_holds or holds.shared:
+                self.check(offer, characters)
+            if circuit.state in _OPEN_STATES and circuit.retry_after != 0:  # as `circuit_refuses`
+                circuit.acquire().ignore()  # admitted: its cooldown has ended just now
         except CircuitOpenError as refusal:
             return TTSCircuitOpenError(refusal)
         except TTSHoldError as hold:
