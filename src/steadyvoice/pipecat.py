@@ -106,7 +106,7 @@ class TTSService(pipecat.TTSService):
 
     @property
     def supports_processing_metrics(self) -> bool:
-        """Whether a text has been spoken when `run_tts()` returns: it has not, its audio comes later."""
+        """True if a text has been spoken when `run_tts()` returns: it has not, its audio comes later."""
         return False
 
     def language_to_service_language(self, language: Language) -> str:

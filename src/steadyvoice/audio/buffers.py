@@ -33,7 +33,7 @@ class AudioBuffer(Protocol):
 
     @property
     def unmodified(self) -> bool:
-        """Whether the bytes released are those fed. If not, they are 16-bit mono samples."""
+        """True if the bytes released are those fed. If not, they are 16-bit mono samples."""
 
     @property
     def received(self) -> float:
@@ -199,7 +199,7 @@ class SampleBuffer:
 
     @property
     def is_plain_pcm(self) -> bool:
-        """Whether nothing has to be decoded, as far as is known yet."""
+        """True if nothing has to be decoded, as far as is known yet."""
         return self._converter.is_plain_pcm
 
     @property

@@ -29,7 +29,7 @@ class Converter:
 
     @property
     def is_plain_pcm(self) -> bool:
-        """Whether the source holds samples that only have to be copied, as far as is known yet."""
+        """True if the source holds samples that only have to be copied, as far as is known yet."""
         return self._work is None or self._work.is_plain_pcm
 
     def feed(self, data: bytes) -> bytes:

@@ -68,11 +68,11 @@ class Framer(Protocol):
 
     @property
     def truncated(self) -> bool:
-        """Whether the bytes so far end within a frame, where this format shows that."""
+        """True if the bytes so far end within a frame, where this format shows that."""
 
     @property
     def misreports_length(self) -> bool:
-        """Whether the container holds several streams, or places them wrongly: players believe its header."""
+        """True if the container holds several streams, or places them wrongly: players believe its header."""
 
     @property
     def declared_frames(self) -> int | None:
@@ -80,7 +80,7 @@ class Framer(Protocol):
 
     @property
     def declares_length(self) -> bool:
-        """Whether the container declares its length at the beginning, so that nothing may be appended to it."""
+        """True if the container declares its length at the beginning, so that nothing may be appended to it."""
 
     def feed(self, data: bytes) -> list[Frame]:
         """Add the next bytes and return the frames that they complete."""
@@ -103,7 +103,7 @@ class SampleFramer:
         self._rest = b""
 
     def has_layout(self, coding: Coding, width: int) -> bool:
-        """Whether these samples have that coding and that width in bytes."""
+        """Return whether these samples have that coding and that width in bytes."""
         return self._coding == coding and self._width == width
 
     def feed(self, data: bytes) -> list[Frame]:

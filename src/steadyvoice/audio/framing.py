@@ -99,7 +99,7 @@ class AudioMeter:
 
     @property
     def has_audio(self) -> bool:
-        """Whether at least one frame or sample of the expected format has come."""
+        """True if at least one frame or sample of the expected format has come."""
         return self._frames > 0 or self._framer.pending_seconds > 0
 
     @property
@@ -121,11 +121,11 @@ class AudioMeter:
 
     @property
     def truncated(self) -> bool:
-        """Whether the stream ends within a frame, where its format shows that."""
+        """True if the stream ends within a frame, where its format shows that."""
         return self._framer.truncated
 
     def misreports_length(self, *, sole: bool) -> bool:
-        """Whether players would read a wrong length from a header of this stream.
+        """Return whether players would read a wrong length from a header of this stream.
 
         Unless it is the `sole` piece of an utterance, any length in its header is wrong for the whole.
         """

@@ -69,7 +69,7 @@ class _Scanner:
 
     @property
     def truncated(self) -> bool:
-        """Whether the remaining bytes begin a frame that is not complete."""
+        """True if the remaining bytes begin a frame that is not complete."""
         head = bytes(self._buffer[: self._size])  # empty, where the last frame ended with the last byte
         return self._in_step and len(head) == self._size and self._read(head) is not None
 

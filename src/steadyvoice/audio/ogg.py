@@ -84,7 +84,7 @@ class _OpusStream:
 
     @property
     def begun(self) -> bool:
-        """Whether any audio has come."""
+        """True if any audio has come."""
         return self._position is not None
 
     def read(self, page: bytes) -> list[Frame]:

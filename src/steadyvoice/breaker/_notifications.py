@@ -246,7 +246,7 @@ class EventDispatcher:
 
     @property
     def wants_call_events(self) -> bool:
-        """Whether any listener wants an event of each call."""
+        """True if any listener wants an event of each call."""
         return bool(self._call_listeners)
 
     def subscribe(self, listener: Listener, calls: bool) -> Callable[[], None]:

@@ -44,7 +44,7 @@ class StateChanged:
 
     @property
     def is_recovery(self) -> bool:
-        """Whether the circuit closed because probes succeeded, here or elsewhere."""
+        """True if the circuit closed because probes succeeded, here or elsewhere."""
         return self.to_state is CLOSED and self.cause in (Cause.PROBES_SUCCEEDED, Cause.ADOPTED)
 
 

@@ -58,7 +58,7 @@ class Permit:
 
     @property
     def settled(self) -> bool:
-        """Whether the call has ended: it was settled, or its timeout as a probe ran out."""
+        """True if the call has ended: it was settled, or its timeout as a probe ran out."""
         return self._call.settled
 
     # ---------------------------------------------------------------- the end

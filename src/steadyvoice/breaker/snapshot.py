@@ -80,7 +80,7 @@ class Snapshot:
 
     @property
     def enough_calls(self) -> bool:
-        """Whether the window holds enough results for its rate to be evaluated."""
+        """True if the window holds enough results for its rate to be evaluated."""
         return self.calls >= self.minimum_calls
 
 

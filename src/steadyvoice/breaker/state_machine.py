@@ -162,7 +162,7 @@ class StateMachine:
 
     @property
     def is_full(self) -> bool:
-        """Whether the state admits no further call: open, or half-open with all probes in flight."""
+        """True if the state admits no further call: open, or half-open with all probes in flight."""
         if self.state is HALF_OPEN:
             in_flight = self.in_flight
             return len(in_flight.running) + len(in_flight.paused) >= self.config.half_open_max_calls

@@ -30,7 +30,7 @@ def open_closed_streams() -> None:
 
 
 def was_closed(number: int) -> bool:
-    """Whether the command was started without this stream: 0 is standard input, 1 output, 2 error."""
+    """Return whether the command was started without this stream: 0 is standard input, 1 output, 2 error."""
     return number in _CLOSED_AT_START
 
 

@@ -361,7 +361,7 @@ class Fleet:
 
     @property
     def state(self) -> FleetState:
-        """Whether this replica is together with the others, stale, or alone."""
+        """True if this replica is together with the others, stale, or alone."""
         return self._membership.state
 
     def status(self) -> FleetStatus:
@@ -477,7 +477,7 @@ class Fleet:
 
     @property
     def wants_slots(self) -> bool:
-        """Whether requests wait for slots that are to come."""
+        """True if requests wait for slots that are to come."""
         return self._slots.want_more
 
     def _read_records(self, reply: BeatReply, now: float) -> Iterable[_Peer]:

@@ -67,7 +67,7 @@ class MergedEvidence:
 
     @property
     def is_enough(self) -> bool:
-        """Whether there are that many."""
+        """True if there are that many."""
         return len(self.witnesses) >= self.needed_witnesses
 
 

@@ -80,7 +80,7 @@ class CircuitRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are refused here for failures: open or half-open, but not forced."""
+        """True if calls are refused here for failures: open or half-open, but not forced."""
         return self.state in ("open", "half_open")
 
 

@@ -166,7 +166,7 @@ class SharedSlots:
 
     @property
     def wants_more(self) -> bool:
-        """Whether requests wait for slots that are to come."""
+        """True if requests wait for slots that are to come."""
         return self._usage.queued > 0 and self.limit is not None and self.block < self._target.slots
 
     def status(self) -> SharedSlotsStatus:
@@ -278,7 +278,7 @@ class SharedAccounts:
 
     @property
     def want_more(self) -> bool:
-        """Whether requests wait for slots that are to come."""
+        """True if requests wait for slots that are to come."""
         return any(shared.wants_more for shared in self._shared.values())
 
     def status(self) -> dict[str, SharedSlotsStatus]:

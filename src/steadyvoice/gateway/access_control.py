@@ -95,7 +95,7 @@ def api_key_from(headers: Mapping[bytes, bytes]) -> bytes | None:
 # Memoized: most requests come from a few addresses, each of which would be parsed again.
 @lru_cache(256)
 def is_loopback(address: str | None) -> bool:
-    """Whether an address is this machine. Connections without an address come over a Unix socket, which is."""
+    """Return whether an address is this machine. Connections without an address come over a Unix socket, which is."""
     if address is None:
         return True
     try:
@@ -131,7 +131,7 @@ def host_name(host: str) -> str | None:
 
 
 def _is_own_address(name: str, open_to_all: bool) -> bool:
-    """Whether a host is localhost or an address, which an attacker's DNS cannot point at this machine."""
+    """Return whether a host is localhost or an address, which an attacker's DNS cannot point at this machine."""
     if is_loopback(name):
         return True
     try:
@@ -154,7 +154,7 @@ def _check_origin(head: RequestHead, rules: AccessRules) -> HTTPError | None:
 
 
 def _is_same_origin(origin: str, head: RequestHead) -> bool:
-    """Whether a page is the gateway's own.
+    """Return whether a page is the gateway's own.
 
     Behind a proxy that terminates TLS the schemes differ; there the browser's Sec-Fetch-Site header counts.
     """
@@ -189,7 +189,7 @@ def _check_credential(head: RequestHead, rules: AccessRules) -> HTTPError | None
 
 
 def accepts_api_key(key: str, rules: AccessRules) -> bool:
-    """Whether a key that was sent outside of the headers is valid; any is if none is needed."""
+    """Return whether a key that was sent outside of the headers is valid; any is if none is needed."""
     return _check_api_key(key.removeprefix("Bearer ").strip().encode(), rules) is None
 
 

@@ -211,7 +211,7 @@ _FAST_LEVEL, _BEST_LEVEL = 1, 9
 
 
 def accepts_gzip(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a client accepts gzip: https://www.rfc-editor.org/rfc/rfc9110#field.accept-encoding."""
+    """Return whether a client accepts gzip: https://www.rfc-editor.org/rfc/rfc9110#field.accept-encoding."""
     accepted: dict[str, bool] = {}
     for part in headers.get(b"accept-encoding", b"").decode("latin-1").lower().split(","):
         coding, _, parameter = part.partition(";")

@@ -68,7 +68,7 @@ class RequestContext:
 
     @property
     def has_bearer_token(self) -> bool:
-        """Whether the request has a Bearer token, as OpenAI clients send it."""
+        """True if the request has a Bearer token, as OpenAI clients send it."""
         return self.headers.get(b"authorization", b"").lower().startswith(b"bearer ")
 
     def seconds_at(self, now: float) -> float:

@@ -192,7 +192,7 @@ class SpeechHandler:
                 return http_error(error)
 
     def _is_misconfigured(self, error: TTSError, order: GatewaySpeechRequest) -> bool:
-        """Whether the vendor lacks a model or voice that the configuration chose, and not the caller.
+        """Return whether the vendor lacks a model or voice that the configuration chose, and not the caller.
 
         Callers that name neither, or one that this provider maps to another, cannot correct it.
         """

@@ -123,7 +123,7 @@ class Provider(Protocol):
 
     @property
     def local(self) -> bool:
-        """Whether it works without a network. Local providers are tried even after the deadline."""
+        """True if it works without a network. Local providers are tried even after the deadline."""
         ...
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
@@ -166,7 +166,7 @@ class AudioDecoder(Protocol):
 
     @property
     def is_between_chunks(self) -> bool:
-        """Whether the response may end here: nothing of a chunk is held that is not complete."""
+        """True if the response may end here: nothing of a chunk is held that is not complete."""
         ...
 
     def feed(self, data: bytes) -> Sequence[AudioChunk]:
@@ -303,7 +303,7 @@ class TextStream(Protocol):
 
     @property
     def expects_audio(self) -> bool:
-        """Whether the vendor owes audio: it has enough text and no audio for a part of it has come.
+        """True if the vendor owes audio: it has enough text and no audio for a part of it has come.
 
         The timeouts for first audio and stalls run only while it is True: a vendor that waits for text is not slow.
         """
@@ -386,7 +386,7 @@ class WorkBudget:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the task has to yield before more work."""
+        """True if the task has to yield before more work."""
         return self.remaining <= 0
 
     def spend(self, size: int) -> None:

@@ -137,7 +137,7 @@ class OpenAICompatible(VendorProvider):
 
     @property
     def is_openai(self) -> bool:
-        """Whether the server is OpenAI's own."""
+        """True if the server is OpenAI's own."""
         return self._is_openai
 
     async def fetch_document(self, target: str) -> FetchedDocument:

@@ -130,7 +130,7 @@ class ServerConfig(ConfigTable):
 
     @property
     def is_local(self) -> bool:
-        """Whether the host is a loopback address."""
+        """True if the host is a loopback address."""
         if self.host.lower().rstrip(".") == "localhost":
             return True
         try:

@@ -61,12 +61,12 @@ class UtterancePolicy:
 
     @property
     def resumes(self) -> bool:
-        """Whether another provider continues an interrupted utterance."""
+        """True if another provider continues an interrupted utterance."""
         return self.on_midstream == "resume"
 
     @property
     def own_deadline(self) -> bool:
-        """Whether the caller's deadline is shorter than the configured one."""
+        """True if the caller's deadline is shorter than the configured one."""
         return self.deadline is not None and self.deadline < self.timeouts.total_timeout
 
     @property

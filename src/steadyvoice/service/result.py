@@ -139,7 +139,7 @@ class UtteranceReport:
 
     @property
     def sole_speaker(self) -> bool:
-        """Whether all audio so far is of one provider, without silence or another voice."""
+        """True if all audio so far is of one provider, without silence or another voice."""
         if self.current_speaker.silent or not self.spans:
             return not self.current_speaker.silent
         return all(span.provider == self.current_speaker.provider for span in self.spans)

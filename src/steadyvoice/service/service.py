@@ -334,7 +334,7 @@ class AsyncTTSService:
 
     @property
     def is_muted(self) -> bool:
-        """Whether the last utterance was silence because no provider could speak."""
+        """True if the last utterance was silence because no provider could speak."""
         return self._is_muted
 
     def reset_circuit_breaker(self, name: str | None = None, *, reason: str = "reset") -> None:

@@ -62,7 +62,7 @@ class DurationEstimate:
 
     @property
     def indicates_rate(self) -> bool:
-        """Whether a voice's speech rate can be learned from audio of this text: it is mostly plain, and not short."""
+        """True if a voice's speech rate can be learned from audio of this text: it is mostly plain, and not short."""
         return (
             self.plain >= SHORT_SECONDS and self.other <= _MAX_UNCERTAIN_SHARE * self.plain and not self.changes_speed
         )

@@ -95,7 +95,7 @@ class AudioFormat:
 
     @property
     def is_concatenable(self) -> bool:
-        """Whether two pieces, concatenated, are again valid audio of this format."""
+        """True if two pieces, concatenated, are again valid audio of this format."""
         return self.codec in (Codec.PCM, Codec.ULAW, Codec.ALAW, Codec.MP3, Codec.AAC)
 
     def __str__(self) -> str:

@@ -86,12 +86,12 @@ class MarkupToken:
 
     @property
     def separates(self) -> bool:
-        """Whether the words before and behind it are separate words."""
+        """True if the words before and behind it are separate words."""
         return self.role is TokenRole.CUE or self.name in _SEPARATING
 
     @property
     def closes(self) -> bool:
-        """Whether it belongs to the words before it, rather than to those behind it."""
+        """True if it belongs to the words before it, rather than to those behind it."""
         return self.role not in (TokenRole.OPEN, TokenRole.CUE, TokenRole.CHARACTER)
 
 

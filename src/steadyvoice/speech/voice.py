@@ -54,7 +54,7 @@ class Voice:
 
     @property
     def has_traits(self) -> bool:
-        """Whether any trait is declared."""
+        """True if any trait is declared."""
         return any(trait is not None for trait in (self.language, self.gender, self.rate, self.loudness))
 
 

@@ -34,7 +34,7 @@ class Dialect(ErrorDialect, Protocol):
 
     @property
     def streams_audio(self) -> bool:
-        """Whether responses may be bare audio that is sent as it arrives."""
+        """True if responses may be bare audio that is sent as it arrives."""
         ...
 
     def audio_headers(self, order: GatewaySpeechRequest, account: ReportedUtterance, request_id: str) -> dict[str, str]:

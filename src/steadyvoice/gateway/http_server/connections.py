@@ -145,7 +145,7 @@ class ManagedConnection(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a response is not finished, or not yet read by the client."""
+        """True if a response is not finished, or not yet read by the client."""
         ...
 
     def check_timeouts(self, now: float) -> None:
@@ -232,11 +232,11 @@ class ConnectionSet:
         return list(connections)
 
     def is_over_limit(self) -> bool:
-        """Whether one connection too many is open."""
+        """Return whether one connection too many is open."""
         return len(self.state.connections) > self.limits.connections
 
     def is_overcrowded(self) -> bool:
-        """Whether so many connections are open that new ones are reset without a response."""
+        """Return whether so many connections are open that new ones are reset without a response."""
         return len(self.state.connections) > self.limits.connections + self.limits.over_limit
 
     def close_idle(self, newcomer: ManagedConnection) -> bool:
@@ -305,11 +305,11 @@ class WorkerConnections(ConnectionSet):
         self._counts = counts
 
     def is_over_limit(self) -> bool:
-        """Whether one connection too many is open, at all workers together."""
+        """Return whether one connection too many is open, at all workers together."""
         return self._counts.total > self.limits.connections
 
     def is_overcrowded(self) -> bool:
-        """Whether so many connections are open at all workers that new ones are reset without a response."""
+        """Return whether so many connections are open at all workers that new ones are reset without a response."""
         self._count()
         return self._counts.total > self.limits.connections + self.limits.over_limit
 

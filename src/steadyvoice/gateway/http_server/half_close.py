@@ -38,7 +38,7 @@ class HalfCloseProbe:
 
     @property
     def dangling(self) -> bool:
-        """Whether a zero may have been sent without a chunk size after it, which some clients take for the end."""
+        """True if a zero may have been sent without a chunk size after it, which some clients take for the end."""
         return self._zeros > 0
 
     def watch(self, cycle: Any) -> None:

@@ -89,7 +89,7 @@ class ChunkWriter:
         self._cycle, self._output = cycle, output
 
     def open(self) -> bool:
-        """Whether the client is still connected and keeps up with reading."""
+        """Return whether the client is still connected and keeps up with reading."""
         cycle = self._cycle
         return not (cycle.flow.write_paused or cycle.disconnected or cycle.response_complete)
 

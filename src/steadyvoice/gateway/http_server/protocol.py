@@ -420,12 +420,12 @@ class ClientConnection(HttpToolsProtocol):
 
     @property
     def _is_leaving(self) -> bool:
-        """Whether everything is sent, and only the client's close is awaited."""
+        """True if everything is sent, and only the client's close is awaited."""
         return self._phase is ConnectionPhase.CLOSING
 
     @property
     def busy(self) -> bool:
-        """Whether a response is not finished, or not yet read by the client."""
+        """True if a response is not finished, or not yet read by the client."""
         return self._phase is ConnectionPhase.RESPONSE or self.transport.get_write_buffer_size() > 0
 
     def check_timeouts(self, now: float) -> None:
@@ -547,7 +547,7 @@ def _request_id(cycle: Any) -> str | None:
 
 
 def _is_short(headers: Iterable[tuple[bytes, bytes]], limit: int) -> bool:
-    """Whether the rest of a body is worth waiting for, because it will come and is small."""
+    """Return whether the rest of a body is worth waiting for, because it will come and is small."""
     found = dict(headers)
     return b"expect" not in found and int(found.get(b"content-length", limit + 1)) <= limit
 

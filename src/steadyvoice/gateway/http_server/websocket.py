@@ -86,7 +86,7 @@ class SocketTransport(Protocol):
 
 
 def asks_for_websocket(method: bytes, headers: Headers) -> bool:
-    """Whether a request with an Upgrade header asks for a websocket. Any other upgrade is ignored."""
+    """Return whether a request with an Upgrade header asks for a websocket. Any other upgrade is ignored."""
     found = dict(headers)
     return (
         method == b"GET"
@@ -155,7 +155,7 @@ class ClientWebSocket:
 
     @property
     def is_open(self) -> bool:
-        """Whether messages can be sent."""
+        """True if messages can be sent."""
         return self._handler is not None and self._protocol.state is OPEN
 
     # ---------------------------------------------------------------- calls of the handler

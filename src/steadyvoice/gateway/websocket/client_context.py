@@ -41,7 +41,7 @@ class SessionServices(Protocol):
         ...
 
     def authorizes(self, key: str | None) -> bool:
-        """Whether a key that came with a message is valid."""
+        """Return whether a key that came with a message is valid."""
         ...
 
     def validate(self, first: ContextSettings, voice: str | None = None) -> None:
@@ -100,7 +100,7 @@ class ClientContext(ABC, Generic[Message]):
     @property
     @abstractmethod
     def is_busy(self) -> bool:
-        """Whether something is left to speak, or may be."""
+        """True if something is left to speak, or may be."""
 
     @abstractmethod
     def push(self, message: Message) -> None:
@@ -132,7 +132,7 @@ class SocketAPI(ABC, Generic[Message]):
 
     @abstractmethod
     def opens_context(self, message: Message) -> bool:
-        """Whether a message opens the context that it names. Others for a context that is not open are ignored."""
+        """Return whether a message opens the context it names. Others for a context that is not open are ignored."""
 
     @abstractmethod
     def new_context(self, name: str | None, first: Message) -> ClientContext[Message]:
@@ -140,7 +140,7 @@ class SocketAPI(ABC, Generic[Message]):
 
     @abstractmethod
     def ends_text(self, message: Message) -> bool:
-        """Whether a message is the last one on a websocket with a single context."""
+        """Return whether a message is the last one on a websocket with a single context."""
 
     @abstractmethod
     def final(self, name: str | None) -> str:
@@ -227,7 +227,7 @@ class SpeechAPI(SocketAPI[ClientMessage]):
         return parse_message(message)
 
     def opens_context(self, message: ClientMessage) -> bool:
-        """Whether it has text. An empty text keeps the connection open."""
+        """Return whether it has text. An empty text keeps the connection open."""
         return bool(message.text) and not message.close_context
 
     def new_context(self, name: str | None, first: ClientMessage) -> TurnContext:
@@ -237,7 +237,7 @@ class SpeechAPI(SocketAPI[ClientMessage]):
         return TurnContext(name, turn, self._services.record(turn), messages, auto_mode=self._call.auto_mode)
 
     def ends_text(self, message: ClientMessage) -> bool:
-        """Whether its text is empty."""
+        """Return whether its text is empty."""
         return message.text == ""
 
     def final(self, name: str | None) -> str:

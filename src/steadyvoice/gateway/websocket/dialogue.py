@@ -113,7 +113,7 @@ class DialogueContext(ClientContext[DialogueMessage]):
 
     @property
     def is_busy(self) -> bool:
-        """Whether lines are spoken, or are to be. Pipecat keeps a context open that never gets any."""
+        """True if lines are spoken, or are to be. Pipecat keeps a context open that never gets any."""
         return bool(self.closed or self._speaking or self._parts)
 
     def push(self, message: DialogueMessage) -> None:
@@ -211,7 +211,7 @@ class DialogueAPI(SocketAPI[DialogueMessage]):
         return parse_dialogue_message(message)
 
     def opens_context(self, message: DialogueMessage) -> bool:
-        """Whether it names voices. Text for a context without voices is an error."""
+        """Return whether it names voices. Text for a context without voices is an error."""
         return message.voices is not None or any(line.text.strip() for line in message.inputs)
 
     def new_context(self, name: str | None, first: DialogueMessage) -> DialogueContext:
@@ -225,7 +225,7 @@ class DialogueAPI(SocketAPI[DialogueMessage]):
         return DialogueContext(name, first, self._services, messages)
 
     def ends_text(self, message: DialogueMessage) -> bool:
-        """Whether it closes the websocket."""
+        """Return whether it closes the websocket."""
         return message.close_socket
 
     def final(self, name: str | None) -> str:

@@ -172,7 +172,7 @@ class SocketTurns:
         self._conversation = context.service.open_conversation(cast(ConversationOptions, own), paced=False)
 
     def authorizes(self, key: str | None) -> bool:
-        """Whether a key that came with a message is valid."""
+        """Return whether a key that came with a message is valid."""
         return key is not None and accepts_api_key(key, self._context.access_rules)
 
     def validate(self, first: ContextSettings, voice: str | None = None) -> None:

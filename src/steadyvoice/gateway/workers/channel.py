@@ -78,7 +78,7 @@ class Channel:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the other end reads nothing any more, or too slowly."""
+        """True if the other end reads nothing any more, or too slowly."""
         return self._writer.transport.get_write_buffer_size() > MAX_UNSENT_BYTES
 
     def send(self, *message: Any) -> None:

@@ -337,7 +337,7 @@ class PreparedHTTPRequest:
 
     @property
     def _is_packed(self) -> bool:
-        """Whether the audio is expected in JSON."""
+        """True if the audio is expected in JSON."""
         return self._decoder is not None
 
     def _body(self, text: str) -> bytes:

@@ -128,7 +128,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     @property
     def usable(self) -> bool:
-        """Whether another request may be sent."""
+        """True if another request may be sent."""
         return self.complete and self._keep_alive and not self._disconnected and not self._transport.is_closing()
 
     async def request(self, request: bytes) -> None:
@@ -282,7 +282,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     @property
     def _ends_with_connection(self) -> bool:
-        """Whether the end of the connection is the end of the body, which has no declared length."""
+        """True if the end of the connection is the end of the body, which has no declared length."""
         return "content-length" not in self.headers and "transfer-encoding" not in self.headers
 
     def _feed_quickly(self, size: int) -> bool:

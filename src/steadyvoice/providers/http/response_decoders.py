@@ -65,7 +65,7 @@ class LineAudioDecoder(_MessageDecoder):
 
     @property
     def is_between_chunks(self) -> bool:
-        """Whether the response may end here: no part of a line is held."""
+        """True if the response may end here: no part of a line is held."""
         return not self._lines.rest()
 
     def feed(self, data: bytes) -> Sequence[AudioChunk]:
@@ -109,7 +109,7 @@ class DocumentAudioDecoder(_MessageDecoder):
 
     @property
     def is_between_chunks(self) -> bool:
-        """Whether the response may end here: nothing of the document is held."""
+        """True if the response may end here: nothing of the document is held."""
         return not self._document
 
     def feed(self, data: bytes) -> Sequence[AudioChunk]:
@@ -151,7 +151,7 @@ class Base64FieldDecoder:
 
     @property
     def is_between_chunks(self) -> bool:
-        """Whether the response may end here: the whole field has come."""
+        """True if the response may end here: the whole field has come."""
         return self._state is _FieldState.BEHIND
 
     def feed(self, data: bytes) -> Sequence[AudioChunk]:

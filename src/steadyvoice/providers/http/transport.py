@@ -207,7 +207,7 @@ class SentRequest:
 
     @property
     def _is_stale(self) -> bool:
-        """Whether the server had probably closed the connection while it was idle."""
+        """True if the server had probably closed the connection while it was idle."""
         if self._stale_within is None or self.connection.received:
             return False
         return self._loop.time() - self._sent_at <= self._stale_within

@@ -84,17 +84,17 @@ class ContextConnection:
 
     @property
     def open(self) -> bool:
-        """Whether the connection is open."""
+        """True if the connection is open."""
         return self._socket is not None and not self._closing
 
     @property
     def idle(self) -> bool:
-        """Whether no context is on it."""
+        """True if no context is on it."""
         return not self._streams and not self._draining
 
     @property
     def has_room(self) -> bool:
-        """Whether it can take another context."""
+        """True if it can take another context."""
         in_use = len(self._streams) + len(self._draining)
         return not (self._retiring or self._closing or self._stalled) and in_use < self.route.max_contexts
 

@@ -136,7 +136,7 @@ class SocketTextStream:
 
     @property
     def expects_audio(self) -> bool:
-        """Whether the vendor owes audio: see `TextStream`."""
+        """True if the vendor owes audio: see `TextStream`."""
         if self._ended or self._error:
             return False
         if self._finished:
@@ -236,17 +236,17 @@ class SocketTextStream:
 
     @property
     def full(self) -> bool:
-        """Whether as much audio waits for the reader as may wait."""
+        """True if as much audio waits for the reader as may wait."""
         return self._buffered >= self._buffer_limit
 
     @property
     def overfull(self) -> bool:
-        """Whether more audio waits for the reader than may be kept."""
+        """True if more audio waits for the reader than may be kept."""
         return self._buffered >= MAX_BUFFERED
 
     @property
     def delivered(self) -> bool:
-        """Whether the present context has sent audio."""
+        """True if the present context has sent audio."""
         return self._context_audio
 
     def take_messages(self) -> list[str]:
@@ -392,7 +392,7 @@ class SocketTextStream:
 
     @property
     def _is_at_rest(self) -> bool:
-        """Whether all text that is due was spoken, and no other, so that the rest can go into another context.
+        """True if all text that is due was spoken, and no other, so that the rest can go into another context.
 
         Vendors begin to speak by themselves once they have enough text. What they have begun cannot be repeated.
         """

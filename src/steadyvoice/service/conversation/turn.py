@@ -162,7 +162,7 @@ class AsyncTurn(ReportedUtterance):
 
     @property
     def begun(self) -> bool:
-        """Whether any text was pushed."""
+        """True if any text was pushed."""
         return self._task is not None or self._over
 
     def push(self, text: str) -> None:

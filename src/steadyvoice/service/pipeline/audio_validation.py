@@ -207,7 +207,7 @@ class AudioValidator:
 
     @property
     def ends_well(self) -> bool:
-        """Whether an answer that ends here is valid to its last byte, without a need to decode anything."""
+        """True if an answer that ends here is valid to its last byte, without a need to decode anything."""
         tail = self._tail
         if self._head is not None or (tail[-1:] in MESSAGE_ENDS and ends_with_message(tail)):
             return False
@@ -252,7 +252,7 @@ class AudioValidator:
 
     @property
     def _truncated(self) -> bool:
-        """Whether the bytes so far end in the middle of a frame."""
+        """True if the bytes so far end in the middle of a frame."""
         return begins_frame(self._rest) if self._counts else self._whole_meter.truncated
 
     def _measure(self, data: bytes) -> None:

@@ -73,7 +73,7 @@ class Candidate:
 
     @property
     def timed(self) -> bool:
-        """Whether timestamps come with the audio."""
+        """True if timestamps come with the audio."""
         return self.offer.timed and self.trusted
 
     def fresh_copy(self) -> Candidate:
@@ -122,17 +122,17 @@ class Candidates:
 
     @property
     def is_current(self) -> bool:
-        """Whether no provider has learned since that its offer does not hold."""
+        """True if no provider has learned since that its offer does not hold."""
         return all(map(_IS_VALID, self.bases))
 
     @property
     def for_any_text(self) -> bool:
-        """Whether the candidates are the same for every text."""
+        """True if the candidates are the same for every text."""
         return not self.refusals and all(candidate.offer.for_any_text for candidate in self.candidates)
 
     @property
     def for_latin_text(self) -> bool:
-        """Whether they are the same for every text in ASCII that has letters, if they were found for such a text."""
+        """True if they are the same for every text in ASCII that has letters, if they were found for such a text."""
         offers = [candidate.offer for candidate in self.candidates]
         return not self.refusals and all(offer.for_any_text or offer.for_latin_text for offer in offers)
 

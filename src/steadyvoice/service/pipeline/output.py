@@ -112,7 +112,7 @@ class Output:
 
     @property
     def threads_busy(self) -> bool:
-        """Whether jobs have waited so long for a thread that turns of threads are worth saving."""
+        """True if jobs have waited so long for a thread that turns of threads are worth saving."""
         return self._workers.queue_wait >= _BUSY_QUEUE_WAIT
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -329,7 +329,7 @@ class Output:
 
     @property
     def is_trivial(self) -> bool:
-        """Whether the next job only moves bytes."""
+        """True if the next job only moves bytes."""
         buffer = self._buffer
         if buffer is None:
             return self._encoder is None or self.target.codec in _UNCOMPRESSED

@@ -131,7 +131,7 @@ class ProviderCall:
 
     @property
     def timing_unreliable(self) -> bool:
-        """Whether so much time was lost in this process that the measured latency is not worth learning from."""
+        """True if so much time was lost in this process that the measured latency is not worth learning from."""
         return is_unreliable(self.lost, self._timeouts.waited)
 
     @property

@@ -97,7 +97,7 @@ class InFlightRequest:
 
     @property
     def has_delivered(self) -> bool:
-        """Whether the caller has received audio."""
+        """True if the caller has received audio."""
         return self.delivered.has_delivered if self.delivered else self.first_sound is not None
 
     def abandon(self) -> None:

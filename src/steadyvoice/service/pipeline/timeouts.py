@@ -84,7 +84,7 @@ class TimeoutConfig:
 
     @property
     def read_timeout_is_set(self) -> bool:
-        """Whether `read_timeout` was set, even to its default."""
+        """True if `read_timeout` was set, even to its default."""
         return not isinstance(self.read_timeout, _NotSet)
 
     def first_audio_while(self, *, others: bool) -> float:

@@ -164,7 +164,7 @@ class Utterance:
 
     @property
     def finished(self) -> bool:
-        """Whether every character was spoken, and its audio delivered."""
+        """True if every character was spoken, and its audio delivered."""
         return not self._accounting.remaining_text and (self._prefetch is None or self._prefetch.empty)
 
     @property
@@ -413,7 +413,7 @@ class Utterance:
 
     @property
     def _begins_too_late(self) -> bool:
-        """Whether a stream that began now would break off soon, because this process is behind.
+        """True if a stream that began now would break off soon, because this process is behind.
 
         A stream with less time left than its audio takes to arrive is cut in mid-word, and a caller that has heard
         something cannot be told to retry. Measured at twice the capacity: with a deadline of 5 s, all streams

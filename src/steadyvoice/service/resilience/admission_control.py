@@ -109,7 +109,7 @@ class AdmissionControl:
 
     @property
     def open(self) -> bool:
-        """Whether a new utterance would get a place at once."""
+        """True if a new utterance would get a place at once."""
         return not self._queue and self._may_grow
 
     def admit(self) -> bool:

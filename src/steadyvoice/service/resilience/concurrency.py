@@ -50,7 +50,7 @@ class QueueEntry(msgspec.Struct, eq=False):
 
     @property
     def running(self) -> bool:
-        """Whether it holds a slot."""
+        """True if it holds a slot."""
         return self.state is EntryState.RUNNING
 
 
@@ -124,7 +124,7 @@ class ConcurrencyLimit:
 
     @property
     def available(self) -> bool:
-        """Whether a new request would start at once."""
+        """True if a new request would start at once."""
         return self._has_slot and not self.waiting
 
     def expected_wait(self, *, is_continuation: bool = False) -> float:

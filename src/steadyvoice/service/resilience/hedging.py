@@ -53,7 +53,7 @@ class HedgeableCall(Protocol):
 
     @property
     def timing_unreliable(self) -> bool:
-        """Whether this process lost so much time that the latency is not worth learning from."""
+        """True if this process lost so much time that the latency is not worth learning from."""
         ...
 
 

@@ -38,7 +38,7 @@ class FirstAudioTimes:
 
     @property
     def known(self) -> bool:
-        """Whether there are enough of them to judge by."""
+        """True if there are enough of them to judge by."""
         return len(self._recorded) >= MIN_SAMPLES
 
     def record_abandoned(self, seconds: float) -> None:

@@ -70,12 +70,12 @@ class SpeechEndpoint(Enum):
 
     @property
     def timed(self) -> bool:
-        """Whether the response is JSON that contains the audio and character timestamps."""
+        """True if the response is JSON that contains the audio and character timestamps."""
         return self in (SpeechEndpoint.TIMED, SpeechEndpoint.TIMED_STREAM)
 
     @property
     def streams(self) -> bool:
-        """Whether the response is streamed."""
+        """True if the response is streamed."""
         return self in (SpeechEndpoint.STREAM, SpeechEndpoint.TIMED_STREAM)
 
     @property

@@ -153,7 +153,7 @@ class TimedLineDecoder(Generic[T]):
 
     @property
     def is_between_chunks(self) -> bool:
-        """Whether the response may end here: no part of a line is held."""
+        """True if the response may end here: no part of a line is held."""
         return not self._lines.rest()
 
     def feed(self, data: bytes) -> Sequence[T]:

@@ -85,7 +85,7 @@ class OpenAISpeechRequest:
 
     @property
     def sse(self) -> bool:
-        """Whether the client wants the audio in server-sent events."""
+        """True if the client wants the audio in server-sent events."""
         return self.settings.get("stream_format") == "sse"
 
     @property
