@@ -1,4 +1,4 @@
-"""Results of a circuit's calls: window, present run of failures, usual failure rate, totals, latest failures."""
+"""Results of a circuit's calls, as successes and failures change them: window, run of failures, usual rate, totals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classification of errors and results: a failure, ignored, or a cancellation.
+"""Classification of exceptions and results: failures, ignored ones, and cancellations.
 
 All foreign code (predicates, `str(error)`) is called from here, outside the breaker's lock.
 """

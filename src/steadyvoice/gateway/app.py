@@ -1,4 +1,4 @@
-"""ASGI application of the gateway: `all_routes` lists every path with its endpoint and the credential it needs.
+"""ASGI application of the gateway: routes of all endpoints, with the credential that each needs (`all_routes`).
 
 Health and readiness checks, `GET /healthz` and `GET /readyz`, are defined here.
 """

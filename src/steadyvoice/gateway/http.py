@@ -1,4 +1,5 @@
-"""HTTP building blocks: responses, JSON values, query parameters, request bodies, gzip, client disconnects.
+"""HTTP building blocks: responses and their `Retry-After`, JSON, query parameters, size limit of request bodies, gzip,
+client disconnects.
 
 Compression is used for the dashboard's files and for long admin responses about providers; never for speech, events
 or lists of calls. The length of a response can give away what is compressed together: callers that see lengths on the

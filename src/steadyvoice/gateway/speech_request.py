@@ -1,4 +1,4 @@
-"""Speech orders of all dialects: text within its length limit, synthesis options and body format."""
+"""Speech orders of all dialects: text within its length limit, options (also `x-steadyvoice-` headers), format."""
 
 from __future__ import annotations
 

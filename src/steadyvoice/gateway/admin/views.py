@@ -1,4 +1,4 @@
-"""JSON views of circuits and configuration, without secrets, and validated changes of circuit settings."""
+"""JSON views of circuits and configuration for the admin API, without secrets, and the settings that it can change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Interface of a dialect, and the HTTP error that each kind of failure becomes."""
+"""Interface of a dialect, and the HTTP error, with its status, that each kind of failure becomes."""
 
 from __future__ import annotations
 

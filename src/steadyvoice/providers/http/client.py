@@ -1,4 +1,4 @@
-"""HTTP client of one provider: requests and their headers, audio responses, and errors of broken connections.
+"""HTTP client of one provider: requests and their headers (`User-Agent`), audio responses, errors of connections.
 
 Only connecting has a timeout here. A reader that has waited long enough cancels, and the connection is closed at once,
 not drained. Redirects are not followed: the API key is sent to the configured host only.

@@ -1,4 +1,4 @@
-"""Pool of a provider's websockets: streams share connections within the vendor's limits."""
+"""Pool of a provider's websockets: text streams share connections within the vendor's limits."""
 
 from __future__ import annotations
 

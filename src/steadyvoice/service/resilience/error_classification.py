@@ -1,4 +1,4 @@
-"""Classification of any exception as a TTSError, and the speech error of an open circuit."""
+"""Classification of any exception as a TTSError with its failure kind, and the speech error of an open circuit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Failover: choice of the next provider or a retry, and the share of the remaining time that an attempt may use.
+"""Failover: when the same provider is retried and when the next one is called, and the share of the remaining time that
+an attempt may use.
 
 Decided from the status of each provider. Pure: no clock, no I/O, no state.
 """

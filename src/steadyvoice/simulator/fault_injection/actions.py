@@ -1,4 +1,4 @@
-"""Fault actions: every way in which a simulated vendor can fail, as values.
+"""Fault actions of the simulator: every fault that a simulated vendor can have, as values.
 
 Nothing here is executed: `responses` acts on HTTP answers, `websocket.connection` on messages and `http.listener` on
 connections. `after` counts seconds of audio already sent. It is reached with the part of the answer that passes it, and
