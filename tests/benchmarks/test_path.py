@@ -36,7 +36,7 @@ async def test_usual_request_to_the_gateway_makes_few_calls(pace: float, most: i
     assert len({name.split()[0] for name, calls in length.most_called if calls > 0.5}) <= 42
 
 
-@pytest.mark.parametrize(("pace", "most"), [(0.0, 179), (CHUNK_EVERY, 500)], ids=["in one piece", "in 16 chunks"])
+@pytest.mark.parametrize(("pace", "most"), [(0.0, 179), (CHUNK_EVERY, 400)], ids=["in one piece", "in 16 chunks"])
 async def test_usual_request_that_may_be_resumed_makes_few_calls(pace: float, most: int) -> None:
     """The numbers are those that were reached, and five per cent; to be lowered when fewer are."""
     length = await shortest_path(pace, "resume", {}, most)
@@ -97,8 +97,8 @@ def test_thread_that_takes_the_profile_off_is_not_counted() -> None:
 @pytest.mark.parametrize(
     ("pace", "reached"),
     [
-        (0.0, {"synthesize()": (238, 43), "stream()": (262, 53)}),
-        (CHUNK_EVERY, {"synthesize()": (386, 43), "stream()": (731, 54)}),
+        (0.0, {"synthesize()": (210, 43), "stream()": (262, 53)}),
+        (CHUNK_EVERY, {"synthesize()": (330, 43), "stream()": (500, 54)}),
     ],
     ids=["one piece", "16 chunks"],
 )

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate, islice, pairwise
+from math import inf
 from operator import attrgetter, ge, methodcaller
 from typing import NamedTuple
 
@@ -164,6 +165,8 @@ class WordTiming:
         """Seconds of audio whose words are known: the end of the last word so far."""
         self._word_start = 0.0
         self.trusted = True
+        self.next_start = inf
+        """Seconds of audio from which on `last_boundary` returns another one than before; infinite if none is known."""
 
     def extend(self, text: str) -> None:
         """Add text behind the present one, which ended between two words. It has no markup."""
@@ -179,7 +182,7 @@ class WordTiming:
                 self._begins.append(found.start())
             else:  # everything before it has timestamps already
                 end = self._entries[-1].end if self._entries else 0.0
-                self._marks.append(WordBoundary(found.start(), self.timed, max(end, self.timed)))
+                self._add_mark(WordBoundary(found.start(), self.timed, max(end, self.timed)))
 
     @property
     def place(self) -> int:
@@ -238,6 +241,8 @@ class WordTiming:
         entries += map(_NEW_ENTRY, zip(places, characters, starts, ends, strict=True))
         self._letters, self._place, self._last = letters[end], end, alignment
         if marks:
+            if not self._marks:
+                self.next_start = marks[0].start
             self._marks += marks
             self._word_start = marks[-1].start
 
@@ -246,8 +251,10 @@ class WordTiming:
 
         Vendors spread a word's time over its letters by guess, so that its true end may lie in the pause.
         """
-        while self._marks and self._marks[0].start <= seconds:
-            self._passed = self._marks.popleft()
+        marks = self._marks
+        while marks and marks[0].start <= seconds:
+            self._passed = marks.popleft()
+        self.next_start = marks[0].start if marks else inf
         return self._passed
 
     def shortfall(self, seconds: float, *, speed: float = 1.0) -> float:
@@ -445,8 +452,13 @@ class WordTiming:
             if start < _MIN_SECONDS_PER_LETTER * self._letters:
                 self.trusted = False
                 return
-            self._marks.append(WordBoundary(place, self.timed, start))
+            self._add_mark(WordBoundary(place, self.timed, start))
             self._word_start = start
+
+    def _add_mark(self, boundary: WordBoundary) -> None:
+        if not self._marks:
+            self.next_start = boundary.start
+        self._marks.append(boundary)
 
 
 class _MarkupPlaces:

@@ -123,6 +123,30 @@ async def test_what_is_read_ahead_is_bounded(sim: Simulator) -> None:
         assert state(tts) == {"calls": 2, "failures": 0, "ignored": 0, "in use": 0, "active": 0, "relays": 0}
 
 
+async def test_all_words_of_a_burst_are_heard_though_nothing_follows() -> None:
+    """Chunks that follow each other closely are read together, which must not depend on another one.
+
+    The clock stands still, so that all of them follow closely.
+    """
+    stopped: list[float] = []
+
+    def clock() -> float:
+        return stopped[0] if stopped else time.monotonic()
+
+    async with Simulator(voice="tones", real_time_factor=0.05) as sim, await warm(sim, clock=clock) as tts:
+        stopped.append(clock())
+        sim.faults.set(Stall(after=2.8))
+        stream, heard = tts.stream(TEXT, format=FORMAT), 0.0
+        try:
+            async with asyncio.timeout(2.0):
+                while heard < 2.2:
+                    heard += len(await anext(stream)) / 88_200
+            assert len(tts.relays) == 1
+        finally:
+            stopped.clear()
+            await stream.aclose()
+
+
 @pytest.mark.parametrize(("unread", "failures"), [(1.0, 1), (31.0, 0)])
 async def test_vendor_may_close_a_connection_that_is_left_unread_for_long(
     sim: Simulator, unread: float, failures: int

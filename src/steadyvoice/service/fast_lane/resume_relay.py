@@ -19,13 +19,28 @@ from steadyvoice.service.pipeline.word_delivery import ReceivedTimes, WordProgre
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError
 
+READ_INTERVAL = 0.1
+"""Most seconds for which chunks of a burst are left unread. The first words are read at once."""
+
+_MAX_UNREAD = 32 * 1024
+"""Bytes that are left unread: the connection stops reading beyond 64 KiB."""
+
+_ENOUGH = 0.25
+"""Seconds of audio that the listener has still to hear from which on a burst may wait."""
+
 
 class ResumeRelay(Relay):
-    """Relay of one request whose audio is delivered by the word."""
+    """Relay of one request whose audio is delivered by the word.
+
+    A vendor sends most of an answer faster than it is played. Once the listener has enough to hear, chunks that follow
+    each other closely are read together, because each read costs some twenty calls however much it brings.
+    """
 
     FLUSHES = True
 
-    __slots__ = ("_decoder", "_held", "_held_size", "_output", "_usual", "_words")
+    __slots__ = (
+        "_begun_at", "_decoder", "_held", "_held_size", "_output", "_sent", "_unread_until", "_usual", "_words",
+    )  # fmt: skip
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -35,6 +50,9 @@ class ResumeRelay(Relay):
         self._usual = True  # whether every chunk was
         self._held: list[bytes] = []  # audio that came since the last word, and that the output has not received
         self._held_size = 0
+        self._sent = 0.0  # seconds of audio
+        self._begun_at = 0.0  # clock reading at which the first audio was sent
+        self._unread_until = 0.0  # clock reading until which chunks are left unread
         self._begin_output()
 
     def _begin_output(self) -> None:
@@ -43,6 +61,34 @@ class ResumeRelay(Relay):
         self._output = output = Output(self._request.format, self._services.workers, max_bytes=policy.most_bytes)
         offer = candidate.offer
         output.begin(offer.format, sole=True, breakable=True, voice=candidate.voice, gain=offer.gain)
+
+    def response_changed(self) -> None:
+        """Pass on what came from the vendor, or leave it in the connection for a moment."""
+        unread_until, connection = self._unread_until, self._connection
+        if (
+            unread_until
+            and connection is not None
+            and connection.unread < _MAX_UNREAD
+            and not connection.complete
+            and connection.error is None
+            and self._services.clock() < unread_until
+        ):
+            if self.due > unread_until:
+                self._look_at(unread_until)
+            return
+        super().response_changed()
+
+    def check_time(self) -> None:
+        """Read what was left unread, and hand over shortly before a timeout passes; else set when to look again."""
+        self._unread_until = 0.0
+        if self._connection is not None and self._connection.unread:
+            self.response_changed()
+        if self._connection is not None:
+            super().check_time()
+
+    def _look_at(self, time: float) -> None:
+        """Have `check_time` called at this reading of the clock."""
+        self.due = time
 
     def _accept(self) -> bool:
         if not super()._accept():
@@ -80,6 +126,8 @@ class ResumeRelay(Relay):
         error, decoder.error = decoder.error, None
         if error:
             raise error  # its traceback is dropped where it is handed over
+        unheard = self._sent - (self._since - self._begun_at)
+        self._unread_until = self._since + min(READ_INTERVAL, unheard / 4) if unheard > _ENOUGH else 0.0
         return self._usual
 
     def _feed(self) -> None:
@@ -101,9 +149,11 @@ class ResumeRelay(Relay):
             if not self._begun:
                 self._start_response()
             self._client.write(ready)
+            self._sent = seconds
 
     def _start_response(self) -> None:
         self._held_back = self._waited - (self._first_audio or 0.0)
+        self._begun_at = self._since
         self._begin()
 
     def _limit_error(self, error: BufferLimitError) -> TTSError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -35,11 +35,6 @@ class StreamingRelay(ResumeRelay):
         self._paused_at: float | None = None  # while the caller does not read
         self._unread = 0.0  # most seconds for which it did not
 
-    def response_changed(self) -> None:
-        """Pass on what came from the vendor; while the caller does not read, leave it in the connection."""
-        if self._paused_at is None:
-            super().response_changed()
-
     @property
     def is_paused(self) -> bool:
         """Whether it reads nothing until `resume()`."""
@@ -49,10 +44,13 @@ class StreamingRelay(ResumeRelay):
         """Hand over shortly before a timeout passes; else set when to look again. No clock runs during a pause."""
         if self._paused_at is None:
             super().check_time()
+        if self._paused_at is not None:  # perhaps since what was left unread has been read
+            self.due = math.inf
 
     def pause(self) -> None:
         """Stop reading the response, and all clocks of the request with it, until `resume()`."""
         if self._connection is not None:
+            self._connection.observer = None  # what comes stays there
             self._paused_at, self.due = self._since, math.inf
             if self._timeouts:
                 self._timeouts.utterance_deadline.stopwatch.stop()
@@ -68,9 +66,15 @@ class StreamingRelay(ResumeRelay):
         self._restart_clocks()
         super().hand_over(error)
 
+    def _look_at(self, time: float) -> None:
+        super()._look_at(time)
+        assert isinstance(self._client, RelayedUtterance)  # noqa: S101 - as above
+        self._client.look_later()
+
     def _restart_clocks(self) -> None:
         paused_at, self._paused_at = self._paused_at, None
-        if paused_at is not None:
+        if paused_at is not None and self._connection is not None:
+            self._connection.observer = self
             self._since = self.due = now = self._services.clock()
             self._beat = self._services.lag.beat
             self._unread = max(self._unread, now - paused_at)
@@ -117,10 +121,14 @@ class RelayWatcher:
     def _look(self) -> None:
         if self._relay:
             self._relay.check_time()
-        # It may have been handed over by that.
-        if self._relay:
-            self._look_no_more()
-            remaining = self._relay.remaining
+        if self._relay:  # it was not handed over by that
+            self.look_later()
+
+    def look_later(self) -> None:
+        """Look when the relay is due, which has changed."""
+        self._look_no_more()
+        remaining = self._relay.remaining if self._relay else math.inf
+        if remaining < math.inf:
             self._handle = asyncio.get_running_loop().call_later(max(0.0, remaining), self._look)
 
     def _release(self) -> None:
@@ -141,14 +149,16 @@ class RelayedUtterance(RelayWatcher):
     """
 
     __slots__ = ("_buffer", "_context", "_delivered", "_plan", "_resources", "_services", "_text", "_utterance",
-                 "format", "report")  # fmt: skip
+                 "format", "report", "write")  # fmt: skip
 
     def __init__(self, plan: RelayPlan, text: str, services: RelayServices, resources: SpeechResources) -> None:
         super().__init__()
         self._plan, self._text, self._services, self._resources = plan, text, services, resources
         self.format = plan.template.request.format
         self.report = UtteranceReport(plan.candidates[0].name)
-        self._buffer = PrefetchBuffer(self.format)
+        self._buffer = buffer = PrefetchBuffer(self.format)
+        self.write: Callable[[bytes], None] = buffer.add
+        """Function by which the relay adds audio for the caller."""
         self._delivered = 0.0  # seconds, by a relay that has ended
         self._context: Context | None = None  # of the caller
         self._utterance: Utterance | None = None  # that goes on with the request
@@ -214,15 +224,11 @@ class RelayedUtterance(RelayWatcher):
         self.report.current_speaker.start(provider, accepted, len(self._text))
         self._look()
 
-    def write(self, data: bytes) -> None:
-        """Hold audio for the caller."""
-        self._buffer.add(data)
-
     def flush(self) -> None:
         """Wake the caller, and have the relay pause while the caller has enough."""
         buffer = self._buffer
         buffer.wake()
-        if buffer.is_full and isinstance(self._relay, StreamingRelay) and not self._relay.is_paused:
+        if buffer.size >= buffer.max_bytes and isinstance(self._relay, StreamingRelay) and not self._relay.is_paused:
             self._relay.pause()
             self._look_no_more()
             buffer.on_room = self._read_on
@@ -248,5 +254,4 @@ class RelayedUtterance(RelayWatcher):
     def _read_on(self) -> None:
         if isinstance(self._relay, StreamingRelay):
             self._relay.resume()
-        if isinstance(self._relay, StreamingRelay) and not self._relay.is_paused:
             self._look()

@@ -1,6 +1,6 @@
 """Relay of a usual request whose whole audio is waited for, and the caller that waits for it.
 
-Nothing is delivered before the end, so nothing has to be done for each chunk: what has come is read twenty times a
+Nothing is delivered before the end, so nothing has to be done for each chunk: what has come is read ten times a
 second. Everything unusual goes to the pipeline, as from the other relays.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.providers.base import Accepted
 from steadyvoice.service.fast_lane.relay import Relay
-from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
+from steadyvoice.service.fast_lane.resume_relay import READ_INTERVAL, ResumeRelay
 from steadyvoice.service.fast_lane.stream_relay import RelayWatcher
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE
 from steadyvoice.service.pipeline.output import Output
@@ -25,17 +25,11 @@ from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError
 from steadyvoice.speech.format import Codec
 
-_READ_INTERVAL = 0.05
-"""Seconds for which chunks are left unread. Timeouts are of seconds, and the first sound is read at once."""
-
-_MAX_UNREAD = 32 * 1024
-"""Bytes that are left unread: the connection stops reading beyond 64 KiB."""
-
 
 class CollectingRelay(ResumeRelay):
     """Relay of one request whose audio is delivered once it is complete."""
 
-    __slots__ = ("_collected", "_read_at")
+    __slots__ = ("_collected",)
 
     MIN_RATE = 0.0  # as nothing is listened to yet
     FLUSHES = False
@@ -43,7 +37,6 @@ class CollectingRelay(ResumeRelay):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._begun = True
-        self._read_at = 0.0
         # BytesIO shares its buffer with the bytes it returns: joined at the end, 64 MiB would be copied at once.
         self._collected = BytesIO()
 
@@ -55,16 +48,6 @@ class CollectingRelay(ResumeRelay):
         # A complete answer that arrives faster than it is played is healthy, however long; a caller's own deadline is
         # absolute.
         return not self._choice.own_deadline
-
-    def response_changed(self) -> None:
-        """Hold what came from the vendor, twenty times a second."""
-        connection = self._connection
-        if connection is not None and self._first_sound is not None and not connection.complete:
-            now = self._services.clock()
-            if now - self._read_at < _READ_INTERVAL and connection.unread < _MAX_UNREAD and connection.error is None:
-                return
-            self._read_at = now
-        super().response_changed()
 
     def _pass_on(self, data: bytes) -> bool:
         """Hold the audio of what was read; return whether all of it is usual. Raises TTSError."""
@@ -89,6 +72,8 @@ class CollectingRelay(ResumeRelay):
             self._first_sound = self._waited
             self._set_due()
             self._start_watching()
+        if self._first_sound is not None:
+            self._unread_until = self._since + READ_INTERVAL
         # Long silence has to be decoded, and the pipeline judges what is too much to be held.
         begun = self._first_sound is not None or validator.seconds < MAX_LEADING_SILENCE
         return begun and audio.tell() <= self._plan.template.policy.most_bytes

@@ -23,11 +23,13 @@ class PrefetchBuffer:
     """
 
     def __init__(self, format: AudioFormat) -> None:
-        self._max_bytes = PREFETCH_SECONDS * (
+        self.max_bytes = PREFETCH_SECONDS * (
             format.bytes_per_second or 125 * (format.bitrate or 16 * format.sample_rate / 1000)
         )
+        """Bytes from which on a source has to pause."""
         self._waiting: deque[bytes] = deque()
-        self._size = 0
+        self.size = 0
+        """Bytes that wait for the consumer."""
         self._ended = False
         self._error: Exception | None = None  # that ended the source
         # Only one side ever waits: the consumer for audio, or the source for room. A future does for that, with fewer
@@ -42,11 +44,6 @@ class PrefetchBuffer:
     def empty(self) -> bool:
         """Whether no audio waits for the consumer."""
         return not self._waiting
-
-    @property
-    def is_full(self) -> bool:
-        """Whether a source has to pause."""
-        return self._size >= self._max_bytes
 
     def chunks(self, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """Return the chunks of the source, whose error is raised once everything before that was consumed."""
@@ -64,7 +61,7 @@ class PrefetchBuffer:
             while True:
                 if waiting:
                     data = waiting.popleft()
-                    self._size -= len(data)
+                    self.size -= len(data)
                     if self._change or self.on_room:
                         self._note_room()
                     yield data
@@ -95,7 +92,7 @@ class PrefetchBuffer:
     def add(self, data: bytes) -> None:
         """Add a chunk; the consumer sees it after `wake()`."""
         self._waiting.append(data)
-        self._size += len(data)
+        self.size += len(data)
 
     def end(self) -> None:
         """Note that nothing will be added any more."""
@@ -123,7 +120,7 @@ class PrefetchBuffer:
                     self.add(data)
                     self.wake()
                     # A consumer that stops reading stops the vendor, which may then disconnect.
-                    while self.is_full:
+                    while self.size >= self.max_bytes:
                         await self._wait_for_change()
         except Exception as error:
             self._error = error
@@ -144,6 +141,6 @@ class PrefetchBuffer:
     def _note_room(self) -> None:
         if self._change:
             self.wake()
-        if self._size < self._max_bytes and (on_room := self.on_room):
+        if self.size < self.max_bytes and (on_room := self.on_room):
             self.on_room = None
             on_room()

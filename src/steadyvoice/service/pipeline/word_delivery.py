@@ -108,7 +108,11 @@ class WordProgress:
         if ahead > MAX_LEAD_OVER_TIMES:
             boundary = self.last_complete(received)
         else:
-            boundary = timing.last_boundary(received if received < last_sound else last_sound)
+            until = received if received < last_sound else last_sound
+            # Most chunks complete no word.
+            if timing.next_start > until:
+                return None
+            boundary = timing.last_boundary(until)
         if boundary is self._boundary or not boundary.character:
             return None
         self._boundary = boundary
