@@ -147,6 +147,33 @@ async def test_streams_end_before_the_workers_do(tmp_path: Path) -> None:
         assert "elevenlabs" in (tmp_path / "state.json").read_text("utf-8")
 
 
+@pytest.mark.long
+async def test_second_signal_cuts_streams_short(tmp_path: Path) -> None:
+    async with running_workers(tmp_path, pace=5) as gateway, gateway.connected_to(2) as client:
+        stream = asyncio.create_task(speak_on(client, gateway.url))
+        await asyncio.sleep(0.5)
+        gateway.process.send_signal(signal.SIGINT)
+        assert gateway.process.stdout is not None
+        assert b"Press Ctrl-C again" in await gateway.process.stdout.readline()
+        status, last_words = await gateway.stopped(signal.SIGINT)
+        assert (status, last_words) == (0, "Stopped. 1 response was cut short.\n")
+        (cut,) = await asyncio.gather(stream, return_exceptions=True)
+        assert isinstance(cut, aiohttp.ClientError) or len(cut) < 100  # 503, if no byte was sent yet
+
+
+@pytest.mark.long
+async def test_worker_that_gets_sigterm_is_replaced(tmp_path: Path) -> None:
+    async with running_workers(tmp_path, pace=0.05) as gateway:
+        first, _ = await gateway.workers()
+        async with gateway.connected_to(1) as client:
+            stream = asyncio.create_task(speak_on(client, gateway.url))
+            await asyncio.sleep(0.2)
+            os.kill(first["pid"], signal.SIGTERM)
+            assert len(await stream) > 100_000
+        await gateway.until_ready(restarts=1)
+        assert (await gateway.workers())[0]["last_exit"] == "exit status 0"
+
+
 async def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:
     async with running_workers(tmp_path, pace=0.05) as gateway:
         pids = [each["pid"] for each in await gateway.workers()]
