@@ -164,7 +164,7 @@ async def test_flush_and_new_turn_speak_what_there_is() -> None:
         [message("a", voices=[])],
         [message("a", voices=[BERT, 7])],
         [message("a", voices=[f"voice{number}" for number in range(11)])],
-        [message("a", voices=[BERT], voice_settings={"speed": "quick"}, inputs=[line("Hello. ")], close_context=True)],
+        [message("a", voices=[BERT], voice_settings={"speed": "quick"})],
         [message("a", voices=[BERT]), message("a", inputs=[line("Hello. ", ANNA)])],
         [message("a", voices=[BERT]), message("a", voices=[BERT])],
         [message("a", voices=[BERT], inputs=[line("word " * 30)])],
@@ -196,6 +196,14 @@ async def test_context_without_lines_holds_up_no_shutdown_and_one_with_lines_is_
         assert await stopping == 0
         await asyncio.gather(idle.connection.wait_closed(), busy.connection.wait_closed())
         assert (idle.connection.close_code, busy.connection.close_code) == (1012, 1012)
+
+
+async def test_end_of_the_socket_ends_contexts_without_lines_as_well() -> None:
+    async with running_gateway() as gateway, client_of(gateway) as client:
+        await client.send(message("a", voices=[BERT]), message("b", voices=[BERT]), message(close_socket=True))
+        await client.until_final("a", "b")
+        await client.connection.wait_closed()
+        assert client.connection.close_code == 1000
 
 
 async def test_key_and_query_are_checked() -> None:
@@ -263,6 +271,17 @@ def test_client_finds_every_word_at_its_time(client: type[DialogueReader], spoke
         assert all(abs(time - word.start) < 0.003 for time, word in zip(heard.times, words, strict=True))
     else:
         assert all(time < word.start + 0.003 for time, word in zip(heard.times, words, strict=True))
+
+
+def test_pipecat_counts_a_pause_with_the_next_message_that_has_characters() -> None:
+    encoder, text = TurnMessages("a", DialogueTimes(), FieldSpelling.SNAKE), "One two three"
+    times = [("One", 0, 0.0), ("two", 4, 3.0), ("three", 8, 4.0)]
+    words = [Word(word, at, at + len(word), start, start + 0.5) for word, at, start in times]
+    messages = list(encoder.encode(Words(words), text))
+    for second in range(5):
+        messages += encoder.encode(Audio(bytes(48_000), float(second), 1.0), text)
+    heard = read(PipecatDialogueReader(), [*messages, *encoder.rest(text)])
+    assert heard.words == [("One", 0.0), ("two", 1.0), ("three", 4.0)]
 
 
 def test_rest_of_a_word_that_broke_off_is_not_sent() -> None:
