@@ -24,7 +24,7 @@ from steadyvoice import (
 )
 from steadyvoice.service.options import ResolvedOptions
 from steadyvoice.simulator import Simulator, words_in
-from steadyvoice.simulator.fault_injection.actions import Cut, Stall
+from steadyvoice.simulator.fault_injection.actions import Cut, FaultAction, Stall
 from tests.leaked_objects import no_garbage
 
 from .test_collected_speech import state, until
@@ -54,6 +54,18 @@ async def warm(sim: Simulator, *more: Any, **settings: Any) -> AsyncTTSService:
     tts = AsyncTTSService([ElevenLabs("any", base_url=sim.url), *more], muted=False, circuit=PATIENT, **settings)
     assert await read_all(tts.stream(TEXT, format=FORMAT))
     return tts
+
+
+async def begun(tts: AsyncTTSService, sim: Simulator, *faults: FaultAction) -> tuple[AsyncSpeechStream, bytes]:
+    """Return a relayed stream of the long text, and its first chunk. One that a busy machine delays is left."""
+    for _ in range(5):
+        sim.faults.set(*faults)
+        stream = tts.stream(LONG, format=FORMAT)
+        first = await anext(stream)
+        if tts.relays:
+            return stream, first
+        await stream.aclose()
+    raise AssertionError("no stream was relayed")
 
 
 async def stalled(tts: AsyncTTSService, sim: Simulator) -> tuple[AsyncSpeechStream, asyncio.Task[bytes]]:
@@ -96,8 +108,8 @@ async def test_second_stream_is_relayed_and_is_the_same(sim: Simulator) -> None:
 async def test_slow_reader_stops_the_vendor_and_no_clock_runs_meanwhile(sim: Simulator) -> None:
     timeouts = {"elevenlabs": {"stall_timeout": 0.4, "read_timeout": 0.4, "total_timeout": 1.5}}
     async with await warm(sim, provider_timeouts=timeouts) as tts:
-        stream = tts.stream(LONG, format=FORMAT)
-        parts = [await anext(stream)]
+        stream, first = await begun(tts, sim)
+        parts = [first]
         for _ in range(4):
             await asyncio.sleep(0.5)
             assert len(tts.relays) == 1, "it waits, and was not handed over"
@@ -153,9 +165,8 @@ async def test_vendor_may_close_a_connection_that_is_left_unread_for_long(
 ) -> None:
     skipped = 0.0
     async with await warm(sim, Tone(), clock=lambda: time.monotonic() + skipped) as tts:
-        sim.faults.set(Cut(after=8.0))
-        stream = tts.stream(LONG, format=FORMAT)
-        parts = [await anext(stream)]
+        stream, first = await begun(tts, sim, Cut(after=8.0))
+        parts = [first]
         await asyncio.sleep(0.3)
         assert len(tts.relays) == 1
         skipped += unread
