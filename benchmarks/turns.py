@@ -1,8 +1,10 @@
-"""Latency and cost of turns: over the simulator's websocket and over HTTP, on this machine.
+"""Latency and cost of turns: with a vendor in this process, and over websockets to the simulator in another one.
 
 Prints milliseconds from push to the vendor's first byte, from push to first audio beyond the vendor's own, of an
-interruption, of a provider that is known to be down and of one that hangs; then 200 turns at once on one core, and the
-memory of a turn. Run: `make bench`, or `python benchmarks/turns.py` where steadyvoice is installed. About a minute.
+interruption, of a provider that is known to be down and of one that hangs. Over the websocket: from a flush, and from
+the first token, to the first audio, beside what a bare client gets; and from an interruption to silence. Then 200 turns
+at once on one core, and the memory of a turn. Run: `make bench`, or `python benchmarks/turns.py` where steadyvoice is
+installed. About a minute.
 """
 
 from __future__ import annotations
@@ -14,18 +16,25 @@ import resource
 import sys
 import time
 import tracemalloc
+from base64 import b64decode
 from collections.abc import AsyncGenerator, Callable
 from statistics import median
 from typing import Self
+
+from aiohttp import ClientSession
+from streams.simulator_process import simulator_process
 
 from steadyvoice import (
     Accepted,
     AsyncConversation,
     AsyncTTSService,
+    AsyncTurn,
     Audio,
     AudioChunk,
     AudioFormat,
     CircuitBreakerConfig,
+    ElevenLabs,
+    Ended,
     SpeechRequest,
     SynthesisOffer,
     TimeoutConfig,
@@ -37,6 +46,9 @@ TEXT = "It rains today. We stay at home, and we read a good book. Tomorrow the s
 SENTENCE = "It rains today. "
 ROUNDS = 50
 AT_ONCE = 200
+RATE = 24_000  # Hz
+TOKEN = 0.02
+"""Seconds between two tokens, as a fast language model writes."""
 VENDOR = 0.1
 """Seconds from text to the vendor's first audio."""
 
@@ -202,6 +214,102 @@ async def outages() -> None:
         report(f"unknown hang, over the first-audio timeout, {how}", over)
 
 
+async def over_websocket() -> None:
+    """Print latencies over a websocket to the simulator, beside those of a client that only sends and receives."""
+    with simulator_process(real_time_factor=0.3) as url:
+        bare = await bare_client(url)
+        report("websocket: text and flush until the first word has come, bare client", bare)
+        async with AsyncTTSService([ElevenLabs("any", base_url=url)]) as tts:
+            conversation = tts.conversation()
+            await conversation.prewarm()
+            await first_audio(conversation)  # not measured, as above
+            await flushes_and_tokens(conversation, median(bare))
+            await interruptions(conversation)
+
+
+async def bare_client(url: str) -> list[float]:
+    """Return the seconds from a flushed text until its first word has come, without steadyvoice."""
+    first_word = synthesize_tones(SENTENCE, sample_rate=RATE)[1].words()[1].start
+    query = f"model_id=eleven_flash_v2_5&output_format=pcm_{RATE}&sync_alignment=true"
+    path = f"/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/multi-stream-input?{query}"
+    times = list[float]()
+    async with (
+        ClientSession() as session,
+        session.ws_connect(f"{url}{path}", headers={"xi-api-key": "any"}) as socket,
+    ):
+        for number in range(ROUNDS + 1):
+            context = {"context_id": f"bare{number}"}
+            await socket.send_json({"text": " ", **context})
+            began = time.perf_counter()
+            await socket.send_json({"text": SENTENCE, "flush": True, **context})
+            seconds = 0.0
+            while seconds < first_word:
+                message = await socket.receive_json()
+                seconds += len(b64decode(message.get("audio") or "")) / 2 / RATE
+            times.append(time.perf_counter() - began)
+            await socket.send_json({"close_context": True, **context})
+            while not (await socket.receive_json()).get("isFinal"):
+                pass
+    return times[1:]
+
+
+async def flushes_and_tokens(conversation: AsyncConversation, bare: float) -> None:
+    """Print the latency of first audio, from a flush and from the first of several tokens."""
+    flushed, tokens = list[float](), list[float]()
+    for _ in range(ROUNDS):
+        turn = conversation.turn()
+        turn.push(SENTENCE.strip())
+        began = time.perf_counter()
+        turn.flush()
+        flushed.append(await until_audio(turn) - began)
+        turn = conversation.turn()
+        began = time.perf_counter()
+        for token in (*SENTENCE.split(), "We "):
+            turn.push(f"{token} ")
+            await asyncio.sleep(TOKEN)
+        tokens.append(await until_audio(turn) - began)
+    report("websocket: flush to first audio", flushed)
+    report("websocket: the same beyond the bare client's", [each - bare for each in flushed])
+    report(f"websocket: first of four tokens, {1000 * TOKEN:.0f} ms apart, to first audio", tokens)
+
+
+async def until_audio(turn: AsyncTurn) -> float:
+    """Return the clock reading of a turn's first audio, and end the turn."""
+    async for event in turn:
+        if isinstance(event, Audio):
+            break
+    heard = time.perf_counter()
+    await turn.aclose()
+    # The connection is closed, because nothing else stops the vendor, and the next one is opened.
+    await asyncio.sleep(0.1)
+    return heard
+
+
+async def interruptions(conversation: AsyncConversation) -> None:
+    """Print how long it takes from an interruption to its result, and until the reader has got the end."""
+    results, ends = list[float](), list[float]()
+    for _ in range(ROUNDS):
+        turn = conversation.turn()
+        turn.push(TEXT)
+        silent = asyncio.get_running_loop().create_future()
+
+        async def read(turn: AsyncTurn = turn, silent: asyncio.Future[float] = silent) -> None:
+            async for event in turn:
+                if isinstance(event, Ended):
+                    silent.set_result(time.perf_counter())
+
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(0.2)
+        began = time.perf_counter()
+        await turn.interrupt(played=0.1)
+        results.append(time.perf_counter() - began)
+        ends.append(await silent - began)
+        await reading
+        await asyncio.sleep(0.1)
+    report("websocket: interruption to its result", results)
+    report("websocket: interruption to silence", ends)
+
+
 async def at_once() -> None:
     """Print the processor time of many turns at once, and the memory of a turn."""
     async with AsyncTTSService([StreamingVendor()]) as tts:
@@ -216,8 +324,7 @@ async def at_once() -> None:
             reading = asyncio.create_task(read())
             for token in TEXT.split(" "):
                 turn.push(f"{token} ")
-                # About fifty tokens a second, as a fast language model writes.
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(TOKEN)
             turn.end()
             await reading
 
@@ -253,6 +360,7 @@ async def main() -> None:
     """Run all parts."""
     await latencies(ConversationVendor)
     await latencies(StreamingVendor)
+    await over_websocket()
     await outages()
     await at_once()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)

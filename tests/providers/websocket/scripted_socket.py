@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import ClientSession, WSMsgType, web
 
 SAMPLE_RATE = 24_000
 FORMAT = f"pcm_{SAMPLE_RATE}"
@@ -83,9 +83,23 @@ class ScriptedSocketVendor:
     connections: list[ScriptedConnection] = field(default_factory=list)
     upgrades: list[web.Request] = field(default_factory=list)
     refusal: Callable[[], web.Response] | None = None
+    forward_to: str = ""  # server for requests that are no upgrades
     running: int = 0
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
+        if self.forward_to and "Upgrade" not in request.headers:
+            async with (
+                ClientSession() as session,
+                session.request(
+                    request.method,
+                    f"{self.forward_to}{request.path_qs}",
+                    data=await request.read(),
+                    headers={name: request.headers[name] for name in ("xi-api-key", "content-type")},
+                ) as response,
+            ):
+                return web.Response(
+                    body=await response.read(), status=response.status, content_type=response.content_type
+                )
         self.upgrades.append(request)
         if self.refusal:
             return self.refusal()

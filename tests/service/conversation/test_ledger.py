@@ -72,6 +72,15 @@ def test_nothing_of_a_passage_is_heard_before_its_audio_begins() -> None:
     assert ledger.heard(99.0)[1] is False
 
 
+def test_blank_behind_the_last_word_is_heard_with_it() -> None:
+    ledger = spoken_ledger("It rains.")
+    ledger.push(" ")
+    assert ledger.heard(99.0) == (10, True)
+    assert ledger.heard(0.0) == (0, True)
+    ledger.push("We stay.")
+    assert ledger.heard(99.0) == (9, True)
+
+
 def test_broken_passage_that_is_repeated_counts_its_words_once() -> None:
     ledger = TurnLedger()
     ledger.push("It rains and it pours.")

@@ -58,11 +58,13 @@ def tokens(draw: st.DrawFn) -> tuple[list[str], str]:
 PAUSES = st.sampled_from([0.0, 0.01, 0.3])
 
 
-async def speak(providers: list[WordToneProvider], pieces: list[str], pause: float, format: str) -> Listener:
+async def speak(
+    providers: list[WordToneProvider], pieces: list[str], pause: float, format: str, *, hold_back: bool = False
+) -> Listener:
     async with AsyncTTSService(
         [*providers, Tone()], circuit=PATIENT, timeouts=TimeoutConfig.conversation(), clock=loop_clock
     ) as tts:
-        turn, listener = tts.conversation(format=format).turn(), Listener()
+        turn, listener = tts.conversation(format=format, hold_back=hold_back).turn(), Listener()
         await asyncio.gather(push_all(turn, pieces, pause), listener.listen(turn))
         assert listener.error is None
         assert listener.outcome in ("spoken", "substituted", "resumed")
@@ -88,20 +90,22 @@ async def test_every_word_once_and_in_order_where_times_are_exact(
     ],
     (["home, don't I now. über rain home, a"], "home, don't I now. über rain home, a"),
     0.0,
+    False,
 )
 @settings(max_examples=1600 if DEEP else 100)
-@given(PROVIDERS, tokens(), PAUSES)
+@given(PROVIDERS, tokens(), PAUSES, st.booleans())
 async def test_no_word_is_lost_and_repeated_ones_are_announced(
-    providers: list[WordToneProvider], written: tuple[list[str], str], pause: float
+    providers: list[WordToneProvider], written: tuple[list[str], str], pause: float, hold_back: bool
 ) -> None:
     pieces, text = written
     format = AudioFormat.parse("pcm_16000")
-    listener = await speak(providers, pieces, pause, "pcm_16000")
+    listener = await speak(providers, pieces, pause, "pcm_16000", hold_back=hold_back)
     # Each part is read by itself: half a word before a switch would hide the beginning of the word behind it.
     rate = 2 * format.sample_rate
     edges = [0, *(round(switch.at * rate / 2) * 2 for switch in listener.switches), len(listener.audio)]
     parts = [listener.audio[start:stop] for start, stop in pairwise(edges)]
     heard, expected = [word for part in parts for word in words_in(part, format)], text.split()
+    assert not (hold_back and any(switch.repeats for switch in listener.switches))
     places = iter(heard)
     assert all(word in places for word in expected)  # all of them, in order
     if not any(switch.repeats for switch in listener.switches):

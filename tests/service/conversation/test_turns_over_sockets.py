@@ -12,7 +12,7 @@ import pytest
 from steadyvoice import AsyncTTSService, ElevenLabs, Provider, TimeoutConfig, Tone, TTSOverloadedError
 from steadyvoice.audio.word_tones import synthesize_tones, words_in
 from steadyvoice.simulator import Ending, Fault, Simulator, actions
-from steadyvoice.wire.elevenlabs.websocket import AudioMessage, encode_message
+from steadyvoice.wire.elevenlabs.websocket import AudioMessage, FinalMessage, encode_message
 
 from ...providers.websocket.scripted_socket import ScriptedConnection, scripted_socket_vendor
 from ..conftest import loop_clock
@@ -135,6 +135,52 @@ async def test_reader_that_stops_is_bounded_and_does_not_disturb_others() -> Non
         assert sim.ledger.charged < len(long) / 2 + 3 * len(TEXT)
         listener = await Listener().listen(stopped)
         assert listener.heard(stopped) == long.split()
+        assert tts.get_error_state()["totals"]["failures"] == 0
+
+
+async def speak_slowly(connection: ScriptedConnection) -> None:
+    """Speak in word tones with a pause of 1.5 s behind each word, as fast as the connection takes it."""
+    pause = bytes(2 * 36_000)
+    texts: dict[str, str] = {}
+    while (message := await connection.next()) is not None:
+        context = message["context_id"]
+        texts[context] = texts.get(context, "") + message.get("text", "")
+        if message.get("flush"):
+            for word in texts.pop(context).split():
+                pcm, times = synthesize_tones(f"{word} ", sample_rate=24_000)
+                await connection.send(encode_message(AudioMessage(pcm + pause, times, times, context)))
+        if message.get("close_context"):
+            await connection.send(encode_message(FinalMessage(context)))
+
+
+async def test_reader_that_is_too_slow_for_a_shared_connection_goes_on_over_one_of_its_own() -> None:
+    sentence = "It rains today, and we all stay at home. "
+    async with (
+        Simulator(voice="tones", clock=loop_clock) as sim,
+        scripted_socket_vendor(speak_slowly) as vendor,
+        AsyncTTSService(
+            [ElevenLabs(KEY, base_url=vendor.url), Tone()], circuit=PATIENT, timeouts=BRISK, clock=loop_clock
+        ) as tts,
+    ):
+        vendor.forward_to = sim.url
+        conversation = tts.open_conversation({"format": "pcm_24000"}, paced=False)
+        other, slow = conversation.turn(), conversation.turn()
+        other.push("We read. ")
+        other.flush()
+        slow.push(sentence * 14)
+        slow.end()
+        await asyncio.sleep(5)
+        other.push("And we write.")
+        other.end()
+        assert (await Listener().listen(other)).heard(other) == ["We", "read.", "And", "we", "write."]
+        assert other.outcome == "spoken"
+        assert slow.seconds < 35
+        listener = await Listener().listen(slow)
+        assert listener.error is None
+        assert listener.heard(slow) == (sentence * 14).split()
+        assert not any(switch.repeats or switch.after != "elevenlabs" for switch in listener.switches)
+        assert len(vendor.connections) == 1
+        assert {attempt.provider for attempt in slow.attempts} == {"elevenlabs"}
         assert tts.get_error_state()["totals"]["failures"] == 0
 
 

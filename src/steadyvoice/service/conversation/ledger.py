@@ -217,6 +217,8 @@ class TurnLedger:
                     break
                 exact &= word.exact
                 end = max(end, word.end)
+        if end and self._is_blank(end, self.length):
+            end = self.length  # a blank behind the last word has no sound of its own
         return end, exact
 
 

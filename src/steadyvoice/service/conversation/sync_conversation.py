@@ -49,7 +49,7 @@ class Conversation(_ClosedOnExit):
 
     def turn(self, id: str | None = None) -> Turn:
         """Open a turn: see AsyncConversation.turn."""
-        return Turn(self._run, self._conversation.turn(id))
+        return Turn(self._run, self._run(lambda: _call(lambda: self._conversation.turn(id))))
 
     def prewarm(self) -> None:
         """Open the connection to the first provider: see AsyncConversation.prewarm."""
@@ -57,7 +57,7 @@ class Conversation(_ClosedOnExit):
 
     def update(self, **options: Unpack[ConversationOptions]) -> None:
         """Change options from the next turn on: see AsyncConversation.update."""
-        self._conversation.update(**options)
+        self._run(lambda: _call(lambda: self._conversation.update(**options)))
 
     def close(self) -> None:
         """End the turns that are open, with the outcome `interrupted`."""
@@ -95,10 +95,15 @@ class Turn(_ClosedOnExit, ReportedUtterance):
     def feed(self, source: Iterable[str]) -> None:
         """Push every piece of text of an iterable, then end the turn. Returns early when the turn is interrupted."""
         for text in source:
-            if self.report.interrupted:
+            if not self._run(lambda text=text: _call(lambda: self._push_unless_interrupted(text))):  # type: ignore[misc]
                 return
-            self.push(text)
         self.end()
+
+    def _push_unless_interrupted(self, text: str) -> bool:
+        """Push text in the loop's thread, where no other thread interrupts in between. Return whether it was."""
+        if not self.report.interrupted:
+            self._turn.push(text)
+        return not self.report.interrupted
 
     def __iter__(self) -> Self:
         return self

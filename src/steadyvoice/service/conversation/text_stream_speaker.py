@@ -26,7 +26,7 @@ from steadyvoice.service.resilience.error_classification import classify
 from steadyvoice.service.resilience.failover import TryProvider
 from steadyvoice.service.result import Attempt, UtteranceReport
 from steadyvoice.speech.alignment import Alignment
-from steadyvoice.speech.errors import TTSCancelledError, TTSError, TTSTooShortError, drop_tracebacks
+from steadyvoice.speech.errors import TTSCancelledError, TTSError, TTSOverloadedError, TTSTooShortError, drop_tracebacks
 from steadyvoice.speech.markup import parse_markup
 from steadyvoice.speech.text import SECONDS_PER_CHARACTER
 from steadyvoice.speech.word_timing import WordBoundary, WordTiming
@@ -366,8 +366,11 @@ class TextStreamSpeaker:
         if permit:
             self._context.record_end(permit, failure, self._call.characters)
         if failure:
-            self._candidate.history.failed(failure)
+            # The rest of the turn goes over connections of its own. If the reader was too slow for one that others
+            # share, that is no failure of the provider's, which goes on.
             self._context.give_up_streams()
+            if not isinstance(failure, TTSOverloadedError):
+                self._candidate.history.failed(failure)
         elif self._passage:
             self._candidate.guarded.handler.voice = self._call.offer.voice
 
