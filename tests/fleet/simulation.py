@@ -29,9 +29,9 @@ class SimulatedReplica:
         self.failures = self.successes = self.refused = self.probes = 0
         self.probes_in_flight = 0
         self.transitions: list[StateChanged] = []
-        self.circuit.subscribe(self._note)
+        self.circuit.subscribe(self.note)
 
-    def _note(self, event: Event) -> None:
+    def note(self, event: Event) -> None:
         if isinstance(event, StateChanged):
             self.transitions.append(event)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitState
 from steadyvoice.breaker.testing import VirtualClock
-from steadyvoice.fleet import Fleet
+from steadyvoice.fleet import BeatReply, Fleet, LeaseClaim
 from steadyvoice.fleet.evidence import CircuitEvidence
 from steadyvoice.fleet.records import CircuitRecord, ReplicaRecord, config_digest, encode_record
-from steadyvoice.fleet.testing import InMemoryFleet
+from steadyvoice.fleet.testing import InMemoryFleet, InMemoryStore
 
 CONFIG = CircuitBreakerConfig(window_size=4, minimum_calls=4, cooldown_period=10)
 
@@ -66,6 +68,28 @@ def test_results_after_a_transition_count_until_the_next_one(clock: VirtualClock
         clock.advance(0.25)
     assert [(group.age, group.weight) for group in record.run] == [(0.25, 1.0), (0.0, 1.0)]
     assert (record.closed_age, record.recovered_age) == (0.25, 0.25)
+
+
+def test_decision_for_a_state_that_is_over_is_not_carried_out(clock: VirtualClock) -> None:
+    server, config = InMemoryFleet(clock), CircuitBreakerConfig.consecutive(4)
+    circuits = [CircuitBreaker("voice", config, clock=clock) for _ in range(2)]
+    fleets = [Fleet(server.connect(), [circuit], clock=clock) for circuit in circuits]
+    for circuit in circuits:
+        circuit.acquire().failure("down")
+        circuit.acquire().failure("down")
+    fleets[1].beat()
+
+    class Slow(InMemoryStore):
+        def beat(self, replica: str, payload: bytes, life: float, claims: Sequence[LeaseClaim]) -> BeatReply:
+            circuits[0].disable("by hand, while the store answers")
+            circuits[0].close("by hand, while the store answers")
+            return super().beat(replica, payload, life, claims)
+
+    fleets[0].store = Slow(server)
+    fleets[0].beat()
+    assert circuits[0].state is CircuitState.CLOSED
+    fleets[1].beat()
+    assert circuits[1].state is CircuitState.OPEN  # nothing has changed there
 
 
 def test_results_that_no_window_holds_are_forgotten(clock: VirtualClock) -> None:

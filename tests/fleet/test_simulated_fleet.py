@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import pytest
 
-from steadyvoice.breaker import Cause, CircuitBreakerConfig, CircuitState
-from steadyvoice.fleet import FleetState
+from steadyvoice.breaker import Cause, CircuitBreaker, CircuitBreakerConfig, CircuitState
+from steadyvoice.fleet import Fleet, FleetState
 from steadyvoice.fleet.fleet import BEAT_INTERVAL
 from steadyvoice.fleet.records import config_digest
 
@@ -260,6 +260,26 @@ def test_replica_with_other_settings_shares_nothing(caplog: pytest.LogCaptureFix
     assert not different.is_open
     assert different.fleet.status().different_settings == ("voice",)
     assert caplog.text.count("has other settings at another replica") == 5  # once at each
+
+
+def test_clocks_that_are_minutes_apart_change_nothing() -> None:
+    fleet = Simulation(4, CONSECUTIVE, calls_per_second=20)
+    for minutes, replica in zip((-5, 0, 2, 5), fleet.replicas, strict=True):
+        clock = partial(later, fleet, 60.0 * minutes)
+        replica.circuit = CircuitBreaker("voice", CONSECUTIVE, clock=clock, listeners=[replica.note])
+        replica.fleet = Fleet(replica.store, [replica.circuit], clock=clock)
+    fleet.run(5)
+    assert all(replica.transitions == [] for replica in fleet.replicas)
+    fleet.failure_rate = 1.0
+    fleet.run_until(lambda: fleet.open_replicas == 4, 20)
+    assert fleet.total("failures") <= failures_alone(CONSECUTIVE) + 2 * 3 * BEAT_INTERVAL * 20
+    fleet.failure_rate = 0.0
+    fleet.run(12)
+    assert fleet.open_replicas == 0
+
+
+def later(fleet: Simulation, seconds: float) -> float:
+    return fleet.clock() + seconds
 
 
 def test_new_replica_of_an_upgrade_moves_nothing() -> None:

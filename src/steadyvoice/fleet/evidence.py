@@ -79,6 +79,11 @@ class CircuitEvidence:
         self.record = self._make_record(snapshot, exported, now)
         return self.record
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the circuit has changed its state since it was observed."""
+        return self.circuit.snapshot().last_transition != self._transition
+
     def note_recovery(self) -> None:
         """Count the closing that was adopted just now as one by probes: those of several replicas were enough."""
         self._recovered_together = self.circuit.snapshot().last_transition

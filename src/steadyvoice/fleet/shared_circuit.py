@@ -91,7 +91,9 @@ class SharedCircuit:
         """Act on a beat that was sent at `sent_at` and came back: open, prolong, close, and let probe."""
         mine, self._others = Observation(replica, self.record), others
         comparable = [each for each in others if each.record.digest == self.record.digest]
-        match self.record.state:
+        # What was decided for a state that is over, by hand or by the circuit itself while the store was waited for,
+        # must not undo the new one: the next beat decides anew.
+        match None if self._evidence.is_outdated else self.record.state:
             case CircuitState.CLOSED | CircuitState.MONITORING:
                 self._recover_at = None
                 opening = quorum.decide_opening(mine, comparable, self._evidence.config)
