@@ -107,16 +107,36 @@ def test_lease_that_no_caller_uses_is_given_back_after_a_second(clock: VirtualCl
     evidence = CircuitEvidence(circuit)
     circuit.grant_probe(clock())
     circuit.trip("down", 10)
-    circuit.try_acquire()
-    evidence.observe(clock())
-    assert not evidence.wants_probe  # the cooldown is not over
-    clock.advance(10)
+    for _ in range(39):
+        clock.advance(0.25)
+        circuit.try_acquire()
+        evidence.observe(clock())
+        assert not evidence.wants_probe  # the cooldown is not over
+    clock.advance(0.5)
     evidence.observe(clock())
     assert not evidence.wants_probe  # no caller came since
     circuit.try_acquire()
     evidence.observe(clock())
     assert evidence.wants_probe
+    assert evidence.probe_leases == 1
     clock.advance(1)
+    evidence.observe(clock())
+    assert not evidence.wants_probe
+
+
+def test_replicas_with_rare_calls_wait_for_one_together(clock: VirtualClock) -> None:
+    circuit = CircuitBreaker("voice", CONFIG, clock=clock)
+    evidence = CircuitEvidence(circuit)
+    for _ in range(8):
+        circuit.acquire().success()
+        evidence.observe(clock())
+        clock.advance(5)
+    circuit.trip("down", 3)
+    clock.advance(3)
+    evidence.observe(clock())
+    assert evidence.wants_probe  # though none was refused since the cooldown ended
+    assert evidence.probe_leases == 4
+    clock.advance(60)
     evidence.observe(clock())
     assert not evidence.wants_probe
 

@@ -240,6 +240,18 @@ def test_probes_of_several_replicas_close_the_circuits_of_all(caplog: pytest.Log
     assert "other replicas: look at this machine" not in caplog.text  # those that have not returned yet are no outliers
 
 
+def test_replicas_with_few_calls_find_one_to_probe_with() -> None:
+    fleet = Simulation(50, CONSECUTIVE, calls_per_second=10)
+    fleet.run(20)
+    fleet.failure_rate = 1.0
+    fleet.run_until(lambda: fleet.open_replicas == 50, 30)
+    assert fleet.run_until(lambda: fleet.total("probes") > 0, 20) < 8  # of which four are the cooldown
+    fleet.run(30)
+    assert fleet.most_probes <= 3  # several wait for a caller, and give way to the first
+    fleet.failure_rate = 0.0
+    assert fleet.run_until(lambda: fleet.open_replicas == 0, 60) < 40
+
+
 def test_failed_probe_of_one_prolongs_the_cooldown_of_all() -> None:
     config = CircuitBreakerConfig.consecutive(7, cooldown_period=4, cooldown_backoff=2, max_cooldown=64)
     fleet = Simulation(5, config, calls_per_second=50)

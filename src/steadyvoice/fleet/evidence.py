@@ -24,6 +24,9 @@ _COUNTING = (CircuitState.CLOSED, CircuitState.MONITORING)
 _REFUSING = (CircuitState.OPEN, CircuitState.HALF_OPEN)
 PROBE_IN_USE = 1.0
 """Seconds after its last sign of use for which a replica still wants the lease of a half-open circuit's probes."""
+MAX_PROBE_IN_USE = 60.0
+"""The same, at most, where calls are so rare that the next one comes later: twice their usual distance."""
+MAX_PROBE_LEASES = 8
 
 
 class CircuitEvidence:
@@ -41,13 +44,15 @@ class CircuitEvidence:
         self._config: CircuitBreakerConfig | None = None
         self._transition: StateChanged | None = None
         self._recovered_together: StateChanged | None = None
-        self._calls = self._successes = self._refused = 0
+        self._calls = self._successes = self._refused = self._results_before = 0
         self._streak = 0.0
         self._hung_before = 0  # calls that hung already when the last success came
         self._buckets: deque[tuple[float, int, float, int]] = deque()
         self._run: deque[tuple[float, float]] = deque()
         self._success_at: float | None = None
         self._used_at: float | None = None  # last sign that a half-open circuit has calls
+        self._called_at: float | None = None  # last sign of a call, in any state
+        self._call_gap = 0.0  # seconds between calls, smoothed, as far as beats can tell
 
     @property
     def config(self) -> CircuitBreakerConfig:
@@ -151,11 +156,26 @@ class CircuitEvidence:
             snapshot.state is CircuitState.OPEN and exported["remaining"] == 0
         )
         refused = snapshot.totals.refused > self._refused
+        if refused or _results(snapshot) > self._results_before:
+            if self._called_at is not None:
+                self._call_gap += 0.5 * (now - self._called_at - self._call_gap)
+            self._called_at = now
+        self._results_before = _results(snapshot)
         if not due:
             self._used_at = None
         elif refused or snapshot.in_flight:
             self._used_at = now
-        self.wants_probe = self._used_at is not None and now - self._used_at < PROBE_IN_USE
+        # Where calls are rare, the one that was refused after the cooldown is not followed by another one soon:
+        # whichever replica had calls lately waits for one.
+        is_rare = due and self._call_gap > PROBE_IN_USE
+        used_at = self._called_at if is_rare else self._used_at
+        in_use = min(MAX_PROBE_IN_USE, 2 * self._call_gap) if is_rare else PROBE_IN_USE
+        self.wants_probe = used_at is not None and now - used_at < in_use
+
+    @property
+    def probe_leases(self) -> int:
+        """Number of replicas that may wait for a caller to probe with: several, where each of them has few."""
+        return max(1, min(MAX_PROBE_LEASES, int(self._call_gap / PROBE_IN_USE)))
 
     # ---------------------------------------------------------------- the record
 

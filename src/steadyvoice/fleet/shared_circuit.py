@@ -17,6 +17,8 @@ PROBE_LEASE = 2.0
 """Seconds for which the right to probe is leased; a replica that uses it renews it at each beat."""
 PROBE_GRANT = 1.5
 """Seconds from a beat on for which its circuit may probe: less than the lease, so that it never outlasts it."""
+PROBE_HEARD = 1.0
+"""Age in seconds up to which a record says that another replica probes; after that, it may have died."""
 RETURN_SECONDS_PER_REPLICA = 0.1
 MAX_RETURN_SECONDS = 5.0
 """Seconds over which the replicas of a large fleet return to a vendor that recovered."""
@@ -81,9 +83,12 @@ class SharedCircuit:
     def claim(self) -> LeaseClaim | None:
         """Return what this replica wants of the lease of probes; None if it neither wants nor holds it."""
         wanted = self._evidence.wants_probe and self._recover_at is None
+        probing = [each for each in self._others if each.record.probes_in_flight and each.delay < PROBE_HEARD]
+        if probing and not self.record.probes_in_flight:
+            wanted = False  # another one that held a lease has found a caller first
         if not (wanted or self._holds_lease):
             return None
-        return LeaseClaim(self.resource, int(wanted), 1, PROBE_LEASE)
+        return LeaseClaim(self.resource, int(wanted), self._evidence.probe_leases, PROBE_LEASE)
 
     # ---------------------------------------------------------------- together
 
