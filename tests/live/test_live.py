@@ -10,6 +10,7 @@ import os
 import pytest
 
 from .scenarios import ELEVENLABS, OPENAI, Scenario, Target, name_of
+from .vendor_scenarios import LIVE_VENDORS, VENDOR_SCENARIOS, VendorScenario
 
 GEORGE = "JBFqnCBsd6RMkjVDRZzb"
 OPENAI_URL = "https://api.openai.com/v1"
@@ -36,3 +37,14 @@ async def test_openai_or_compatible(story: Scenario) -> None:
         pytest.skip(f"not told, for a server without keys has no bad ones: {name_of(story)}")
     voice, model = os.environ.get("OPENAI_VOICE", "alloy"), os.environ.get("OPENAI_MODEL", "gpt-4o-mini-tts")
     await story(Target((url or OPENAI_URL).rstrip("/"), key or "none", voice, model))
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("story", VENDOR_SCENARIOS, ids=lambda story: story.__name__.replace("_", " "))
+@pytest.mark.parametrize("name", LIVE_VENDORS)
+async def test_further_vendor(name: str, story: VendorScenario) -> None:
+    vendor = LIVE_VENDORS[name]
+    missing = [variable for variable in vendor.variables if not os.environ.get(variable)]
+    if missing:
+        pytest.skip(f"not told to {name}, for {', '.join(missing)} is not set: {story.__name__.replace('_', ' ')}")
+    await story(name, vendor.account(os.environ))

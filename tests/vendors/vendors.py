@@ -76,7 +76,12 @@ VENDORS: dict[str, VendorCase] = {
             _json(429, {"err_code": "TOO_MANY_REQUESTS", "err_msg": "Too many."}, speech.TTSConcurrencyError),
             _json(429, {}, speech.TTSConcurrencyError),
             _json(413, {"err_code": "PAYLOAD_TOO_LARGE", "err_msg": "too long"}, speech.TTSTextTooLongError),
-            _json(400, {"err_code": "Bad Request", "err_msg": "No such model."}, speech.TTSBadRequestError),
+            _json(
+                400,
+                {"err_code": "Bad Request", "err_msg": "Bad Request: No such model/version combination found."},
+                speech.TTSVoiceUnknownError,
+            ),
+            _json(400, {"err_code": "Bad Request", "err_msg": "Something."}, speech.TTSBadRequestError),
             _json(400, {"err_code": "UNSUPPORTED_AUDIO_FORMAT", "err_msg": "x"}, speech.TTSUnsupportedFormatError),
             _json(
                 400,

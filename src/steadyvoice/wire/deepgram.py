@@ -69,6 +69,8 @@ ERRORS = ErrorTable(
         "INVALID_JSON": speech.TTSBadRequestError,
         "INTERNAL_SERVER_ERROR": speech.TTSServerError,
     },
+    # A voice is part of a model's name. Without this, a misspelled one would not fail over.
+    wordings=((re.compile(r"no such model", re.IGNORECASE), speech.TTSVoiceUnknownError),),
     statuses={429: speech.TTSConcurrencyError},
     code_fields=("err_code", "category"),
     message_fields=("err_msg", "message"),
