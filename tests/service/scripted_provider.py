@@ -74,6 +74,7 @@ class ScriptedProvider:
     max_characters: int | None = None
     voices: tuple[str, ...] = ("default",)
     requests: list[SpeechRequest] = field(default_factory=list)
+    requested_at: list[float] = field(default_factory=list)  # times of the event loop
     cut_short: int = 0
     closed: int = 0
     scripts: frozenset[str] | None = None
@@ -99,6 +100,7 @@ class ScriptedProvider:
         self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         self.requests.append(request)
+        self.requested_at.append(asyncio.get_running_loop().time())
         # The last action stays, so that a test lists only those that differ.
         act = self._acts.pop(0) if len(self._acts) > 1 else self._acts[0]
         try:

@@ -60,7 +60,8 @@ async def test_open_circuit_causes_no_delay(make_service: MakeService) -> None:
     await tts.synthesize("Good morning", format="pcm_8000")
     asked, before = len(first.requests), asyncio.get_running_loop().time()
     speech = await tts.synthesize("Good morning", format="pcm_8000")
-    assert asyncio.get_running_loop().time() == before
+    # Not when it ends: audio is validated in a thread, for which a virtual clock does not always wait.
+    assert second.requested_at[-1] == before
     assert len(first.requests) == asked
     assert [(a.provider, a.refused) for a in speech.attempts] == [("first", True), ("second", False)]
     assert tts.get_error_state()["totals"]["refused"] == 1
