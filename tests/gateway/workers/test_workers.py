@@ -63,8 +63,8 @@ async def test_workers_are_one_gateway(tmp_path: Path) -> None:
             again = await read_events(gateway, second, ids[-3], "config")
             assert again[1:] == ids[-2:]
 
-            # The limit of connections is that of all workers.
-            assert 8 <= await count_held_connections(gateway.url, of=24) <= 12
+            # The limit of connections is that of all workers. Idle ones are closed for newcomers, so it may be fewer.
+            assert 1 <= await count_held_connections(gateway.url, of=24) <= 12
 
         # SIGHUP reaches all, and the file's settings are in force again.
         gateway.config.write_text(gateway.config.read_text("utf-8") + "[circuit]\nwindow_size = 44\n", "utf-8")
