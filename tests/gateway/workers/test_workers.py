@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,20 +86,20 @@ STOPPED = (
 
 
 async def count_held_connections(url: str, of: int) -> int:
-    """Open connections without a request, and return how many of them the gateway keeps."""
+    """Open connections without a request, and return how many of them the gateway keeps once it has closed half."""
     host, port = url.removeprefix("http://").split(":")
     opened = [await asyncio.open_connection(host, int(port)) for _ in range(of)]
-    refused = asyncio.as_completed([reader.read(1) for reader, _ in opened])
+    # A connection that is refused or closed ends; one that is kept does not.
+    ends = [asyncio.create_task(reader.read()) for reader, _ in opened]
 
-    async def all_but_twelve() -> None:
-        for _ in range(of - 12):
-            with suppress(OSError):
-                await next(refused)
+    async def half_has_ended() -> bool:
+        return sum(end.done() for end in ends) >= of // 2
 
-    await asyncio.wait_for(all_but_twelve(), 30)
-    held = sum(not reader.at_eof() and reader.exception() is None for reader, _ in opened)
+    await until(half_has_ended, 30)
+    held = sum(not end.done() for end in ends)
     for _, writer in opened:
         writer.close()
+    await asyncio.gather(*ends, return_exceptions=True)
     return held
 
 
