@@ -25,6 +25,7 @@ from google.cloud.texttospeech_v1.services.text_to_speech.transports.rest import
 
 from steadyvoice import AsyncTTSService, Azure, Cartesia, Deepgram, Google, Polly, Tone
 from steadyvoice.providers.vendor import VendorProvider
+from steadyvoice.speech.errors import TTSInvalidKeyError
 from steadyvoice.wire import azure as azure_wire
 from steadyvoice.wire import cartesia as cartesia_wire
 from steadyvoice.wire import deepgram as deepgram_wire
@@ -188,6 +189,19 @@ async def service_speaks(name: str, account: LiveAccount) -> None:
     assert plausible(speech.duration)
     (attempt,) = speech.attempts
     assert attempt.characters_billed in (None, len(TEXT))
+
+
+@VENDOR_SCENARIOS.append
+async def key_is_checked_free_of_charge(name: str, account: LiveAccount) -> None:
+    for key in (account.key, BAD_KEY):
+        provider = LIVE_VENDORS[name].make(key, account)
+        try:
+            assert await provider.check_key()
+            assert key != BAD_KEY
+        except TTSInvalidKeyError:
+            assert key == BAD_KEY
+        finally:
+            await provider.aclose()
 
 
 @VENDOR_SCENARIOS.append

@@ -80,6 +80,9 @@ class TestDeepgram:
     def test_default_is_wav(self, client: deepgram.DeepgramClient) -> None:
         assert words_in(b"".join(client.speak.v1.audio.generate(text=TEXT)), "wav_24000") == WORDS
 
+    def test_projects_are_listed(self, client: deepgram.DeepgramClient) -> None:
+        assert [project.name for project in client.manage.v1.projects.list().projects or ()] == ["simulator"]
+
     def test_headers_of_a_success(self, client: deepgram.DeepgramClient) -> None:
         with client.speak.v1.audio.with_raw_response.generate(text=TEXT, model="aura-2-zeus-en") as response:
             b"".join(response.data)
@@ -202,6 +205,11 @@ class TestPolly:
         )
         assert words_in(answer["AudioStream"].read(), format) == WORDS
         assert answer["RequestCharacters"] == len(TEXT)
+
+    def test_voices_are_listed(self, client: Any) -> None:
+        voices = {voice["Id"]: voice["LanguageCode"] for voice in client.describe_voices()["Voices"]}
+        assert voices[polly_wire.DEFAULT_VOICE] == "en-US"
+        assert set(voices.values()) <= set(client.meta.service_model.shape_for("LanguageCode").enum)
 
     def test_model_of_the_client_has_our_names(self, client: Any) -> None:
         shapes = client.meta.service_model

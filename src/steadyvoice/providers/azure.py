@@ -32,6 +32,8 @@ class Azure(VendorProvider):
     No times come with the audio. Raises TTSConfigurationError when a setting is missing or impossible.
     """
 
+    key_check_path = wire.VOICES_PATH
+
     def __init__(
         self,
         api_key: str | None = None,

@@ -282,6 +282,20 @@ class ReportsCredit(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsKeyCheck(Protocol):
+    """Extension: a provider whose key, token and region can be checked without anything being billed."""
+
+    async def check_key(self) -> bool:
+        """Ask the vendor, in a request that is free of charge, whether it accepts the key.
+
+        Returns False where the vendor or server has no such request: nothing is known then. Raises TTSError:
+        TTSInvalidKeyError for a key, token or region that is refused, and no failure of the provider is counted. Its
+        caller bounds the time that it takes.
+        """
+        ...
+
+
 class TextStreamingUnsupportedError(Exception):
     """Raised by a `TextStream` whose server turns out to take finished text only.
 

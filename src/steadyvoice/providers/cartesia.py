@@ -34,6 +34,8 @@ class Cartesia(VendorProvider):
     setting is missing or impossible.
     """
 
+    key_check_path = f"{wire.VOICES_PATH}?limit=1"
+
     def __init__(
         self,
         api_key: str | None = None,

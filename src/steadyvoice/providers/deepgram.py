@@ -35,6 +35,9 @@ class Deepgram(VendorProvider):
     TTSConfigurationError when a setting is missing or impossible.
     """
 
+    key_check_path = wire.PROJECTS_PATH  # the models are also sent without a key
+    restricted_key_codes = frozenset({"INSUFFICIENT_PERMISSIONS"})
+
     def __init__(
         self,
         api_key: str | None = None,

@@ -22,7 +22,7 @@ from steadyvoice.providers.base import (
 from steadyvoice.providers.credentials import require_api_key
 from steadyvoice.providers.elevenlabs_websocket import select_context_protocol
 from steadyvoice.providers.http.client import MAX_ERROR_BODY, DecoderFactory, PreparedHTTPRequest
-from steadyvoice.providers.vendor import QUERY_CONNECT_TIMEOUT, VendorProvider, utc_now
+from steadyvoice.providers.vendor import VendorProvider, is_unknown_endpoint, utc_now
 from steadyvoice.providers.voices import VoiceMap, choose_voice
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat, Codec
@@ -71,6 +71,9 @@ class ElevenLabs(VendorProvider):
     - `proxy`: URL of an HTTP proxy; by default that of the environment (HTTPS_PROXY, NO_PROXY).
     - `trust_env`: whether the environment's proxy is used.
     """
+
+    key_check_path = SUBSCRIPTION_PATH  # the voices are also sent without a key
+    restricted_key_codes = frozenset({"missing_permissions"})
 
     def __init__(
         self,
@@ -215,7 +218,7 @@ class ElevenLabs(VendorProvider):
     async def credit(self) -> Credit:
         """Query the account's credit, free of charge. Raises TTSError, also for a key without that permission."""
         path = SUBSCRIPTION_PATH
-        document = await self._http.document(path, connection_timeout=QUERY_CONNECT_TIMEOUT)
+        document = await self.fetch_document(path)
         try:
             subscription = parse_subscription(document.value)
         except (ValueError, TypeError, AttributeError) as error:
@@ -237,7 +240,7 @@ class ElevenLabs(VendorProvider):
         """Prepare a request for audio with timestamps, or without them where the server has no such endpoint."""
 
         def instead(error: TTSError) -> PreparedHTTPRequest | None:
-            if not _is_unknown_endpoint(error):
+            if not is_unknown_endpoint(error):
                 return None
             self._note_missing_timestamps()
             return self._prepared(SpeechEndpoint.STREAM, request, offer, decoder=lambda *_: _PlainAudio(self))
@@ -305,11 +308,6 @@ def _account_host(base_url: str) -> str:
     parts = urlsplit(base_url)
     is_vendor = f".{parts.hostname}".endswith(".elevenlabs.io")
     return "elevenlabs.io" if is_vendor else parts.netloc
-
-
-def _is_unknown_endpoint(error: TTSError) -> bool:
-    """Return whether the server does not know the path: errors about anything else come with a code."""
-    return error.status in (404, 405, 501) and error.code is None
 
 
 def _json_of_line(line: bytes | StreamedLine) -> bytes:

@@ -38,6 +38,8 @@ class Google(VendorProvider):
     No times come with the audio. Raises TTSConfigurationError when a setting is missing or impossible.
     """
 
+    key_check_path = f"{wire.VOICES_PATH}?languageCode=en-US"  # all of them are some hundred kilobytes
+
     def __init__(
         self,
         api_key: str | None = None,
@@ -100,6 +102,10 @@ class Google(VendorProvider):
             sign=self._token.sign if self._token else None,
         )
 
+    async def query_headers(self, target: str) -> Mapping[str, str] | None:
+        """Return the header with the access token, if there is no key. Raises TTSInvalidKeyError."""
+        return await self._token.sign(target, b"") if self._token else None
+
     def _decoder(self, status: int, headers: Mapping[str, str], accepted: Accepted) -> Base64FieldDecoder:
         return Base64FieldDecoder("audioContent", provider=self.name)
 
@@ -139,6 +145,7 @@ def _credentials(file: str | None, provider: str) -> Any:
     try:
         import google.auth
         from google.auth.exceptions import GoogleAuthError
+        from google.oauth2.service_account import Credentials
     except ImportError as error:
         message = (
             'missing; pass api_key=... or set GOOGLE_API_KEY; a service account needs pip install "steadyvoice[google]"'
@@ -146,9 +153,9 @@ def _credentials(file: str | None, provider: str) -> Any:
         raise TTSConfigurationError(f"{provider}.api_key: {message}") from error
     try:
         if file is not None:
-            found, _ = google.auth.load_credentials_from_file(file, scopes=[wire.SCOPE])  # type: ignore[no-untyped-call]
-        else:
-            found, _ = google.auth.default(scopes=[wire.SCOPE])
+            # Other kinds of files can name programs to run: google-auth warns of its loader of all kinds.
+            return Credentials.from_service_account_file(file, scopes=[wire.SCOPE])  # type: ignore[no-untyped-call]
+        found, _ = google.auth.default(scopes=[wire.SCOPE])
     except (GoogleAuthError, OSError, ValueError) as error:
         where = "credentials: " if file else "api_key: missing; pass api_key=..., set GOOGLE_API_KEY, or: "
         raise TTSConfigurationError(f"{provider}.{where}{single_line(str(error))}") from None

@@ -61,6 +61,9 @@ class OpenAICompatible(VendorProvider):
     TTSConfigurationError when a setting is missing or impossible.
     """
 
+    key_check_path = "/models"  # below the version, as `fetch_document` takes it
+    restricted_key_codes = frozenset({"missing_scope"})  # unverified
+
     def __init__(
         self,
         api_key: str | None = None,

@@ -44,6 +44,9 @@ class Polly(VendorProvider):
     missing or impossible.
     """
 
+    key_check_path = wire.VOICES_PATH
+    restricted_key_codes = frozenset({"AccessDeniedException"})
+
     def __init__(
         self,
         api_key: str | None = None,
@@ -120,12 +123,16 @@ class Polly(VendorProvider):
             body = BodyTemplate(body.before, body.after, lambda text: quote(wire.prosody(text, request.speed)))
         return self._http.prepare(wire.SPEECH_PATH, body, accepted=_accepted, sign=self._sign)
 
-    async def _sign(self, target: str, body: bytes) -> Mapping[str, str]:
+    async def query_headers(self, target: str) -> Mapping[str, str]:
+        """Return the headers with the signature of a GET request. Raises TTSInvalidKeyError without credentials."""
+        return await self._sign(target, b"", method="GET")
+
+    async def _sign(self, target: str, body: bytes, method: str = "POST") -> Mapping[str, str]:
         """Return the headers with the signature of a request. Raises TTSInvalidKeyError without credentials."""
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
 
-        signed = AWSRequest("POST", self.base_url + target, headers={"Content-Type": "application/json"}, data=body)
+        signed = AWSRequest(method, self.base_url + target, headers={"Content-Type": "application/json"}, data=body)
         SigV4Auth(await self._frozen_credentials(), wire.SERVICE, self._region).add_auth(signed)
         return dict(signed.headers.items())
 

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing, closing
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from steadyvoice.providers.base import (
     Accepted,
@@ -63,6 +63,12 @@ class VendorProvider(ABC):
 
     local = False
     credential: Credential
+
+    key_check_path: ClassVar[str | None] = None
+    """Path of a JSON document that is free of charge and that the vendor sends to valid keys only; None without one."""
+
+    restricted_key_codes: ClassVar[frozenset[str]] = frozenset()
+    """Codes of errors that show a valid key: one that may speak, but not read that document."""
 
     def __init__(
         self,
@@ -187,7 +193,26 @@ class VendorProvider(ABC):
 
     async def fetch_document(self, target: str) -> FetchedDocument:
         """Return a JSON document that is free of charge, such as voices or models, by its path. Raises TTSError."""
-        return await self._http.document(target, connection_timeout=QUERY_CONNECT_TIMEOUT)
+        headers = await self.query_headers(target)
+        return await self._http.document(target, connection_timeout=QUERY_CONNECT_TIMEOUT, headers=headers)
+
+    async def query_headers(self, target: str) -> Mapping[str, str] | None:
+        """Return headers of a GET request besides those with the key, such as a signature or a fresh token."""
+        return None
+
+    async def check_key(self) -> bool:
+        """Return whether the vendor accepts the key; False if it cannot be asked free of charge. Raises TTSError."""
+        if self.key_check_path is None:
+            return False
+        try:
+            await self.fetch_document(self.key_check_path)
+        except TTSError as error:
+            if error.code in self.restricted_key_codes:
+                return True
+            if is_unknown_endpoint(error):
+                return False
+            raise
+        return True
 
     async def aclose(self) -> None:
         """Close the connections of this event loop. The provider can be used again afterwards."""
@@ -210,6 +235,11 @@ def closest_format(requested: AudioFormat, formats: Collection[AudioFormat]) -> 
         return lossless, format_.codec is Codec.PCM, min(rate, requested.sample_rate), -rate
 
     return requested if requested in formats else max(formats, key=preference)
+
+
+def is_unknown_endpoint(error: TTSError) -> bool:
+    """Return whether the server does not know the path: errors about anything else come with a code."""
+    return error.status in (404, 405, 501) and error.code is None
 
 
 def accepted_with(request_id: str) -> AcceptedParser:

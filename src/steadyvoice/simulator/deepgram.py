@@ -10,7 +10,7 @@ from aiohttp import web
 
 from steadyvoice.simulator.http.response import Rejection, RequestRejectedError
 from steadyvoice.simulator.synthesis import ResponseShape, SynthesisOrder
-from steadyvoice.simulator.vendor_dialect import SpeechRoute, VendorCode, VendorDialect
+from steadyvoice.simulator.vendor_dialect import DocumentRoute, SpeechRoute, VendorCode, VendorDialect
 from steadyvoice.speech import errors as speech
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.format import AudioFormat
@@ -47,6 +47,11 @@ class SimulatedDeepgram(VendorDialect):
     def speech_routes(self) -> Sequence[SpeechRoute]:
         """Return the speech endpoint."""
         return [SpeechRoute(wire.SPEAK_PATH, ENDPOINT, self._parse)]
+
+    def document_routes(self) -> Sequence[DocumentRoute]:
+        """Return the list of projects, which takes a key and costs nothing."""
+        projects = {"projects": [{"project_id": "8a1b6a3e-0000-4000-8000-000000000000", "name": "simulator"}]}
+        return [DocumentRoute(wire.PROJECTS_PATH, "projects", lambda _: projects)]
 
     def key_of(self, headers: Mapping[str, str]) -> str | None:
         """Return the key of `Authorization: Token`."""

@@ -12,15 +12,22 @@ from aiohttp import web
 
 from steadyvoice.simulator.http.response import Rejection, RequestRejectedError, SimulatedResponse
 from steadyvoice.simulator.synthesis import ResponseShape, SynthesisOrder
-from steadyvoice.simulator.vendor_dialect import SpeechRoute, VendorCode, VendorDialect
+from steadyvoice.simulator.vendor_dialect import DocumentRoute, SpeechRoute, VendorCode, VendorDialect
 from steadyvoice.speech import errors as speech
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.wire import polly as wire
 from steadyvoice.wire.error_response import get_header
 
 ENDPOINT = "speech"
-VOICES = ("Joanna", "Matthew", "Amy", "Vicki", "Takumi", "Tatyana")
-"""Voices that the simulated region has, besides those of the settings."""
+VOICES = {
+    "Joanna": "en-US",
+    "Matthew": "en-US",
+    "Amy": "en-GB",
+    "Vicki": "de-DE",
+    "Takumi": "ja-JP",
+    "Tatyana": "ru-RU",
+}
+"""Languages of the voices that the simulated region has, besides those of the settings."""
 
 _KEY_ID = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d{8}/[\w-]+/polly/aws4_request, *SignedHeaders=")
 _FORMATS = {asked: format_ for format_, asked in wire.FORMATS.items()}
@@ -49,6 +56,10 @@ class SimulatedPolly(VendorDialect):
         """Return the speech endpoint."""
         return [SpeechRoute(wire.SPEECH_PATH, ENDPOINT, self._parse)]
 
+    def document_routes(self) -> Sequence[DocumentRoute]:
+        """Return the list of voices."""
+        return [DocumentRoute(wire.VOICES_PATH, "voices", self._voices)]
+
     def key_of(self, headers: Mapping[str, str]) -> str | None:
         """Return the id of the access key that a request is signed with."""
         found = _KEY_ID.match(get_header(headers, "authorization") or "")
@@ -71,6 +82,15 @@ class SimulatedPolly(VendorDialect):
             return response
         headers = {**response.headers, "x-amzn-ErrorType": f"{code}:http://internal.amazon.com/coral/com.amazon.polly/"}
         return SimulatedResponse(response.body, response.status, headers, response.length)
+
+    def _voices(self, request: web.Request) -> dict[str, Any]:
+        languages = {**VOICES, **dict.fromkeys(self.settings.voices, "en-US")}
+        return {
+            "Voices": [
+                {"Id": name, "Name": name, "LanguageCode": language, "SupportedEngines": ["standard", "neural"]}
+                for name, language in languages.items()
+            ]
+        }
 
     def _parse(self, request: web.Request, body: bytes) -> SynthesisOrder:
         try:

@@ -121,13 +121,15 @@ class HTTPClient:
         template = body if isinstance(body, BodyTemplate) else self._template(body, text)
         return PreparedHTTPRequest(self, target, template, dict(headers or {}), accepted, decoder, instead, sign)
 
-    async def document(self, path: str, *, connection_timeout: float) -> FetchedDocument:
+    async def document(
+        self, path: str, *, connection_timeout: float, headers: Mapping[str, str] | None = None
+    ) -> FetchedDocument:
         """Return the JSON document at a path. Raises TTSError. Its caller bounds the time that it takes.
 
         A document larger than MAX_PARSED is only checked to be a whole object or array by its first and last bytes:
         to parse 8 MiB takes a tenth of a second, in which no other request would be served.
         """
-        response = await self._send("GET", path, None, connection_timeout)
+        response = await self._send("GET", path, None, connection_timeout, headers)
         try:
             body = await self._read_beginning(response, MAX_DOCUMENT + 1)
         finally:

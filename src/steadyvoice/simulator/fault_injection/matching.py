@@ -28,6 +28,7 @@ ENDPOINTS = (
     "cognitiveservices/v1",  # Azure
     "cognitiveservices/voices/list",
     "speak",  # Deepgram
+    "projects",
     "speech",  # Amazon Polly
     "text:synthesize",  # Google
     "tts/bytes",  # Cartesia
