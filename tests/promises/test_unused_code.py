@@ -21,6 +21,7 @@ CALLED_FROM_OUTSIDE = {
     "run_tts": "Pipecat",
     "supports_processing_metrics": "Pipecat",
     "DocumentAudioDecoder": "plugins, as documented",
+    "SupportsKeyCheck": "user, as documented",
     "update_options": "user, as documented",
     "peak_level": "tests, as the reference that the faster checks of silence are compared with",
 }

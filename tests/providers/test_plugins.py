@@ -105,7 +105,7 @@ def test_plugin_cannot_replace_a_built_in_kind(install: Install) -> None:
 
 
 def test_unknown_kind_lists_the_installed_ones() -> None:
-    with pytest.raises(TTSConfigurationError, match=r"'polly'.*elevenlabs.*openai.*install") as refused:
-        load_kind("polly")
+    with pytest.raises(TTSConfigurationError, match=r"'nuance'.*elevenlabs.*openai.*install") as refused:
+        load_kind("nuance")
 
     assert refused.value.kind.value == "misconfigured"

@@ -188,7 +188,7 @@ IMPOSSIBLE: list[tuple[type, dict[str, Any], str]] = [
     (Refuse, {"code": "nobody_knows"}, "code"),
     (ErrorLine, {"code": "nobody_knows"}, "code"),
     (Fault, {"endpoint": "nobodyhome"}, "endpoint"),
-    (Fault, {"endpoint": "speech*"}, "endpoint"),
+    (Fault, {"endpoint": "spoken*"}, "endpoint"),
     (Refuse, {"form": "verse"}, "form"),
     (Refuse, {"retry_after": -1.0}, "retry_after"),
     (SlowFirstByte, {"seconds": -1.0}, "seconds"),
