@@ -27,6 +27,8 @@ _KEPT_ON_PURPOSE = (
     "steadyvoice.gateway.observability.hourly_statistics.",
     "steadyvoice.gateway.observability.event_log.",  # the last calls and events, a bounded number of them, with:
     "steadyvoice.gateway.observability.recent_calls.",
+    "steadyvoice.service.result.RelayedSpeech",
+    "steadyvoice.providers.base.Accepted",
     "steadyvoice.service.result.Attempt",
     "steadyvoice.service.result.Span",
     "steadyvoice.service.billing.Bill",

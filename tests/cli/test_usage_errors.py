@@ -86,7 +86,7 @@ def test_unknown_voice(folder: Path) -> None:
 def test_unknown_provider(folder: Path) -> None:
     message = refused("say", "Hello", "-o", "a.wav", "--provider", "megaphone")
     assert "'megaphone'" in message
-    assert "elevenlabs, espeak, neural, openai, tone" in message
+    assert "azure, cartesia, deepgram, elevenlabs, espeak, google, neural, openai, polly, tone" in message
 
 
 def test_provider_missing_from_the_configuration(folder: Path) -> None:
