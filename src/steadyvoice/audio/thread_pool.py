@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +16,8 @@ from steadyvoice.breaker.fork_safety import register_fork_aware
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_RECENT_JOBS = 16
 
 MAX_THREADS = 4
 """Maximum of threads, whatever the number of processors: much of the work holds the interpreter's lock."""
@@ -34,6 +37,7 @@ class AudioThreadPool:
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: dict[int, float] = {}  # when each queued job came, the oldest first
         self._job_count = 0
+        self._durations = deque([0.0], maxlen=_RECENT_JOBS)
         register_fork_aware(self)
 
     @property
@@ -42,6 +46,11 @@ class AudioThreadPool:
         waiting = list(self._waiting.values())  # a copy at once: threads remove jobs while this runs
         return max(0.0, self._clock() - waiting[0]) if waiting else 0.0
 
+    @property
+    def slowest_recent_job(self) -> float:
+        """Seconds, by the event loop's clock, that the slowest of the last jobs took from its order to its result."""
+        return max(self._durations)
+
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` in a thread and return its result. The job finishes even if the caller is cancelled meanwhile."""
         with self._lock:
@@ -49,9 +58,14 @@ class AudioThreadPool:
             self._job_count = number = self._job_count + 1
             self._waiting[number] = self._clock()
         start = partial(self._start, number, partial(work, *args, **kwargs))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         # A thread cannot be interrupted. The shield keeps a job in the queue from being cancelled with its caller, so
         # that jobs on one object run in order and are all counted.
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(pool, start))
+        try:
+            return await asyncio.shield(loop.run_in_executor(pool, start))
+        finally:
+            self._durations.append(loop.time() - began)
 
     def close(self) -> None:
         """Wait for the running jobs, then end the threads. Queued jobs are dropped."""

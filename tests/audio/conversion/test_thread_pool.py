@@ -85,3 +85,18 @@ async def test_closed_pool_can_be_used_again() -> None:
     assert threading.active_count() == before
     assert await workers.run(lambda: 2) == 2
     workers.close()
+
+
+@pytest.mark.looptime
+async def test_slow_jobs_are_known_until_enough_others_were_quick() -> None:
+    workers = AudioThreadPool(1)
+    assert workers.slowest_recent_job == 0.0
+    go = threading.Event()
+    asyncio.get_running_loop().call_later(1.5, go.set)
+    await workers.run(go.wait, 10)
+    assert workers.slowest_recent_job == 1.5
+    for _ in range(16):
+        assert workers.slowest_recent_job == 1.5
+        await workers.run(int)
+    assert workers.slowest_recent_job == 0.0
+    workers.close()

@@ -120,6 +120,10 @@ async def test_caller_is_refused_in_time_when_no_thread_is_free(make_service: Ma
 class SlowThreadPool(AudioThreadPool):
     """Thread pool without a queue, whose threads get little processor time."""
 
+    @property
+    def slowest_recent_job(self) -> float:
+        return 1.5
+
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         await asyncio.sleep(1.5)
         return await super().run(work, *args, **kwargs)

@@ -44,7 +44,7 @@ class _Pause:
     length: int
 
 
-_LONGEST_JOB = 5.0  # seconds that a job takes at most in a process under load
+_SLOW_JOB = 0.25  # seconds of a recent job from which on the threads count as slow
 _BUSY_QUEUE_WAIT = 0.1  # seconds of waiting for a thread from which on the threads count as busy
 
 
@@ -115,6 +115,11 @@ class Output:
         """True if jobs have waited so long for a thread that turns of threads are worth saving."""
         return self._workers.queue_wait >= _BUSY_QUEUE_WAIT
 
+    @property
+    def threads_slow(self) -> bool:
+        """True if a recent job took so long that the next one may outlast a deadline."""
+        return self._workers.slowest_recent_job >= _SLOW_JOB
+
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one of the methods below: in a thread if it is expensive, because the event loop is shared."""
         if self.is_trivial:
@@ -132,7 +137,7 @@ class Output:
         # Other jobs cannot outlast the deadline, and need no timer. A queue may be short while each thread gets little
         # processor time: at twice the capacity, a whole answer was encoded 1.2 s late. What is spoken behind the
         # deadline, such as silence, is not late by its conversion.
-        if remaining is None or not (self.threads_busy or 0 < remaining < _LONGEST_JOB):
+        if remaining is None or not (self.threads_busy or (remaining > 0 and self.threads_slow)):
             return await self._workers.run(self._exclusively, job)
         try:
             async with asyncio.timeout(max(0.0, remaining)):
