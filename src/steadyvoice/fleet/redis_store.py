@@ -109,6 +109,21 @@ return redis.status_reply('OK')
 """
 )
 
+# Parts of the server's errors, in lower case (redis-py removes most codes), and their cause or remedy. Before Redis 5,
+# scripts that read the time were not allowed to write.
+_ADVICE = (
+    (("wrongtype",), "another program uses the keys {keys}, ..."),
+    (
+        ("unknown command", "unknown redis command", "non deterministic"),
+        "the server is too old or lacks a command: Redis 6.2 or later, or Valkey, is needed",
+    ),
+    (
+        ("permission", "can't run this command"),
+        "the user needs more permissions: docs/fleet.md, Server, lists them",
+    ),
+    (("maxmemory",), "the server is full: give it more memory, or the fleet a server of its own"),
+)
+
 
 class RedisStore:
     """Store in Redis or Valkey. `url` is as in `parse_store_url`; processes of the same `name` share.
@@ -178,7 +193,8 @@ class RedisStore:
 
     def _explained(self, error: Exception) -> str:
         text = f"{self.address}: {error}"
-        return f"{text} (another program uses the keys {self._keys[0]}, ...)" if "WRONGTYPE" in text else text
+        advice = next((advice for signs, advice in _ADVICE if any(sign in text.lower() for sign in signs)), None)
+        return f"{text} ({advice.format(keys=self._keys[0])})" if advice else text
 
 
 def _connect(url: StoreURL) -> Redis | RedisCluster:
