@@ -22,7 +22,7 @@ from steadyvoice.gateway.workers.channel import encode_message, take_message
 from steadyvoice.gateway.workers.fleet_store import StoreServer, WorkerStore
 from tests.required_tools import require_tool
 
-from .redis_server import RedisServer, redis_server
+from .redis_server import DelayingProxy, RedisServer, redis_server
 
 pytestmark = pytest.mark.slow
 
@@ -162,7 +162,7 @@ def test_nothing_is_left_behind_for_ever(server: RedisServer) -> None:
     store.beat("a", b"", 3, [probe()])
     with Redis(port=server.port) as client:
         lives = [client.ttl(key) for key in client.keys("*tidy*")]
-        assert len(lives) == 4
+        assert len(lives) == 5
         assert all(isinstance(life, int) and 0 < life <= 3600 for life in lives)
     store.close()
 
@@ -189,6 +189,28 @@ def test_clock_of_the_server_that_was_set_back_wedges_nothing(server: RedisServe
     assert list(reply.leased.values()) == [1]
     first.close()
     second.close()
+
+
+def test_beat_that_is_carried_out_late_changes_nothing(server: RedisServer) -> None:
+    proxy = DelayingProxy(server.port)
+    late, other = RedisStore(proxy.url, "late"), RedisStore(server.url, "late")
+    with Redis(port=server.port) as client:
+        client.flushall()
+        late.beat("a", b"first", 30, [probe(wanted=3, limit=10)])
+        proxy.delay = 1.0
+        with pytest.raises(FleetStoreError):
+            late.beat("a", b"given up", 30, [probe(wanted=1, limit=10)])
+        proxy.delay = 0.0
+        late.beat("a", b"last", 30, [probe(wanted=5, limit=10)])
+        refused = client.info("errorstats")
+        wait_until(lambda: client.info("errorstats") != refused)  # the one that was given up
+    reply = other.beat("b", b"", 30, [probe(wanted=10, limit=10)])
+    assert [record.payload for record in reply.records] == [b"last"]
+    assert list(reply.leased.values()) == [5]
+    anew = RedisStore(server.url, "late")  # begins to count at one
+    assert anew.beat("a", b"", 30, []).run == reply.run
+    for each in (late, other, anew, proxy):
+        each.close()
 
 
 def test_wrong_password_is_an_error_that_does_not_show_it(tmp_path: Path, server: RedisServer) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from steadyvoice.breaker.fork_safety import keep_until_exit
@@ -25,13 +26,15 @@ KEYS_LIFE = 3600
 
 # All keys have the fleet's name in braces, so that a cluster keeps them in one hash slot. Times are those of the
 # server, in milliseconds. A lease is "units free_at span"; one that is free later than its span from now was written
-# before the server's clock was set back, and is taken for over.
+# before the server's clock was set back, and is taken for over. A server that hung may carry out beats that were given
+# up after those that followed them on other connections; each store numbers its beats, and an older one is refused.
 _COMMON = """
-local records, written, leases, run = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local records, written, leases, run, beats = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local replica = ARGV[1]
 local function forget(owner)
   redis.call('HDEL', records, owner)
   redis.call('ZREM', written, owner)
+  redis.call('HDEL', beats, owner)
 end
 local function lease_fields()
   local found, all = {}, redis.call('HGETALL', leases)
@@ -52,15 +55,21 @@ _BEAT = (
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local life = tonumber(ARGV[3])
+local store, number = string.match(ARGV[5], '^(%S+) (%d+)$')
+local latest_store, latest = string.match(redis.call('HGET', beats, replica) or '', '^(%S+) (%d+)$')
+if store == latest_store and tonumber(number) < tonumber(latest) then
+  return redis.error_reply('ERR a later beat of this replica was carried out before')
+end
+redis.call('HSET', beats, replica, ARGV[5])
 redis.call('SET', run, ARGV[4], 'NX')
 redis.call('HSET', records, replica, ARGV[2])
 redis.call('ZADD', written, now, replica)
 for _, old in ipairs(redis.call('ZRANGEBYSCORE', written, '-inf', now - life)) do forget(old) end
 for _, future in ipairs(redis.call('ZRANGEBYSCORE', written, '(' .. now, '+inf')) do forget(future) end
 local leased = {}
-if #ARGV > 4 then
+if #ARGV > 5 then
   local held = lease_fields()
-  for i = 5, #ARGV, 5 do
+  for i = 6, #ARGV, 5 do
     local resource, wanted, limit = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
     local lasts, others = ARGV[i + 3] + ARGV[i + 4], 0
     for _, lease in ipairs(held) do
@@ -136,9 +145,10 @@ class RedisStore:
         if not name or len(name) > MAX_FLEET_NAME or set(name) & set("{}\n"):
             raise FleetURLError(f"name: must be 1 to {MAX_FLEET_NAME} characters without braces")
         self._url = parse_store_url(url)
-        self._keys = [f"{{steadyvoice:{name}}}:{part}" for part in ("records", "written", "leases", "run")]
+        self._keys = [f"{{steadyvoice:{name}}}:{part}" for part in ("records", "written", "leases", "run", "beats")]
         self._client: Redis | RedisCluster | None = None
         self._closed = False
+        self._epoch, self._beats = secrets.token_hex(8), count(1)
         _require_client_library()
 
     @property
@@ -148,7 +158,8 @@ class RedisStore:
 
     def beat(self, replica: str, payload: bytes, life: float, claims: Sequence[LeaseClaim]) -> BeatReply:
         """Exchange records with the other replicas. Raises FleetStoreError."""
-        arguments: list[Any] = [replica, payload, _milliseconds(life), secrets.token_hex(8)]
+        number = f"{self._epoch} {next(self._beats)}"
+        arguments: list[Any] = [replica, payload, _milliseconds(life), secrets.token_hex(8), number]
         for claim in claims:
             lasting = (_milliseconds(claim.life), _milliseconds(claim.grace))
             arguments += [claim.resource, claim.wanted, claim.limit, *lasting]
