@@ -1,7 +1,8 @@
-"""Fleets of replicas at a real Redis or Valkey server: outages, probes, refusals at an account's limit, and costs.
+"""Fleets of replicas at a real Redis or Valkey server: outages, probes, refusals at an account's limit, costs, peers.
 
-Run: `python benchmarks/fleet.py` where `redis-server` is installed; three minutes. `--server valkey-server` for another
-server, `--replicas 5 10` for other fleets.
+Run: `python benchmarks/fleet.py` where `redis-server` is installed; six minutes. `--server valkey-server` for another
+server, `--replicas 5 10` for other fleets, `--peers` for the comparison alone: pybreaker, interlock-cb and purgatory at
+the same server, installed into `benchmarks/.venv`; three minutes.
 
 The replicas are threads and tasks of this process, each with a connection of its own; ten calls a second in all meet a
 vendor that fails for half a minute. Alone means: the same replicas without a fleet. At the account's limit, services
@@ -14,6 +15,7 @@ import argparse
 import asyncio
 import heapq
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -27,6 +29,9 @@ from random import Random
 from statistics import quantiles
 
 from redis import Redis
+from speed import sharing
+from speed.own_venv import HOME, install_peers, source_folder
+from speed.sharing import DISTRIBUTIONS
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, Tone
 from steadyvoice.breaker import CircuitBreaker, CircuitState, Permit
@@ -281,20 +286,38 @@ def measure_costs(server: StoreServer, replicas: int) -> None:
         fleet.close()
 
 
+# ---------------------------------------------------------------- peers
+
+
+def compare_peers(server: StoreServer) -> None:
+    """Print what circuit breakers that share over Redis cost, in the peers' environment."""
+    for name, reason in install_peers(HOME, DISTRIBUTIONS).items():
+        if name in DISTRIBUTIONS:
+            print(f"NOT INSTALLED: {name}: {reason}")
+    command = [str(HOME / "bin" / "python"), sharing.__file__, str(server.port), str(server.process.pid)]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": source_folder()})
+
+
 def main() -> None:
     """Measure and print all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", default="redis-server", help="program of the server")
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 5, 10, 50])
+    parser.add_argument("--peers", action="store_true", help="only compare with other circuit breakers")
     arguments = parser.parse_args()
     logging.getLogger("steadyvoice.fleet").setLevel(logging.ERROR)
     with store_server(arguments.server) as server:
+        if arguments.peers:
+            compare_peers(server)
+            return
         measure_outages(server, arguments.replicas)
         print(f"\n| limit of {LIMIT} | refused | served | slots in use | most |\n|---|---|---|---|---|")
         for busy in (1, 4):
             for shares in (False, True):
                 asyncio.run(measure_limit(server, busy, shares=shares))
         measure_costs(server, max(arguments.replicas))
+        print(flush=True)
+        compare_peers(server)
 
 
 if __name__ == "__main__":

@@ -19,39 +19,42 @@ def run_in_own_venv(script: str, distributions: Iterable[str]) -> dict[str, str]
         install_peers(HOME, distributions)
         # The process is replaced, so that interrupts and the exit status need no forwarding.
         python = str(HOME / "bin" / "python")
-        os.execve(python, [python, script, *sys.argv[1:]], {**os.environ, "PYTHONPATH": _source_folder()})
+        os.execve(python, [python, script, *sys.argv[1:]], {**os.environ, "PYTHONPATH": source_folder()})
     return _missing(HOME)
 
 
 def install_peers(home: Path, distributions: Iterable[str]) -> dict[str, str]:
     """Create the environment when missing. Return a reason for each package not installed."""
     names = sorted(distributions)
-    # What failed before is tried again: the network may have been the reason.
-    if _failures_file(home).exists():
-        names = sorted(_missing(home))
+    results: dict[str, str] = {}
+    if _results_file(home).exists():
+        results = json.loads(_results_file(home).read_text())
+        # What failed before is tried again: the network may have been the reason.
+        names = [name for name in names if results.get(name, "not tried")]
     else:
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
     if names:
         print(f"installing {', '.join(names)} ...", flush=True)
-    missing = {name: reason for name in names if (reason := _install(home, name))}
-    _failures_file(home).write_text(json.dumps(missing))
-    return missing
+    results |= {name: _install(home, name) for name in names}
+    _results_file(home).write_text(json.dumps(results))
+    return _missing(home)
 
 
-def _source_folder() -> str:
+def source_folder() -> str:
+    """Return the folder from which this process imports steadyvoice."""
     spec = find_spec("steadyvoice")
     if spec is None or spec.origin is None:
         raise SystemExit("steadyvoice is not installed for this Python: run `make bench`")
     return str(Path(spec.origin).parent.parent)
 
 
-def _failures_file(home: Path) -> Path:
-    return home / "not-installed.json"
+def _results_file(home: Path) -> Path:
+    return home / "installed.json"
 
 
 def _missing(home: Path) -> dict[str, str]:
-    missing: dict[str, str] = json.loads(_failures_file(home).read_text())
-    return missing
+    results: dict[str, str] = json.loads(_results_file(home).read_text())
+    return {name: reason for name, reason in results.items() if reason}
 
 
 def _install(home: Path, distribution: str) -> str:

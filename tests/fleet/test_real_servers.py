@@ -307,7 +307,7 @@ def test_server_that_speaks_another_protocol_is_a_clear_error() -> None:
         "Error running script: @user_script: 30: Write commands not allowed after non deterministic commands",
     ],
 )
-def test_server_that_is_too_old_is_told_to_be(answer: str) -> None:
+def test_server_that_is_too_old_is_named_as_the_cause(answer: str) -> None:
     with answering_server(f"-ERR {answer}\r\n".encode()) as url, Fleet(url) as fleet:
         wait_until(lambda: fleet.status().missed_beats > 0)
         assert has_error(fleet, f"{url}: {answer} (the server is too old or lacks a command: Redis 6.2 or later")

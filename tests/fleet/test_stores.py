@@ -207,9 +207,9 @@ def test_beat_that_is_carried_out_late_changes_nothing(server: RedisServer) -> N
     reply = other.beat("b", b"", 30, [probe(wanted=10, limit=10)])
     assert [record.payload for record in reply.records] == [b"last"]
     assert list(reply.leased.values()) == [5]
-    anew = RedisStore(server.url, "late")  # begins to count at one
-    assert anew.beat("a", b"", 30, []).run == reply.run
-    for each in (late, other, anew, proxy):
+    restarted = RedisStore(server.url, "late")  # begins to count at one
+    assert restarted.beat("a", b"", 30, []).run == reply.run
+    for each in (late, other, restarted, proxy):
         each.close()
 
 
