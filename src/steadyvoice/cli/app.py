@@ -12,7 +12,6 @@ from steadyvoice._version import __version__
 app = typer.Typer(
     name="steadyvoice",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -40,8 +39,10 @@ def steadyvoice(
       steadyvoice say "Hello" -o hello.wav
       steadyvoice demo
 
-    [bold]With providers[/bold]: set ELEVENLABS_API_KEY or OPENAI_API_KEY, or write a
-    configuration file, and run the same command again.
+    [bold]With providers[/bold]: set ELEVENLABS_API_KEY or OPENAI_API_KEY and run the
+    same command again, or write a configuration file:
+
+      steadyvoice init
     """
 
 
@@ -121,6 +122,35 @@ def demo(
         from steadyvoice.cli.demo.command import demo as tell
 
         raise typer.Exit(tell(out, seed=seed))
+
+
+@app.command()
+def init(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Write this file; - is standard output.")] = Path(
+        "steadyvoice.toml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a commented configuration file for the keys and local voices found.
+
+    Keys are looked up in the environment (ELEVENLABS_API_KEY,
+    OPENAI_API_KEY, CARTESIA_API_KEY, DEEPGRAM_API_KEY, AZURE_SPEECH_KEY
+    with AZURE_SPEECH_REGION, GOOGLE_API_KEY, the credentials of AWS with
+    AWS_REGION) and never written: the file refers to the variables. Nothing
+    is asked, and nothing is sent.
+
+      steadyvoice init
+      steadyvoice init --output /etc/steadyvoice.toml --force
+
+    [bold]Exit status[/bold]: 0 written; 2 usage error, such as a file that exists; 4 failed.
+    """
+    from steadyvoice.cli.errors import reporting_errors
+
+    with reporting_errors(debug):
+        from steadyvoice.cli.init import init as write
+
+        raise typer.Exit(write(output, force=force))
 
 
 @app.command()

@@ -111,12 +111,12 @@ class StreamSink:
         """Do nothing: bytes that were read cannot be taken back."""
 
 
-def check_target(path: Path) -> None:
-    """Check that a file can be written at a path, without writing it. Raises UsageError."""
+def check_target(path: Path, example: str = "speech.mp3") -> None:
+    """Check that a file can be written at a path, without writing it. Raises UsageError, with an example of a name."""
     path = path.absolute()
     folder = path.parent
     if path.is_dir():
-        raise UsageError(f"{path} is a directory; give a file in it, such as {path / 'speech.mp3'}")
+        raise UsageError(f"{path} is a directory; give a file in it, such as {path / example}")
     if not folder.is_dir():
         raise UsageError(f"the directory {folder} does not exist; create it first: mkdir -p {folder}")
     if path.exists() and not os.access(path, os.W_OK):
