@@ -59,7 +59,7 @@ in init injection
 json
 keys kinds
 lag lane latency ledger length lifecycle limits lines link listener livekit local locking log lookup loop
-machine main markup matching member memory merging message messages metric metrics middleware migration mpeg
+machine main markup matching member membership memory merging message messages metric metrics middleware migration mpeg
 neural ng notifications
 observability ogg openai openapi option options output overview
 passthrough permit persistence pipecat pipeline plan plugins polly pool prefetch protocol provider providers proxy
@@ -82,7 +82,7 @@ supervisor
 svg
 sync syntax synthesis systems
 table
-template terminal testing text
+template templates terminal testing text
 thread
 timeline timeouts timestamps timing
 tone tones

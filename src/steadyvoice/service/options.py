@@ -21,7 +21,7 @@ from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, MIN_AUDIO
 from steadyvoice.service.pipeline.candidates import Candidates
 from steadyvoice.service.pipeline.recorded_message import RecordedMessage, load_recorded_message
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig, check_deadline, provider_timeouts
-from steadyvoice.service.resilience.admission_control import AdmissionLimits
+from steadyvoice.service.resilience.admission_control import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT, AdmissionLimits
 from steadyvoice.service.resilience.hedging import HedgeConfig
 from steadyvoice.service.resilience.retry import RetryConfig
 from steadyvoice.speech.errors import TTSConfigurationError
@@ -295,8 +295,8 @@ class UtteranceTemplate:
     """Options resolved against the settings of one service: the policy, and what does not depend on the text.
 
     `candidates` is filled if they are the same for every text, `latin_candidates` if they are the same for every text
-    in ASCII that has letters, `prepared` by name of the provider, `relay_plan` with
-    the plan of the fast lane.
+    in ASCII that has letters, `prepared` by name of the provider, `relay_plan` with the plan of the fast lane, if a
+    request `may_be_relayed`: by neither the cache nor hedging.
     """
 
     request: SpeechRequest  # without a text
@@ -305,6 +305,7 @@ class UtteranceTemplate:
     latin_candidates: Candidates | None = None
     prepared: dict[str, tuple[SynthesisOffer, PreparedRequest | None]] = field(default_factory=dict)
     relay_plan: object = None
+    may_be_relayed: bool = True
 
     def candidates_for(self, text: str) -> Candidates | None:
         """Return the candidates for a text, if they are known."""
@@ -340,6 +341,84 @@ class ResolvedOptions:
             options.get("cache", True),
             options.get("hedging", True),
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SettingsInForce:
+    """Checked settings of a service until the next change, those that are absent filled in."""
+
+    given: ServiceSettings
+    timeouts: TimeoutConfig
+    retry: RetryConfig
+    recorded: RecordedMessage | None
+    on_midstream: OnMidstream
+    voice_substitution: VoiceSubstitution
+    cache: CacheConfig | None
+    hedging: HedgeConfig | None
+    max_audio_bytes: int
+
+    @classmethod
+    def of(cls, settings: ServiceSettings) -> SettingsInForce:
+        """Return checked settings in force. Raises TTSConfigurationError if the recorded message cannot be read."""
+        # Kept among the settings, so that later changes of others do not read the file again.
+        recorded = recorded_message(settings.get("recorded"))
+        return cls(
+            {**settings, "recorded": recorded},
+            settings.get("timeouts") or TimeoutConfig(),
+            settings.get("retry") or RetryConfig(),
+            recorded,
+            settings.get("on_midstream", "resume"),
+            settings.get("voice_substitution", "any"),
+            parse_cache_config(settings.get("cache")),
+            settings.get("hedging"),
+            settings.get("max_audio_bytes") or MAX_AUDIO_BYTES,
+        )
+
+    def utterance_policy(self, options: ResolvedOptions, *, hold: bool, announced: bool) -> UtterancePolicy:
+        """Return the policy of an utterance."""
+        return UtterancePolicy(
+            timeouts=self.timeouts,
+            muted=self.given.get("muted", True),
+            on_midstream=options.on_midstream or self.on_midstream,
+            voice_substitution=options.voice_substitution or self.voice_substitution,
+            max_attempts=self.retry.max_attempts,
+            deadline=options.deadline,
+            hold=hold,
+            announced=announced,
+            most_bytes=self.max_audio_bytes,
+            recorded=self.recorded,
+        )
+
+    def turn_policy(self, options: ResolvedOptions, timeouts: TimeoutConfig | None, muted: bool) -> UtterancePolicy:
+        """Return the policy of the segments of a turn, whose conversation may have its own `timeouts`."""
+        return UtterancePolicy(
+            timeouts=timeouts or self.timeouts,
+            muted=muted,
+            on_midstream="resume",
+            voice_substitution=options.voice_substitution or self.voice_substitution,
+            max_attempts=self.retry.max_attempts,
+            deadline=options.deadline,
+            most_bytes=self.max_audio_bytes,
+            segment=True,
+            recorded=self.recorded,
+        )
+
+    def with_defaults(self) -> ServiceSettings:
+        """Return the settings, defaults included."""
+        defaults: ServiceSettings = {
+            "timeouts": self.timeouts,
+            "retry": self.retry,
+            "muted": True,
+            "on_midstream": "resume",
+            "voice_substitution": "any",
+            "cache": None,
+            "max_active": MAX_ACTIVE,
+            "max_queued": MAX_QUEUED,
+            "queue_timeout": QUEUE_TIMEOUT,
+            "max_audio_bytes": MAX_AUDIO_BYTES,
+        }
+        given = {name: value for name, value in self.given.items() if value is not None}
+        return cast(ServiceSettings, {**defaults, **given})
 
 
 def _request_from(options: SynthesisOptions) -> SpeechRequest:

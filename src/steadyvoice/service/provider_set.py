@@ -73,6 +73,18 @@ class ProviderSet:
             self.by_name[name] = replace(guarded, timeouts=timeouts, max_seconds=max_seconds)
             guarded.handler.silence_limits.default = timeouts.overdue_after
 
+    def with_timeouts(
+        self, general: TimeoutConfig | None, overrides: Mapping[str, Mapping[str, float | None]]
+    ) -> list[GuardedProvider]:
+        """Return the providers, with other `general` timeouts than their own if any are given."""
+        guarded = list(self.by_name.values())
+        if general is None:
+            return guarded
+        return [
+            replace(each, timeouts=provider_timeouts(each.provider, general, overrides.get(each.provider.name, {})))
+            for each in guarded
+        ]
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with every event of every circuit, later ones included; return a function that ends it."""
         subscription = _Subscription(listener)

@@ -7,7 +7,6 @@ import os
 import time
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
@@ -17,62 +16,47 @@ from typing import cast as typed
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
 from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
-from steadyvoice.providers.base import Credit, HasQueue, PreparedRequest, Provider, SupportsWarmUp
-from steadyvoice.service.cache.keys import parse_cache_config
+from steadyvoice.providers.base import Credit, HasQueue, Provider, SupportsWarmUp
 from steadyvoice.service.cache.lookup import CachedUtterance, SpeechCache
 from steadyvoice.service.fast_lane.plan import RelayPlan
-from steadyvoice.service.fast_lane.relay import Relay, RelayClient, RelayServices, start_relay
+from steadyvoice.service.fast_lane.relay import Relay, RelayClient, start_relay
+from steadyvoice.service.fast_lane.relay_set import RelaySet
 from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
-from steadyvoice.service.fast_lane.stream_relay import RelayedUtterance
-from steadyvoice.service.fast_lane.synthesis_relay import CollectingRelay, SpeechCollector
+from steadyvoice.service.fleet_membership import FleetMembership
 from steadyvoice.service.log_messages import log_utterance
 from steadyvoice.service.options import (
     ResolvedOptions,
     ServicePolicies,
     ServiceSettings,
     SettingChanges,
+    SettingsInForce,
     SynthesisOptions,
-    UtterancePolicy,
-    UtteranceTemplate,
     merge_settings,
-    recorded_message,
     validate_settings,
 )
-from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, collect_audio, refuse_too_large
-from steadyvoice.service.pipeline.candidates import Candidate, Candidates, GuardedProvider, find_candidates
-from steadyvoice.service.pipeline.response_call import InFlightRequest, prepare_request
+from steadyvoice.service.pipeline.audio_limits import collect_audio, refuse_too_large
+from steadyvoice.service.pipeline.candidates import GuardedProvider
+from steadyvoice.service.pipeline.response_call import InFlightRequest
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
-from steadyvoice.service.pipeline.timeouts import TimeoutConfig, provider_timeouts
+from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.pipeline.utterance import SpeechResources, Utterance
 from steadyvoice.service.provider_set import CircuitSettings, Closable, ProviderSet, ReplacedProviders
-from steadyvoice.service.resilience.admission_control import (
-    MAX_ACTIVE,
-    MAX_QUEUED,
-    QUEUE_TIMEOUT,
-    AdmissionControl,
-    AdmissionLimits,
-)
+from steadyvoice.service.resilience.admission_control import AdmissionControl, AdmissionLimits
 from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.service.resilience.hedging import Hedging
-from steadyvoice.service.resilience.retry import RetryConfig
 from steadyvoice.service.result import Speech
 from steadyvoice.service.stream import AsyncSpeechStream, OpenStreams
+from steadyvoice.service.utterance_templates import UtteranceTemplates
 from steadyvoice.speech.markup import parse_markup, strip_markup
-from steadyvoice.speech.request import OnMidstream, SpeechRequest
+from steadyvoice.speech.request import OnMidstream
 from steadyvoice.speech.text import clean_text
-from steadyvoice.speech.writing_systems import is_latin
 
 if TYPE_CHECKING:
     from steadyvoice.fleet import Announcement, Fleet
     from steadyvoice.service.conversation.conversation import AsyncConversation, ConversationOptions
     from steadyvoice.service.conversation.segment_speaker import TurnResources
     from steadyvoice.service.conversation.turn import AsyncTurn
-    from steadyvoice.service.fleet_member import FleetMember
-
-
-_MAX_RESOLVED = 64
-"""Sets of options that a service keeps checked."""
 
 
 class AsyncTTSService:
@@ -108,16 +92,14 @@ class AsyncTTSService:
             on_muted=self._set_muted,
         )
         self._providers = ProviderSet(clock=self._clock, wall_clock=self._wall_clock, rng=rng, lag=self.lag)
-        self._relay_services = RelayServices(
-            self._clock, self._wall_clock, self.lag, self.admission, self._rates, self._workers, self._set_muted, set()
-        )
-        self._resolved: dict[object, ResolvedOptions] = {}
+        self._relays = RelaySet(self._resources)
         self._hedging: Hedging | None = None
         self._cache: SpeechCache | None = None
-        self._settings: ServiceSettings = {}
-        self._apply(settings, providers, dict.fromkeys(ServicePolicies.__annotations__))
-        self._fleet_followers: list[_FleetFollower] = []
-        self._member: FleetMember | None = self._join_fleet()
+        self._in_force = SettingsInForce.of(settings)
+        self._templates = UtteranceTemplates(self._in_force, self._providers, self._warm_up)
+        self._apply(self._in_force, providers, dict.fromkeys(ServicePolicies.__annotations__))
+        self._membership = FleetMembership(self._providers, clock=self._clock, circuit_clock=self.lag.time)
+        self._membership.join(self._in_force.given.get("fleet"))
         register_fork_aware(self)
 
     fork_lock = None
@@ -131,8 +113,8 @@ class AsyncTTSService:
         self._open, self._open_turns = OpenStreams(), OpenStreams()
         self.lag.after_fork()
         self.admission.after_fork()
-        keep_until_exit((self._replaced, list(self._relay_services.running)))
-        self._relay_services.running.clear()
+        keep_until_exit(self._replaced)
+        self._relays.after_fork()
         self._replaced = ReplacedProviders()
         if self._hedging:
             self._hedging.forget()
@@ -162,11 +144,17 @@ class AsyncTTSService:
         TTSError if it cannot be spoken and `muted` is off, or the request is wrong; that includes TTSTextTooLongError
         for audio of more than `max_audio_bytes`.
         """
-        resolved = self._resolve(options)
-        max_bytes = self.max_audio_bytes
+        resolved = self._templates.resolve(options)
+        max_bytes = self._in_force.max_audio_bytes
+        collector = None
         if isinstance(text, str):
             refuse_too_large(strip_markup(text), resolved.request.format, resolved.request.speed, max_bytes)
-        if isinstance(text, str) and (collector := await self._collect(text, resolved)):
+            collector = await self._relays.collect(
+                text,
+                self._templates.find(resolved, hold=True, announced=False),
+                lambda request: self.open_stream(text, resolved, hold=True, in_flight=request),
+            )
+        if collector is not None:
             if report := collector.report:
                 log_utterance(report)
                 return Speech(collector.audio, resolved.request.format, report)
@@ -189,8 +177,10 @@ class AsyncTTSService:
         """
         if isinstance(text, Iterable | AsyncIterable) and not isinstance(text, str | bytes):
             return self._stream_pieces(text, options)
-        resolved = self._resolve(options)
-        utterance = self._relayed_utterance(text, resolved) if isinstance(text, str) else None
+        resolved = self._templates.resolve(options)
+        utterance = None
+        if isinstance(text, str):
+            utterance = self._relays.utterance(text, self._templates.find(resolved, hold=False, announced=False))
         if utterance is None:
             return self.open_stream(text, resolved, hold=False)
         stream = AsyncSpeechStream(utterance, self._forget)
@@ -212,7 +202,10 @@ class AsyncTTSService:
         from steadyvoice.service.conversation.conversation import AsyncConversation, ConversationServices
 
         services = ConversationServices(
-            self._turn_resources, self._turn_policy, self._open_turns.add, self._forget_turn
+            self._turn_resources,
+            lambda *choices: self._in_force.turn_policy(*choices),
+            self._open_turns.add,
+            self._forget_turn,
         )
         self._warm_up()
         return AsyncConversation(services, self._clock, options, paced=paced)
@@ -234,33 +227,10 @@ class AsyncTTSService:
     def _turn_resources(self, timeouts: TimeoutConfig | None) -> TurnResources:
         from steadyvoice.service.conversation.segment_speaker import TurnResources
 
-        return TurnResources(
-            self._resources, lambda: self._guarded_providers(timeouts), self._hedging, self._shared_causes
-        )
+        def providers() -> list[GuardedProvider]:
+            return self._providers.with_timeouts(timeouts, self._in_force.given.get("provider_timeouts") or {})
 
-    def _guarded_providers(self, timeouts: TimeoutConfig | None) -> list[GuardedProvider]:
-        """Return the providers, with a conversation's own timeouts if it has any."""
-        guarded = list(self._providers.by_name.values())
-        if timeouts is None:
-            return guarded
-        overrides = self._settings.get("provider_timeouts") or {}
-        return [
-            replace(each, timeouts=provider_timeouts(each.provider, timeouts, overrides.get(each.provider.name, {})))
-            for each in guarded
-        ]
-
-    def _turn_policy(self, options: ResolvedOptions, timeouts: TimeoutConfig | None, muted: bool) -> UtterancePolicy:
-        return UtterancePolicy(
-            timeouts=timeouts or self._timeouts,
-            muted=muted,
-            on_midstream="resume",
-            voice_substitution=options.voice_substitution or self._settings.get("voice_substitution", "any"),
-            max_attempts=self._retry.max_attempts,
-            deadline=options.deadline,
-            most_bytes=self.max_audio_bytes,
-            segment=True,
-            recorded=self._recorded,
-        )
+        return TurnResources(self._resources, providers, self._hedging, self._shared_causes)
 
     def open_stream(
         self,
@@ -304,33 +274,23 @@ class AsyncTTSService:
     @property
     def fleet(self) -> Fleet | None:
         """Fleet that this process belongs to; None without one."""
-        return self._member.fleet if self._member else None
+        return self._membership.fleet
 
     def follow_fleet(self, listener: Callable[[Announcement], object]) -> Callable[[], None]:
         """Call `listener` with the announcements of other replicas, those in force included; return its end.
 
         It is called in the thread that beats, also after a change of the fleet.
         """
-        follower = _FleetFollower(listener)
-        self._fleet_followers.append(follower)
-        if self.fleet:
-            follower.follow(self.fleet)
-
-        def unsubscribe() -> None:
-            if follower in self._fleet_followers:
-                self._fleet_followers.remove(follower)
-                follower.stop()
-
-        return unsubscribe
+        return self._membership.follow(listener)
 
     def fleet_status(self) -> dict[str, Any] | None:
         """Return the fleet as this process has it, JSON-ready; None without one."""
-        return self._member.fleet.status().as_dict() if self._member else None
+        return self._membership.status()
 
     @property
     def max_audio_bytes(self) -> int:
         """Bytes of audio that one request may hold in memory."""
-        return self._settings.get("max_audio_bytes") or MAX_AUDIO_BYTES
+        return self._in_force.max_audio_bytes
 
     @property
     def is_muted(self) -> bool:
@@ -349,9 +309,9 @@ class AsyncTTSService:
         Raises KeyError.
         """
         self.reset_circuit_breaker(name, reason=reason)
-        if self._member:
+        if fleet := self.fleet:
             for each in [name] if name else list(self._providers.by_name):
-                self._member.fleet.reset_everywhere(each, reason)
+                fleet.reset_everywhere(each, reason)
 
     def open_everywhere(
         self, name: str, *, reason: str = "forced open everywhere", duration: float | None = None
@@ -361,8 +321,8 @@ class AsyncTTSService:
         None: for a day, or until it is reset everywhere. Raises KeyError.
         """
         handler = self.handler(name)
-        if self._member:
-            self._member.fleet.open_everywhere(name, reason, duration)
+        if fleet := self.fleet:
+            fleet.open_everywhere(name, reason, duration)
         else:
             handler.circuit.force_open(reason, duration)
 
@@ -390,20 +350,7 @@ class AsyncTTSService:
     @property
     def settings(self) -> ServiceSettings:
         """Settings in force, defaults included."""
-        defaults: ServiceSettings = {
-            "timeouts": self._timeouts,
-            "retry": self._retry,
-            "muted": True,
-            "on_midstream": "resume",
-            "voice_substitution": "any",
-            "cache": None,
-            "max_active": MAX_ACTIVE,
-            "max_queued": MAX_QUEUED,
-            "queue_timeout": QUEUE_TIMEOUT,
-            "max_audio_bytes": MAX_AUDIO_BYTES,
-        }
-        given = {name: value for name, value in self._settings.items() if value is not None}
-        return typed(ServiceSettings, {**defaults, **given})
+        return self._in_force.with_defaults()
 
     @property
     def providers(self) -> list[Provider]:
@@ -438,67 +385,29 @@ class AsyncTTSService:
         `text` is clean. What becomes unusual later is handed over to the client, to be continued by `open_stream`.
         """
         # What is known is looked up here, because each method would be a call for every request.
-        template = options.templates.get((False, True)) if options.settings is self._settings else None
+        template = options.templates.get((False, True)) if options.settings is self._in_force else None
         if template is None:
-            template = self._template(options, hold=False, announced=True)
+            template = self._templates.find(options, hold=False, announced=True)
         plan = template.relay_plan
         if not isinstance(plan, RelayPlan) or (plan.found.bases and not plan.found.is_current):
-            plan = self._relay_plan(options, template)
+            plan = self._relays.plan(template)
         if plan is None:
             return None
-        return start_relay(ResumeRelay if plan.resumes else Relay, plan, text, self._relay_services, client)
-
-    async def _collect(self, text: str, options: ResolvedOptions) -> SpeechCollector | None:
-        """Wait for the whole audio of a usual request; return None, and nothing has happened, for any other."""
-        text = clean_text(text)
-        template = self._template(options, hold=True, announced=False)
-        collector = SpeechCollector(lambda request: self.open_stream(text, options, hold=True, in_flight=request))
-        plan = self._relay_plan(options, template) if text.strip() else None
-        relay = start_relay(CollectingRelay, plan, text, self._relay_services, collector) if plan else None
-        if relay is None:
-            return None
-        await collector.ended(relay)
-        return collector
-
-    def _relay_plan(self, options: ResolvedOptions, template: UtteranceTemplate) -> RelayPlan | None:
-        """Return the plan of relayed requests, made once for a template; None if such requests are not relayed."""
-        plan = template.relay_plan
-        if isinstance(plan, RelayPlan) and plan.found.is_current:
-            return plan
-        if (self._cache and options.cache) or (self._hedging and options.hedging):
-            return None
-        plan = template.relay_plan = RelayPlan.of(template)
-        return plan
-
-    def _relayed_utterance(self, text: str, options: ResolvedOptions) -> RelayedUtterance | None:
-        """Return the utterance of a usual request whose audio is delivered by the word; None for any other."""
-        plan = self._relay_plan(options, self._template(options, hold=False, announced=False))
-        if plan is None or not plan.resumes:
-            return None
-        text = clean_text(text)
-        if not (text.strip() and plan.reads(text)):
-            return None
-        return RelayedUtterance(plan, text, self._relay_services, self._resources)
+        return start_relay(ResumeRelay if plan.resumes else Relay, plan, text, self._relays.services, client)
 
     @property
     def relays(self) -> Collection[Relay]:
         """Relays in progress."""
-        return self._relay_services.running
+        return self._relays.running
 
     def due_relays(self) -> list[Relay]:
         """Return the relays that may be near a timeout."""
-        now = self._clock()
-        return [relay for relay in self._relay_services.running if relay.due <= now]
+        return self._relays.due()
 
     @property
     def on_midstream(self) -> OnMidstream:
         """Setting of what happens when a stream breaks off."""
-        return self._settings.get("on_midstream", "resume")
-
-    def _end_relays(self) -> None:
-        """Hand all relays over to the pipeline, so that each has a stream."""
-        for relay in list(self._relay_services.running):
-            relay.hand_over()
+        return self._in_force.on_midstream
 
     async def reconfigure(self, **changes: Unpack[SettingChanges]) -> None:
         """Change settings or providers at run time: either all that are named, or nothing. Others stay.
@@ -508,19 +417,18 @@ class AsyncTTSService:
         changed. Raises TypeError and TTSConfigurationError.
         """
         providers = changes.get("providers", self.providers)
-        settings = merge_settings(self._settings, providers, changes)
-        self._end_relays()
-        changed = {name for name in changes if changes.get(name) != self._settings.get(name)}
+        before = self._in_force.given
+        settings = merge_settings(before, providers, changes)
+        self._relays.hand_over_all()
+        changed = {name for name in changes if changes.get(name) != before.get(name)}
         changed |= _circuit_settings_in(changes)
-        former = self._apply(settings, providers, changed)
+        # First, because a file that cannot be read must not leave the settings half changed.
+        former = self._apply(SettingsInForce.of(settings), providers, changed)
         if former and self._cache:
             self._cache.close_running()
         self._replaced.add(former, [*self._open.all(), *self._open_turns.all()])
         if "fleet" in changed:
-            await self._leave_fleet()
-            self._member = self._join_fleet()
-            if self._member:
-                self._member.attach()
+            await self._membership.change(self._in_force.given.get("fleet"))
         await self._replaced.settled()
 
     async def aclose(self) -> None:
@@ -529,8 +437,8 @@ class AsyncTTSService:
         Streams in progress end with TTSStreamInterruptedError. As when a caller leaves, that counts against a provider
         only if it was overdue.
         """
-        if self._relay_services.running:
-            self._end_relays()
+        if self._relays.running:
+            self._relays.hand_over_all()
             await asyncio.sleep(0)  # their streams begin
         for stream in self._open.all():
             await stream.interrupt()
@@ -540,7 +448,7 @@ class AsyncTTSService:
         if self._hedging:
             await self._hedging.aclose()
         await self._replaced.aclose()
-        await self._leave_fleet()
+        await self._membership.leave()
         if self._cache:
             await self._cache.aclose()
         self._workers.close()
@@ -570,46 +478,22 @@ class AsyncTTSService:
             self._replaced.left(turn)
 
     def _apply(
-        self, settings: ServiceSettings, providers: Sequence[Provider], changed: Collection[str]
+        self, in_force: SettingsInForce, providers: Sequence[Provider], changed: Collection[str]
     ) -> list[Closable]:
         """Put checked settings into force, and return what new utterances will not use any more."""
-        # First, because a file that cannot be read must not leave the settings half changed. Later changes of other
-        # settings do not read it again.
-        self._recorded = recorded_message(settings.get("recorded"))
-        self._settings = settings = {**settings, "recorded": self._recorded}
-        self._timeouts = settings.get("timeouts") or TimeoutConfig()
-        self._retry = settings.get("retry") or RetryConfig()
-        self._configure_admission(settings, providers)
+        self._in_force = self._templates.in_force = in_force
+        self._configure_admission(in_force.given, providers)
         circuits = self._circuit_settings(are_given=bool({"circuit", "circuits"} & set(changed)))
-        former = self._providers.replace(providers, self._retry, circuits)
-        self._providers.set_timeouts(self._timeouts, settings.get("provider_timeouts") or {})
+        former = self._providers.replace(providers, in_force.retry, circuits)
+        self._providers.set_timeouts(in_force.timeouts, in_force.given.get("provider_timeouts") or {})
         if "hedging" in changed:
-            hedging = settings.get("hedging")
             former += [self._hedging] if self._hedging else []
-            self._hedging = Hedging(hedging, self._clock) if hedging else None
+            self._hedging = Hedging(in_force.hedging, self._clock) if in_force.hedging else None
         if "cache" in changed:
-            cache = parse_cache_config(settings.get("cache"))
             former += [self._cache] if self._cache else []
+            cache = in_force.cache
             self._cache = SpeechCache(cache, clock=self._clock, wall_clock=self._wall_clock) if cache else None
         return former
-
-    def _join_fleet(self) -> FleetMember | None:
-        """Begin to share circuits and accounts with other processes, if there is a fleet."""
-        setting = self._settings.get("fleet")
-        if setting is None:
-            return None
-        # Imported here, so that only services of a fleet load it.
-        from steadyvoice.service.fleet_member import FleetMember
-
-        member = FleetMember(setting, self._providers, clock=self._clock, circuit_clock=self.lag.time)
-        for follower in self._fleet_followers:
-            follower.follow(member.fleet)
-        return member
-
-    async def _leave_fleet(self) -> None:
-        member, self._member = self._member, None
-        if member is not None:
-            await member.leave()
 
     def _configure_admission(self, settings: ServiceSettings, providers: Sequence[Provider]) -> None:
         queues = {each.name: _queue_wait(each) for each in providers if isinstance(each, HasQueue)}
@@ -619,8 +503,8 @@ class AsyncTTSService:
 
     def _circuit_settings(self, *, are_given: bool) -> CircuitSettings:
         """Return a lookup of each provider's circuit settings; unless they are given, existing circuits keep theirs."""
-        overrides, known = self._settings.get("circuits", {}), self._providers.by_name.keys()
-        usual = self._settings.get("circuit") or CircuitBreakerConfig.adaptive()
+        overrides, known = self._in_force.given.get("circuits", {}), self._providers.by_name.keys()
+        usual = self._in_force.given.get("circuit") or CircuitBreakerConfig.adaptive()
         return lambda name: None if name in known and not are_given else overrides.get(name, usual)
 
     def _utterance(
@@ -632,13 +516,13 @@ class AsyncTTSService:
         announced: bool,
         in_flight: InFlightRequest | None = None,
     ) -> Utterance | CachedUtterance:
-        template = self._template(options, hold=hold, announced=announced)
+        template = self._templates.find(options, hold=hold, announced=announced)
         request = template.request.with_text(clean_text(text) if isinstance(text, str) else text)
         marked = parse_markup(request.text)
         words = request.with_text(marked.words.text) if marked else request  # voices are chosen by its letters
         utterance = Utterance(
             request,
-            template.candidates_for(words.text) or self._find_candidates(words, template),
+            template.candidates_for(words.text) or self._templates.find_candidates(words, template),
             template.policy,
             self._resources,
             hedging=self._hedging if options.hedging else None,
@@ -649,81 +533,13 @@ class AsyncTTSService:
             return CachedUtterance(utterance, request, template.policy, self._cache)
         return utterance
 
-    def _resolve(self, options: SynthesisOptions) -> ResolvedOptions:
-        """Return the checked options of a call, kept for the next call with the same ones. Raises as `resolve` does."""
-        # With their types: 1 equals True, but only one of them may switch the cache off.
-        key = (*options.items(), *map(type, options.values()))
-        try:
-            found = self._resolved.get(key)
-        except TypeError:  # a vendor's own fields, which are no key and may change
-            return ResolvedOptions.resolve(options)
-        if found is None:
-            found = ResolvedOptions.resolve(options)
-            if len(self._resolved) >= _MAX_RESOLVED:
-                self._resolved.clear()
-            self._resolved[key] = found
-        return found
-
-    def _template(self, options: ResolvedOptions, *, hold: bool, announced: bool) -> UtteranceTemplate:
-        """Return what is the same for every text, made once until settings or providers change."""
-        if options.settings is not self._settings:
-            options.settings, options.templates = self._settings, {}
-        found = options.templates.get((hold, announced))
-        if found is None:
-            found = options.templates[hold, announced] = self._make_template(options, hold=hold, announced=announced)
-        return found
-
-    def _make_template(self, options: ResolvedOptions, *, hold: bool, announced: bool) -> UtteranceTemplate:
-        self._warm_up()
-        policy = UtterancePolicy(
-            timeouts=self._timeouts,
-            muted=self._settings.get("muted", True),
-            on_midstream=options.on_midstream or self._settings.get("on_midstream", "resume"),
-            voice_substitution=options.voice_substitution or self._settings.get("voice_substitution", "any"),
-            max_attempts=self._retry.max_attempts,
-            deadline=options.deadline,
-            hold=hold,
-            announced=announced,
-            most_bytes=self.max_audio_bytes,
-            recorded=self._recorded,
-        )
-        # Timestamps say where another provider has to continue, and at the end that the audio was complete.
-        request = replace(options.request, timestamps=options.request.timestamps or policy.on_midstream != "error")
-        return UtteranceTemplate(request, policy)
-
     def _warm_up(self) -> None:
         """Start local engines that take a while, so that they are ready once they are needed, and let a fleet act."""
-        if self._member:
-            self._member.attach()
+        if member := self._membership.member:
+            member.attach()
         for provider in self.providers:
             if isinstance(provider, SupportsWarmUp):
                 provider.warm_up()
-
-    def _find_candidates(self, request: SpeechRequest, template: UtteranceTemplate) -> Candidates:
-        """Find the providers for a request, and keep them in the template if they are the same for every text."""
-        policy = template.policy
-        found = find_candidates(request, list(self._providers.by_name.values()), policy.voice_substitution)
-        for candidate in found.candidates:
-            if candidate.offer.timed or (policy.on_midstream == "error" and not policy.hold):
-                candidate.prepared = self._prepare(request, template, candidate)
-        if found.for_any_text:
-            template.candidates = found
-        elif found.for_latin_text and is_latin(request.text):
-            template.latin_candidates = found
-        return found
-
-    def _prepare(
-        self, request: SpeechRequest, template: UtteranceTemplate, candidate: Candidate
-    ) -> PreparedRequest | None:
-        """Return the candidate's prepared request, made once for each offer.
-
-        It is kept by provider because the candidates are found anew for each text if one of them depends on it.
-        """
-        known = template.prepared.get(candidate.name)
-        if known is None or known[0] != candidate.offer:
-            prepared = prepare_request(candidate.guarded.provider, request, candidate.offer)
-            known = template.prepared[candidate.name] = (candidate.offer, prepared)
-        return known[1]
 
     def _set_muted(self, muted: bool) -> None:
         self._is_muted = muted
@@ -736,19 +552,3 @@ def _queue_wait(engine: HasQueue) -> Callable[[], float]:
 def _circuit_settings_in(changes: SettingChanges) -> set[str]:
     """Return the circuit settings named in changes, equal ones included: a circuit may have been changed directly."""
     return {name for name in ("circuit", "circuits") if name in changes}
-
-
-class _FleetFollower:
-    """Listener to the fleet of a service, which may be replaced by another one."""
-
-    def __init__(self, listener: Callable[[Announcement], object]) -> None:
-        self._listener = listener
-        self.stop: Callable[[], None] = lambda: None
-
-    def follow(self, fleet: Fleet) -> None:
-        """Listen to a fleet from now on, and take up what is in force there."""
-        self.stop()
-        self.stop = fleet.subscribe(self._listener)
-        for key in fleet.announcements.records():
-            if found := fleet.announcements.find(key):
-                self._listener(found)
