@@ -7,15 +7,13 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import partial
-from typing import ClassVar
 
 from steadyvoice._option_rules import Number
 from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
 from steadyvoice.providers.espeak_ng import worker
 from steadyvoice.providers.espeak_ng.voices import EspeakFiles, EspeakVoices, readable_scripts
 from steadyvoice.providers.espeak_ng.worker import SAMPLE_RATE
-from steadyvoice.providers.local_engine import EngineProcess, split_into_jobs, start_child
+from steadyvoice.providers.local_engine import EngineProvider, split_into_jobs
 from steadyvoice.providers.voices import VoiceMap, matched_gain, matched_speed, requested_voice, validate_voices
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat, Codec
@@ -53,7 +51,7 @@ class EspeakRequest:
         return worker.REQUEST.pack(*pace, len(voice), len(text)) + voice + text
 
 
-class Espeak:
+class Espeak(EngineProvider):
     """Provider of eSpeak NG's voices, in a child process, at about 1,000 times real time.
 
     - `voices`: eSpeak's voices (`en-us`, `de`, `fr+f3`) by the callers' names. "default" speaks in the request's
@@ -70,8 +68,6 @@ class Espeak:
     Raises TTSConfigurationError when the extra is missing or a setting is impossible.
     """
 
-    local: ClassVar[bool] = True
-
     def __init__(
         self,
         *,
@@ -81,26 +77,15 @@ class Espeak:
         pitch: int = 50,
         files: EspeakFiles | None = None,
     ) -> None:
-        self.name = name
-        self._files = _require_files(files or EspeakFiles.bundled(), name)
-        self._known = EspeakVoices.read(self._files.data)
+        files = _require_files(files or EspeakFiles.bundled(), name)
+        self._known = EspeakVoices.read(files.data)
         self._words_per_minute = validate_option(f"{name}.words_per_minute", words_per_minute, _SPEECH_RATE)
         self.voices = {
             own: self._described(voice, f"{name}.voices.{own}")
             for own, voice in validate_voices(voices, "en-us", provider=name).items()
         }
         self._pitch = validate_option(f"{name}.pitch", pitch, _PITCH)
-        self._process = self._new_process()
-
-    @property
-    def process_id(self) -> int | None:
-        """Process id of the child; None until it has started."""
-        return self._process.process_id
-
-    @property
-    def queue_wait(self) -> float:
-        """Seconds for which the next job in the child's queue has waited; 0.0 when the queue is empty."""
-        return self._process.queue_wait
+        super().__init__(name, worker_command(files), sample_rate=SAMPLE_RATE)
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
         """Offer any voice: those of the map, eSpeak's own where names may pass, and the default one for all others."""
@@ -137,11 +122,6 @@ class Espeak:
         async with aclosing(self._process.speak_jobs(jobs)) as chunks:
             async for chunk in chunks:
                 yield chunk
-
-    async def aclose(self) -> None:
-        """End the child process and wait until it has exited. The next request starts a new one."""
-        process, self._process = self._process, self._new_process()
-        await process.aclose()
 
     def _select_voice(self, request: SpeechRequest) -> tuple[Voice, bool]:
         """Return the voice for a request, and whether it is the requested one."""
@@ -194,10 +174,6 @@ class Espeak:
             voice.rate or self._words_per_minute * _RATE_FACTOR,
             _LOUDNESS if voice.loudness is None else voice.loudness,
         )
-
-    def _new_process(self) -> EngineProcess:
-        start = partial(start_child, worker_command(self._files))
-        return EngineProcess(start, name=self.name, sample_rate=SAMPLE_RATE)
 
 
 def is_installed() -> bool:

@@ -22,9 +22,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequen
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from struct import Struct
-from typing import IO, Protocol, cast
+from typing import IO, ClassVar, Protocol, cast
 
 from steadyvoice.breaker.fork_safety import register_fork_aware
 from steadyvoice.providers.base import AudioChunk, Queued
@@ -316,6 +317,37 @@ class EngineJob:
 
 _FINISHED: Future[EngineSpeech] = Future()
 _FINISHED.set_result(EngineSpeech(b"", (), 1))
+
+
+class EngineProvider:
+    """Provider whose child process is started by a command, and makes all of its audio.
+
+    `sample_rate` is that of the child; for `patience` see `EngineProcess`.
+    """
+
+    local: ClassVar[bool] = True
+
+    def __init__(self, name: str, command: Sequence[str], *, sample_rate: int, patience: float = 0.0) -> None:
+        self.name = name
+        self._new_process = partial(
+            EngineProcess, partial(start_child, command), name=name, sample_rate=sample_rate, patience=patience
+        )
+        self._process = self._new_process()
+
+    @property
+    def process_id(self) -> int | None:
+        """Process id of the child; None until it has started."""
+        return self._process.process_id
+
+    @property
+    def queue_wait(self) -> float:
+        """Seconds for which the next job in the child's queue has waited; 0.0 when the queue is empty."""
+        return self._process.queue_wait
+
+    async def aclose(self) -> None:
+        """End the child process and wait until it has exited. The next request starts a new one."""
+        process, self._process = self._process, self._new_process()
+        await process.aclose()
 
 
 def _write(pipe: IO[bytes], data: bytes) -> None:

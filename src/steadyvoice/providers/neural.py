@@ -6,16 +6,14 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
 
 from steadyvoice.providers import neural_worker as worker
 from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
-from steadyvoice.providers.local_engine import EngineProcess, split_into_jobs, start_child
+from steadyvoice.providers.local_engine import EngineProvider, split_into_jobs
 from steadyvoice.providers.neural_worker import MODEL_SHA256, SAMPLE_RATE
 from steadyvoice.providers.voices import matched_gain, matched_speed, requested_voice
 from steadyvoice.speech.errors import TTSConfigurationError, TTSVoiceUnknownError
@@ -48,7 +46,7 @@ class NeuralRequest:
         return worker.REQUEST.pack(self.speed, len(text)) + text
 
 
-class Neural:
+class Neural(EngineProvider):
     """Provider of a natural American English voice, "heart", in a child process, at some 50 times real time.
 
     - `prewarm`: start the child with the service's first request, whichever provider speaks it. The child needs one to
@@ -63,23 +61,12 @@ class Neural:
     Raises TTSConfigurationError when the extra is missing, or another version of hibari-tts is installed.
     """
 
-    local: ClassVar[bool] = True
-
     def __init__(self, *, name: str = "neural", prewarm: bool = True) -> None:
-        self.name = name
+        # -I: neither the environment nor the working directory changes what is imported. The engine may be installed
+        # where only this process looks.
+        command = [sys.executable, "-I", worker.__file__, str(_find_engine(name))]
+        super().__init__(name, command, sample_rate=SAMPLE_RATE, patience=_PATIENCE)
         self._prewarm = prewarm
-        self._site = _find_engine(name)
-        self._process = self._new_process()
-
-    @property
-    def process_id(self) -> int | None:
-        """Process id of the child; None until it has started."""
-        return self._process.process_id
-
-    @property
-    def queue_wait(self) -> float:
-        """Seconds for which the next job in the child's queue has waited; 0.0 when the queue is empty."""
-        return self._process.queue_wait
 
     def warm_up(self) -> None:
         """Start the child in the background, unless `prewarm` is off."""
@@ -117,17 +104,6 @@ class Neural:
         async with aclosing(self._process.speak_jobs(jobs)) as chunks:
             async for chunk in chunks:
                 yield chunk
-
-    async def aclose(self) -> None:
-        """End the child process and wait until it has exited. The next request starts a new one."""
-        process, self._process = self._process, self._new_process()
-        await process.aclose()
-
-    def _new_process(self) -> EngineProcess:
-        # -I: neither the environment nor the working directory changes what is imported. The engine may be installed
-        # where only this process looks.
-        command = [sys.executable, "-I", worker.__file__, str(self._site)]
-        return EngineProcess(partial(start_child, command), name=self.name, sample_rate=SAMPLE_RATE, patience=_PATIENCE)
 
 
 def is_installed() -> bool:
