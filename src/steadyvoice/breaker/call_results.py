@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.errors import RecordedFailure
-from steadyvoice.breaker.in_flight_calls import NotedFailure, QuietFailure, TickedFailure
+from steadyvoice.breaker.failure_classification import hung_failure
+from steadyvoice.breaker.in_flight_calls import InFlightCall, NotedFailure, QuietFailure, TickedFailure
 from steadyvoice.breaker.rules import NO_BASELINE, UNKNOWN_FAILURE_RATE, RuleBroken, RuleSet, WindowStats
 from steadyvoice.breaker.sliding_window import SlidingWindow, window_for
 
@@ -80,6 +81,12 @@ class CallResults:
             self.recent_failures = deque(maxlen=REMEMBERED_FAILURES)
         self.last_error = _new_record((kind, message, wall_time, latency))
         self.recent_failures.append(self.last_error)
+
+    def remember_hung_calls(self, hung: Collection[InFlightCall], due: float, wall_time: float) -> None:
+        """Keep calls that hang for `explain()`: the latest of them, as of `due`."""
+        for call in list(hung)[-REMEMBERED_FAILURES:]:
+            failure = hung_failure(due - call.last_progress_at)
+            self.remember_failure(failure.kind, failure.message, wall_time, call.latency(due))
 
     def _end_streak(self, successes: int) -> None:
         if self.rules.uses_baseline:

@@ -11,12 +11,12 @@ from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.events import StateChanged
 from steadyvoice.breaker.failure_record import FailureRecord
 from steadyvoice.breaker.rules import AnyOf, Rule, RuleStatus, WindowStats, pluralize
-from steadyvoice.breaker.states import CircuitState
+from steadyvoice.breaker.states import CircuitState, RecoveryTimes
 
 if TYPE_CHECKING:
     from steadyvoice.breaker._notifications import TransitionHistory
     from steadyvoice.breaker.call_results import CallResults
-    from steadyvoice.breaker.state_machine import RecoveryTimes, StateMachine
+    from steadyvoice.breaker.state_machine import StateMachine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,14 +13,14 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from steadyvoice.breaker import _notifications
 from steadyvoice.breaker._notifications import Notification
 from steadyvoice.breaker.backoff import NO_COOLDOWN
-from steadyvoice.breaker.call_results import REMEMBERED_FAILURES, CallResults
+from steadyvoice.breaker.call_results import CallResults
 from steadyvoice.breaker.config import CircuitBreakerConfig
-from steadyvoice.breaker.failure_classification import Failure, hung_failure
+from steadyvoice.breaker.failure_classification import Failure
 from steadyvoice.breaker.in_flight_calls import NO_LATENCIES, NO_PROBES, Era, InFlightCall, InFlightCalls, ProbeResults
 from steadyvoice.breaker.rules import RuleBroken
 from steadyvoice.breaker.states import (
@@ -29,6 +29,7 @@ from steadyvoice.breaker.states import (
     FORCED_OPEN,
     HALF_OPEN,
     MONITORING,
+    NO_RECOVERIES,
     OPEN,
     TRANSITIONS,
     Cause,
@@ -41,54 +42,15 @@ RAMP_UP_START = 0.1
 """Share of the calls that is admitted right after a recovery, where `ramp_up` is set."""
 
 
-class RecoveryTimes(NamedTuple):
-    """Recoveries so far, from opening to closing: their number and duration in seconds."""
-
-    number: int = 0
-    total_seconds: float = 0.0
-    last_seconds: float | None = None
-
-    def with_another(self, seconds: float) -> RecoveryTimes:
-        """Return the times with one more recovery."""
-        return RecoveryTimes(self.number + 1, self.total_seconds + seconds, seconds)
-
-
-NO_RECOVERIES = RecoveryTimes()
-
-
 class StateMachine:
     """State of one circuit, and everything that changes it. Requires external locking."""
 
     __slots__ = (
-        "closed_at",
-        "config",
-        "cooldown",
-        "emits_call_events",
-        "era",
-        "hang_threshold",
-        "in_flight",
-        "lock_free_allowed",
-        "name",
-        "next_timer_at",
-        "notifications",
-        "opened_at",
-        "outage_started_at",
-        "pending_commit",
-        "probes",
-        "probes_until",
-        "quiet_allowed",
-        "ramp_up_credit",
-        "random",
-        "reason",
-        "records_results",
-        "recoveries",
-        "results",
-        "state",
-        "state_until",
-        "tracks_calls",
-        "wall_clock",
-        "warned",
-    )
+        "closed_at", "config", "cooldown", "emits_call_events", "era", "hang_threshold", "in_flight",
+        "lock_free_allowed", "name", "next_timer_at", "notifications", "opened_at", "outage_started_at",
+        "pending_commit", "probes", "probes_until", "quiet_allowed", "ramp_up_credit", "random", "reason",
+        "records_results", "recoveries", "results", "state", "state_until", "tracks_calls", "wall_clock", "warned",
+    )  # fmt: skip
 
     # Set by `derive_settings`, whenever the configuration changes.
     lock_free_allowed: bool  # no setting needs a clock, and no listener wants an event of each call
@@ -479,15 +441,9 @@ class StateMachine:
             in_flight.mark_hung(oldest)
             self.evaluate_rules(due)
             if oldest.era is not self.era:  # the calls that hang opened the circuit
-                self._remember_hung_calls(in_flight.hung, due, now)
+                self.results.remember_hung_calls(in_flight.hung, due, self.wall_clock() - (now - due))
                 return
         self.next_timer_at = NEVER
-
-    def _remember_hung_calls(self, hung: dict[InFlightCall, None], due: float, now: float) -> None:
-        wall_time = self.wall_clock() - (now - due)
-        for call in list(hung)[-REMEMBERED_FAILURES:]:
-            failure = hung_failure(due - call.last_progress_at)
-            self.results.remember_failure(failure.kind, failure.message, wall_time, call.latency(due))
 
     def _expire_probes(self, now: float) -> None:
         """Fail the probes without progress; a stream that delivered and waits for its consumer has succeeded."""

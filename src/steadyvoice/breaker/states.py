@@ -1,10 +1,11 @@
-"""States of a circuit, the table of permitted transitions, their causes, and the outcomes of calls."""
+"""States of a circuit, the table of permitted transitions, their causes, recoveries, and the outcomes of calls."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 
 class CircuitState(StrEnum):
@@ -89,3 +90,18 @@ class Outcome(StrEnum):
     FAILURE = "failure"
     IGNORED = "ignored"
     LATE = "late"
+
+
+class RecoveryTimes(NamedTuple):
+    """Recoveries so far, from opening to closing: their number and duration in seconds."""
+
+    number: int = 0
+    total_seconds: float = 0.0
+    last_seconds: float | None = None
+
+    def with_another(self, seconds: float) -> RecoveryTimes:
+        """Return the times with one more recovery."""
+        return RecoveryTimes(self.number + 1, self.total_seconds + seconds, seconds)
+
+
+NO_RECOVERIES = RecoveryTimes()

@@ -19,6 +19,7 @@ from steadyvoice.speech.errors import (
     TTSError,
     TTSReadTimeoutError,
     TTSRequestError,
+    TTSTextTooLongError,
     TTSUnsupportedScriptError,
     TTSVoiceUnknownError,
 )
@@ -97,6 +98,12 @@ class Candidate:
         """
         if not self.guarded.provider.local and (was_accepted or error.meaning.billed is not Billed.NO):
             self.billed_until = max(self.billed_until, end)
+
+    def learn_text_limit(self, call: ProviderCall, failure: TTSError) -> bool:
+        """Return whether the vendor refused the text for its length, so that it is asked for less of it."""
+        if not isinstance(failure, TTSTextTooLongError) or not call.sent or call.seconds:
+            return False  # with audio, it is this process's memory limit that was exceeded
+        return self.guarded.handler.text_limits.learn(self.offer.model, len(call.request.text), failure)
 
     def learn(self, call: ProviderCall, error: Exception | None = None, *, probed: bool = False) -> None:
         """Record the latency of the first audio, or that a probe timed out."""

@@ -40,7 +40,6 @@ from steadyvoice.speech.errors import (
     TTSOverloadedError,
     TTSRequestError,
     TTSStreamInterruptedError,
-    TTSTextTooLongError,
     TTSTooShortError,
     TTSTotalTimeoutError,
     drop_tracebacks,
@@ -406,7 +405,7 @@ class Utterance:
         if failure is None:
             self._learn_rate(delivery.validator, call.seconds)
             self._record_piece(candidate, call, delivery.completed)
-        elif not self._retry_shorter(candidate, call, failure) and (
+        elif not candidate.learn_text_limit(call, failure) and (
             fatal := self._record_failure(candidate, failure, delivery)
         ):
             raise fatal
@@ -449,7 +448,7 @@ class Utterance:
         drop_tracebacks(error)
         self._record_end(attempt, error)
         attempt.candidate.learn(attempt.call, error)
-        if self._retry_shorter(attempt.candidate, attempt.call, error):
+        if attempt.candidate.learn_text_limit(attempt.call, error):
             return
         fatal = self._record_failure(attempt.candidate, error, attempt.delivery)
         # An error of the hedge alone is no reason for the first attempt not to speak.
@@ -466,14 +465,6 @@ class Utterance:
         for each in self._candidates:
             if each.guarded.handler.account_limits is candidate.guarded.handler.account_limits:
                 each.record_possible_charge(end, error, was_accepted=call.was_accepted)
-
-    def _retry_shorter(self, candidate: Candidate, call: ProviderCall, failure: TTSError) -> bool:
-        """Return whether the vendor refused the text for its length, so that the same provider is asked for
-        less of it.
-        """
-        if not isinstance(failure, TTSTextTooLongError) or not call.sent or call.seconds:
-            return False  # with audio, it is this process's memory limit that was exceeded
-        return candidate.guarded.handler.text_limits.learn(candidate.offer.model, len(call.request.text), failure)
 
     def _record_failure(self, candidate: Candidate, failure: TTSError, delivery: Delivery) -> TTSError | None:
         """Record what was delivered before a failure. Return the error to raise, or None if another attempt may
