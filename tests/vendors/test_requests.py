@@ -276,6 +276,8 @@ def test_region_is_required_and_checked(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
     assert Azure(KEY).base_url == "https://westus.tts.speech.microsoft.com"
     assert Polly(KEY, secret_key=KEY).base_url == "https://polly.us-west-2.amazonaws.com"
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert Polly(KEY, secret_key=KEY).base_url == "https://polly.eu-west-1.amazonaws.com"
 
 
 def test_voice_of_deepgram_names_its_language() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -66,7 +67,9 @@ class Polly(VendorProvider):
         validate_option(f"{name}.model", model, OneOf(wire.ENGINES))
         self._session = _session(profile, name)
         self._credentials: Any = None  # found with the first request
-        self._region = region or self._session.get_config_variable("region") or _region_of(base_url)
+        # botocore reads AWS_DEFAULT_REGION only; containers and functions of AWS have the other one.
+        found = region or os.environ.get("AWS_REGION") or self._session.get_config_variable("region")
+        self._region = found or _region_of(base_url)
         super().__init__(
             name=name,
             base_url=_address(self._region, name) if base_url is None else base_url,
