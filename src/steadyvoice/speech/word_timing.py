@@ -382,8 +382,8 @@ class WordTiming:
         if after is None or not self._increases(start, end):
             self.trusted = False
             return
-        if after == before and characters.strip():
-            return  # behind the end of the text
+        if after == before:
+            return  # behind the end of the text, or a blank that the text does not have
         blank = not self._text[before:after].strip()
         self._skip_blanks(before, after, characters, start)
         self._entries.append(_Entry(after, characters, start, end))

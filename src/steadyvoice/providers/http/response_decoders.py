@@ -201,10 +201,24 @@ class _FieldState(Enum):
 
 
 def align_words(words: Iterable[str], starts: Iterable[float], ends: Iterable[float]) -> Alignment | None:
-    """Return the alignment of words, each with the blank behind it; None without any.
+    """Return the alignment of words, each with a blank behind it; None without any.
 
-    Raises ValueError for as many times as there are not words, and for those that are not finite numbers.
+    Times are in seconds from the beginning of the response's audio. The words of a response may come in several
+    messages. Raises ValueError for as many times as there are not words, and for those that are not finite numbers.
     """
-    spelled = tuple(f"{word.strip()} " for word in words)
-    alignment = Alignment(spelled, tuple(map(float, starts)), tuple(map(float, ends)))
-    return alignment if spelled else None
+    spelled = [word.strip() for word in words]
+    begins, stops = list(map(float, starts)), list(map(float, ends))
+    if not len(spelled) == len(begins) == len(stops):
+        raise ValueError(f"{len(spelled)} words, {len(begins)} starts and {len(stops)} ends")
+    # A blank is an entry of its own: behind the last word of the text, and between words that are written without
+    # blanks, it is the only one that the text does not have. It lasts until the next word begins, if that is known.
+    nexts = [*begins[1:], *stops[-1:]]
+    return (
+        Alignment(
+            tuple(part for word in spelled for part in (word, " ")),
+            tuple(time for begin, stop, after in zip(begins, stops, nexts, strict=True) for time in (begin, min(stop, after))),
+            tuple(time for stop, after in zip(stops, nexts, strict=True) for time in (stop, max(stop, after))),
+        )
+        if spelled
+        else None
+    )
