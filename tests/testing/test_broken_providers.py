@@ -16,11 +16,12 @@ import pytest
 
 from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
 from steadyvoice.providers.http.client import PreparedHTTPRequest
+from steadyvoice.providers.http.response_decoders import align_words
 from steadyvoice.providers.tone import Tone
 from steadyvoice.providers.vendor import VendorProvider, utc_now
 from steadyvoice.providers.voices import choose_voice
 from steadyvoice.speech.alignment import Alignment
-from steadyvoice.speech.errors import TTSError, TTSServerError
+from steadyvoice.speech.errors import TTSError, TTSInvalidKeyError, TTSServerError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.testing import (
@@ -32,6 +33,7 @@ from steadyvoice.testing import (
     local_provider_checks,
     vendor_provider_checks,
 )
+from steadyvoice.testing.vendor_server import fake_speech
 from steadyvoice.wire.openai.errors import parse_error
 
 Events = AsyncGenerator[Accepted | AudioChunk, None]
@@ -64,7 +66,7 @@ class PlainVoice(VendorProvider):
         return SynthesisOffer(AudioFormat.parse("pcm_16000"), choice.voice.id, knows_voice=choice.known)
 
     def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest:
-        return self._http.prepare("/speak", {}, text="text", accepted=lambda _: Accepted())
+        return self._http.prepare("/speak", {"voice": offer.voice}, text="text", accepted=lambda _: Accepted())
 
 
 class WrongFormat(PlainVoice):
@@ -123,6 +125,76 @@ class WithTimes(PlainVoice):
         async for event in super().speak(request, offer, connection_timeout=connection_timeout):
             yield event
         yield AudioChunk(b"", type(self).times(request.text))
+
+
+def tones_of(text: str) -> Alignment:
+    """Return the times of the fake vendor's own speech."""
+    return fake_speech(text, AudioFormat.parse("pcm_16000")).alignment
+
+
+def by_word(change: Callable[[float], float]) -> Callable[[str], Alignment]:
+    """Return times of words that are the vendor's after a change."""
+
+    def times(text: str) -> Alignment:
+        words = tones_of(text).words()
+        aligned = align_words(
+            [word.text for word in words], [change(word.start) for word in words], [change(word.stop) for word in words]
+        )
+        assert aligned
+        return aligned
+
+    return times
+
+
+class ByWord(WithTimes):
+    times = staticmethod(by_word(lambda second: second))
+
+
+class AtOneTime(WithTimes):
+    times = staticmethod(by_word(lambda _: 1.5))
+
+
+class Halved(WithTimes):
+    times = staticmethod(by_word(lambda second: second / 2))
+
+
+class OfEachLine(WithTimes):
+    times = staticmethod(by_word(lambda second: second % 1.0))
+
+
+class BlankBehindLastWord(WithTimes):
+    @staticmethod
+    def times(text: str) -> Alignment:
+        words = tones_of(text).words()
+        return Alignment(
+            tuple(f"{word.text} " for word in words),
+            tuple(word.start for word in words),
+            tuple(word.stop for word in words),
+        )
+
+
+class UntimedWithTimes(ByWord):
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
+        return replace(super().offer(request), timed=False)
+
+
+class IgnoresVoice(PlainVoice):
+    def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest:
+        return super().prepare(request, replace(offer, voice=""))
+
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
+        return replace(super().offer(request), voice="voice-of-the-offer")
+
+
+class IgnoresSpeed(PlainVoice):
+    def offer(self, request: SpeechRequest) -> SynthesisOffer:
+        return self.offer_in(request, [AudioFormat.parse("pcm_16000")], dialect="plain", speeds=(0.5, 2.0))
+
+
+class SendsSpeed(IgnoresSpeed):
+    def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest:
+        body = {"voice": offer.voice, "speed": request.speed}
+        return self._http.prepare("/speak", body, text="text", accepted=lambda _: Accepted())
 
 
 class WithoutTimes(WithTimes):
@@ -291,7 +363,14 @@ BROKEN = [
     (InMilliseconds, "word times", "yielded times from 0.00 s to 3000.00 s .* It should count in seconds"),
     (Backwards, "word times", "yielded times that go back. It should yield starts that ascend"),
     (OtherWords, "word times", "yielded times for .* where the text is .* It should align every character"),
-    (WithTimes, "word times", "says that .* begins at .* where the vendor says .* It should map the vendor's times"),
+    (WithTimes, "word times", "says that .* ends at .* where the vendor says .* It should map the vendor's times"),
+    (AtOneTime, "word times", r"says that .* at 1.50 s where the vendor says .* It should map the vendor's times"),
+    (Halved, "word times", "says that .* ends at .* where the vendor says .* It should map the vendor's times"),
+    (OfEachLine, "word times", "yielded times that go back|counts? .* not of each|where the vendor says"),
+    (BlankBehindLastWord, "word times", "that do not spell the text to its end, .* It should align the characters"),
+    (UntimedWithTimes, "word times", "offered timed=False and yielded times of words. It should offer timed=True"),
+    (IgnoresVoice, "voice and speed", "offered the voice 'voice-of-the-offer' and did not send it. It should send"),
+    (IgnoresSpeed, "voice and speed", "declares speeds and sent the same request for speed=1.2 .* It should send"),
     (Retrying, "error: 500", "sent 2 requests when the vendor answers with HTTP 500. It should leave retries to"),
     (WithoutRetryAfter, "error: 429", "with retry_after=None .* It should pass the seconds on, 7 here"),
     (Careless, "error: 402", r"raised KeyError \(402\) when .* HTTP 402. It should raise TTSQuotaExceededError"),
@@ -343,6 +422,11 @@ def check_named(name: str, make: Callable[[str], VendorProvider]) -> ProviderChe
     return next(check for check in vendor_provider_checks(make, respond) if check.name == name)
 
 
+@pytest.mark.parametrize(("kind", "name"), [(ByWord, "word times"), (SendsSpeed, "voice and speed")])
+def test_provider_of_times_or_speeds_conforms(kind: type[PlainVoice], name: str) -> None:
+    check_named(name, kind)()
+
+
 @pytest.mark.parametrize("check", vendor_provider_checks(PlainVoice, respond), ids=str)
 def test_plain_provider_conforms(check: ProviderCheck) -> None:
     check()
@@ -359,9 +443,11 @@ def test_mistake_of_the_fake_vendor_is_not_blamed_on_the_provider() -> None:
     def mistaken(request: VendorRequest, speak: Speak) -> VendorResponse:
         raise LookupError("no such field")
 
-    events = next(check for check in vendor_provider_checks(PlainVoice, mistaken) if check.name == "events")
-    with pytest.raises(LookupError, match="no such field"):
-        events()
+    for name in ("events", "error: 500"):
+        check = next(check for check in vendor_provider_checks(PlainVoice, mistaken) if check.name == name)
+        with pytest.raises(LookupError, match="no such field") as caught:
+            check()
+        assert caught.value.__suppress_context__  # nothing else is shown above it
 
 
 class SilentTone(Tone):
@@ -383,4 +469,12 @@ def test_errors_of_the_vendor_are_checked_by_their_own_names() -> None:
     checks = vendor_provider_checks(PlainVoice, respond, errors=errors)
     (check,) = [check for check in checks if "no_money" in check.name]
     with pytest.raises(ConformanceError, match=r"its error 'no_money'\. It should raise TTSServerError"):
+        check()
+
+
+def test_code_of_the_vendors_error_has_to_be_read() -> None:
+    response = VendorResponse.of_json({"fault": {"id": "key.invalid", "explain": "No such key."}}, 401)
+    checks = vendor_provider_checks(PlainVoice, respond, errors={"key": (response, TTSInvalidKeyError)})
+    (check,) = [check for check in checks if check.name == "error of the vendor: key"]
+    with pytest.raises(ConformanceError, match=r"without a code when .* which has 'key.invalid'\. It should read"):
         check()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, aclosing, closing, contextmanager
@@ -68,8 +70,41 @@ ERROR_CASES: Mapping[str, ErrorCase] = {
 """Errors by their statuses alone, in no vendor's own form."""
 
 
-async def check_error(trial: Trial, case: ErrorCase) -> None:
-    """Check one kind of error: its class, its Retry-After, no second request, and a healthy request behind it."""
+async def check_own_error(trial: Trial, case: ErrorCase) -> None:
+    """Check an error in the vendor's own form: as any other, and that its code is read."""
+    error = await check_error(trial, case)
+    code = next(_codes_in(case.response), None)
+    if error.code is None and code:
+        raise ConformanceError(
+            f"raised {type(error).__name__} without a code when {case.when}, which has {code!r}",
+            "read the vendor's code, such as by code_fields of its ErrorTable",
+        )
+
+
+_CODE = re.compile(r"[A-Za-z]+([._-][A-Za-z]+)+|[A-Z]{4,}|[A-Z][a-z]+([A-Z][a-z]+)+")
+
+
+def _codes_in(response: VendorResponse) -> Iterator[str]:
+    """Yield the texts in a JSON document that look like codes."""
+    try:
+        held = [json.loads(response.body if isinstance(response.body, bytes) else b"".join(response.body))]
+    except ValueError:
+        return
+    while held:
+        match held.pop():
+            case dict() as fields:
+                held += fields.values()
+            case list() as items:
+                held += items
+            case str() as text if _CODE.fullmatch(text):
+                yield text
+
+
+async def check_error(trial: Trial, case: ErrorCase) -> TTSError:
+    """Check one kind of error: its class, its Retry-After, no second request, and a healthy request behind it.
+
+    Returns the error.
+    """
     trial.fake.use(VendorFault(response=case.response))
     error = await trial.failure(case.when, expected=case.expected)
     if case.retry_after is not None and (error.retry_after is None or abs(error.retry_after - case.retry_after) > 1.0):
@@ -85,6 +120,7 @@ async def check_error(trial: Trial, case: ErrorCase) -> None:
     trial.fake.use(VendorFault())
     trial.step = f"speaking again after {case.when}"
     await trial.speak()
+    return error
 
 
 async def check_secrets(trial: Trial) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
+from urllib.parse import unquote_plus
 
 from steadyvoice.audio.validation import is_long_enough, longest_plausible
 from steadyvoice.providers.base import SupportsWarmUp, SynthesisOffer
 from steadyvoice.service.service import AsyncTTSService
+from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSRequestError
 from steadyvoice.speech.format import FORMAT_NAMES
+from steadyvoice.speech.request import DEFAULT_VOICE, SpeechRequest
+from steadyvoice.speech.voice import Voice
 from steadyvoice.testing.trial import Collected, ConformanceError, Trial
 
 TIME_TOLERANCE = 0.15  # seconds
@@ -118,9 +123,14 @@ async def check_word_times(trial: Trial) -> None:
     """Check that the times of words cover the text, ascend, lie within the audio, and are the vendor's."""
     request = trial.request(timestamps=True)
     collected = await trial.speak(request)
-    if not collected.offer.timed:
-        return
     alignment = collected.alignment
+    if not collected.offer.timed:
+        if alignment.characters:
+            raise ConformanceError(
+                "offered timed=False and yielded times of words",
+                "offer timed=True: the service continues a stream that breaks off at a word with a time",
+            )
+        return
     if not alignment.characters:
         raise ConformanceError(
             "offered timed=True and yielded no alignment", "yield AudioChunks with an alignment, or offer timed=False"
@@ -132,7 +142,7 @@ async def check_word_times(trial: Trial) -> None:
         )
     _check_order(alignment.starts, alignment.ends)
     seconds = collected.seconds()
-    words = alignment.words()
+    words = _by_character(alignment).words()
     if words[0].start < 0 or words[-1].stop > seconds + TIME_TOLERANCE:
         raise ConformanceError(
             f"yielded times from {words[0].start:.2f} s to {words[-1].stop:.2f} s for {seconds:.2f} s of audio",
@@ -145,11 +155,34 @@ async def check_word_times(trial: Trial) -> None:
         )
     spoken = trial.vendor.spoken[-1].words if trial.vendor and trial.vendor.spoken else []
     for word, true in zip(words, spoken, strict=False):
-        if abs(word.start - true.start) > TIME_TOLERANCE:
-            raise ConformanceError(
-                f"says that {word.text!r} begins at {word.start:.2f} s where the vendor says {true.start:.2f} s",
-                "map the vendor's times to the characters of the text",
-            )
+        for does, mine, theirs in (("begins", word.start, true.start), ("ends", word.stop, true.stop)):
+            if abs(mine - theirs) > TIME_TOLERANCE:
+                raise ConformanceError(
+                    f"says that {word.text!r} {does} at {mine:.2f} s where the vendor says {theirs:.2f} s",
+                    "map the vendor's times to the characters of the text",
+                )
+    await _check_delivered_times(trial, request)
+
+
+def _by_character(alignment: Alignment) -> Alignment:
+    """Return an alignment with an entry for each character: "The " as one entry is a word and a blank."""
+    entries = list(zip(alignment.characters, alignment.starts, alignment.ends, strict=True))
+    return Alignment(
+        tuple(character for characters, _, _ in entries for character in characters),
+        tuple(start for characters, start, _ in entries for _ in characters),
+        tuple(end for characters, _, end in entries for _ in characters),
+    )
+
+
+async def _check_delivered_times(trial: Trial, request: SpeechRequest) -> None:
+    """Check that the service takes all of the times for exact."""
+    async with AsyncTTSService([trial.provider], muted=False) as service:
+        speech = await service.synthesize(request.text, format=request.format.name, timestamps=True)
+    if not speech.alignment.exact:
+        raise ConformanceError(
+            "yielded times that do not spell the text to its end, so that the service had to estimate some",
+            "align the characters of the text, or words by `align_words`",
+        )
 
 
 def _check_order(starts: tuple[float, ...], ends: tuple[float, ...]) -> None:
@@ -173,6 +206,42 @@ async def check_texts(trial: Trial) -> None:
         spoken = trial.vendor.spoken[-1].text if trial.vendor.spoken else ""
         if spoken.split() != text.split():
             raise ConformanceError(f"had the vendor speak {spoken!r:.90} for {text!r:.90}", "send the text unchanged")
+
+
+async def check_voice_and_speed(trial: Trial) -> None:
+    """Check that the voice and the speed of a request are sent to the vendor, as far as they were offered."""
+    voice = (await trial.speak()).offer.voice
+    usual = trial.fake.requests[-1]
+    sent = "\n".join([unquote_plus(usual.target), *usual.headers.values(), usual.body.decode("utf-8", "replace")])
+    if voice not in sent:
+        raise ConformanceError(
+            f"offered the voice {voice!r} and did not send it",
+            'send offer.voice, or offer the voice "" if its vendor has one voice only',
+        )
+    if (speed := _offered_speed(trial)) is None:
+        return
+    await trial.speak()
+    again = trial.fake.requests[-1]
+    await trial.speak(trial.request(speed=speed))
+    fast = trial.fake.requests[-1]
+    fields = [{"target": each.target, "body": each.body, **each.headers} for each in (usual, again, fast)]
+    # Dates and signatures differ from one request to the next. A body with an id of its own says nothing about speed.
+    same = [name for name in fields[0] if fields[0][name] == fields[1].get(name)]
+    if {"target", "body"} <= set(same) and all(fields[2].get(name) == fields[0][name] for name in same):
+        raise ConformanceError(
+            f"declares speeds and sent the same request for speed={speed:g} as for the usual speed",
+            "send request.speed, or pass no speeds to offer_in: the service does not count on it then",
+        )
+
+
+def _offered_speed(trial: Trial) -> float | None:
+    """Return a speed that the provider offers to match another voice by; None if it takes no speed."""
+    provider = trial.make(trial.fake.url)
+    voices = getattr(provider, "voices", None)
+    if not isinstance(voices, dict) or not isinstance(voices.get(DEFAULT_VOICE), Voice):
+        return None
+    voices[DEFAULT_VOICE] = replace(voices[DEFAULT_VOICE], rate=150.0)
+    return provider.offer(trial.request(like=Voice("another", rate=180.0))).speed
 
 
 async def check_concurrency(trial: Trial) -> None:

@@ -38,9 +38,12 @@ class ErrorTable:
     - `codes`: the class of error that each of the vendor's codes means. An unknown code is judged by its status.
     - `wordings`: the class of error of a message that matches, for vendors whose codes mean several things.
     - `statuses`: the class of error of an HTTP status without a known code, where the vendor differs from the others.
-    - `code_fields`, `message_fields`: names in its error bodies, at the top or within `error`; the first one wins.
+    - `code_fields`, `message_fields`: names in its error bodies, at the top or within `error`, or paths through other
+      objects, such as "fault.id"; the first one wins.
     - `code_header`: header in lower case that carries the code, up to a colon; it wins over the body.
     - `request_id_headers`: headers in lower case, of which the first one is the vendor's id of the request.
+
+    Raises TTSConfigurationError for a code, wording or status that does not mean a class of TTSError.
     """
 
     codes: Mapping[str, type[TTSError]]
@@ -50,6 +53,17 @@ class ErrorTable:
     message_fields: Sequence[str] = ()
     code_header: str | None = None
     request_id_headers: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        meanings = [*self.codes.items(), *self.wordings, *self.statuses.items()]
+        for meant, kind in meanings:
+            if not (isinstance(kind, type) and issubclass(kind, TTSError)):
+                raise speech.TTSConfigurationError(
+                    f"ErrorTable: {meant!r} means {kind!r}, which is no class of TTSError, such as TTSBusyError"
+                )
+        for name in ("code_fields", "message_fields", "request_id_headers"):
+            if isinstance(given := getattr(self, name), str):
+                raise speech.TTSConfigurationError(f"ErrorTable.{name}: must be several names, such as ({given!r},)")
 
     def parse(
         self,
@@ -87,9 +101,10 @@ class ErrorTable:
     def _details(self, headers: Mapping[str, str], body: bytes) -> ErrorDetails:
         details = parse_error_details(body)
         content = _content(body)
-        if content and (own := _first(content, self.message_fields)):
+        code, message = (_first(content, names) for names in (self.code_fields, self.message_fields))
+        if message or (code and not details.recognized):
             request_id = _first(content, ("request_id",))
-            details = ErrorDetails(_first(content, self.code_fields), own, None, request_id, recognized=True)
+            details = ErrorDetails(code, message or details.message, None, request_id, recognized=True)
         if self.code_header and (code := get_header(headers, self.code_header)):
             # Amazon's is such as "ThrottlingException:http://internal.amazon.com/coral/...".
             details = replace(details, code=code.partition(":")[0][:_MAX_CODE], recognized=True)
@@ -99,18 +114,25 @@ class ErrorTable:
         return details
 
 
-def _content(body: bytes) -> Mapping[str, Any] | None:
-    """Return the object of an error body: the one named `error`, or the document itself."""
+def _content(body: bytes) -> Sequence[Mapping[str, Any]]:
+    """Return the objects of an error body: the one named `error`, if there is one, and the document itself."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        return None
+        return ()
     if not isinstance(document, dict):
-        return None
+        return ()
     inner = document.get("error")
-    return inner if isinstance(inner, dict) else document
+    return (inner, document) if isinstance(inner, dict) else (document,)
 
 
-def _first(content: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    found = (content.get(name) for name in names)
-    return next((value for value in found if isinstance(value, str) and value), None)
+def _first(content: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
+    """Return the first text at one of these names or paths. Without a dot, names are of the first object only."""
+    for name in names:
+        for each in content if "." in name else content[:1]:
+            value: Any = each
+            for part in name.split("."):
+                value = value.get(part) if isinstance(value, Mapping) else None
+            if isinstance(value, str) and value:
+                return value
+    return None

@@ -16,6 +16,7 @@ from steadyvoice.providers.http import response_decoders
 from steadyvoice.providers.http.response_decoders import DocumentAudioDecoder, LineAudioDecoder, align_words
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSServerError
+from steadyvoice.speech.word_timing import WordTiming
 
 MESSAGES = [{"audio": "QUJD"}, {"note": "started"}, {"audio": "REVG", "words": ["Hi"], "at": [0.5]}]
 
@@ -58,7 +59,7 @@ def test_splits_of_a_stream_change_nothing(
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     chunks = decoded(decoder, [data[begin:end] for begin, end in pairwise(edges)])
     assert b"".join(chunk.data for chunk in chunks) == b"ABCDEF"
-    assert [chunk.alignment for chunk in chunks] == [None, Alignment(("Hi ",), (0.5,), (0.9,))]
+    assert [chunk.alignment for chunk in chunks] == [None, Alignment(("Hi", " "), (0.5, 0.9), (0.9, 0.9))]
     assert decoder.is_between_chunks or stream is lines  # the last line of `lines` has no line break
 
 
@@ -108,3 +109,43 @@ def test_endless_document_is_refused() -> None:
 def test_times_that_are_none_are_refused(times: tuple[list[float], list[float]]) -> None:
     with pytest.raises((ValueError, TTSError)):
         align_words(["Hi"], *times)
+
+
+GAPS = st.sampled_from([" ", "  ", "\n", " \n\t"])
+
+
+@given(
+    words=st.lists(st.from_regex(r"[A-Za-zé]{1,8}[.,!?]?", fullmatch=True), min_size=1, max_size=12),
+    gaps=st.lists(GAPS, min_size=12, max_size=12),
+    cuts=st.sets(st.integers(1, 11)),
+    end=st.sampled_from(["", " ", "\n"]),
+)
+def test_words_split_over_messages_in_any_way_have_the_vendors_times(
+    words: list[str], gaps: list[str], cuts: set[int], end: str
+) -> None:
+    timing = WordTiming("".join(f"{gap}{word}" for gap, word in zip(["", *gaps], words, strict=False)) + end)
+    edges = [0, *sorted(cut for cut in cuts if cut < len(words)), len(words)]
+    for begin, stop in pairwise(edges):
+        numbers = range(begin, stop)
+        timing.take(
+            align_words(words[begin:stop], [0.5 * number for number in numbers], [0.5 * n + 0.4 for n in numbers])
+            or Alignment()
+        )
+    times = timing.extrapolated(60.0)
+    assert times.exact
+    found = times.words()
+    assert [word.text for word in found] == words
+    assert [word.start for word in found] == [0.5 * number for number in range(len(words))]
+    assert [word.stop for word in found] == [0.5 * number + 0.4 for number in range(len(words))]
+
+
+def test_words_of_a_text_without_blanks_have_the_vendors_times() -> None:
+    timing = WordTiming("私は東京に行く。")
+    for words, begin in ((["私は", "東京に"], 0.0), (["行く。"], 2.0)):
+        timing.take(
+            align_words(words, [begin + n for n in range(len(words))], [begin + n + 0.9 for n in range(len(words))])
+            or Alignment()
+        )
+    times = timing.extrapolated(60.0)
+    assert (times.text, times.exact) == ("私は東京に行く。", True)
+    assert times.starts[times.characters.index("東京に")] == 1.0

@@ -216,7 +216,11 @@ def align_words(words: Iterable[str], starts: Iterable[float], ends: Iterable[fl
     return (
         Alignment(
             tuple(part for word in spelled for part in (word, " ")),
-            tuple(time for begin, stop, after in zip(begins, stops, nexts, strict=True) for time in (begin, min(stop, after))),
+            tuple(
+                time
+                for begin, stop, after in zip(begins, stops, nexts, strict=True)
+                for time in (begin, min(stop, after))
+            ),
             tuple(time for stop, after in zip(stops, nexts, strict=True) for time in (stop, max(stop, after))),
         )
         if spelled
