@@ -16,12 +16,12 @@ import pytest
 
 from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
 from steadyvoice.providers.http.client import PreparedHTTPRequest
-from steadyvoice.providers.http.response_decoders import align_words
+from steadyvoice.providers.http.response_decoders import LineAudioDecoder, align_words
 from steadyvoice.providers.tone import Tone
 from steadyvoice.providers.vendor import VendorProvider, utc_now
 from steadyvoice.providers.voices import choose_voice
 from steadyvoice.speech.alignment import Alignment
-from steadyvoice.speech.errors import TTSError, TTSInvalidKeyError, TTSServerError
+from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSInvalidKeyError, TTSServerError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.testing import (
@@ -34,6 +34,7 @@ from steadyvoice.testing import (
     vendor_provider_checks,
 )
 from steadyvoice.testing.vendor_server import fake_speech
+from steadyvoice.wire.error_table import ErrorTable
 from steadyvoice.wire.openai.errors import parse_error
 
 Events = AsyncGenerator[Accepted | AudioChunk, None]
@@ -478,3 +479,35 @@ def test_code_of_the_vendors_error_has_to_be_read() -> None:
     (check,) = [check for check in checks if check.name == "error of the vendor: key"]
     with pytest.raises(ConformanceError, match=r"without a code when .* which has 'key.invalid'\. It should read"):
         check()
+
+
+class DecoderItself(PlainVoice):
+    def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest:
+        decoder: Any = LineAudioDecoder(lambda _: None, provider="plain")
+        return self._http.prepare("/speak", {}, accepted=lambda _: Accepted(), decoder=decoder)
+
+
+def test_decoder_in_place_of_a_function_is_refused() -> None:
+    with pytest.raises(ConformanceError, match=r"decoder: must be a function .* such as lambda \*_: LineAudioDecoder"):
+        check_named("events", DecoderItself)()
+
+
+@pytest.mark.parametrize("mistaken", [ErrorTable, ErrorTable(codes={})])
+def test_table_in_place_of_its_parser_is_refused(mistaken: Any) -> None:
+    class WithTable(VendorProvider):
+        offer = prepare = None  # type: ignore[assignment]
+
+        def __init__(self) -> None:
+            super().__init__(
+                name="v",
+                base_url="http://127.0.0.1:9",
+                endpoints="",
+                model="m",
+                voices=None,
+                default_voice="d",
+                parse_error=mistaken,
+                wall_clock=utc_now,
+            )
+
+    with pytest.raises(TTSConfigurationError, match=r"such as ERRORS\.parse of an ErrorTable, got ErrorTable"):
+        WithTable()

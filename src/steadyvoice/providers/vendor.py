@@ -20,15 +20,41 @@ from steadyvoice.providers.base import (
     PreparedRequest,
     SynthesisOffer,
 )
-from steadyvoice.providers.credentials import credential_for, validate_concurrency
+from steadyvoice.providers.credentials import credential_for, require_api_key, validate_concurrency
+from steadyvoice.providers.http.body_template import BodyTemplate
 from steadyvoice.providers.http.client import AcceptedParser, FetchedDocument, HTTPClient
+from steadyvoice.providers.http.response_decoders import (
+    Base64FieldDecoder,
+    DocumentAudioDecoder,
+    LineAudioDecoder,
+    align_words,
+)
 from steadyvoice.providers.http.urls import select_proxy, validate_base_url
 from steadyvoice.providers.voices import VoiceMap, choose_voice, validate_voices
 from steadyvoice.speech.errors import TTSConfigurationError, TTSEmptyAudioError, TTSError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.writing_systems import scripts_of_languages
-from steadyvoice.wire.error_response import get_header, single_line
+from steadyvoice.wire.error_response import build_error_in_stream, get_header, single_line
+from steadyvoice.wire.error_table import ErrorTable
+
+__all__ = [
+    "QUERY_CONNECT_TIMEOUT",
+    "Base64FieldDecoder",
+    "BodyTemplate",
+    "DocumentAudioDecoder",
+    "ErrorTable",
+    "LineAudioDecoder",
+    "VendorErrorParser",
+    "VendorProvider",
+    "VoiceMap",
+    "accepted_with",
+    "align_words",
+    "build_error_in_stream",
+    "closest_format",
+    "require_api_key",
+    "utc_now",
+]
 
 QUERY_CONNECT_TIMEOUT = 5.0
 """Seconds to connect for a query about the account or its voices, which no utterance waits for."""
@@ -84,6 +110,11 @@ class VendorProvider(ABC):
     ) -> None:
         if not model:
             raise TTSConfigurationError(f"{name}.model: must not be empty")
+        if isinstance(parse_error, type) or not callable(parse_error):
+            kind = parse_error if isinstance(parse_error, type) else type(parse_error)
+            raise TTSConfigurationError(
+                f"{name}: parse_error must be a function, such as ERRORS.parse of an ErrorTable, got {kind.__name__}"
+            )
         self.name = name
         self.model = model
         self.voices = validate_voices(voices, default_voice, provider=name)
@@ -104,7 +135,11 @@ class VendorProvider(ABC):
         proxy: str | None,
         trust_env: bool,
     ) -> None:
-        """Set the credential and the HTTP client. `host` is where the account is kept, `headers` carry the key."""
+        """Set the credential and the HTTP client.
+
+        `host` is the host of the vendor's accounts: providers with the same key there share its limits, whatever their
+        `base_url`. `headers` carry the key, and are sent with every request.
+        """
         limit = validate_concurrency(max_concurrency, provider=self.name)
         self._key = key
         self.credential = credential_for(

@@ -18,6 +18,7 @@ from steadyvoice.speech.errors import TTSError
 from steadyvoice.wire.error_response import (
     ErrorDetails,
     ErrorResponse,
+    body_excerpt,
     build_error,
     error_class_by_status,
     get_header,
@@ -25,10 +26,12 @@ from steadyvoice.wire.error_response import (
     is_text_too_long,
     parse_error_details,
     parse_length_limit,
+    single_line,
 )
 
 _MAX_CODE = 100  # characters
 _MAX_SCANNED = 1000  # characters of a message
+_MAX_QUOTED = 100  # characters of a document of unknown form
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ class ErrorTable:
         details = self._details(headers, body)
         response = ErrorResponse(status, headers, body, now=now, secret=api_key)
         kind = intermediary_error_class(response, details) or self.error_class(status, details)
+        if status >= 400 and not details.code and not details.message and _content(body):
+            details = replace(details, message=_unknown_document(kind, body, api_key))
         error = build_error(kind, details, response, provider)
         if isinstance(error, speech.TTSTextTooLongError):
             error.limit = parse_length_limit(details.message)
@@ -112,6 +117,12 @@ class ErrorTable:
             if request_id := get_header(headers, name):
                 return replace(details, request_id=request_id)
         return details
+
+
+def _unknown_document(kind: type[TTSError], body: bytes, secret: str | None) -> str:
+    document = single_line(body_excerpt(body, secret), _MAX_QUOTED)
+    advice = "base_url, or " if kind is speech.TTSNotAudioError else ""
+    return f"unknown error document {document}; check {advice}code_fields of the provider"
 
 
 def _content(body: bytes) -> Sequence[Mapping[str, Any]]:

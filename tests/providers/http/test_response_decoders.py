@@ -149,3 +149,17 @@ def test_words_of_a_text_without_blanks_have_the_vendors_times() -> None:
     times = timing.extrapolated(60.0)
     assert (times.text, times.exact) == ("私は東京に行く。", True)
     assert times.starts[times.characters.index("東京に")] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("returned", "problem"),
+    [
+        (lambda message: json.loads(message)["pcm"], "a message of the response has no 'pcm'"),
+        (lambda _: b"audio", "parse returned bytes for a message; it has to return an AudioChunk, or None"),
+    ],
+)
+def test_mistake_of_a_message_parser_is_named(returned: Callable[[bytes], AudioChunk], problem: str) -> None:
+    decoder = LineAudioDecoder(returned, provider="v")
+    assert not decoder.feed(b'{"audio": "QUJD"}\n')
+    assert isinstance(decoder.error, TTSNotAudioError)
+    assert problem in decoder.error.message

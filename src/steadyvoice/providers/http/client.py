@@ -115,8 +115,13 @@ class HTTPClient:
         - `instead`: returns the request that is sent in place of one that fails by an error.
         - `sign`: returns further headers for each request, by its target and body.
 
-        Raises TTSBadRequestError when the document cannot be encoded.
+        Raises TTSBadRequestError when the document cannot be encoded, and TypeError for a decoder that is no function.
         """
+        if decoder is not None and not callable(decoder):
+            raise TypeError(
+                f"decoder: must be a function (status, headers, accepted) that makes a decoder for each response, "
+                f"such as lambda *_: {type(decoder).__name__}(...), got the decoder itself"
+            )
         target = f"{path}?{urlencode(params)}" if params else path
         template = body if isinstance(body, BodyTemplate) else self._template(body, text)
         return PreparedHTTPRequest(self, target, template, dict(headers or {}), accepted, decoder, instead, sign)

@@ -10,7 +10,7 @@ from enum import Enum
 from steadyvoice.providers.base import CHUNK_SIZE, AudioChunk
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSCutError, TTSError, TTSNotAudioError
-from steadyvoice.wire.error_response import body_excerpt
+from steadyvoice.wire.error_response import body_excerpt, redact, single_line
 from steadyvoice.wire.json_lines import JSONLineReader
 
 MAX_MESSAGE = 2 * 1024 * 1024
@@ -39,15 +39,22 @@ class _MessageDecoder:
     def _chunk(self, message: bytes) -> AudioChunk | None:
         """Return the chunk of a message. Raises TTSError."""
         try:
-            return self._parse(message)
+            chunk = self._parse(message)
         except TTSError:
             raise
+        except KeyError as error:
+            key = single_line(redact(repr(error.args[0] if error.args else ""), self._api_key), 60)
+            raise self._malformed(f"a message of the response has no {key} (KeyError)", message) from error
         except _MALFORMED as error:
-            raise TTSNotAudioError(
-                f"a message of the response is not as expected ({type(error).__name__})",
-                provider=self._provider,
-                body=body_excerpt(message, self._api_key),
-            ) from error
+            problem = f"a message of the response is not as expected ({type(error).__name__})"
+            raise self._malformed(problem, message) from error
+        if chunk is not None and not isinstance(chunk, AudioChunk):
+            problem = f"parse returned {type(chunk).__name__} for a message; it has to return an AudioChunk, or None"
+            raise self._malformed(problem, message)
+        return chunk
+
+    def _malformed(self, problem: str, message: bytes) -> TTSNotAudioError:
+        return TTSNotAudioError(problem, provider=self._provider, body=body_excerpt(message, self._api_key))
 
 
 class LineAudioDecoder(_MessageDecoder):
