@@ -11,14 +11,19 @@ import json
 from collections.abc import Mapping
 
 from steadyvoice import Accepted, AudioChunk, AudioFormat, SpeechRequest, SynthesisOffer
-from steadyvoice.providers.credentials import require_api_key
 from steadyvoice.providers.http.client import PreparedHTTPRequest
-from steadyvoice.providers.http.response_decoders import LineAudioDecoder, align_words
-from steadyvoice.providers.vendor import VendorProvider, accepted_with, utc_now
-from steadyvoice.providers.voices import VoiceMap
+from steadyvoice.providers.vendor import (
+    ErrorTable,
+    LineAudioDecoder,
+    VendorProvider,
+    VoiceMap,
+    accepted_with,
+    align_words,
+    build_error_in_stream,
+    require_api_key,
+    utc_now,
+)
 from steadyvoice.speech.errors import TTSBusyError, TTSInvalidKeyError, TTSQuotaExceededError, TTSServerError
-from steadyvoice.wire.error_response import build_error_in_stream
-from steadyvoice.wire.error_table import ErrorTable
 
 FORMATS = {AudioFormat.parse(f"pcm_{rate}"): rate for rate in (8000, 16_000, 22_050, 24_000, 44_100, 48_000)}
 MAX_CHARACTERS = 2000

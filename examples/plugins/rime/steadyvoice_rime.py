@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from steadyvoice import AudioFormat, SpeechRequest, SynthesisOffer
-from steadyvoice.providers.credentials import require_api_key
 from steadyvoice.providers.http.client import PreparedHTTPRequest
-from steadyvoice.providers.vendor import VendorProvider, accepted_with, utc_now
-from steadyvoice.providers.voices import VoiceMap
+from steadyvoice.providers.vendor import ErrorTable, VendorProvider, VoiceMap, accepted_with, require_api_key, utc_now
 from steadyvoice.speech.errors import TTSError, TTSQuotaExceededError
-from steadyvoice.wire.error_table import ErrorTable
 
 FORMATS = {
     **{AudioFormat.parse(f"pcm_{rate}"): "audio/L16" for rate in (8000, 16_000, 22_050, 24_000, 44_100)},
