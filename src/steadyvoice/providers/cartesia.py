@@ -1,4 +1,4 @@
-"""Cartesia provider: Sonic voices over HTTP, with the times of words in server-sent events."""
+"""Cartesia provider: Sonic voices over HTTP, with the times of words in server-sent events, and over a websocket."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
+from steadyvoice.providers.cartesia_websocket import CartesiaContext
 from steadyvoice.providers.credentials import require_api_key
 from steadyvoice.providers.http.client import PreparedHTTPRequest
 from steadyvoice.providers.http.response_decoders import LineAudioDecoder, align_words
-from steadyvoice.providers.vendor import VendorProvider, accepted_with, utc_now
+from steadyvoice.providers.vendor import TextStreamingVendor, accepted_with, utc_now
 from steadyvoice.providers.voices import VoiceMap
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.wire import cartesia as wire
-from steadyvoice.wire.error_response import build_error_in_stream, parse_error_details
 
 
-class Cartesia(VendorProvider):
+class Cartesia(TextStreamingVendor):
     """Provider of Cartesia's voices, whose ids are UUIDs.
 
     - `api_key`: by default CARTESIA_API_KEY of the environment.
@@ -85,13 +86,7 @@ class Cartesia(VendorProvider):
 
     def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest:
         """Prepare a request for any text."""
-        document = wire.speech_document(
-            voice=offer.voice,
-            model=offer.model or self.model,
-            language=request.language,
-            format=offer.format,
-            speed=request.speed,
-        )
+        document = self._document(request, offer)
         accepted = accepted_with("x-request-id")
         if not offer.timed:
             return self._http.prepare(wire.BYTES_PATH, document, text="transcript", accepted=accepted)
@@ -101,6 +96,20 @@ class Cartesia(VendorProvider):
             text="transcript",
             accepted=accepted,
             decoder=self._decoder,
+        )
+
+    def _context_protocol(self, request: SpeechRequest, offer: SynthesisOffer) -> CartesiaContext | None:
+        if offer.format not in wire.TIMED_FORMATS or CartesiaContext.route.feature in self._socket_pools().missing:
+            return None
+        return CartesiaContext(self._document(request, offer), self._key, self.name)
+
+    def _document(self, request: SpeechRequest, offer: SynthesisOffer) -> dict[str, Any]:
+        return wire.speech_document(
+            voice=offer.voice,
+            model=offer.model or self.model,
+            language=request.language,
+            format=offer.format,
+            speed=request.speed,
         )
 
     def _decoder(self, status: int, headers: Mapping[str, str], accepted: Accepted) -> LineAudioDecoder:
@@ -115,9 +124,6 @@ class Cartesia(VendorProvider):
                 times = event["word_timestamps"]
                 return AudioChunk(b"", align_words(times["words"], times["start"], times["end"]))
             case "error":
-                status = event.get("status_code")
-                details = parse_error_details(line)
-                kind = wire.ERRORS.error_class(status if isinstance(status, int) else 500, details)
-                raise build_error_in_stream(kind, line, self._key, self.name)
+                raise wire.ERRORS.parse_in_stream(event.get("status_code"), line, api_key=self._key, provider=self.name)
             case _:  # "done", and kinds that are not known yet
                 return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, closing, suppress
+from contextlib import aclosing, closing
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,13 +16,11 @@ from steadyvoice.providers.base import (
     Credit,
     OfferBasis,
     SynthesisOffer,
-    TextStream,
-    TextStreamingUnsupportedError,
 )
 from steadyvoice.providers.credentials import require_api_key
 from steadyvoice.providers.elevenlabs_websocket import select_context_protocol
 from steadyvoice.providers.http.client import MAX_ERROR_BODY, DecoderFactory, PreparedHTTPRequest
-from steadyvoice.providers.vendor import VendorProvider, is_unknown_endpoint, utc_now
+from steadyvoice.providers.vendor import TextStreamingVendor, is_unknown_endpoint, utc_now
 from steadyvoice.providers.voices import VoiceMap, choose_voice
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError
 from steadyvoice.speech.format import AudioFormat, Codec
@@ -49,7 +47,6 @@ from steadyvoice.wire.json_lines import StreamedLine
 
 if TYPE_CHECKING:
     from steadyvoice.providers.elevenlabs_websocket import ElevenLabsContext
-    from steadyvoice.providers.websocket.pool import SocketPools
 
 MIN_CONCURRENCY = 2
 """Requests that even the smallest plan allows at once: https://elevenlabs.io/docs/overview/models#concurrency-and-priority"""
@@ -58,7 +55,7 @@ _MAX_UNIX_TIME = 1e15  # Unix seconds, far beyond the range of a datetime
 _MAX_RESET_DELAY = 100 * 365 * 86_400.0  # seconds; a later moment stands for "never"
 
 
-class ElevenLabs(VendorProvider):
+class ElevenLabs(TextStreamingVendor):
     """Provider of ElevenLabs' voices. Raises TTSConfigurationError when a setting is missing or impossible.
 
     - `api_key`: the vendor's key; by default ELEVENLABS_API_KEY of the environment.
@@ -112,7 +109,6 @@ class ElevenLabs(VendorProvider):
             proxy=proxy,
             trust_env=trust_env,
         )
-        self._sockets: SocketPools | None = None
 
     def offer(self, request: SpeechRequest) -> SynthesisOffer:
         """Return the offer: in the requested format where the vendor has it, else in samples of its rate."""
@@ -175,45 +171,12 @@ class ElevenLabs(VendorProvider):
                 async for chunk in chunks:
                     yield chunk
 
-    def open_text_stream(
-        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
-    ) -> TextStream | None:
-        """Return a stream over a pooled websocket, whose connections are shared by streams of the same settings.
-
-        None if the model, the format or an option has no websocket, or the server has none. Raises TTSBadRequestError.
-        """
-        protocol = self._context_protocol(request, offer)
-        if protocol is None:
-            return None
-        pool = self._socket_pools().pool()
-        return pool.open_stream(protocol, offer.format, connection_timeout=connection_timeout)
-
-    async def prewarm(self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float) -> None:
-        """Open the websocket for such a request, unless an open one has room. Raises TTSError."""
-        protocol = self._context_protocol(request, offer)
-        if protocol is not None:
-            with suppress(TextStreamingUnsupportedError):
-                await self._socket_pools().pool().prewarm(protocol.route, connection_timeout=connection_timeout)
-
-    async def aclose(self) -> None:
-        """Close the connections of this event loop. The provider can be used again afterwards."""
-        if self._sockets:
-            await self._sockets.aclose()
-        await super().aclose()
-
     def _context_protocol(self, request: SpeechRequest, offer: SynthesisOffer) -> ElevenLabsContext | None:
         missing = self._socket_pools().missing
         model = offer.model or self.model
         return select_context_protocol(
             request, offer, model=model, missing=missing, provider=self.name, api_key=self._key
         )
-
-    def _socket_pools(self) -> SocketPools:
-        if self._sockets is None:
-            from steadyvoice.providers.websocket.pool import SocketPools  # imports aiohttp, which nothing else needs
-
-            self._sockets = SocketPools(self.name, self.base_url, self._error_of, self._account_headers, self._proxy)
-        return self._sockets
 
     async def credit(self) -> Credit:
         """Query the account's credit, free of charge. Raises TTSError, also for a key without that permission."""

@@ -119,8 +119,8 @@ class ElevenLabsContext(ABC):
         """Return the message that opens a context."""
 
     @abstractmethod
-    def text(self, context_id: str, text: str, *, flush: bool) -> str:
-        """Return the message with the next text."""
+    def text(self, context_id: str, text: str, *, flush: bool) -> list[str]:
+        """Return the messages with the next text."""
 
     @abstractmethod
     def close(self, context_id: str) -> str:
@@ -129,6 +129,10 @@ class ElevenLabsContext(ABC):
     @abstractmethod
     def keep_alive(self, context_id: str) -> str:
         """Return the message that keeps a context open while there is no text."""
+
+    def cancel(self, context_id: str, *, shut: bool) -> str | None:
+        """Return the message that ends a context: what was flushed is spoken all the same."""
+        return None if shut else self.close(context_id)
 
     def parse(self, message: str) -> list[ContextEvent]:
         """Parse a message. Raises ValueError."""
@@ -189,8 +193,8 @@ class _SpeechContext(ElevenLabsContext):
         # Settings are allowed in a context's first message only, whose text has to be a space.
         return encode_client_message(ClientMessage(" ", context_id, **self._first))
 
-    def text(self, context_id: str, text: str, *, flush: bool) -> str:
-        return encode_client_message(ClientMessage(text, context_id, flush=flush))
+    def text(self, context_id: str, text: str, *, flush: bool) -> list[str]:
+        return [encode_client_message(ClientMessage(text, context_id, flush=flush))]
 
     def close(self, context_id: str) -> str:
         return encode_client_message(ClientMessage(context_id=context_id, close_context=True))
@@ -223,9 +227,9 @@ class _DialogueContext(ElevenLabsContext):
             )
         )
 
-    def text(self, context_id: str, text: str, *, flush: bool) -> str:
+    def text(self, context_id: str, text: str, *, flush: bool) -> list[str]:
         lines = (DialogueLine(text, self._voice),) if text else ()
-        return encode_dialogue_message(DialogueMessage(context_id, lines, flush=flush))
+        return [encode_dialogue_message(DialogueMessage(context_id, lines, flush=flush))]
 
     def close(self, context_id: str) -> str:
         return encode_dialogue_message(DialogueMessage(context_id, close_context=True))

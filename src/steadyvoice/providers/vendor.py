@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, suppress
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from steadyvoice.providers.base import (
     Accepted,
@@ -19,6 +19,8 @@ from steadyvoice.providers.base import (
     Credential,
     PreparedRequest,
     SynthesisOffer,
+    TextStream,
+    TextStreamingUnsupportedError,
 )
 from steadyvoice.providers.credentials import credential_for, require_api_key, validate_concurrency
 from steadyvoice.providers.http.body_template import BodyTemplate
@@ -55,6 +57,10 @@ __all__ = [
     "require_api_key",
     "utc_now",
 ]
+
+if TYPE_CHECKING:
+    from steadyvoice.providers.websocket.context_protocol import ContextProtocol
+    from steadyvoice.providers.websocket.pool import SocketPools
 
 QUERY_CONNECT_TIMEOUT = 5.0
 """Seconds to connect for a query about the account or its voices, which no utterance waits for."""
@@ -258,6 +264,49 @@ class VendorProvider(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, model={self.model!r}, base_url={self.base_url!r})"
+
+
+class TextStreamingVendor(VendorProvider):
+    """Vendor that takes text while it is written, over pooled websockets."""
+
+    _sockets: SocketPools | None = None
+
+    @abstractmethod
+    def _context_protocol(self, request: SpeechRequest, offer: SynthesisOffer) -> ContextProtocol | None:
+        """Return the protocol of a request's streams; None if it has no websocket. Raises TTSBadRequestError."""
+
+    def open_text_stream(
+        self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float
+    ) -> TextStream | None:
+        """Return a stream over a pooled websocket, whose connections are shared by streams of the same route.
+
+        None if the model, the format or an option has no websocket, or the server has none. Raises TTSBadRequestError.
+        """
+        protocol = self._context_protocol(request, offer)
+        if protocol is None:
+            return None
+        pool = self._socket_pools().pool()
+        return pool.open_stream(protocol, offer.format, connection_timeout=connection_timeout)
+
+    async def prewarm(self, request: SpeechRequest, offer: SynthesisOffer, *, connection_timeout: float) -> None:
+        """Open the websocket for such a request, unless an open one has room. Raises TTSError."""
+        protocol = self._context_protocol(request, offer)
+        if protocol is not None:
+            with suppress(TextStreamingUnsupportedError):
+                await self._socket_pools().pool().prewarm(protocol.route, connection_timeout=connection_timeout)
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop. The provider can be used again afterwards."""
+        if self._sockets:
+            await self._sockets.aclose()
+        await super().aclose()
+
+    def _socket_pools(self) -> SocketPools:
+        if self._sockets is None:
+            from steadyvoice.providers.websocket.pool import SocketPools  # imports aiohttp, which nothing else needs
+
+            self._sockets = SocketPools(self.name, self.base_url, self._error_of, self._account_headers, self._proxy)
+        return self._sockets
 
 
 def closest_format(requested: AudioFormat, formats: Collection[AudioFormat]) -> AudioFormat:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from aiohttp import web
@@ -21,10 +22,11 @@ from steadyvoice.simulator.vendor_dialect import DocumentRoute, SpeechRoute, Ven
 from steadyvoice.speech import errors as speech
 from steadyvoice.speech.alignment import Alignment, Word
 from steadyvoice.speech.errors import TTSError
+from steadyvoice.speech.format import AudioFormat
 from steadyvoice.wire import cartesia as wire
 from steadyvoice.wire.error_response import get_header
 
-BYTES_ENDPOINT, SSE_ENDPOINT = "tts/bytes", "tts/sse"
+BYTES_ENDPOINT, SSE_ENDPOINT, WEBSOCKET_ENDPOINT = "tts/bytes", "tts/sse", "tts/websocket"
 VOICES = (wire.DEFAULT_VOICE, "f786b574-daa5-4673-aa0c-cbe3e8534c02", "a0e99841-438c-4a64-b679-ae501e7d6091")
 """Voices that exist, besides those of the settings."""
 
@@ -94,27 +96,39 @@ class SimulatedCartesia(VendorDialect):
             raise _rejected("invalid_parameters", "Missing header Cartesia-Version")
         try:
             document = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise _rejected("invalid_parameters", "The request body could not be parsed.") from error
+        endpoint = SSE_ENDPOINT if sse else BYTES_ENDPOINT
+        order = self.parse_generation(document, endpoint, wire.TIMED_FORMATS if sse else wire.FORMATS)
+        if not order.text.strip():
+            raise _rejected("invalid_parameters", "Your transcript is empty or contains only punctuation.")
+        timed = sse and document.get("add_timestamps") is True
+        return replace(order, build=(_timed_events if timed else _events) if sse else None)
+
+    def parse_generation(self, document: Any, endpoint: str, formats: Collection[AudioFormat]) -> SynthesisOrder:
+        """Return the order of a request in one of these formats, whose text may be empty.
+
+        Raises RequestRejectedError.
+        """
+        try:
             text, model, voice = document["transcript"], document["model_id"], document["voice"]
             voice = voice if isinstance(voice, str) else voice["id"]
-            format_ = next(
-                (format_ for format_, asked in wire.FORMATS.items() if asked == document["output_format"]), None
-            )
+            asked = document["output_format"]
+            format_ = next((format_ for format_ in formats if wire.FORMATS[format_] == asked), None)
             speed = float((document.get("generation_config") or {}).get("speed", 1.0))
-        except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-            raise _rejected("invalid_parameters", "The request body could not be parsed.") from error
-        if not isinstance(text, str) or not text.strip():
-            raise _rejected("invalid_parameters", "Your transcript is empty or contains only punctuation.")
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise _rejected("invalid_parameters", "The request could not be parsed.") from error
+        if not isinstance(text, str):
+            raise _rejected("invalid_parameters", "transcript must be a string.")
         if voice not in (*VOICES, *self.settings.voices):
             raise _rejected("voice_not_found", f"The voice {voice} does not exist.")
         if model not in (*wire.MODELS, *self.settings.models):
             raise _rejected("model_not_found", f"The model {model} does not exist.")
-        if format_ is None or (sse and format_ not in wire.TIMED_FORMATS):
+        if format_ is None:
             raise _rejected("invalid_parameters", "Unsupported output_format.")
         if not wire.MIN_SPEED <= speed <= wire.MAX_SPEED:
             raise _rejected("invalid_parameters", f"speed must be from {wire.MIN_SPEED} to {wire.MAX_SPEED}.")
-        timed = sse and document.get("add_timestamps") is True
-        endpoint, build = (SSE_ENDPOINT, _timed_events if timed else _events) if sse else (BYTES_ENDPOINT, None)
-        return SynthesisOrder(endpoint, text, voice, model, format_, ResponseShape.STREAM, speed=speed, build=build)
+        return SynthesisOrder(endpoint, text, voice, model, format_, ResponseShape.STREAM, speed=speed)
 
 
 async def _events(pieces: AsyncIterator[EncodedAudio], order: SynthesisOrder) -> SimulatedResponse:
@@ -135,7 +149,7 @@ async def _body(pieces: AsyncIterator[EncodedAudio], *, timed: bool) -> Response
             chunk = {"type": "chunk", "data": data, "done": False, "status_code": 206, "step_time": 50.0}
             yield BodyPart(_event(chunk), audio_end)
         held += [piece.alignment] if timed and piece.alignment else []
-        words, held = _whole_words(held)
+        words, held = whole_words(held)
         if words:
             yield BodyPart(_timestamps(words), audio_end)
     if words := Alignment.joined([(0.0, piece) for piece in held]).words():
@@ -143,7 +157,7 @@ async def _body(pieces: AsyncIterator[EncodedAudio], *, timed: bool) -> Response
     yield BodyPart(_event({"type": "done", "done": True, "status_code": 200}), audio_end)
 
 
-def _whole_words(held: list[Alignment]) -> tuple[list[Word], list[Alignment]]:
+def whole_words(held: list[Alignment]) -> tuple[list[Word], list[Alignment]]:
     """Return the words that are complete, and what is left: a word may continue in the next piece."""
     joined = Alignment.joined([(0.0, piece) for piece in held])
     end = max((place + 1 for place, character in enumerate(joined.characters) if character.isspace()), default=0)
@@ -153,12 +167,23 @@ def _whole_words(held: list[Alignment]) -> tuple[list[Word], list[Alignment]]:
 
 
 def _timestamps(words: list[Word]) -> bytes:
+    return _event(timestamps_document(alignment_of_words(words)))
+
+
+def alignment_of_words(words: Sequence[Word]) -> Alignment:
+    """Return an alignment whose entries are whole words, each with a blank behind it."""
+    starts, ends = tuple(word.start for word in words), tuple(word.stop for word in words)
+    return Alignment(tuple(f"{word.text} " for word in words), starts, ends)
+
+
+def timestamps_document(words: Alignment) -> dict[str, Any]:
+    """Return the event with the times of words, each of them one entry."""
     times = {
-        "words": [word.text for word in words],
-        "start": [word.start for word in words],
-        "end": [word.stop for word in words],
+        "words": [word.strip() for word in words.characters],
+        "start": list(words.starts),
+        "end": list(words.ends),
     }
-    return _event({"type": "timestamps", "done": False, "status_code": 206, "word_timestamps": times})
+    return {"type": "timestamps", "done": False, "status_code": 206, "word_timestamps": times}
 
 
 def _event(document: Mapping[str, Any]) -> bytes:

@@ -23,6 +23,7 @@ from steadyvoice.simulator.ledger import RequestLedger
 from steadyvoice.simulator.script import Script, load_profile, load_script
 from steadyvoice.simulator.synthesis import create_engine
 from steadyvoice.simulator.vendor import CharacterCredit, RequestLimit, SimulatedVendor
+from steadyvoice.simulator.websocket.cartesia import CartesiaWebSocketRoutes
 from steadyvoice.simulator.websocket.routes import WebSocketRoutes
 
 _MAX_REQUEST_BODY = 8 * 1024 * 1024  # bytes of a request
@@ -136,7 +137,7 @@ class Simulator:
     async def _listen(self) -> None:
         app = web.Application(client_max_size=_MAX_REQUEST_BODY)
         # HTTPRoutes comes last, because it has the route for unknown paths.
-        for routes in (ControlRoutes, WebSocketRoutes, HTTPRoutes):
+        for routes in (ControlRoutes, WebSocketRoutes, CartesiaWebSocketRoutes, HTTPRoutes):
             app.add_routes(map(self._tracked, routes(self._vendor).routes()))
         # Cancellation is how the handler of a request learns that its client has left.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)

@@ -1,8 +1,9 @@
-"""Cartesia over HTTP: `POST /tts/bytes` and `/tts/sse`, audio formats, word times and errors.
+"""Cartesia: `POST /tts/bytes`, `/tts/sse` and the websocket, audio formats, word times and errors.
 
 Sources: the vendor's Python client (cartesia 4.2), https://docs.cartesia.ai/api-reference/tts/bytes,
-https://docs.cartesia.ai/api-reference/tts/sse and https://docs.cartesia.ai/use-the-api/api-errors. Of the error codes
-only `concurrency_limited` is documented there; the others are unverified.
+https://docs.cartesia.ai/api-reference/tts/sse, https://docs.cartesia.ai/api-reference/tts/websocket and
+https://docs.cartesia.ai/use-the-api/api-errors. Of the error codes only `concurrency_limited` and `model_not_found` are
+documented there; the others are unverified.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ VERSION = "2026-08-14"
 """Value of `Cartesia-Version`. Errors are JSON since 2026-03-01."""
 BYTES_PATH = "/tts/bytes"
 SSE_PATH = "/tts/sse"
+WEBSOCKET_PATH = "/tts/websocket"
 VOICES_PATH = "/voices"
-ENDPOINTS = r"/tts(/bytes|/sse)?|/voices"
+ENDPOINTS = r"/tts(/bytes|/sse|/websocket)?|/voices"
 """Regular expression of paths that are removed from a base URL."""
 
 DEFAULT_MODEL = "sonic-3"
@@ -55,6 +57,15 @@ FORMATS: Mapping[AudioFormat, Mapping[str, Any]] = {
 
 TIMED_FORMATS = {format_ for format_, fields in FORMATS.items() if fields["container"] == "raw"}
 """Formats that come with word times: server-sent events carry raw audio only."""
+
+CONTEXT_EXPIRY = 1.0
+"""Seconds after a context's last audio at which it ends by itself.
+
+https://docs.cartesia.ai/use-the-api/tts-websocket/contexts. Unverified: that a `done` tells it.
+"""
+
+BUFFER_DELAY = 3.0
+"""Seconds for which text without a flush waits: https://docs.cartesia.ai/use-the-api/tts-websocket/buffering"""
 
 DEFAULT_FORMAT = AudioFormat(Codec.PCM, 24_000)
 

@@ -75,9 +75,11 @@ def build_error(
     )
 
 
-def build_error_in_stream(kind: type[TTSError], body: bytes, secret: str | None, provider: str | None) -> TTSError:
+def build_error_in_stream(
+    kind: type[TTSError], body: bytes, secret: str | None, provider: str | None, details: ErrorDetails | None = None
+) -> TTSError:
     """Build an error from an error object in the middle of an audio stream, where the status was 200 already."""
-    details = parse_error_details(body)
+    details = details or parse_error_details(body)
     code = details.code and single_line(redact(details.code, secret), 64)
     message = single_line(redact(f"{code or 'error'} in the middle of the answer: {details.message}", secret))
     return kind(message, provider=provider, code=code or None, body=body_excerpt(body, secret))

@@ -20,6 +20,7 @@ from steadyvoice.wire.error_response import (
     ErrorResponse,
     body_excerpt,
     build_error,
+    build_error_in_stream,
     error_class_by_status,
     get_header,
     intermediary_error_class,
@@ -91,6 +92,17 @@ class ErrorTable:
         if isinstance(error, speech.TTSTextTooLongError):
             error.limit = parse_length_limit(details.message)
         return error
+
+    def parse_in_stream(
+        self, status: object, body: bytes, *, api_key: str | None = None, provider: str | None = None
+    ) -> TTSError:
+        """Return the error that an error object in the middle of an audio stream means.
+
+        `status` is the one in the object, which may be anything. Never raises. `api_key` is redacted.
+        """
+        details = self._details({}, body)
+        kind = self.error_class(status if isinstance(status, int) else 500, details)
+        return build_error_in_stream(kind, body, api_key, provider, details)
 
     def error_class(self, status: int, details: ErrorDetails) -> type[TTSError]:
         """Return the class of error: by a known code, the wording of the message, or the status."""

@@ -131,8 +131,8 @@ class ContextConnection:
                 self._replace()
         else:
             self._draining[context_id] = stream
-            if not stream.shut:
-                self._send(stream.protocol.close(context_id))
+            if message := stream.protocol.cancel(context_id, shut=stream.shut):
+                self._send(message)
             self._drain_timers[context_id] = self._loop.call_later(DRAINING_TIMEOUT, self.retire)
 
     def retire(self) -> None:
@@ -355,7 +355,8 @@ class ContextConnection:
         for stream in self._streams.values():
             if stream.opened and not stream.shut and now - stream.last_sent >= KEEP_ALIVE_INTERVAL:
                 stream.last_sent = now
-                self._send(stream.protocol.keep_alive(stream.context_id))
+                if message := stream.protocol.keep_alive(stream.context_id):
+                    self._send(message)
         if now - self._pinged_at >= PING_INTERVAL:
             if not self._alive:
                 self._broken = True

@@ -22,6 +22,8 @@ class ContextEvent:
     alignment: Alignment | None = None
     normalized: Alignment | None = None
     final: bool = False
+    flushed: bool = False  # all text before the next flush that had no such event was spoken
+    times_apart: bool = False  # times and audio come in separate messages, and times count from the context's beginning
     error: Exception | None = None  # TTSError or TextStreamingUnsupportedError
 
 
@@ -68,16 +70,20 @@ class ContextProtocol(Protocol):
         """Return the message that opens a context; None if the first text does."""
         ...
 
-    def text(self, context_id: str, text: str, *, flush: bool) -> str:
-        """Return the message with the next text, which may be empty; `flush` has all text so far spoken."""
+    def text(self, context_id: str, text: str, *, flush: bool) -> Sequence[str]:
+        """Return the messages with the next text, which may be empty; `flush` has all text so far spoken."""
         ...
 
     def close(self, context_id: str) -> str:
         """Return the message that ends a context once the text that was flushed is spoken."""
         ...
 
-    def keep_alive(self, context_id: str) -> str:
-        """Return the message that keeps a context open while there is no text."""
+    def cancel(self, context_id: str, *, shut: bool) -> str | None:
+        """Return the message that ends a context early; `shut`: its end was sent already. None if nothing helps."""
+        ...
+
+    def keep_alive(self, context_id: str) -> str | None:
+        """Return the message that keeps a context open while there is no text; None if nothing does."""
         ...
 
     def parse(self, message: str) -> Sequence[ContextEvent]:

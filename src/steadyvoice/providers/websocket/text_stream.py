@@ -23,6 +23,8 @@ BUFFERED_SECONDS = 30.0
 ENOUGH_TEXT = 300
 """Characters after which the vendor speaks without a flush, whatever its schedule: the longest has 290."""
 
+_WAIT_FOR_TIMES = 1.0  # seconds of audio that wait for times which come apart
+_MOMENT = 0.02  # seconds of audio that wait for the last of them
 _OVERLAP = 0.05  # seconds by which successive messages may overlap and still have one common origin
 _MISSING_LETTERS = 3  # letters of what was flushed that an alignment may lack: emoji, or a tag in part
 _TAIL = 12  # letters at the end by which a text is recognised as spoken
@@ -80,10 +82,11 @@ class SocketTextStream:
 
     __slots__ = (
         "_accepted", "_attach", "_buffer_limit", "_buffered", "_bytes_per_second", "_carrier", "_context_audio",
-        "_delivered", "_due", "_ended", "_error", "_events", "_finished", "_heard", "_normalized_timeline", "_pending",
-        "_protocol", "_provider", "_queued", "_reattached", "_recent", "_room", "_script", "_sent_letters", "_spoken",
-        "_tail_spoken", "_timeline", "_undue", "_unflushed", "_untimed", "_waiter", "_work",
-        "characters_sent", "context_id", "last_sent", "opened", "released", "shut",
+        "_context_begin", "_delivered", "_due", "_ended", "_error", "_events", "_finished", "_flushes", "_heard",
+        "_held", "_normalized_timeline", "_pending", "_protocol", "_provider", "_queued", "_rate", "_reattached",
+        "_recent", "_room", "_script", "_sent_letters", "_spoken", "_tail_spoken", "_timeline", "_times_apart",
+        "_undue", "_unflushed", "_untimed", "_waiter", "_work", "characters_sent", "context_id", "last_sent",
+        "opened", "released", "shut",
     )  # fmt: skip
 
     def __init__(
@@ -116,10 +119,14 @@ class SocketTextStream:
         self._buffered = 0
         exact = format.bytes_per_second
         self._bytes_per_second = exact
-        rate = exact or (format.bitrate or 128) * 125.0
-        self._buffer_limit = min(MAX_BUFFERED, int(BUFFERED_SECONDS * rate))
+        self._rate = exact or (format.bitrate or 128) * 125.0  # bytes a second, about
+        self._buffer_limit = min(MAX_BUFFERED, int(BUFFERED_SECONDS * self._rate))
+        self._held = bytearray()  # audio that waits for the times of its words
         self._delivered = 0  # bytes of audio, of the stream
         self._context_audio = False  # whether the present context has sent audio
+        self._context_begin = 0  # bytes of audio before it
+        self._flushes = 0  # that it was sent and has not confirmed; only some vendors confirm them
+        self._times_apart = False  # whether the times of audio come in messages of their own
         self._sent_letters = False  # whether the present context was sent letters or digits
         # Letters of the text: all, those that the vendor owes audio for, and those with audio.
         self._queued = self._due = self._spoken = 0
@@ -137,6 +144,8 @@ class SocketTextStream:
     @property
     def expects_audio(self) -> bool:
         """True if the vendor owes audio: see `TextStream`."""
+        if self._times_apart and (self._events or self._error):  # audio may be read before its times
+            return True
         if self._ended or self._error:
             return False
         if self._finished:
@@ -183,6 +192,7 @@ class SocketTextStream:
     def close(self) -> None:
         """Abandon the rest."""
         self._events.clear()
+        self._held.clear()
         self._buffered = 0
         self._error = None
         if self._ended:
@@ -261,8 +271,9 @@ class SocketTextStream:
                 self.opened = True
                 if opening := protocol.open(context_id):
                     messages.append(opening)
-            messages.append(protocol.text(context_id, text, flush=flush))
+            messages += protocol.text(context_id, text, flush=flush)
             self.characters_sent += len(text)
+            self._flushes += flush
             self._sent_letters = self._sent_letters or count_letters_and_digits(text) > 0
             self._script.append((text, flush))
         if self._finished and self.opened:
@@ -279,8 +290,12 @@ class SocketTextStream:
     def receive(self, event: ContextEvent) -> None:
         """Take audio of the context."""
         if event.audio:
+            if not self._context_audio:
+                self._context_begin = self._delivered
             self._context_audio, self._heard, self._reattached = True, True, False
-        begin = self._delivered / self._bytes_per_second if self._bytes_per_second else None
+        self._times_apart = event.times_apart
+        place = self._context_begin if event.times_apart else self._delivered
+        begin = place / self._bytes_per_second if self._bytes_per_second else None
         # The vendor leaves either alignment out of some messages. Most texts are spoken as they are written, so one can
         # stand for the other.
         alignment = self._timeline.placed(event.alignment or event.normalized, begin)
@@ -288,12 +303,19 @@ class SocketTextStream:
             normalized = None if event.normalized is None else alignment
         else:
             normalized = self._normalized_timeline.placed(event.normalized, begin)
-        self._record_spoken(alignment)
-        if not event.audio and alignment is None:
-            return
+        if not event.times_apart or alignment:  # audio whose times come later shows nothing yet
+            self._record_spoken(alignment)
+        if event.flushed:
+            self._flushes -= 1
+            if not self._flushes and not self._pending:
+                self._spoken = max(self._spoken, self._due)  # whatever letters the times may lack
         data = event.audio
         self._delivered += len(data)
         self._buffered += len(data)
+        if event.times_apart:
+            data = self._paired(data, ready=alignment is not None, whole=event.flushed)
+        if not data and alignment is None:
+            return
         self._put(AudioChunk(data[:CHUNK_SIZE], alignment, normalized))
         for at in range(CHUNK_SIZE, len(data), CHUNK_SIZE):
             self._put(AudioChunk(data[at : at + CHUNK_SIZE]))
@@ -359,6 +381,27 @@ class SocketTextStream:
             finally:
                 self._room = None
 
+    def _paired(self, data: bytes, *, ready: bool, whole: bool) -> bytes:
+        """Return the audio that is handed on now: it waits for the times of its words, where they come apart.
+
+        A moment of it waits for the last ones, because times without audio wake no reader. `ready`: times have come;
+        `whole`: no more will come for this audio.
+        """
+        held = self._held
+        held += data
+        if not (ready or whole or len(held) > self._rate * _WAIT_FOR_TIMES):
+            return b""
+        kept = 0 if whole else int(self._rate * _MOMENT) // 2 * 2  # whole samples
+        end = max(0, len(held) - kept)
+        audio = bytes(held[:end])
+        del held[:end]
+        return audio
+
+    def _put_held(self) -> None:
+        """Hand on the audio that waits for times, at the end of a context: none will come any more."""
+        if self._held:
+            self._put(AudioChunk(self._paired(b"", ready=True, whole=True)))
+
     def _next_text(self) -> tuple[str, bool]:
         """Return the text up to the next flush, and whether it is flushed."""
         texts: list[str] = []
@@ -401,7 +444,8 @@ class SocketTextStream:
     def _is_spoken(self, *, tolerated: int) -> bool:
         """Return whether audio has come for all text that is due, but for some letters."""
         left = self._due - self._spoken
-        if left <= (tolerated if self._heard else 0):
+        # Of times that come apart, those of the last letters may still be on their way.
+        if left <= (tolerated if self._heard and not self._times_apart else 0):
             return True
         if not self._heard or self._tail_spoken != self._recent[-_TAIL:]:
             return False
@@ -411,17 +455,22 @@ class SocketTextStream:
 
     def _begin_again(self) -> None:
         """Forget the context. Text that was sent in vain, and more that comes, goes into another one."""
+        self._put_held()
         self._pending.extendleft(reversed(self._script))
         self._reattached = bool(self._pending)
         self._script = []
         self.context_id, self.opened, self.shut = "", False, False
         self._context_audio = self._sent_letters = False
+        self._flushes = 0
         if self._finished and not self._pending:
             self._end()
         else:
             self._forward(fresh=True)
 
     def _end(self) -> None:
+        if self._error is None:  # of a failure, what is audio of no known word is of no use
+            self._put_held()
+        self._held.clear()
         self._ended = True
         self._pending.clear()
         self._script = []

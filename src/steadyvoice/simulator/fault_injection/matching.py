@@ -33,6 +33,7 @@ ENDPOINTS = (
     "text:synthesize",  # Google
     "tts/bytes",  # Cartesia
     "tts/sse",
+    "tts/websocket",
     "voices",
     "voices/settings",
     "voices/settings/default",

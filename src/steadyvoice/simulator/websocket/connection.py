@@ -130,7 +130,7 @@ class WebSocketConnection:
             case actions.Close(code, _, reason):
                 await self.close(Ending.CUT, code, reason)
             case actions.HalfLine():
-                text = encode_message(message, self._spelling)
+                text = self.encode(message)[0]
                 await self._send(text[: len(text) // 2])
                 await self.close(Ending.CUT)
             case actions.ErrorLine(code):
@@ -152,10 +152,14 @@ class WebSocketConnection:
             yield AudioMessage(sound.audio[at : at + size], context_id=sound.context_id)
 
     async def _write(self, message: AudioMessage | FinalMessage | ErrorMessage) -> None:
-        text = encode_message(message, self._spelling)
-        if isinstance(self._action, actions.BigFrame) and isinstance(message, AudioMessage):
-            text, self._action = text.ljust(self._action.bytes), None
-        await self._send(text)
+        for text in self.encode(message):
+            if isinstance(self._action, actions.BigFrame) and isinstance(message, AudioMessage):
+                text, self._action = text.ljust(self._action.bytes), None
+            await self._send(text)
+
+    def encode(self, message: AudioMessage | FinalMessage | ErrorMessage) -> list[str]:
+        """Return the vendor's messages for one of these."""
+        return [encode_message(message, self._spelling)]
 
     async def _send(self, text: str) -> None:
         await self._socket.send_str(text)

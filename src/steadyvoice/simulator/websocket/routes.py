@@ -29,6 +29,7 @@ from steadyvoice.simulator.http.response import (
     json_response,
     sleep_or_hang,
 )
+from steadyvoice.simulator.http.routes import SimulatorDialect
 from steadyvoice.simulator.ledger import Ending, LedgerEntry
 from steadyvoice.simulator.vendor import SimulatedVendor
 from steadyvoice.simulator.websocket.connection import WebSocketConnection
@@ -55,9 +56,19 @@ class WebSocketRoutes:
             for form in SocketEndpoint
         ]
 
+    @property
+    def _dialect(self) -> SimulatorDialect:
+        return self._vendor.elevenlabs
+
+    def _endpoint(self, form: SocketEndpoint, request: web.Request) -> str:
+        return endpoint(form, dialogue="voice" not in request.match_info)
+
+    def _check_upgrade(self, request: web.Request) -> None:
+        """Check what the vendor checks before it opens the websocket: here nothing. Raises RequestRejectedError."""
+
     async def _serve(self, form: SocketEndpoint, request: web.Request) -> web.StreamResponse:
         ledger = self._vendor.ledger
-        entry = ledger.open(endpoint(form, dialogue="voice" not in request.match_info))
+        entry = ledger.open(self._endpoint(form, request))
         entry.request_id = self._vendor.new_request_id()
         with ledger.track(entry):
             return await self._upgrade(form, request, entry)
@@ -70,7 +81,7 @@ class WebSocketRoutes:
         socket = web.WebSocketResponse(compress=False, autoclose=False, timeout=_CLOSE_TIMEOUT)
         socket.headers["request-id"] = entry.request_id or ""
         if not socket.can_prepare(request):
-            response = self._vendor.elevenlabs.not_found(request.method, request.path, (), entry.request_id or "")
+            response = self._dialect.not_found(request.method, request.path, (), entry.request_id or "")
             return await self._reject(request, entry, response)
         try:
             act = self._select_action(request, entry)
@@ -85,11 +96,16 @@ class WebSocketRoutes:
                 self._vendor.ledger.end(entry, Ending.CUT)
                 return web.Response()
             case Refuse(None):
-                response = self._vendor.elevenlabs.error_response(Rejection.from_action(act), entry.request_id or "")
+                response = self._dialect.error_response(Rejection.from_action(act), entry.request_id or "")
                 return await self._reject(request, entry, response)
             case Html() | Json():
                 response = apply_body_action(bytes_response(b"", "audio/mpeg"), act)
                 return await self._reject(request, entry, response)
+        try:
+            self._check_upgrade(request)
+        except RequestRejectedError as error:
+            response = self._dialect.error_response(error.rejection, entry.request_id or "")
+            return await self._reject(request, entry, response)
         await socket.prepare(request)
         entry.status = 101
         if isinstance(act, HalfOpen):
@@ -153,7 +169,7 @@ class WebSocketRoutes:
     ) -> web.StreamResponse:
         """Send an HTTP response instead of opening the websocket."""
         writer = ResponseWriter(request, entry, self._vendor.ledger)
-        await send_response(writer, response, None, self._vendor.elevenlabs.error_line)
+        await send_response(writer, response, None, self._dialect.error_line)
         self._vendor.ledger.end(entry, Ending.REFUSED)
         return writer.response
 

@@ -306,7 +306,7 @@ class WebSocketSession:
     async def _speak_context(self, context: SessionContext) -> None:
         """Send the audio of a context's texts in order, then its end."""
         spoken = True
-        while spoken and (text := await context.texts.get()) is not None:
+        while spoken and (text := await self._next_text(context)) is not None:
             spoken = await self._speak(context, *text)
             self._pending -= 1
         if self._contexts.get(context.name) is not context:
@@ -316,6 +316,10 @@ class WebSocketSession:
             self._pending -= 1
         else:
             self._abort(context)
+
+    async def _next_text(self, context: SessionContext) -> tuple[str, str] | None:
+        """Return the next text of a context, and its voice; None at its end."""
+        return await context.texts.get()
 
     def _abort(self, context: SessionContext) -> None:
         """End a context early: its queued texts are dropped, and a session with a single context ends."""
