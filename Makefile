@@ -16,7 +16,7 @@ demo: $(READY)
 	$(BIN)/steadyvoice demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 quick: $(READY)
 	$(BIN)/python -m pytest -n auto --dist loadfile -q -m "not slow" --hypothesis-profile=quick $(QUICK)

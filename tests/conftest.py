@@ -22,10 +22,13 @@ for _name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests marked `long`, unless `-m` names the mark.
+    """Run files with slow tests first, and deselect tests marked `long`, unless `-m` names the mark.
 
-    This is no `-m "not long"` among the default options, because a `-m` on the command line would replace it.
+    At the end, one worker would run a slow file while the others have nothing left. The deselection is no
+    `-m "not long"` among the default options, because a `-m` on the command line would replace it.
     """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     if "long" in config.getoption("markexpr"):
         return
     long = [item for item in items if item.get_closest_marker("long")]
