@@ -1,4 +1,4 @@
-"""Text-to-speech with circuit breakers, timeouts, retries, failover, resume and a muted mode.
+"""Names that `steadyvoice` exports: text-to-speech with circuit breaker, timeouts, failover, resume and muted mode.
 
     from steadyvoice import ElevenLabs, Espeak, TTSService
 

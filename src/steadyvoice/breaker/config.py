@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         | Set[type[BaseException]]
         | Callable[[Any], object]
     )
-    """One exception type, several (`A | B`, or a tuple, list or set of them), or a predicate of one exception."""
+    """Exception type, several of them (`A | B`, or a tuple, list or set of them), or a predicate of one exception."""
 
     def default(value: object) -> Any:
         """Return the default value of a field that accepts more types than it has."""

@@ -52,7 +52,7 @@ class FailureGroup(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CircuitRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One circuit at one replica.
+    """Record of a circuit at a replica.
 
     `buckets` are the results in its window, calls that hang (`hung`) not included; `run` are the failures since its
     last success, which was `success_age` seconds ago (None: there was none). `own_verdict` is whether it opened by its

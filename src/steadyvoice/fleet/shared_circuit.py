@@ -45,7 +45,7 @@ class SharedCircuitStatus:
 
 
 class SharedCircuit:
-    """One circuit of this replica, shared with others. Used by one thread."""
+    """Circuit of this replica, shared with others. Used by one thread."""
 
     def __init__(self, circuit: CircuitBreaker, random: Callable[[], float]) -> None:
         self.circuit = circuit

@@ -1,4 +1,4 @@
-"""The gateway on a port: start, serve until a signal, stop gracefully."""
+"""Gateway server on a port: start, serve until a signal, graceful end."""
 
 from __future__ import annotations
 

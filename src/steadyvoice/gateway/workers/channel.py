@@ -65,7 +65,7 @@ def _receive_exactly(line: socket.socket, count: int) -> bytes:
 
 
 class Channel:
-    """One end, in an event loop."""
+    """End of a channel, in an event loop."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer

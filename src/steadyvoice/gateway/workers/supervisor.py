@@ -48,7 +48,7 @@ _TICK = 1.0
 
 @dataclass
 class Worker:
-    """One worker, of which several processes may have run one after another."""
+    """Worker slot, of which several processes may have run one after another."""
 
     number: int
     process: Process | None = None

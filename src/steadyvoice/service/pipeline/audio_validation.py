@@ -1,4 +1,7 @@
-"""Audio validation of one answer: policy by which it is accepted or fails; `audio/validation.py` has the checks."""
+"""Audio validation of one answer: policy by which its container, rate, length and silence are accepted or fail it.
+
+`audio/validation.py` has the checks of the audio itself.
+"""
 
 from __future__ import annotations
 
