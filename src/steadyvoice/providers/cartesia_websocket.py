@@ -9,19 +9,21 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from contextlib import contextmanager
 from typing import Any
 
-from steadyvoice.providers.base import CHUNK_SIZE
 from steadyvoice.providers.http.response_decoders import align_words
 from steadyvoice.providers.websocket.context_protocol import ConnectionEnd, ContextEvent, SocketRoute
 from steadyvoice.speech.errors import TTSEmptyAudioError, TTSError, TTSNotAudioError
 from steadyvoice.wire import cartesia as wire
 from steadyvoice.wire.elevenlabs.errors import SocketClose, close_error
 from steadyvoice.wire.error_response import redact, single_line
+from steadyvoice.wire.json_stream import PART_COST, PART_SIZE, Base64Parts, parse_in_parts
 
 MAX_CONTEXTS = 5
 """Contexts at once on one connection. The vendor takes dozens; but all of them end with it."""
+
+_MAX_WORDS = 512  # of one event of a long message
 
 
 class CartesiaContext:
@@ -56,16 +58,46 @@ class CartesiaContext:
 
     def parse(self, message: str) -> list[ContextEvent]:
         """Parse a message. Raises ValueError."""
-        try:
-            return self._events(json.loads(message), message)
-        except (LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"unexpected message: {single_line(str(error), 120)}") from error
+        with _malformed():
+            return self._events(json.loads(message))
 
     def parse_long(self, message: str) -> Iterator[ContextEvent | None]:
-        """Parse a long message, and yield its audio in pieces. Raises ValueError."""
-        for event in self.parse(message):
-            for at in range(0, max(1, len(event.audio)), CHUNK_SIZE):
-                yield replace(event, audio=event.audio[at : at + CHUNK_SIZE])
+        """Parse a long message in steps that each handle some 32 KiB. Raises ValueError.
+
+        A step without an event is None.
+        """
+        with _malformed():
+            yield from self._parse_in_steps(message)
+
+    def _parse_in_steps(self, message: str) -> Iterator[ContextEvent | None]:
+        event: dict[str, Any] = {}
+        times: dict[str, list[Any]] = {}
+        audio, base64_parts = list[bytes](), Base64Parts()
+        work = 0
+        for path, value, size in parse_in_parts(message):
+            match path, value:
+                case ("data",), str():
+                    audio.append(base64_parts.decode(value))
+                case ("word_timestamps", name), list():
+                    times.setdefault(name, []).extend(value)
+                case (name,), _:
+                    event.setdefault(name, value)  # of a long string, the beginning
+                case (), _:
+                    raise TypeError("not an object")
+            work += size + PART_COST
+            if work >= PART_SIZE:
+                work = 0
+                yield None
+        base64_parts.finish()
+        match event["type"]:
+            case "chunk":
+                yield from (ContextEvent(event.get("context_id"), data, times_apart=True) for data in audio)
+            case "timestamps":
+                for at in range(0, max(1, *map(len, times.values())), _MAX_WORDS):
+                    piece = {name: each[at : at + _MAX_WORDS] for name, each in times.items()}
+                    yield from self._events({**event, "word_timestamps": piece})
+            case _:
+                yield from self._events(event)
 
     def error_of(self, end: ConnectionEnd) -> TTSError:
         """Return the error that the end of the connection means for a stream whose audio is not complete."""
@@ -84,7 +116,7 @@ class CartesiaContext:
     def _message(self, context_id: str, text: str, **fields: bool) -> str:
         return json.dumps({**self._document, "context_id": context_id, "transcript": text, "continue": True, **fields})
 
-    def _events(self, event: Mapping[str, Any], message: str) -> list[ContextEvent]:
+    def _events(self, event: Mapping[str, Any]) -> list[ContextEvent]:
         context_id = event.get("context_id")
         match event["type"]:
             case "chunk":
@@ -99,7 +131,7 @@ class CartesiaContext:
             case "error":
                 error = wire.ERRORS.parse_in_stream(
                     event.get("status_code"),
-                    message.encode("utf-8", "replace"),
+                    json.dumps(event).encode(),
                     api_key=self._api_key,
                     provider=self._provider,
                 )
@@ -108,3 +140,12 @@ class CartesiaContext:
                 return [ContextEvent(context_id, flushed=True, times_apart=True)]
             case _:  # kinds that are not known yet
                 return []
+
+
+@contextmanager
+def _malformed() -> Iterator[None]:
+    """Report what makes a message unusable as a ValueError."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"unexpected message: {single_line(str(error), 120)}") from error

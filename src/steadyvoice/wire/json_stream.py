@@ -6,6 +6,7 @@ find where a part may end, and each part is parsed by itself.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ PART_SIZE = 32 * 1024
 
 LIST_PART_SIZE = 8 * 1024
 """Characters of the longest part of a list: each item becomes an object, which is larger than its text."""
+
+PART_COST = 512
+"""Characters that a part costs besides its own, where work is counted in characters."""
 
 _MAX_DEPTH = 8  # of objects and lists within each other
 
@@ -43,6 +47,25 @@ class JSONPart(NamedTuple):
     path: tuple[str, ...] | None
     value: Any
     size: int
+
+
+class Base64Parts:
+    """Base64 decoder of a string that comes in parts."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def decode(self, part: str) -> bytes:
+        """Return the bytes that the next part completes. Raises ValueError."""
+        text = self._rest + part
+        end = len(text) // 4 * 4
+        self._rest = text[end:]
+        return base64.b64decode(text[:end], validate=True)
+
+    def finish(self) -> None:
+        """End the string. Raises ValueError if its last group is incomplete."""
+        if self._rest:
+            raise ValueError("audio is not base64")
 
 
 def parse_in_parts(text: str) -> Iterator[JSONPart]:

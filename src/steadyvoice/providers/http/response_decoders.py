@@ -13,8 +13,8 @@ from steadyvoice.speech.errors import TTSCutError, TTSError, TTSNotAudioError
 from steadyvoice.wire.error_response import body_excerpt, redact, single_line
 from steadyvoice.wire.json_lines import JSONLineReader
 
-MAX_MESSAGE = 2 * 1024 * 1024
-"""Bytes of one line or event, which is parsed at once: twenty seconds of the largest format in base64."""
+MAX_MESSAGE = 256 * 1024
+"""Bytes of one line or event, which is parsed in one step of the event loop: two seconds of the largest format."""
 
 MAX_RESPONSE = 24 * 1024 * 1024
 """Bytes of a response that is one document: six minutes of the largest format in base64."""
@@ -61,14 +61,21 @@ class LineAudioDecoder(_MessageDecoder):
     """Decoder of a response of JSON lines, or of server-sent events with one line of data each.
 
     With `events`, only lines that begin with "data:" are messages: names, comments and pauses between events are not.
+    A message of more than `max_message` bytes ends the response: other calls wait while one is parsed.
     """
 
     def __init__(
-        self, parse: MessageParser, *, provider: str, api_key: str | None = None, events: bool = False
+        self,
+        parse: MessageParser,
+        *,
+        provider: str,
+        api_key: str | None = None,
+        events: bool = False,
+        max_message: int = MAX_MESSAGE,
     ) -> None:
         super().__init__(parse, provider=provider, api_key=api_key)
         self._events = events
-        self._lines = JSONLineReader(limit=MAX_MESSAGE, long=MAX_MESSAGE)
+        self._lines = JSONLineReader(limit=max_message, long=max_message)
 
     @property
     def is_between_chunks(self) -> bool:
@@ -108,7 +115,11 @@ class LineAudioDecoder(_MessageDecoder):
 
 
 class DocumentAudioDecoder(_MessageDecoder):
-    """Decoder of a response that is one JSON document. Its audio comes in pieces, behind the end of the response."""
+    """Decoder of a response that is one JSON document. Its audio comes in pieces, behind the end of the response.
+
+    The document is parsed in one step, in which all other calls wait: some milliseconds for each MiB. `Base64FieldDecoder`
+    has no such step.
+    """
 
     def __init__(self, parse: MessageParser, *, provider: str, api_key: str | None = None) -> None:
         super().__init__(parse, provider=provider, api_key=api_key)

@@ -23,7 +23,7 @@ from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.format import ELEVENLABS_FORMAT_NAMES
 from steadyvoice.wire.elevenlabs.catalog import DEFAULT_MODEL
 from steadyvoice.wire.elevenlabs.speech import DEFAULT_FORMAT, SPEECH_PATH
-from steadyvoice.wire.json_stream import PART_SIZE, parse_in_parts
+from steadyvoice.wire.json_stream import PART_COST, PART_SIZE, Base64Parts, parse_in_parts
 from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue, parse_document
 
 FORMATS = tuple(
@@ -255,16 +255,13 @@ def parse_long_message(frame: str) -> Iterator[ServerMessage | None]:
     A step without a message is None. Times and audio come in several messages, all times first. Raises ValueError.
     """
     document: dict[str, Any] = {}
-    audio, rest = list[bytes](), ""
+    audio, base64_parts = list[bytes](), Base64Parts()
     work = 0
     try:
         for path, value, size in parse_in_parts(frame):
             match path, value:
                 case ("audio",), str():
-                    rest += value
-                    end = len(rest) // 4 * 4
-                    audio.append(base64.b64decode(rest[:end], validate=True))
-                    rest = rest[end:]
+                    audio.append(base64_parts.decode(value))
                 case None, _:
                     pass
                 case (), _:
@@ -274,12 +271,11 @@ def parse_long_message(frame: str) -> Iterator[ServerMessage | None]:
                 case (name, field), list():
                     work += _ITEM_COST * len(value)
                     document.setdefault(name, {}).setdefault(field, []).extend(value)
-            work += size + _PART_COST
+            work += size + PART_COST
             if work >= PART_SIZE:
                 work = 0
                 yield None
-        if rest:
-            raise ValueError("audio is not base64")
+        base64_parts.finish()
         context_id = _string_of(document, "contextId", "context_id")
         for alignment, normalized in _aligned_pieces(document):
             yield AudioMessage(b"", alignment, normalized, context_id)
@@ -373,7 +369,7 @@ class _Times(msgspec.Struct):
 
 
 _MAX_ALIGNED = 1024  # characters of one piece of a long message's alignment
-_PART_COST, _ITEM_COST = 512, 8  # characters that a part, and an item of a list, cost besides their own
+_ITEM_COST = 8  # characters that an item of a list costs besides its own
 
 # As in `timestamps.py`: typed decoding of a message with its base64 takes a tenth of the time of `json` and `base64`.
 _MESSAGE = msgspec.json.Decoder(_Message)
