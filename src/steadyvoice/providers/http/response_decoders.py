@@ -117,8 +117,8 @@ class LineAudioDecoder(_MessageDecoder):
 class DocumentAudioDecoder(_MessageDecoder):
     """Decoder of a response that is one JSON document. Its audio comes in pieces, behind the end of the response.
 
-    The document is parsed in one step, in which all other calls wait: some milliseconds for each MiB. `Base64FieldDecoder`
-    has no such step.
+    The document is parsed in one step, in which all other calls wait: some milliseconds for each MiB.
+    `Base64FieldDecoder` has no such step.
     """
 
     def __init__(self, parse: MessageParser, *, provider: str, api_key: str | None = None) -> None:
