@@ -214,6 +214,7 @@ class CallLifecycle(StateMachine):
         self.in_flight.remove(call)  # also if it is settled: a signal handler may have raised in between
         if not call.settle():
             return
+        call.ended_at = now
         if call.era is not None and call.era.state is not DISABLED:
             self.record_ignored(call, now)
 

@@ -110,12 +110,13 @@ class InFlightCall:
     #
     # `unsettled` is there until the call is settled, and `del call.unsettled` is one step for all threads. So of two
     # that settle one permit at once, one without the lock and one with it, exactly one succeeds and counts its result.
-    __slots__ = ("era", "first_output_at", "last_progress_at", "paused", "started_at", "unsettled")
+    __slots__ = ("ended_at", "era", "first_output_at", "last_progress_at", "paused", "started_at", "unsettled")
 
     era: Era | None
     started_at: float | None
     last_progress_at: float
     first_output_at: float | None
+    ended_at: float  # set when it is settled
     unsettled: bool
     paused: bool
 
@@ -154,6 +155,17 @@ class InFlightCall:
         if self.started_at is None:
             return None
         return (now if self.first_output_at is None else self.first_output_at) - self.started_at
+
+
+class CallTiming(NamedTuple):
+    """Times of one call on its circuit's clock, in seconds; `read_at` is the time at which they were read."""
+
+    began: float
+    first_output: float | None
+    last_progress: float  # `began` before any
+    settled: float | None  # None while it is not
+    is_probe: bool
+    read_at: float
 
 
 QuietFailure: TypeAlias = tuple[NotedFailure, int, float]

@@ -18,7 +18,8 @@ from steadyvoice.breaker.failure_classification import (
     is_cancellation,
     make_failure,
 )
-from steadyvoice.breaker.in_flight_calls import MOST_QUIET_RESULTS
+from steadyvoice.breaker.in_flight_calls import MOST_QUIET_RESULTS, CallTiming
+from steadyvoice.breaker.states import CircuitState
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -61,6 +62,16 @@ class Permit:
         """True if the call has ended: it was settled, or its timeout as a probe ran out."""
         return self._call.settled
 
+    @property
+    def timing(self) -> CallTiming | None:
+        """Times of the call so far, on the circuit's clock; None for a call that began without a clock."""
+        call, era = self._call, self._call.era
+        if call.started_at is None:
+            return None
+        ended, is_probe = getattr(call, "ended_at", None), era is not None and era.state is CircuitState.HALF_OPEN
+        read_at = self._breaker._clock()
+        return CallTiming(call.started_at, call.first_output_at, call.last_progress_at, ended, is_probe, read_at)
+
     # ---------------------------------------------------------------- the end
 
     def success(self, duration: float | timedelta | None = None, *, now: float | None = None) -> None:
@@ -82,6 +93,7 @@ class Permit:
                     del call.unsettled
                 except AttributeError:  # another thread settled it between the two steps
                     return
+                call.ended_at = now
                 ended, silences = quiet.ended, quiet.silences
                 if call.first_output_at is None:
                     silences.append(now - call.last_progress_at)
@@ -133,6 +145,7 @@ class Permit:
                     del call.unsettled
                 except AttributeError:  # another thread settled it between the two steps
                     return
+                call.ended_at = now
                 latency = call.latency(now) if duration is None else duration
                 quiet.failed.append(((failure, breaker._wall_clock(), latency), len(quiet.ended), now))
                 if breaker._quiet is not quiet:

@@ -326,6 +326,7 @@ class StateMachine:
         self.in_flight.remove(call)
         if not call.settle():
             return False
+        call.ended_at = now
         if call.era is None or call.era.state is DISABLED:
             return False
         if call.era is not self.era:

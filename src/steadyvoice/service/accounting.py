@@ -18,13 +18,19 @@ class UtteranceAccounting:
     """Accounting of one utterance, which fills its report. `wall_clock` returns seconds since 1970."""
 
     def __init__(
-        self, text: str, policy: UtterancePolicy, parts: Sequence[Candidate], *, wall_clock: Callable[[], float]
+        self,
+        text: str,
+        policy: UtterancePolicy,
+        parts: Sequence[Candidate],
+        *,
+        wall_clock: Callable[[], float],
+        observers: Sequence[object] = (),
     ) -> None:
         self.report = UtteranceReport(parts[0].name)
         self.begin = 0  # characters spoken; the rest is still to be spoken
         self.broken_starts = 0  # interruptions since the last progress in the text
         self._parts = parts
-        self._text, self._policy, self._wall_clock = text, policy, wall_clock
+        self._text, self._policy, self._wall_clock, self._observers = text, policy, wall_clock, observers
         self._ids: list[str] = []  # of the requests just before, by the same provider, for request stitching
 
     @property
@@ -82,6 +88,8 @@ class UtteranceAccounting:
             bill=self._bill(part, call, delivery, error, left=left),
             voice=call.offer.voice,
             hedge=hedge,
+            left=left,
+            timing=call.permit.timing if self._observers and call.permit else None,
         )
         if error is None:
             part.guarded.handler.voice = call.offer.voice

@@ -7,10 +7,11 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
+from steadyvoice.breaker.in_flight_calls import CallTiming
 from steadyvoice.providers.base import Accepted
 from steadyvoice.service.billing import FREE, Bill, Charge, delivered_bill
 from steadyvoice.speech.alignment import Alignment, EstimatedAlignment
@@ -41,6 +42,8 @@ class Attempt:
     bill: Bill = FREE
     voice: str | None = None  # the provider's own id of the voice
     hedge: bool = False  # second attempt because the first was late; the one that loses ends with TTSHedgedError
+    left: bool = False  # its caller left before its end
+    timing: CallTiming | None = field(default=None, repr=False, compare=False)  # while utterances are observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,18 @@ class CurrentSpeaker:
         self.provider = provider
 
 
+class UtteranceFacts(NamedTuple):
+    """What was asked of an utterance, while utterances are observed: see `AsyncTTSService.observe`."""
+
+    candidates: Sequence[str]
+    """Names of the providers that could speak it, in order of preference."""
+    characters: int
+    deadline: float
+    """Seconds for the whole of it."""
+    holds: bool
+    """Whether nothing is delivered before all of it is complete."""
+
+
 @dataclass(slots=True)
 class UtteranceReport:
     """Report of one utterance: attempts, spans, times, outcome and costs. It grows while the audio is delivered."""
@@ -92,6 +107,8 @@ class UtteranceReport:
     interrupted: bool = False  # closed or cancelled by its caller before the end
     current_speaker: CurrentSpeaker = field(default_factory=lambda: CurrentSpeaker())
     cached: bool = False  # played from the cache, or shared with another caller of the same text
+    began: float | None = None  # reading of the service's clock, if utterances are observed
+    facts: UtteranceFacts | None = None  # likewise
 
     @property
     def duration(self) -> float:
@@ -231,6 +248,8 @@ class RelayedSpeech(msgspec.Struct, frozen=True):
     accepted: Accepted
     refusals: Sequence[Attempt] = ()
     """Refused attempts before it."""
+    facts: UtteranceFacts | None = None
+    timing: CallTiming | None = None
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -250,6 +269,7 @@ class RelayedSpeech(msgspec.Struct, frozen=True):
             characters_billed=billed,
             bill=delivered_bill(billed, self.characters),
             voice=self.voice,
+            timing=self.timing,
         )
         return [*self.refusals, attempt]
 
@@ -268,6 +288,7 @@ class RelayedSpeech(msgspec.Struct, frozen=True):
     def complete(self, report: UtteranceReport, text: str, alignment: Alignment | None) -> None:
         """Add it to a report that has nothing but the speaker yet."""
         report.attempts += self.attempts
+        report.facts = self.facts
         times = alignment or EstimatedAlignment(text, self.audio)
         report.add(self.provider, 0, self.characters, self.audio, times, voice=self.voice)
 

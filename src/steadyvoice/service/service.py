@@ -24,6 +24,7 @@ from steadyvoice.service.fast_lane.relay_set import RelaySet
 from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
 from steadyvoice.service.fleet_membership import FleetMembership
 from steadyvoice.service.log_messages import log_utterance
+from steadyvoice.service.observers import EndedUtterance, UtteranceObserver, add_observer, notify_observers
 from steadyvoice.service.options import (
     ResolvedOptions,
     ServicePolicies,
@@ -45,7 +46,7 @@ from steadyvoice.service.resilience.admission_control import AdmissionControl, A
 from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.service.resilience.hedging import Hedging
-from steadyvoice.service.result import Speech
+from steadyvoice.service.result import Speech, UtteranceReport
 from steadyvoice.service.stream import AsyncSpeechStream, OpenStreams
 from steadyvoice.service.utterance_templates import UtteranceTemplates
 from steadyvoice.speech.markup import parse_markup, strip_markup
@@ -74,6 +75,8 @@ class AsyncTTSService:
         self._rates = SpeechRates()
         self._workers = AudioThreadPool()
         self._is_muted = False
+        self.observers: list[UtteranceObserver] = []
+        """Observers of ended utterances, to be changed by `observe`."""
         self._open = OpenStreams[AsyncSpeechStream]()
         self._open_turns: OpenStreams[AsyncTurn] = OpenStreams()
         self._shared_causes: deque[object] = deque(maxlen=64)  # broken connections that were counted
@@ -90,6 +93,7 @@ class AsyncTTSService:
             lag=self.lag,
             admission=self.admission,
             on_muted=self._set_muted,
+            observers=self.observers,
         )
         self._providers = ProviderSet(clock=self._clock, wall_clock=self._wall_clock, rng=rng, lag=self.lag)
         self._relays = RelaySet(self._resources)
@@ -157,6 +161,8 @@ class AsyncTTSService:
         if collector is not None:
             if report := collector.report:
                 log_utterance(report)
+                if self.observers:
+                    self.report_ended(report)
                 return Speech(collector.audio, resolved.request.format, report)
             stream = collector.stream
             assert stream is not None  # noqa: S101 - the relay has ended, or was handed over
@@ -218,9 +224,8 @@ class AsyncTTSService:
 
         # Held back, because bytes cannot announce that a sentence which broke off is spoken again.
         own = {"format": "mp3_44100_128", **options, "muted": self.settings["muted"], "hold_back": True}
-        stream = AsyncSpeechStream(
-            TurnUtterance(self.open_conversation(typed("ConversationOptions", own), paced=False), pieces), self._forget
-        )
+        conversation = self.open_conversation(typed("ConversationOptions", own), paced=False)
+        stream = AsyncSpeechStream(TurnUtterance(conversation, pieces), self._forget_stream)  # its turn is observed
         self._open.add(stream)
         return stream
 
@@ -379,6 +384,21 @@ class AsyncTTSService:
         """
         return self._providers.subscribe(listener)
 
+    def observe(self, observer: UtteranceObserver) -> Callable[[], None]:
+        """Tell an observer of every utterance and turn that ends from now on; return a function that ends it.
+
+        Utterances that nobody observes cost nothing for it. Those of the gateway's usual requests are told of up to
+        50 ms later.
+        """
+        return add_observer(self.observers, observer)
+
+    def report_ended(self, report: UtteranceReport, *, ended: float | None = None, is_turn: bool = False) -> None:
+        """Tell the observers of an utterance that ended just now, or at `ended` by the service's clock."""
+        now = self._clock()
+        ago = 0.0 if ended is None else max(0.0, now - ended)
+        times = (now - ago, self.lag.time() - ago, self._wall_clock() - ago)
+        notify_observers(self.observers, EndedUtterance(report, *times, is_turn))
+
     def relay(self, text: str, options: ResolvedOptions, client: RelayClient) -> Relay | None:
         """Send a usual request whose audio is passed through; None, and nothing has happened, for any other.
 
@@ -468,6 +488,13 @@ class AsyncTTSService:
         await self.aclose()
 
     def _forget(self, stream: AsyncSpeechStream) -> None:
+        """Note that a stream has ended, and tell the observers of its utterance."""
+        if self._open.discard(stream):
+            self._replaced.left(stream)
+            if self.observers and stream.begun:
+                self.report_ended(stream.report)
+
+    def _forget_stream(self, stream: AsyncSpeechStream) -> None:
         """Note that a stream has ended, which may have been the last to use a replaced provider."""
         if self._open.discard(stream):
             self._replaced.left(stream)
@@ -476,6 +503,8 @@ class AsyncTTSService:
         """Note that a turn has ended, which may have been the last to use a replaced provider."""
         if self._open_turns.discard(turn):
             self._replaced.left(turn)
+            if self.observers and turn.begun:
+                self.report_ended(turn.report, is_turn=True)
 
     def _apply(
         self, in_force: SettingsInForce, providers: Sequence[Provider], changed: Collection[str]

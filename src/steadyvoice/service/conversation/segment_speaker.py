@@ -195,6 +195,7 @@ class SegmentSpeaker:
             give_up_streams=lambda: without.add(name),
             wall_time=lambda: datetime.fromtimestamp(resources.speech.wall_clock(), UTC),
             language=self.language,
+            observers=resources.speech.observers,
         )
 
     def _begin_stream_passage(self, provider: str, begin: int) -> list[TurnEvent]:
@@ -431,6 +432,8 @@ class _SegmentObserver:
 
 def _merge_report(turn: UtteranceReport, segment: UtteranceReport, begin: int) -> None:
     """Add the report of a segment, which begins at this character of the turn."""
+    turn.began = segment.began if turn.began is None else turn.began
+    turn.facts = turn.facts or segment.facts
     turn.attempts += [replace(each, begin=each.begin + begin, end=each.end + begin) for each in segment.attempts]
     start = turn.duration
     for span, (offset, times) in zip(segment.spans, segment.times, strict=True):

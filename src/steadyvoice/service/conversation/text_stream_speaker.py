@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import datetime
 
 from steadyvoice.breaker import Permit
@@ -58,12 +58,13 @@ class StreamContext:
         give_up_streams: Callable[[], None],
         wall_time: Callable[[], datetime],
         language: str | None,
+        observers: Sequence[object] = (),
     ) -> None:
         self.ledger, self.output, self.report = ledger, output, report
         self.audio, self.begin_passage, self.marks_reached = audio, begin_passage, marks_reached
         self.ahead, self.lead, self.record_end = ahead, lead, record_end
         self.give_up_streams = give_up_streams
-        self.wall_time, self.language = wall_time, language
+        self.wall_time, self.language, self.observers = wall_time, language, observers
 
 
 class TextStreamSpeaker:
@@ -344,7 +345,7 @@ class TextStreamSpeaker:
             handler.left(permit, call.offer, call.characters, heard=call.first_sound is not None, failure=failure)
         if call.sent:
             left = TTSCancelledError("cancelled by the caller", provider=self._candidate.name)
-            self._note_attempt(failure or left)
+            self._note_attempt(permit, failure or left, left=True)
 
     async def _close(self, permit: Permit | None) -> None:
         """Close the stream. Its slot is released once the vendor has ended the generation."""
@@ -360,7 +361,7 @@ class TextStreamSpeaker:
     def _record(self, permit: Permit | None, failure: TTSError | None) -> None:
         """Record how the stream has ended: in the circuit, in the report, and in what is known of the provider."""
         if self._call.sent:
-            self._note_attempt(failure)
+            self._note_attempt(permit, failure)
             self._candidate.learn(self._call, failure, probed=self._step.first_audio is not None)
             self._call.learn()
         if permit:
@@ -374,7 +375,7 @@ class TextStreamSpeaker:
         elif self._passage:
             self._candidate.guarded.handler.voice = self._call.offer.voice
 
-    def _note_attempt(self, failure: TTSError | None) -> None:
+    def _note_attempt(self, permit: Permit | None, failure: TTSError | None, *, left: bool = False) -> None:
         call, candidate, report = self._call, self._candidate, self._context.report
         bill = self._bill(failure)
         candidate.guarded.handler.bills.add(bill, failure)
@@ -394,6 +395,8 @@ class TextStreamSpeaker:
                 characters_billed=bill.characters if bill.charge is Charge.BILLED else None,
                 bill=bill,
                 voice=call.offer.voice,
+                left=left,
+                timing=permit.timing if permit and self._context.observers else None,
             )
         )
         passage = self._passage

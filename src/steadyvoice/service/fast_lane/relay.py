@@ -20,6 +20,7 @@ from steadyvoice.providers.base import Accepted
 from steadyvoice.providers.http.client import StartedHTTPRequest
 from steadyvoice.providers.http.connection import HTTPConnection
 from steadyvoice.service.fast_lane.plan import Choice, RelayPlan
+from steadyvoice.service.observers import UtteranceObserver
 from steadyvoice.service.pipeline.attempt_timeouts import REAL_TIME, AttemptTimeouts
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE, AudioValidator
 from steadyvoice.service.pipeline.provider_call import CallErrors, is_unreliable
@@ -31,7 +32,7 @@ from steadyvoice.service.resilience.concurrency import QueueEntry, QueueSlot
 from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError
 from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
-from steadyvoice.service.result import Attempt, RelayedSpeech
+from steadyvoice.service.result import Attempt, RelayedSpeech, UtteranceFacts
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.duration_estimate import is_surely_complete
 from steadyvoice.speech.errors import TTSError, TTSHoldError
@@ -110,6 +111,7 @@ class RelayServices:
     workers: AudioThreadPool
     on_muted: Callable[[bool], None]
     running: set[Relay]
+    observers: list[UtteranceObserver]
 
 
 class Relay:
@@ -444,6 +446,10 @@ class Relay:
         self._services.rates.learn(choice.style, text, seconds)
         handler.bills.add_delivered(accepted.characters_billed, length)
         first_choice = self._plan.candidates[0].guarded.handler.name
+        facts, timing = None, None
+        if self._services.observers:
+            names = [each.name for each in self._plan.candidates]
+            facts, timing = UtteranceFacts(names, length, choice.total, self._plan.holds), self._permit.timing
         return RelayedSpeech(
             first_choice,
             "spoken" if first_choice == handler.name else "substituted",
@@ -458,6 +464,8 @@ class Relay:
             self._held_back,
             accepted,
             self._recorded_refusals() if self._refusals else (),
+            facts,
+            timing,
         )
 
     def _recorded_refusals(self) -> list[Attempt]:

@@ -33,6 +33,7 @@ class RelaySet:
             workers=resources.workers,
             on_muted=resources.on_muted,
             running=set(),
+            observers=resources.observers,
         )
         """Parts of the service that a relay uses."""
 

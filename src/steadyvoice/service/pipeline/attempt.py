@@ -81,7 +81,8 @@ class ProviderAttempt:
     def adopt(self, request: InFlightRequest) -> None:
         """Go on with a request that was sent already, under its permit; its queue slot is this attempt's."""
         assert isinstance(self.call, ResponseCall)  # noqa: S101 - no other is in flight before its utterance
-        self._permit, self.at = request.permit, datetime.fromtimestamp(request.at, UTC)
+        self._permit = self.call.permit = request.permit
+        self.at = datetime.fromtimestamp(request.at, UTC)
         self.call.adopt(request)
         self.delivery.has_delivered = request.has_delivered
         if request.delivered:

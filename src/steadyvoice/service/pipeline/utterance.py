@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.providers.base import Provider, SynthesisOffer
 from steadyvoice.service.accounting import UtteranceAccounting
+from steadyvoice.service.observers import UtteranceObserver
 from steadyvoice.service.options import UtterancePolicy
 from steadyvoice.service.pipeline.attempt import AttemptFactory, ProviderAttempt
 from steadyvoice.service.pipeline.candidates import Candidate, Candidates
@@ -30,7 +31,7 @@ from steadyvoice.service.resilience.failover import LOCAL_GRACE, GiveUp, TryProv
 from steadyvoice.service.resilience.hedging import Hedging
 from steadyvoice.service.resilience.holds import caller_error_behind
 from steadyvoice.service.resilience.retry import RetryLoop
-from steadyvoice.service.result import Recording, UtteranceReport
+from steadyvoice.service.result import Recording, UtteranceFacts, UtteranceReport
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import (
     TTSAllProvidersFailedError,
@@ -67,6 +68,8 @@ class SpeechResources:
     admission: AdmissionControl
     on_muted: Callable[[bool], None]
     """Called with True when an utterance falls silent, and with False when audio is delivered."""
+    observers: list[UtteranceObserver]
+    """Observers of ended utterances: see service/observers.py."""
 
 
 class Utterance:
@@ -115,9 +118,18 @@ class Utterance:
         )
         first = self._candidates[0]
         self._first = first
-        self._accounting = UtteranceAccounting(request.text, policy, self._candidates, wall_clock=resources.wall_clock)
+        self._accounting = UtteranceAccounting(
+            request.text,
+            policy,
+            self._candidates,
+            wall_clock=resources.wall_clock,
+            observers=resources.observers,
+        )
         if report:
             self._accounting.report = report
+        if resources.observers:
+            names = [candidate.name for candidate in self._candidates]
+            self.report.facts = UtteranceFacts(names, len(request.text), policy.total, policy.hold)
         self._rejected = RejectedLengths(rates, self._candidates, policy, clock=clock)
         self._factory = AttemptFactory(
             request,
@@ -199,6 +211,7 @@ class Utterance:
     async def audio(self) -> AsyncGenerator[bytes, None]:
         """Yield the audio as it is made, once: see `chunks()`, which fetches the next pieces meanwhile."""
         self.stopwatch.start()
+        self.report.began = self.stopwatch.since
         in_flight, self._in_flight = self._in_flight, None
         admitted = in_flight is not None
         steps = RetryLoop(self._next_step)

@@ -1,0 +1,73 @@
+"""Observers of ended utterances: what the service tells those that record or trace what it has done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from steadyvoice.service.result import UtteranceReport
+
+_log = logging.getLogger("steadyvoice.calls")
+
+
+@dataclass(frozen=True, slots=True)
+class EndedUtterance:
+    """Utterance, or turn of a conversation, that has ended, in whatever way.
+
+    `ended` is a reading of the service's clock, as is `report.began`; `circuit_time` one of the circuits' clock at the
+    same moment, as are the timings of the attempts, and `wall_time` the time of day in seconds since 1970.
+    """
+
+    report: UtteranceReport
+    ended: float
+    circuit_time: float
+    wall_time: float
+    is_turn: bool = False
+
+    @property
+    def began(self) -> float:
+        """Time of its beginning, on the circuits' clock."""
+        report = self.report
+        began = [each.timing.began for each in report.attempts if each.timing]
+        if report.began is not None:
+            began.append(self.circuit_time - (self.ended - report.began))
+        return min(began, default=self.circuit_time)
+
+    @property
+    def characters(self) -> int:
+        """Characters of its text; of a turn, those that were sent to a provider."""
+        report = self.report
+        if report.facts and not self.is_turn:
+            return report.facts.characters
+        ends = [span.end for span in report.spans] + [attempt.end for attempt in report.attempts]
+        return max(ends, default=0)
+
+
+class UtteranceObserver(Protocol):
+    """Observer of a service's utterances."""
+
+    def utterance_ended(self, ended: EndedUtterance) -> None:
+        """Record an utterance. Called on the event loop, so it must not wait for anything."""
+        ...
+
+
+def notify_observers(observers: Sequence[UtteranceObserver], ended: EndedUtterance) -> None:
+    """Tell all observers of an ended utterance. What one of them raises is logged, and harms neither it nor others."""
+    for observer in list(observers):
+        try:
+            observer.utterance_ended(ended)
+        except Exception as error:
+            _log.exception("an observer of utterances failed: %s", type(error).__name__)
+
+
+def add_observer(observers: list[UtteranceObserver], observer: UtteranceObserver) -> Callable[[], None]:
+    """Add an observer; return a function that removes it."""
+    observers.append(observer)
+
+    def remove() -> None:
+        if observer in observers:
+            observers.remove(observer)
+
+    return remove
