@@ -20,8 +20,8 @@ from websockets.server import ServerProtocol
 
 from steadyvoice.gateway.http import ClientDisconnectedError
 
-MAX_MESSAGE_BYTES = 1024 * 1024
-"""Longest message of a client: a turn's text has a limit of its own, which is far lower."""
+MAX_MESSAGE_BYTES = 256 * 1024
+"""Longest message of a client, parsed in one step; a turn's text has a limit of its own, which is far lower."""
 
 NORMAL, POLICY_VIOLATION, INTERNAL_ERROR, SERVICE_RESTART = 1000, 1008, 1011, 1012
 """Close codes: https://www.iana.org/assignments/websocket/websocket.xhtml."""
