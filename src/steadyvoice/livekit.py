@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Literal, Unpack
 
+from steadyvoice._extras import require
 from steadyvoice.service.conversation.conversation import ConversationOptions
 from steadyvoice.service.conversation.events import Audio, Switched, Words
 from steadyvoice.service.conversation.turn import AsyncTurn
@@ -19,13 +20,17 @@ from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError
 
-try:
-    from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, APIError, APIStatusError, tts, utils
-    from livekit.agents.types import TimedString
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] != "livekit":
-        raise
-    raise ImportError('LiveKit Agents is not installed: pip install "steadyvoice[livekit]"') from None
+require("livekit", "livekit.agents", package="LiveKit Agents")
+
+from livekit.agents import (  # noqa: E402
+    DEFAULT_API_CONNECT_OPTIONS,
+    APIConnectOptions,
+    APIError,
+    APIStatusError,
+    tts,
+    utils,
+)
+from livekit.agents.types import TimedString  # noqa: E402
 
 _CLIENT_CLOSED_REQUEST = 499
 """Status with which LiveKit ends a stream without audio quietly, neither retrying nor reporting an error."""

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
+from steadyvoice._extras import require
 from steadyvoice.service.conversation.conversation import ConversationOptions
 from steadyvoice.service.conversation.events import Audio, Switched, Words
 from steadyvoice.service.conversation.turn import AsyncTurn
@@ -21,26 +22,23 @@ from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.service import AsyncTTSService
 from steadyvoice.speech.errors import TTSConfigurationError, TTSError
 
-try:
-    from pipecat.frames.frames import (
-        AggregatedTextProgressFrame,
-        CancelFrame,
-        EndFrame,
-        ErrorFrame,
-        Frame,
-        TTSAudioRawFrame,
-        TTSStoppedFrame,
-        TTSTextFrame,
-    )
-    from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
-    from pipecat.services import tts_service as pipecat
-    from pipecat.services.settings import TTSSettings
-    from pipecat.transcriptions.language import Language
-    from pipecat.utils.errors import ErrorCategory
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] != "pipecat":
-        raise
-    raise ImportError('Pipecat is not installed: pip install "steadyvoice[pipecat]"') from None
+require("pipecat", "pipecat", package="Pipecat")
+
+from pipecat.frames.frames import (  # noqa: E402
+    AggregatedTextProgressFrame,
+    CancelFrame,
+    EndFrame,
+    ErrorFrame,
+    Frame,
+    TTSAudioRawFrame,
+    TTSStoppedFrame,
+    TTSTextFrame,
+)
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup  # noqa: E402
+from pipecat.services import tts_service as pipecat  # noqa: E402
+from pipecat.services.settings import TTSSettings  # noqa: E402
+from pipecat.transcriptions.language import Language  # noqa: E402
+from pipecat.utils.errors import ErrorCategory  # noqa: E402
 
 _IDLE = 90.0
 """Seconds without audio after which Pipecat gives up a reply: longer than the service does. Pipecat's own limit of 3

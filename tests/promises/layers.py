@@ -14,6 +14,7 @@ PACKAGE = ROOT / "src" / "steadyvoice"
 
 LAYERS = {
     "_version": -1,
+    "_extras": -1,
     "_option_rules": -1,
     "breaker": 0,
     "speech": 0,

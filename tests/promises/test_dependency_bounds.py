@@ -38,7 +38,8 @@ def requirements() -> list[Requirement]:
         *_PROJECT["project"]["optional-dependencies"].values(),
         *_PROJECT["dependency-groups"].values(),
     ]
-    return [Requirement(each) for listed in lists for each in listed if isinstance(each, str)]
+    found = [Requirement(each) for listed in lists for each in listed if isinstance(each, str)]
+    return [each for each in found if each.name != "steadyvoice"]  # an extra that brings another one
 
 
 def pins() -> list[tuple[NormalizedName, str]]:

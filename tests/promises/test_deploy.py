@@ -151,5 +151,6 @@ def test_constraints_pin_every_dependency() -> None:
     kept = [re.sub(r" *\\$", "", line) for line in lines if "--hash=" not in line]
     assert all(re.fullmatch(r"[\w.\[\]-]+==\S+( ;.*)?", line) for line in kept if line and not line.startswith("#"))
     names = {line.partition("==")[0].lower() for line in kept}
-    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    needed = [each for each in extras["audio"] + extras["gateway"] if not each.startswith("steadyvoice[")]
     assert {re.split(r"[><=;\[]", each)[0].strip().lower() for each in needed} <= names

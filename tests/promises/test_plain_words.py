@@ -47,7 +47,7 @@ coalescing codec coding command concurrency config conformance connection connec
 conversation conversion coordinator
 credentials crossfade
 dashboard decoders decorators deepgram definitions delivery demo dialect dialects dialogue duration
-elevenlabs endpoint engine error errors espeak estimate event events evidence exchange
+elevenlabs endpoint engine error errors espeak estimate event events evidence exchange extras
 failover failure fallback fast fault
 file
 flac fleet flight

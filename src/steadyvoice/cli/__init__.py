@@ -8,6 +8,15 @@ def main() -> None:
     # Comes first: a file opened by an import would otherwise get the number of a closed standard stream.
     open_closed_streams()
 
+    import sys
+
+    from steadyvoice._extras import MissingExtraError, require
+
+    try:
+        require("gateway", "typer", "rich")
+    except MissingExtraError as error:
+        sys.exit(f"steadyvoice: {error}")
+
     from steadyvoice.cli.app import app
     from steadyvoice.cli.errors import flushing_output
 

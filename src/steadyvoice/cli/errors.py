@@ -12,6 +12,7 @@ from enum import IntEnum
 
 import typer
 
+from steadyvoice._extras import MissingExtraError
 from steadyvoice.cli.standard_streams import flush_stderr, print_error, redirect_to_null
 from steadyvoice.speech.errors import TTSError, TTSRequestError
 from steadyvoice.speech.failure_kinds import Blame
@@ -91,7 +92,7 @@ def error_message(error: Exception) -> str:
             return f"{_LABELS[Blame.CALLER]}: {error}"
         case TTSError():
             return f"{_LABELS[error.meaning.blame]}: {error}"
-        case MachineError():
+        case MachineError() | MissingExtraError():
             return f"system error: {error}"
         case OSError():
             about = f": {error.filename}" if error.filename else ""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from steadyvoice._extras import install_command
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.cli.audio_output import check_target
 from steadyvoice.cli.errors import ExitStatus, UsageError
@@ -340,7 +341,7 @@ def _report(findings: Findings, path: Path | None) -> Iterator[str]:
         names = ", ".join(vendor.credentials[0][0] for vendor in VENDORS)
         yield f"no vendor's key was found ({names}); set one and run the command again with --force"
     if "espeak" not in kinds:
-        yield 'no local voice for all languages is installed: pip install "steadyvoice[local]"'
+        yield f"no local voice for all languages is installed: {install_command('local')}"
     if path is not None:
         config = f"--config {shlex.quote(str(path))}"
         yield "next:"

@@ -12,10 +12,13 @@ import hmac
 from dataclasses import fields
 from typing import Annotated, TypeAlias
 
-import msgspec
-
+from steadyvoice._extras import require
 from steadyvoice._option_rules import is_number
 from steadyvoice.breaker import CircuitBreakerConfig
+
+require("fleet", "msgspec")
+
+import msgspec  # noqa: E402
 
 VERSION = 1
 MAX_RECORD_BYTES = 1_048_576

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from steadyvoice._extras import MissingExtraError, require
 from steadyvoice.breaker.fork_safety import keep_until_exit
 from steadyvoice.fleet.store import BeatReply, FleetStoreError, FleetURLError, LeaseClaim, ReceivedRecord
 from steadyvoice.fleet.store_url import StoreURL, parse_store_url
@@ -250,6 +251,6 @@ def _milliseconds(seconds: float) -> int:
 
 def _require_client_library() -> None:
     try:
-        import redis  # noqa: F401
-    except ImportError:
-        raise FleetURLError("url: needs redis-py: pip install 'steadyvoice[fleet]'") from None
+        require("fleet", "redis", package="redis-py")
+    except MissingExtraError as error:
+        raise FleetURLError(f"url: {error}") from None

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from steadyvoice._extras import install_command
 from steadyvoice._option_rules import Number
 from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
 from steadyvoice.providers.espeak_ng import worker
@@ -183,7 +184,7 @@ def is_installed() -> bool:
 
 def _require_files(files: EspeakFiles | None, name: str) -> EspeakFiles:
     if files is None:
-        raise TTSConfigurationError(f'{name}: eSpeak NG is not installed: pip install "steadyvoice[local]"')
+        raise TTSConfigurationError(f"{name}: eSpeak NG is not installed: {install_command('local')}")
     if not (files.library.is_file() and (files.data / "voices").is_dir()):
         raise TTSConfigurationError(f"{name}.files: no eSpeak NG at {files.library} and {files.data}")
     return files

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from steadyvoice._extras import MissingExtraError, require
 from steadyvoice.providers.base import Accepted, SynthesisOffer
 from steadyvoice.providers.credentials import resolve_api_key
 from steadyvoice.providers.http.client import PreparedHTTPRequest
@@ -143,14 +144,14 @@ class AccessToken:
 def _credentials(file: str | None, provider: str) -> Any:
     """Return the credentials of a key file, or the application's default ones. Raises TTSConfigurationError."""
     try:
-        import google.auth
-        from google.auth.exceptions import GoogleAuthError
-        from google.oauth2.service_account import Credentials
-    except ImportError as error:
-        message = (
-            'missing; pass api_key=... or set GOOGLE_API_KEY; a service account needs pip install "steadyvoice[google]"'
-        )
-        raise TTSConfigurationError(f"{provider}.api_key: {message}") from error
+        require("google", "google.auth", package="google-auth")
+    except MissingExtraError as error:
+        message = f"missing; pass api_key=... or set GOOGLE_API_KEY; for a service account, {error}"
+        raise TTSConfigurationError(f"{provider}.api_key: {message}") from None
+    import google.auth
+    from google.auth.exceptions import GoogleAuthError
+    from google.oauth2.service_account import Credentials
+
     try:
         if file is not None:
             # Other kinds of files can name programs to run: google-auth warns of its loader of all kinds.

@@ -11,6 +11,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
+from steadyvoice._extras import install_command
 from steadyvoice.providers import neural_worker as worker
 from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
 from steadyvoice.providers.local_engine import EngineProvider, split_into_jobs
@@ -24,7 +25,7 @@ from steadyvoice.speech.writing_systems import LATIN
 
 NEURAL_VOICE = "heart"
 
-_INSTALL = 'pip install "steadyvoice[neural]"'
+_INSTALL = install_command("neural")
 _SPEEDS = (0.5, 2.0)  # of the engine: half to twice the usual pace
 # Measured of three texts with pyloudnorm: -25.8 to -26.3 LUFS, and 145 to 188 words a minute.
 _VOICE = Voice(NEURAL_VOICE, "en-US", "female", rate=180.0, loudness=-26.0)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from steadyvoice._extras import MissingExtraError, require
 from steadyvoice._option_rules import OneOf
 from steadyvoice.providers.base import Accepted, SynthesisOffer
 from steadyvoice.providers.credentials import api_key_problem
@@ -176,11 +177,11 @@ def _needs_refresh(credentials: Any) -> bool:
 
 def _session(profile: str | None, provider: str) -> Any:
     try:
-        from botocore.session import Session
-    except ImportError as error:
-        raise TTSConfigurationError(
-            f'{provider}: requests to Amazon Polly are signed by botocore: pip install "steadyvoice[polly]"'
-        ) from error
+        require("polly", "botocore")
+    except MissingExtraError as error:
+        raise TTSConfigurationError(f"{provider}: requests to Amazon Polly are signed by botocore: {error}") from None
+    from botocore.session import Session
+
     return Session(profile=profile)
 
 

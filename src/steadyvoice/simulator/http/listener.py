@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from steadyvoice._extras import MissingExtraError, require
 from steadyvoice.simulator.fault_injection.actions import FaultTarget, RefuseConnection, SlowAccept, TlsFailure
 from steadyvoice.simulator.fault_injection.matching import Fault, FaultCall, FaultRules
 from steadyvoice.simulator.http.response import reset_socket, sleep_or_hang
@@ -35,10 +36,12 @@ class Certificates:
 
     def __init__(self, host: str) -> None:
         try:
-            # Imported here, because it is an extra that plain HTTP does not need.
-            import trustme
-        except ImportError:
-            raise ValueError('TLS needs a package that makes certificates: pip install "steadyvoice[tls]"') from None
+            require("tls", "trustme")
+        except MissingExtraError as error:
+            raise ValueError(f"TLS needs a package that makes certificates: {error}") from None
+        # Imported here, because plain HTTP does not need it.
+        import trustme
+
         self._authority = trustme.CA(organization_name="steadyvoice simulator")
         self._names = (*LOOPBACK_NAMES, *({host} - {*LOOPBACK_NAMES}))
         self._contexts: dict[str | None, ssl.SSLContext] = {}
