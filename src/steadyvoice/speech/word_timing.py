@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.duration_estimate import FASTEST_ORDINARY_SHARE, estimate_duration, has_spoken_characters
-from steadyvoice.speech.markup import MarkedText, Rendering, TokenRole, parse_markup, strip_markup
+from steadyvoice.speech.markup import MarkedText, Rendering, parse_markup, strip_markup
+from steadyvoice.speech.markup_parser import TokenRole
 from steadyvoice.speech.text import count_letters_and_digits
 
 # Chinese and Japanese write no blanks. There a word surely begins behind a punctuation mark, and, in Japanese, where
