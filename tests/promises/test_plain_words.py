@@ -59,10 +59,12 @@ in init injection
 json
 keys kinds
 lag lane latency ledger length lifecycle limits lines link listener livekit local locking log lookup loop
-machine main markup matching member membership memory merging message messages metric metrics middleware migration mpeg
+machine main markup matching member membership memory merging message messages metric metrics middleware migration
+mpeg
 neural ng notifications
 observability observers ogg openai openapi option options output overview
-passthrough permit persistence pipecat pipeline plan plugins polly pool prefetch protocol provider providers proxy
+parser passthrough permit persistence pipecat pipeline plan plugins polly pool prefetch protocol provider providers
+proxy
 quorum
 race rate
 reader recent record recorded recorder records redis registry relay reload request resampling resilience resource
