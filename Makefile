@@ -10,7 +10,7 @@ QUICK := tests/breaker tests/speech tests/wire tests/audio tests/service tests/g
 # Half of the tests wait: for sockets, clocks and browsers. So there are half as many more workers than processors.
 WORKERS = $(shell $(BIN)/python -c 'import os; print(max(3, os.cpu_count() * 3 // 2))')
 
-.PHONY: demo test quick lint types bench long clean
+.PHONY: demo test quick lint types bench long docs clean
 
 demo: $(READY)
 	$(BIN)/steadyvoice demo
@@ -35,6 +35,10 @@ long: $(READY)
 	$(BIN)/python -m pytest -m long
 	$(BIN)/python benchmarks/soak.py
 
+# The documentation site: open build/docs/index.html.
+docs: $(READY)
+	$(BIN)/python docs/builder/build_site.py build/docs
+
 # pip checks the hashes, and uses the index that the machine is configured for.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -49,4 +53,4 @@ $(READY): pyproject.toml constraints.txt
 constraints.txt: ;
 
 clean:
-	rm -rf $(VENV) benchmarks/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-out
+	rm -rf $(VENV) build benchmarks/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-out
