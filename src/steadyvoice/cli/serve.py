@@ -7,7 +7,6 @@ import ctypes
 import gc
 import logging
 import os
-import socket
 import subprocess
 import sys
 from asyncio.subprocess import Process
@@ -109,8 +108,9 @@ def _supervise(options: ServeOptions, server: ServerConfig, plan: ServiceArgumen
     """Run the workers. This process only reserves the port, and accepts nothing on it."""
     from steadyvoice.gateway.workers.supervisor import NoWorkerStartedError, Supervisor
 
-    if not hasattr(socket, "SO_REUSEPORT"):
-        raise UsageError("workers: this system does not distribute the connections of one port; use 1")
+    # macOS knows SO_REUSEPORT as well, and gives all connections to one of the processes.
+    if sys.platform != "linux":
+        raise UsageError("workers: only Linux distributes the connections of one port among processes; use 1")
     settings = {name: value for name, value in plan.items() if name != "providers"}
     validate_settings(plan["providers"], typed(ServiceSettings, settings))
     with ExitStack() as reserved:

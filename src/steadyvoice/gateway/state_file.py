@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Lock
@@ -79,7 +80,10 @@ class AtomicWriter:
             self._written = number
             part = self._path.with_name(f"{self._path.name}.part")
             try:
-                part.write_text(json.dumps(content(), indent=1), encoding="utf-8")
+                # Readable by its owner only, because reasons of holds quote the vendors.
+                with open(part, "w", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
+                    part.chmod(0o600)  # one that a crash left behind may have another mode
+                    json.dump(content(), file, indent=1)
                 # Atomic on one file system: a reader, or a restart after a crash, sees the old or the new file.
                 os.replace(part, self._path)
             except OSError as error:

@@ -45,7 +45,7 @@ from math import ceil, isfinite
 from typing import Any, ClassVar, TypeVar
 
 from steadyvoice.speech.failure_kinds import Blame, FailureKind, FailureMeaning, RetryAdvice, meaning_of
-from steadyvoice.speech.text import escape_surrogates, strip_invisible
+from steadyvoice.speech.text import escape_surrogates, hide_quotations, strip_invisible
 
 E = TypeVar("E", bound=Exception)
 
@@ -104,6 +104,12 @@ class TTSError(Exception):
     def retryable(self) -> bool:
         """Whether the same request may succeed later. This library has retried already where that made sense."""
         return self.meaning.retry is not RetryAdvice.NO or self.meaning.blame in (Blame.PROVIDER, Blame.NETWORK)
+
+    def hide_text(self, text: str) -> None:
+        """Replace what the message quotes of the caller's text: it goes into logs, states and lists of calls."""
+        hidden = hide_quotations(self.message, text)
+        if hidden != self.message:
+            self.message, self.args = hidden, (hidden,)
 
     def __str__(self) -> str:
         subject = f"{self.provider}: " if self.provider else ""

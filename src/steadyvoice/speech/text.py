@@ -69,6 +69,42 @@ def _is_hidden(character: str) -> bool:
     return character in _BLANK_LETTERS or unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn")
 
 
+def hide_quotations(message: str, text: str) -> str:
+    """Replace what a message quotes of a text by `[text]`: 12 characters or more in a row, or all of it in quotes.
+
+    Runs of blanks count as one blank. What a message has beyond its first 1,000 characters is cut off, because the time
+    grows with both lengths.
+
+    >>> hide_quotations("cannot speak 'my PIN is 4711, he said'", "My PIN? Oh, my PIN is 4711, he said.")
+    "cannot speak '[text]'"
+    """
+    words = " ".join(text.split())
+    if not words:
+        return message
+    if len(message) > _MAX_MESSAGE:
+        message = message[:_MAX_MESSAGE] + "…"
+    for quotes in _QUOTES:
+        left, right = quotes[0], quotes[1]
+        message = message.replace(f"{left}{words}{right}", f"{left}{_HIDDEN_TEXT}{right}")
+    kept, start, length = [], 0, len(message)
+    while start < length:
+        end = start + _QUOTATION
+        if end > length or message[start:end] not in words:
+            kept.append(message[start])
+            start += 1
+            continue
+        while end < length and message[start : end + 1] in words:
+            end += 1
+        kept.append(_HIDDEN_TEXT)
+        start = end
+    return "".join(kept)
+
+
+_MAX_MESSAGE = 1_000
+_QUOTATION = 12  # characters that a message and a text share by more than chance
+_HIDDEN_TEXT = "[text]"
+_QUOTES = ("''", '""', "``", "“”", "‘’", "«»", "„“")
+
 _SEPARATORS = "\u2028\u2029"  # of lines and paragraphs
 _BLANK_LETTERS = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))

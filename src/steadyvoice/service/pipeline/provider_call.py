@@ -218,6 +218,10 @@ class ProviderCall:
             self._over = True
             rest = await self.validator.end()
             return self._deliver(rest) if rest else None
+        except TTSError as error:
+            # Vendors quote the text in their errors: validators all of it, filters the part that they object to.
+            error.hide_text(self.request.text)
+            raise
         finally:
             if self._since is not None:
                 self._count_time()
