@@ -14,9 +14,10 @@ from aiohttp import web
 
 @dataclass
 class RecordingVendor:
-    """Bodies that clients posted, newest last, and the vendor's URL."""
+    """Bodies that clients posted, newest last, the targets of all requests, and the vendor's URL."""
 
     url: str = ""
+    targets: list[str] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
     def ids(self, name: str = "previous_request_ids") -> list[Any]:
@@ -31,6 +32,7 @@ async def recording_vendor(vendor: str) -> AsyncIterator[RecordingVendor]:
 
     async def forward(request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        recorder.targets.append(request.raw_path)
         if request.method == "POST":
             recorder.bodies.append(json.loads(body))
         headers = {name: request.headers[name] for name in ("xi-api-key", "content-type") if name in request.headers}
