@@ -90,7 +90,15 @@ def litellm(home: Path, vendor: int, command: Path) -> Gateway:
 
 
 def ours(
-    home: Path, vendor: int, name: str, *, resume: bool = False, behind: int | None = None, path: str = ELEVENLABS
+    home: Path,
+    vendor: int,
+    name: str,
+    *,
+    resume: bool = False,
+    behind: int | None = None,
+    path: str = ELEVENLABS,
+    core: int | None = CORE,
+    workers: int = 1,
 ) -> Gateway:
     """Start steadyvoice with the vendor as ElevenLabs, and another one `behind` it if its port is given."""
     port = free_port()
@@ -104,7 +112,8 @@ def ours(
     head = f'[server]\naccess_log = false\n[fallback]\nmuted = false\non_midstream = "{midstream}"\n'
     config.write_text(head + "".join(providers))
     command = [sys.executable, "-m", "steadyvoice", "serve", "--config", str(config), "--port", str(port)]
-    gateway = _ready(Gateway(name, port, processes.begin(command, CORE, home / f"{port}.out"), path))
+    command += ["--workers", str(workers)]
+    gateway = _ready(Gateway(name, port, processes.begin(command, core, home / f"{port}.out"), path))
     # The circuit of the vendor that is down opens before anything is measured: the steady state counts.
     if behind not in (None, vendor):
         _until(lambda: _circuit(gateway, "vendor-0") == "open", lambda: _speak(gateway), 60.0)

@@ -21,9 +21,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def begin(
-    command: Sequence[str], core: int, log: Path, *, env: dict[str, str] | None = None
+    command: Sequence[str], core: int | None, log: Path, *, env: dict[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a process on one processor."""
+    """Start a process on one processor; None: on whichever the system chooses."""
     with log.open("wb") as log_file:
         return subprocess.Popen(
             command,
@@ -40,7 +40,7 @@ def prioritize(pids: Sequence[int]) -> None:
         os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(10))
 
 
-def run(command: Sequence[str], core: int, *, env: dict[str, str] | None = None) -> str:
+def run(command: Sequence[str], core: int | None, *, env: dict[str, str] | None = None) -> str:
     """Run a process on one processor to its end, and return its output."""
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **(env or {})}, preexec_fn=lambda: _settle(core)
@@ -104,9 +104,10 @@ def _cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-def _settle(core: int) -> None:
+def _settle(core: int | None) -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # the process ends with the benchmark, however that ends
-    os.sched_setaffinity(0, {core})
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     # Two thousand streams need twice as many descriptors in a proxy; the usual soft limit is 1,024.
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))

@@ -16,19 +16,30 @@ from steadyvoice.fleet.testing import InMemoryFleet
 
 RECORDS = st.dictionaries(
     st.text("abcdefgh", min_size=1, max_size=1),
-    st.builds(SlotRecord, used=st.integers(0, 12), queued=st.integers(0, 12), waited=st.floats(0, 60)),
+    st.builds(
+        SlotRecord,
+        used=st.integers(0, 12),
+        queued=st.integers(0, 12),
+        waited=st.floats(0, 60),
+        recent=st.integers(0, 30),
+    ),
     min_size=1,
     max_size=8,
 )
 
 
-@given(records=RECORDS, limit=st.integers(1, 30))
+@given(records=RECORDS, limit=st.integers(1, 200))
 def test_shares_are_fair_and_never_more_than_the_limit(records: dict[str, SlotRecord], limit: int) -> None:
     shares = fair_shares(records, limit)
     wants = {replica: record.used + record.queued for replica, record in records.items()}
     assert sum(shares.values()) <= limit
-    assert all(share <= wants[replica] + 1 for replica, share in shares.items())
+    used_lately = {replica: max(wants[replica], record.recent) for replica, record in records.items()}
+    left = max(0, limit - sum(used_lately.values()))
+    idle = max(1, left // 2 // len(records))  # half of what is left stays free
+    assert all(share <= used_lately[replica] + idle for replica, share in shares.items())
     assert sum(shares.values()) >= min(limit, sum(wants.values()))  # no slot is idle while it is wanted
+    if left:
+        assert all(share >= used_lately[replica] for replica, share in shares.items())
     short = [replica for replica, share in shares.items() if share < wants[replica]]
     for replica in short:
         assert all(share <= shares[replica] + 1 for share in shares.values())
@@ -85,7 +96,7 @@ class Replica:
         self.share: int | None = 1
         self.pending: list[int | None] = []
         self.ends: list[float] = []
-        self.queued = 0
+        self.queued = self.peak = 0
         self.waiting_since = 0.0
         self.is_stopped = self.loop_hangs = False
         self.store = simulation.server.connect()
@@ -98,7 +109,8 @@ class Replica:
         used, queued = len(self.ends), self.queued
         bound = max(used, self.share or 0, *(slots or 0 for slots in self.pending))
         waited = self.simulation.clock() - self.waiting_since if queued else 0.0
-        return SlotUsage(used, queued, bound, waited, maximum=self.maximum)
+        peak, self.peak = self.peak, used
+        return SlotUsage(used, queued, bound, waited, maximum=self.maximum, peak=peak)
 
     def lend(self, slots: int | None, attainable: int) -> None:
         self.pending.append(slots)
@@ -116,6 +128,7 @@ class Replica:
             self.queued -= 1
             self.waiting_since = now
             self.ends.append(now + 0.2 + 0.2 * self.simulation.random.random())
+        self.peak = max(self.peak, len(self.ends))
 
 
 class Slots:
@@ -165,8 +178,35 @@ def test_busy_replica_uses_the_whole_limit_and_then_shares_it_fairly() -> None:
     assert sorted(slots.used) == [2, 2, 3, 3]
     assert slots.most == 10
     slots.finish()
-    slots.run(2)
+    slots.run(3)
     assert [replica.fleet.status().slots["vendor"].block for replica in slots.replicas] == [1, 1, 1, 1]
+
+
+def test_no_request_waits_for_a_slot_while_most_of_the_limit_is_free() -> None:
+    slots = Slots(2, 100)
+    slots.run(1)
+    waited = begun = 0
+    for _ in range(200):
+        for replica in slots.replicas:
+            replica.queued = slots.random.randrange(4)
+            begun += replica.queued
+        slots.run(0.05)
+        waited += sum(replica.queued for replica in slots.replicas)
+    assert (waited, begun > 400) == (0, True)
+
+
+def test_requests_of_steady_traffic_seldom_wait_at_a_small_limit() -> None:
+    slots = Slots(2, 12)
+    slots.run(1)
+    waited = begun = 0
+    for _ in range(400):
+        for replica in slots.replicas:
+            more = slots.random.random() < 0.5
+            replica.queued += more
+            begun += more
+        slots.run(0.05)
+        waited += sum(replica.queued for replica in slots.replicas)
+    assert waited < 0.05 * begun
 
 
 def test_more_replicas_than_slots_take_turns() -> None:

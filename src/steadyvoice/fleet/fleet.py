@@ -423,7 +423,7 @@ class Fleet:
             circuits={name: shared.observe(now) for name, shared in self._shared.items()},
             state=self.state.value,
             announcements=self.announcements.records(),
-            slots=self._slots.observe(),
+            slots=self._slots.observe(now),
         )
 
     def _slots_elsewhere(self) -> dict[str, Mapping[str, SlotRecord]] | None:

@@ -102,7 +102,8 @@ class AnnouncementRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 class SlotRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """Requests of one account at one replica: running (`used`) and `queued`, the first of them for `waited` seconds.
 
-    `block` is the number of slots that are leased to it. The limits are as in `SlotUsage`.
+    `block` is the number of slots that are leased to it, `recent` the most that it used or wanted at once lately. The
+    limits are as in `SlotUsage`.
     """
 
     used: Count = 0
@@ -112,6 +113,7 @@ class SlotRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     stated: Count | None = None
     maximum: Count | None = None
     initial: Count | None = None
+    recent: Count = 0
 
 
 class ReplicaRecord(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,13 +1,14 @@
 """Slots: the concurrency limit of an account, leased to replicas in blocks from which they lend without a round trip.
 
 Who gets how many is a pure decision that every replica makes from the same records: each gets what it has requests
-for, in fair shares if there is not enough for all, and one idle slot more while some are left. The lease of the store
-keeps the sum within the limit, whatever the replicas believe of each other.
+for, in fair shares if there is not enough for all; of the rest what it used lately, and idle slots for further
+requests. The lease of the store keeps the sum within the limit, whatever the replicas believe of each other.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -19,6 +20,8 @@ SLOT_LEASE = 3.0
 """Seconds for which a block is leased; each beat renews it."""
 SETTLING = 3.0
 """Seconds after the store lost its data in which no block grows, until all replicas have claimed theirs again."""
+RECENT_SECONDS = 2.0
+"""Seconds for which a replica keeps the slots that it used, unless others have requests for them."""
 
 _logger = logging.getLogger("steadyvoice.fleet")
 
@@ -28,7 +31,7 @@ class SlotUsage(NamedTuple):
 
     `bound` is the most requests that may run until the next `lend()` takes effect. `queued` requests wait, the first of
     them for `waited` seconds. `stated` is the limit that the vendor stated, `initial` the one that is assumed before,
-    and `maximum` that of the user.
+    and `maximum` that of the user. `peak` is the most that ran at once since the last reading.
     """
 
     used: int
@@ -38,6 +41,7 @@ class SlotUsage(NamedTuple):
     stated: int | None = None
     maximum: int | None = None
     initial: int | None = None
+    peak: int = 0
 
 
 class SlotAccount(Protocol):
@@ -100,24 +104,36 @@ def fair_shares(records: Mapping[str, SlotRecord], limit: int) -> dict[str, int]
         for replica in sorted(wanting, key=lambda replica: (-records[replica].waited, replica))[:limit]:
             shares[replica] = 1
         return shares
-    left = limit
-    wanting.sort(key=lambda replica: wants[replica], reverse=True)
-    while wanting and wants[wanting[-1]] <= left // len(wanting):
+    _add_fairly(shares, wants, limit)
+    # Use goes up and down between two beats. Were slots given back whenever it was down at a beat, requests would wait
+    # for them while most of the limit is free: every twelfth did at two workers whose account had 100,000 slots.
+    recent = {replica: max(0, record.recent - wants[replica]) for replica, record in records.items()}
+    _add_fairly(shares, recent, limit - sum(shares.values()))
+    left = limit - sum(shares.values())
+    idle = max(1, left // (2 * len(records)))  # half of what is left stays free: it is leased at once
+    for replica in sorted(records)[: left // idle]:
+        shares[replica] += idle
+    return shares
+
+
+def _add_fairly(shares: dict[str, int], wants: Mapping[str, int], slots: int) -> None:
+    """Add to the shares what is wanted, or a fair share of the slots where there are not enough."""
+    wanting = sorted(
+        (replica for replica, wanted in wants.items() if wanted), key=lambda each: wants[each], reverse=True
+    )
+    while wanting and wants[wanting[-1]] <= slots // len(wanting):
         replica = wanting.pop()
-        shares[replica] = wants[replica]
-        left -= shares[replica]
+        shares[replica] += wants[replica]
+        slots -= wants[replica]
     # By name, which does not change with every request: else slots would wander between replicas that want more.
     for place, replica in enumerate(sorted(wanting)):
-        shares[replica] = left // len(wanting) + (place < left % len(wanting))
-    left -= sum(shares[replica] for replica in wanting)
-    for replica in sorted(records)[:left]:  # one idle slot each, for the next request
-        shares[replica] += 1
-    return shares
+        shares[replica] += slots // len(wanting) + (place < slots % len(wanting))
 
 
 def slot_target(replica: str, records: Mapping[str, SlotRecord], limit: int) -> SlotTarget:
     """Return how many slots a replica should have of the limit, by the records of all, its own included."""
-    greedy = {**records, replica: SlotRecord(used=records[replica].used, queued=limit, waited=records[replica].waited)}
+    own = records[replica]
+    greedy = {**records, replica: SlotRecord(used=own.used, queued=limit, waited=own.waited)}
     return SlotTarget(fair_shares(records, limit)[replica], max(1, fair_shares(greedy, limit)[replica]))
 
 
@@ -163,6 +179,7 @@ class SharedSlots:
         self._was_together = False
         self._alone_since: float | None = None
         self._warned = False
+        self._recent: deque[tuple[float, int]] = deque()  # time and use, of those that no later one exceeds
 
     @property
     def wants_more(self) -> bool:
@@ -181,7 +198,7 @@ class SharedSlots:
             elsewhere={name: (each.block, each.used, each.queued) for name, each in self._others.items()},
         )
 
-    def observe(self) -> SlotRecord:
+    def observe(self, now: float) -> SlotRecord:
         """Read the account, and return its record."""
         usage = self._usage = self.account.usage()
         self.record = SlotRecord(
@@ -192,8 +209,18 @@ class SharedSlots:
             stated=usage.stated,
             maximum=usage.maximum,
             initial=usage.initial,
+            recent=self._most_recently(max(usage.peak, usage.used + usage.queued), now),
         )
         return self.record
+
+    def _most_recently(self, use: int, now: float) -> int:
+        """Return the most slots that were in use or waited for at once lately, with the present use."""
+        while self._recent and self._recent[-1][1] <= use:
+            self._recent.pop()
+        self._recent.append((now, use))
+        while self._recent[0][0] <= now - RECENT_SECONDS:
+            self._recent.popleft()
+        return self._recent[0][1]
 
     def claim(self, replica: str, others: Mapping[str, SlotRecord]) -> LeaseClaim | None:
         """Return what this replica wants of the account's slots; None if the account is unlimited.
@@ -286,7 +313,7 @@ class SharedAccounts:
         shared = self._shared.copy().values()
         return {each.account.name: each.status() for each in shared if each.limit is not None}
 
-    def observe(self) -> dict[str, SlotRecord]:
+    def observe(self, now: float) -> dict[str, SlotRecord]:
         """Read the accounts, and return their records."""
         accounts = {key: each for each in self._accounts if (key := each.identity(self._fleet_name)) is not None}
         for key, shared in list(self._shared.items()):
@@ -295,7 +322,7 @@ class SharedAccounts:
         for key, account in accounts.items():
             if key not in self._shared and len(self._shared) < MAX_ACCOUNTS:
                 self._shared[key] = SharedSlots(account, key)
-        return {key: shared.observe() for key, shared in self._shared.items()}
+        return {key: shared.observe(now) for key, shared in self._shared.items()}
 
     def claims(
         self, replica: str, others: Mapping[str, Mapping[str, SlotRecord]] | None, now: float

@@ -195,6 +195,7 @@ class MemberAccount:
             stated=stated,
             maximum=maximum,
             initial=initial,
+            peak=self._limiter.take_peak(),
         )
 
     def lend(self, slots: int | None, attainable: int) -> None:

@@ -70,6 +70,7 @@ class ConcurrencyLimit:
         self._window: float | None = None  # adaptive limit after refusals, None without any
         self._era = 0
         self._running = 0
+        self._peak = 0
         self._continuations: OrderedDict[QueueEntry, None] = OrderedDict()
         self._new: OrderedDict[QueueEntry, None] = OrderedDict()
         self._overtaken = 0  # continuations that started since a new request did
@@ -117,6 +118,11 @@ class ConcurrencyLimit:
         """Number of running requests."""
         return self._running
 
+    def take_peak(self) -> int:
+        """Return the most requests that ran at once since the last call. One other thread may call this."""
+        peak, self._peak = self._peak, self._running
+        return peak
+
     @property
     def waiting(self) -> int:
         """Number of waiting requests."""
@@ -152,7 +158,9 @@ class ConcurrencyLimit:
         """Return an entry that runs at once; None if a new request would have to wait."""
         if self._new or self._continuations or not (self.limit is None or self._running < self.limit):
             return None
-        self._running += 1
+        running = self._running = self._running + 1
+        if running > self._peak:
+            self._peak = running
         return QueueEntry(False, EntryState.RUNNING, self._era, now)
 
     def release(self, entry: QueueEntry, now: float) -> list[QueueEntry]:
@@ -225,6 +233,7 @@ class ConcurrencyLimit:
     def _start(self, entry: QueueEntry, now: float) -> None:
         entry.state, entry.era, entry.since = EntryState.RUNNING, self._era, now
         self._running += 1
+        self._peak = max(self._peak, self._running)
 
     def _next(self) -> QueueEntry:
         overtakes = bool(self._continuations) and (self._overtaken < MAX_OVERTAKING or not self._new)
