@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import operator
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,7 +20,7 @@ from steadyvoice.breaker.fork_safety import register_fork_aware
 from steadyvoice.fleet import Announcement, Fleet, FleetConfig, FleetState, FleetStore, SlotUsage
 from steadyvoice.fleet.fleet import CIRCUIT_ORDERS
 from steadyvoice.fleet.records import MAX_NAME_LENGTH
-from steadyvoice.providers.base import HasCredential
+from steadyvoice.providers.base import Credential, HasCredential
 from steadyvoice.service.log_messages import log_hold
 from steadyvoice.service.pipeline.candidates import GuardedProvider
 from steadyvoice.service.provider_set import CurrentCircuits, ProviderSet
@@ -104,20 +105,28 @@ class CurrentAccounts:
         self._providers = providers
         self._lock = Lock()
         self._accounts: dict[int, MemberAccount] = {}
+        self._seen: list[GuardedProvider] = []
 
     def __iter__(self) -> Iterator[MemberAccount]:
+        guards = list(self._providers.by_name.copy().values())
+        with self._lock:
+            # Each beat iterates several times, and to look for credentials takes longer than all the rest of it.
+            if len(guards) != len(self._seen) or not all(map(operator.is_, guards, self._seen)):
+                self._update(guards)
+                self._seen = guards
+            return iter(list(self._accounts.values()))
+
+    def _update(self, guards: list[GuardedProvider]) -> None:
         users: dict[int, list[GuardedProvider]] = {}
-        for guarded in self._providers.by_name.copy().values():
+        for guarded in guards:
             if isinstance(guarded.provider, HasCredential) and guarded.provider.credential.fingerprint:
                 users.setdefault(id(guarded.handler.account_limits), []).append(guarded)
-        with self._lock:
-            for key in self._accounts.keys() - users.keys():
-                self._accounts.pop(key).end()
-            for key, guards in users.items():
-                if key not in self._accounts:
-                    self._accounts[key] = MemberAccount(self.link, guards[0].handler.account_limits)
-                self._accounts[key].users = guards
-            return iter(list(self._accounts.values()))
+        for key in self._accounts.keys() - users.keys():
+            self._accounts.pop(key).end()
+        for key, using in users.items():
+            if key not in self._accounts:
+                self._accounts[key] = MemberAccount(self.link, using[0].handler.account_limits)
+            self._accounts[key].set_users(using)
 
     def follow(self, order: Announcement) -> None:
         """Release all holds of a provider whose circuit another replica has reset everywhere."""
@@ -138,6 +147,7 @@ class MemberAccount:
     def __init__(self, link: _LoopLink, limits: AccountLimits) -> None:
         self.limits = limits
         self.users: list[GuardedProvider] = []
+        self._credential: Credential | None = None
         self._link = link
         self._queue = limits.queue
         self._limiter = limits.queue.limiter
@@ -145,6 +155,12 @@ class MemberAccount:
         self._pending: deque[tuple[int | None, int]] = deque()
         self._holds: dict[str, MemberHold] = {}
         self._queue.on_wait = link.hurry
+
+    def set_users(self, users: list[GuardedProvider]) -> None:
+        """Set the providers that use the credential."""
+        self.users = users
+        provider = users[0].provider
+        self._credential = provider.credential if isinstance(provider, HasCredential) else None
 
     @property
     def name(self) -> str:
@@ -158,8 +174,7 @@ class MemberAccount:
 
     def identity(self, fleet_name: str) -> str | None:
         """Return the credential's fingerprint, slowly derived."""
-        provider = self.users[0].provider if self.users else None
-        credential = provider.credential if isinstance(provider, HasCredential) else None
+        credential = self._credential
         if credential is None or credential.fingerprint is None:
             return None
         return credential.fingerprint(b"steadyvoice fleet " + fleet_name.encode())

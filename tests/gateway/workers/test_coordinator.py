@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from steadyvoice.breaker.testing import VirtualClock
+from steadyvoice.gateway.observability.event_log import CALLS_SENT_AFTER, NewEntry, WorkerEventLog
 from steadyvoice.gateway.workers.channel import encode_message, take_message
 from steadyvoice.gateway.workers.coordinator import ANSWER_TIMEOUT, Coordinator, EventNumbers, Orders
 
@@ -22,7 +24,10 @@ class SentMessages:
         self.sent: list[list[Any]] = []
 
     def send(self, *message: Any) -> None:
-        decoded = take_message(bytearray(encode_message(*message)))
+        self.send_encoded(encode_message(*message))
+
+    def send_encoded(self, message: bytes) -> None:
+        decoded = take_message(bytearray(message))
         assert decoded is not None
         self.sent.append(decoded)
 
@@ -85,13 +90,50 @@ def test_the_same_transition_at_all_workers_is_one_entry() -> None:
 def test_entries_come_back_to_all_with_one_number_and_new_workers_get_the_old_ones() -> None:
     coordinator = Coordinator()
     first, second = joined(coordinator, 1, 2)
-    coordinator.handle(2, ["entry", "call", "{}", None])
+    coordinator.handle(2, ["entries", [["call", "{}", None], ["transition", "{}", ["voice", "closed", "open"]]]])
+    coordinator.handle(1, ["entries", [["transition", "{}", ["voice", "closed", "open"]]]])
     coordinator.note("worker", {"worker": 1})
-    assert [message[:3] for message in first.of("entry")] == [["entry", 1, "call"], ["entry", 2, "worker"]]
-    assert first.of("entry") == second.of("entry")
+    sent = [[entry[:2] for entry in message[1]] for message in first.of("entries")]
+    assert sent == [[[1, "call"], [2, "transition"]], [[3, "worker"]]]
+    assert first.of("entries") == second.of("entries")
     (third,) = joined(coordinator, 3)
-    assert [number for number, _, _ in third.of("hello")[0][1]["entries"]] == [1, 2]
-    assert json.loads(third.of("hello")[0][1]["entries"][1][2])["worker"] == 1
+    assert [number for number, _, _ in third.of("hello")[0][1]["entries"]] == [1, 2, 3]
+    assert json.loads(third.of("hello")[0][1]["entries"][2][2])["worker"] == 1
+
+
+async def test_calls_of_a_moment_are_one_message_and_what_follows_them_keeps_its_place() -> None:
+    shared = SharedLogOfOne()
+    log = WorkerEventLog(lambda: 0.0, shared)
+    for number in range(20):
+        log.add("call", lambda number=number: {"number": number})  # type: ignore[misc]
+    assert shared.messages == []
+    log.add("transition", {"provider": "voice", "from": "closed", "to": "open"})
+    log.add("call", {"number": 20})
+    await asyncio.sleep(CALLS_SENT_AFTER)
+    log.add("call", {"number": 21})
+    log.close()
+    kinds = [[kind for kind, _, _ in entries] for entries in shared.messages]
+    assert kinds == [["call"] * 20 + ["transition"], ["call"], ["call"]]
+    assert shared.messages[0][-1][2] == ("voice", "closed", "open")
+    assert [entry.number for entry in log.since(0)[0]] == list(range(1, 24))
+
+
+class SharedLogOfOne:
+    """Event log of a worker that is alone: it numbers entries at once."""
+
+    edition = "e"
+    writes_entries = True
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[int, str, str]] = []
+        self.messages: list[Sequence[NewEntry]] = []
+        self.on_entry: Callable[[int, str, str], None] = lambda number, kind, data: None
+
+    def add_entries(self, entries: Sequence[NewEntry]) -> None:
+        self.messages.append(entries)
+        for kind, data, _ in entries:
+            self.entries.append((len(self.entries) + 1, kind, data))
+            self.on_entry(*self.entries[-1])
 
 
 async def test_question_is_answered_by_all_that_answer() -> None:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -22,6 +22,8 @@ from steadyvoice.speech.text import escape_surrogates
 CALLS_KEPT = 500
 OTHERS_KEPT = 500
 _CALL_KINDS = frozenset({"call", "calls"})
+CALLS_SENT_AFTER = 0.1
+"""Seconds until a worker sends calls to the others: each message costs all processes more than its content."""
 
 
 Facts = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
@@ -113,6 +115,10 @@ class EventLog:
         self._news = asyncio.Event()
 
 
+NewEntry = tuple[str, str, tuple[str, str, str] | None]
+"""Kind and JSON of an entry, and circuit and both states if it is about a transition."""
+
+
 class SharedLog(Protocol):
     """Event log of all workers: entries are numbered elsewhere, and come back."""
 
@@ -120,8 +126,13 @@ class SharedLog(Protocol):
     entries: list[tuple[int, str, str]]
     on_entry: Callable[[int, str, str], None]
 
-    def add_entry(self, kind: str, data: str, transition: tuple[str, str, str] | None) -> None:
-        """Add an entry, with circuit and both states if it is about a transition."""
+    @property
+    def writes_entries(self) -> bool:
+        """False while this worker carries out what another one writes into the log."""
+        ...
+
+    def add_entries(self, entries: Sequence[NewEntry]) -> None:
+        """Add entries to the log of all workers."""
         ...
 
 
@@ -133,15 +144,35 @@ class WorkerEventLog(EventLog):
     def __init__(self, wall_clock: Callable[[], float], shared: SharedLog) -> None:
         super().__init__(wall_clock)
         self.edition, self._shared = shared.edition, shared
+        self._unsent: list[tuple[EventLogEntry, tuple[str, str, str] | None]] = []
+        self._timer: asyncio.TimerHandle | None = None
         for entry in shared.entries:
             self._receive(*entry)
         shared.on_entry = self._receive
 
     def add(self, kind: str, facts: Facts) -> None:
-        """Send an entry to all workers, this one included."""
+        """Send an entry to all workers, this one included. Calls are sent a moment later, several at once."""
+        if not self._shared.writes_entries:
+            return
         # By the time at which it happened, whenever it gets its number.
         entry = EventLogEntry(0, kind, facts, self._wall_clock(), current_actor())
-        self._shared.add_entry(kind, entry.data, None if callable(facts) else _change_of_all(kind, facts))
+        self._unsent.append((entry, None if callable(facts) else _change_of_all(kind, facts)))
+        if kind not in _CALL_KINDS:
+            self._send()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(CALLS_SENT_AFTER, self._send)
+
+    def close(self) -> None:
+        """Send what is left, and end all readers."""
+        self._send()
+        super().close()
+
+    def _send(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        unsent, self._unsent, self._timer = self._unsent, [], None
+        if unsent:
+            self._shared.add_entries([(entry.kind, entry.data, transition) for entry, transition in unsent])
 
     def _receive(self, number: int, kind: str, data: str) -> None:
         self.last = number

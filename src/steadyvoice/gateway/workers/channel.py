@@ -83,8 +83,12 @@ class Channel:
 
     def send(self, *message: Any) -> None:
         """Send a message without waiting; to an end that was closed or is stuck, nothing is sent."""
+        self.send_encoded(encode_message(*message))
+
+    def send_encoded(self, message: bytes) -> None:
+        """Send a message that several ends get."""
         if not (self._writer.is_closing() or self.is_stuck):
-            self._writer.write(encode_message(*message))
+            self._writer.write(message)
 
     async def messages(self) -> AsyncIterator[list[Any]]:
         """Yield what the other end sends, until it is closed."""

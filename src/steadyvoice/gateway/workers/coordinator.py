@@ -7,12 +7,12 @@ import json
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from steadyvoice.gateway.workers.channel import Channel
+from steadyvoice.gateway.workers.channel import Channel, encode_message
 from steadyvoice.gateway.workers.merging import lasting_samples
 from steadyvoice.service.error_state import to_iso8601
 
@@ -89,9 +89,9 @@ class EventNumbers:
         self._clock = clock
         self._calls: deque[tuple[int, str, str]] = deque(maxlen=_ENTRIES_KEPT)
         self._others: deque[tuple[int, str, str]] = deque(maxlen=_ENTRIES_KEPT)
-        self._transitions: dict[str, tuple[tuple[str, str], float, set[int]]] = {}
+        self._transitions: dict[str, tuple[tuple[str, ...], float, set[int]]] = {}
 
-    def add(self, worker: int, kind: str, data: str, transition: tuple[str, str, str] | None) -> tuple[Any, ...] | None:
+    def add(self, worker: int, kind: str, data: str, transition: Sequence[str] | None) -> tuple[Any, ...] | None:
         """Return a new entry with its number; None for the same transition as a moment before, at another worker."""
         if transition is not None and self._is_known(worker, transition):
             return None
@@ -104,9 +104,9 @@ class EventNumbers:
         """Return the last entries, in order."""
         return sorted([*self._calls, *self._others])
 
-    def _is_known(self, worker: int, transition: tuple[str, str, str]) -> bool:
-        circuit, change, now = transition[0], transition[1:], self._clock()
-        former, at, workers = self._transitions.get(circuit, (None, 0.0, set()))
+    def _is_known(self, worker: int, transition: Sequence[str]) -> bool:
+        circuit, change, now = transition[0], tuple(transition[1:]), self._clock()
+        former, at, workers = self._transitions.get(circuit, ((), 0.0, set()))
         if former == change and now - at < _SAME_TRANSITION_SECONDS and worker not in workers:
             workers.add(worker)
             return True
@@ -159,14 +159,15 @@ class Coordinator:
 
     def broadcast(self, *message: Any) -> None:
         """Send a message to all processes."""
+        encoded = encode_message(*message)
         for channel in self._channels.values():
-            channel.send(*message)
+            channel.send_encoded(encoded)
 
     def note(self, kind: str, facts: dict[str, Any]) -> None:
         """Add an entry of the supervisor itself to the event log."""
         entry = self.events.add(0, kind, json.dumps({"at": to_iso8601(datetime.now(UTC)), **facts}), None)
         if entry:
-            self.broadcast("entry", *entry)
+            self.broadcast("entries", [entry])
 
     def send(self, worker: int, *message: Any) -> None:
         """Send a message to one process, if it runs."""
@@ -193,10 +194,12 @@ class Coordinator:
                 self._pass_on(worker, number, name, argument, ORDER_TIMEOUT)
             case ["answer", number, answer]:
                 self._take_answer(worker, number, answer)
-            case ["entry", kind, data, transition]:
-                entry = self.events.add(worker, kind, data, tuple(transition) if transition else None)
-                if entry:
-                    self.broadcast("entry", *entry)
+            case ["entries", entries]:
+                added = [
+                    self.events.add(worker, kind, data, change and tuple(change)) for kind, data, change in entries
+                ]
+                if numbered := [entry for entry in added if entry]:
+                    self.broadcast("entries", numbered)
             case ["state", state]:
                 self._saved(worker, state)
 

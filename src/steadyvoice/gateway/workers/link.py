@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from types import TracebackType
@@ -121,10 +121,14 @@ class SupervisorLink:
         """
         return await self._ask("order", name, {**argument, "asker": self.number}, _ORDER_TIMEOUT)
 
-    def add_entry(self, kind: str, data: str, transition: tuple[str, str, str] | None) -> None:
-        """Add an entry to the event log of all workers."""
-        if not _recorded_elsewhere.get():
-            self._send("entry", kind, data, transition)
+    @property
+    def writes_entries(self) -> bool:
+        """False while this worker carries out an order whose effects another one writes into the event log."""
+        return not _recorded_elsewhere.get()
+
+    def add_entries(self, entries: Sequence[tuple[str, str, tuple[str, str, str] | None]]) -> None:
+        """Add entries to the event log of all workers."""
+        self._send("entries", entries)
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Have the supervisor write the states of circuits and holds. May be called by any thread."""
@@ -164,8 +168,9 @@ class SupervisorLink:
 
     def _handle(self, message: list[Any]) -> None:
         match message:
-            case ["entry", number, kind, data]:
-                self.on_entry(number, kind, data)
+            case ["entries", entries]:
+                for entry in entries:
+                    self.on_entry(*entry)
             case ["question", number, name, argument]:
                 self._start(self._answer(number, name, argument))
             case ["answers", number, answers]:
