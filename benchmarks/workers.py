@@ -46,7 +46,7 @@ class Cost(NamedTuple):
     supervisor: float
 
 
-class Subject(NamedTuple):
+class Contender(NamedTuple):
     """One or two gateways whose processes share the load; `ports` are those of the two generators."""
 
     name: str
@@ -80,14 +80,16 @@ def main() -> int:
             gateways = [ours(home, vendor, name, core=None, workers=workers) for _ in range(count)]
             for gateway in gateways:
                 stack.callback(processes.end, gateway.process)
-            subjects.append(Subject(name, gateways))
+            subjects.append(Contender(name, gateways))
         _idle(subjects, seconds)
         _report("At saturation", subjects, rounds, lambda subject: _saturate(home, subject, seconds))
         _report(f"At {PACE} requests a second", subjects, rounds, lambda subject: _pace(subject, seconds))
     return 0
 
 
-def _report(title: str, subjects: Sequence[Subject], rounds: int, load: Callable[[Subject], tuple[int, float]]) -> None:
+def _report(
+    title: str, subjects: Sequence[Contender], rounds: int, load: Callable[[Contender], tuple[int, float]]
+) -> None:
     costs: dict[str, list[Cost]] = {subject.name: [] for subject in subjects}
     for _ in range(rounds):
         for subject in subjects:
@@ -102,7 +104,7 @@ def _report(title: str, subjects: Sequence[Subject], rounds: int, load: Callable
     print(flush=True)
 
 
-def _measure(subject: Subject, load: Callable[[Subject], tuple[int, float]]) -> Cost:
+def _measure(subject: Contender, load: Callable[[Contender], tuple[int, float]]) -> Cost:
     serving, supervising = subject.processes()
     before = [_cpu_ns(pid) for pid in serving], sum(map(_cpu_ns, supervising))
     count, seconds = load(subject)
@@ -112,7 +114,7 @@ def _measure(subject: Subject, load: Callable[[Subject], tuple[int, float]]) -> 
     return Cost((sum(used) + supervisor) / count, count / seconds, max(used) / sum(used), supervisor / count)
 
 
-def _idle(subjects: Sequence[Subject], seconds: float) -> None:
+def _idle(subjects: Sequence[Contender], seconds: float) -> None:
     """Print the CPU time of each process without requests."""
     print("Without requests, ms of CPU a second of each process that serves, and of the supervisor:")
     for subject in subjects:
@@ -129,7 +131,7 @@ def _cpu_ns(pid: int) -> int:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())
 
 
-def _saturate(home: Path, subject: Subject, seconds: float) -> tuple[int, float]:
+def _saturate(home: Path, subject: Contender, seconds: float) -> tuple[int, float]:
     """Have both generators call as fast as they are answered; return the number of requests, and the seconds."""
     gateway, script = subject.gateways[0], home / "post.lua"
     headers = {"content-type": "application/json", "xi-api-key": "k"}
@@ -148,7 +150,7 @@ def _saturate(home: Path, subject: Subject, seconds: float) -> tuple[int, float]
     return _at_once([lambda port=port: call(port) for port in subject.ports])  # type: ignore[misc]
 
 
-def _pace(subject: Subject, seconds: float) -> tuple[int, float]:
+def _pace(subject: Contender, seconds: float) -> tuple[int, float]:
     """Have both generators make half of the requests each, evenly; return their number, and the seconds."""
     gateway, count = subject.gateways[0], round(PACE * seconds / 2)
     paths = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH", "")]))
@@ -166,7 +168,7 @@ def _pace(subject: Subject, seconds: float) -> tuple[int, float]:
 
 def _at_once(calls: Sequence[Callable[[], int]]) -> tuple[int, float]:
     counts: list[int] = []
-    threads = [threading.Thread(target=lambda call=call: counts.append(call())) for call in calls]  # type: ignore[misc]
+    threads = [threading.Thread(target=lambda call=call: counts.append(call())) for call in calls]
     begun = time.monotonic()
     for thread in threads:
         thread.start()

@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
 from enum import Enum
-from functools import cache
 from math import ceil, isfinite
 from types import TracebackType
 from typing import Any, Self
@@ -31,6 +30,7 @@ from steadyvoice.speech.text import is_encodable
 from steadyvoice.wire.request_validation import RequestValidationError, ValidationIssue
 
 _PLAIN_TYPES = frozenset({str, int, bool, type(None)})
+_FIELD_NAMES: dict[type, tuple[str, ...]] = {}  # of the dataclasses that were met, and none for other types
 
 
 def to_json(value: Any) -> Any:
@@ -44,7 +44,10 @@ def to_json(value: Any) -> Any:
         return {str(key): each if type(each) in _PLAIN_TYPES else to_json(each) for key, each in value.items()}
     if kind is list or kind is tuple:
         return [to_json(each) for each in value]
-    if names := _field_names(kind):
+    names = _FIELD_NAMES.get(kind)
+    if names is None:
+        names = _FIELD_NAMES[kind] = tuple(each.name for each in fields(kind)) if is_dataclass(kind) else ()
+    if names:
         return {name: to_json(getattr(value, name)) for name in names}
     match value:
         case bool() | int():
@@ -63,12 +66,6 @@ def to_json(value: Any) -> Any:
             return [to_json(each) for each in value]
         case _:
             return str(value)
-
-
-@cache
-def _field_names(kind: type) -> tuple[str, ...]:
-    """Return the names of a dataclass's fields; none for any other type."""
-    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
 Message = MutableMapping[str, Any]
