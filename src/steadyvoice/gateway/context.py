@@ -79,6 +79,10 @@ class Workers(SharedLog, Protocol):
         """Return the answers of all workers that answer in time."""
         ...
 
+    async def ask(self, worker: int, question: str, argument: Any) -> Any:
+        """Return the answer of one worker; None if it does not answer in time."""
+        ...
+
     async def order(self, name: str, argument: Mapping[str, Any]) -> list[Any]:
         """Have all workers carry out an order; return their answers, the own one first."""
         ...

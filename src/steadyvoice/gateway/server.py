@@ -49,8 +49,7 @@ class Gateway:
         self.reloader = Reloader(self.context, source, loaded)
         application = build_application(self.context, self.reloader)
         lane = FastLane(self.context, application.routes)
-        counts = workers.counts if workers else None
-        self._listener = HTTPListener(application, self.server, self.context.connection_rejected, lane, counts)
+        self._listener = HTTPListener(application, self.server, self.context.connection_rejected, lane, workers)
         self.context.traffic = lambda: self._listener.traffic
         self.context.on_settings.append(self._listener.apply_settings)
         if self.server.state_file:

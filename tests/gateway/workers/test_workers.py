@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,37 @@ async def count_held_connections(url: str, of: int) -> int:
         writer.close()
     await asyncio.gather(*ends, return_exceptions=True)
     return held
+
+
+async def test_connection_has_room_while_another_worker_has_idle_ones(tmp_path: Path) -> None:
+    async with running_workers(tmp_path, "max_connections = 12", pace=1) as gateway, AsyncExitStack() as opened:
+        for _ in range(4):
+            assert await begin_to_speak(await connected(gateway, opened, worker=1), gateway.url) == 200
+        for _ in range(4):
+            await connected(gateway, opened, worker=2)  # and stays idle
+        # Four more fit. For the next four, whichever worker accepts them, the second one closes its idle connections.
+        clients = [await opened.enter_async_context(one_connection()) for _ in range(11)]
+        assert [await begin_to_speak(each, gateway.url) for each in clients] == [200] * 8 + [503] * 3
+
+
+def one_connection() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
+
+
+async def connected(gateway: RunningWorkers, opened: AsyncExitStack, worker: int) -> aiohttp.ClientSession:
+    """Return a client with one connection to this worker; connections to others are closed."""
+    while True:
+        client = one_connection()
+        state = await gateway.get("/admin/state", client)
+        if state["workers"]["answered_by"] == worker:
+            return await opened.enter_async_context(client)
+        await client.close()
+
+
+async def begin_to_speak(client: aiohttp.ClientSession, url: str) -> int:
+    """Begin to read a long answer, and return its status; the connection is busy until the client closes."""
+    answer = await client.post(url + SPEECH, json={"text": 8 * LONG})
+    return answer.status
 
 
 async def test_killed_worker_touches_no_other_call_and_comes_back(tmp_path: Path) -> None:

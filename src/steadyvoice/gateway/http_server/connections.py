@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mmap
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence, Sized
 from dataclasses import dataclass, field
 from enum import Enum
@@ -21,6 +22,7 @@ _READ_AHEAD_BYTES = 512 * 1024
 class ConnectionPhase(Enum):
     """Event that a connection waits for; each phase has a timeout of its own."""
 
+    HELD = "held"  # room for it, while there are too many
     HEAD = "head"  # the rest of a request's head
     IDLE = "idle"  # the next request
     RESPONSE = "response"  # the response; bodies and providers have timeouts of their own
@@ -85,7 +87,7 @@ class ConnectionLimits:
                 return self.drain
             case ConnectionPhase.CLOSING:
                 return self.closing
-            case ConnectionPhase.RESPONSE:
+            case ConnectionPhase.RESPONSE | ConnectionPhase.HELD:
                 return _NEVER
 
     @property
@@ -164,6 +166,14 @@ class ManagedConnection(Protocol):
         """Reset the connection, which the client sees as an error."""
         ...
 
+    def hold(self) -> None:
+        """Answer nothing on the new connection until it is known whether there is room for it."""
+        ...
+
+    def end_hold(self, *, admitted: bool) -> None:
+        """Serve the connection, or refuse it."""
+        ...
+
 
 class FastExchange(Protocol):
     """Request in the fast lane."""
@@ -239,7 +249,7 @@ class ConnectionSet:
         """Return whether so many connections are open that new ones are reset without a response."""
         return len(self.state.connections) > self.limits.connections + self.limits.over_limit
 
-    def close_idle(self, newcomer: ManagedConnection) -> bool:
+    def make_room(self, newcomer: ManagedConnection) -> bool:
         """Close the connection that has been idle the longest; return False if there is none but the newcomer."""
         # Insertion order of a dictionary: entering a phase removes the connection and adds it at the end.
         longest = next(iter(self.idle))
@@ -247,6 +257,16 @@ class ConnectionSet:
             return False
         longest.close()
         return True
+
+    def close_idle(self, count: int) -> int:
+        """Close up to so many connections, those first that have been idle the longest; return how many were closed."""
+        longest = list(self.idle)[:count]
+        for each in longest:
+            each.close()
+        return len(longest)
+
+    def note_idle(self) -> None:
+        """State how many connections are idle, if others have to know."""
 
     async def wait_until_empty(self) -> None:
         """Wait until no connection is open."""
@@ -256,19 +276,20 @@ class ConnectionSet:
 
 
 class ConnectionCounts:
-    """Numbers of open connections of all workers, in memory that they share; each writes its own.
+    """Numbers of open and of idle connections of all workers, in memory that they share; each writes its own.
 
     `file` is the descriptor of a file of `size(count)` bytes, `worker` a number from 1 to `count`.
     """
 
     def __init__(self, file: int, worker: int, count: int) -> None:
-        self._counts = memoryview(mmap.mmap(file, self.size(count))).cast("I")
+        numbers = memoryview(mmap.mmap(file, self.size(count))).cast("I")
+        self._counts, self._idle = numbers[:count], numbers[count:]
         self._index = worker - 1
 
     @staticmethod
     def size(count: int) -> int:
         """Return the bytes for so many workers."""
-        return 4 * count
+        return 8 * count
 
     @property
     def own(self) -> int:
@@ -284,6 +305,21 @@ class ConnectionCounts:
         """Number of connections of all workers."""
         return sum(self._counts)
 
+    def clear(self) -> None:
+        """Count none for this worker, whose process has ended."""
+        self.own = 0
+        self.note_idle(0)
+
+    def note_idle(self, connections: int) -> None:
+        """Set how many connections of this worker are idle."""
+        self._idle[self._index] = connections
+
+    @property
+    def idlest(self) -> int | None:
+        """Number of the other worker with the most idle connections; None if no other has any."""
+        idle = {number: count for number, count in enumerate(self._idle, 1) if count and number != self._index + 1}
+        return max(idle, key=lambda number: idle[number], default=None)
+
 
 class _ClosedOne(asyncio.Event):
     """Event that is set whenever a connection is closed, and calls a function each time."""
@@ -298,11 +334,18 @@ class _ClosedOne(asyncio.Event):
 
 
 class WorkerConnections(ConnectionSet):
-    """Connections of one worker, within a limit for all workers together."""
+    """Connections of one worker, within a limit for all workers together.
 
-    def __init__(self, limits: ConnectionLimits, counts: ConnectionCounts) -> None:
+    `close_at` has another worker, by its number, close up to so many idle connections, and returns how many it closed.
+    """
+
+    def __init__(
+        self, limits: ConnectionLimits, counts: ConnectionCounts, close_at: Callable[[int, int], Awaitable[int]]
+    ) -> None:
         super().__init__(limits, closed_one=_ClosedOne(self._count))
-        self._counts = counts
+        self._counts, self._close_at = counts, close_at
+        self._held: deque[ManagedConnection] = deque()
+        self._asking: asyncio.Task[None] | None = None
 
     def is_over_limit(self) -> bool:
         """Return whether one connection too many is open, at all workers together."""
@@ -313,5 +356,44 @@ class WorkerConnections(ConnectionSet):
         self._count()
         return self._counts.total > self.limits.connections + self.limits.over_limit
 
+    def make_room(self, newcomer: ManagedConnection) -> bool:
+        """Close an idle connection here, or have the newcomer wait until another worker has closed one.
+
+        Return False if no worker has any. The system chose this worker for the newcomer, and cannot be asked again: a
+        connection that is refused here would have been served by the worker next to it.
+        """
+        if super().make_room(newcomer):
+            return True
+        if self._counts.idlest is None:
+            return False
+        newcomer.hold()
+        self._held.append(newcomer)
+        if self._asking is None:
+            self._asking = asyncio.ensure_future(self._ask_others())
+        return True
+
+    async def _ask_others(self) -> None:
+        closed = 1
+        try:
+            while self._held and closed and (other := self._counts.idlest) is not None:
+                closed = await self._close_at(other, len(self._held))
+                for _ in range(min(closed, len(self._held))):
+                    self._held.popleft().end_hold(admitted=True)
+        finally:
+            self._asking = None
+            while self._held:
+                self._held.popleft().end_hold(admitted=False)
+
+    def close_idle(self, count: int) -> int:
+        """Close up to so many connections, as another worker has asked."""
+        closed = super().close_idle(count)
+        self.note_idle()
+        return closed
+
+    def note_idle(self) -> None:
+        """State how many connections are idle. Those that are closed here may be counted for a moment more."""
+        self._counts.note_idle(len(self.idle))
+
     def _count(self) -> None:
         self._counts.own = len(self.state.connections)
+        self.note_idle()

@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 
@@ -31,8 +31,8 @@ _BACKLOG = 4096
 class HTTPListener:
     """HTTP server of an ASGI application on bound sockets.
 
-    `connection_rejected` is called for each request that is refused before it reaches the application. `counts` are
-    those of all workers, if there are several.
+    `connection_rejected` is called for each request that is refused before it reaches the application. `neighbours` are
+    all workers, if there are several.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class HTTPListener:
         server: ServerConfig,
         connection_rejected: Callable[[RejectedConnection], None] = lambda rejected: None,
         fast_lane: RequestShortcut | None = None,
-        counts: ConnectionCounts | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.port = server.port
         limits = ConnectionLimits.of(server)
-        self._connections = WorkerConnections(limits, counts) if counts else ConnectionSet(limits)
+        self._connections = _connections_of_worker(limits, neighbours) if neighbours else ConnectionSet(limits)
         self._connections.connection_rejected, self._connections.fast_lane = connection_rejected, fast_lane
         self._config = uvicorn.Config(
             app,
@@ -114,8 +114,31 @@ class HTTPListener:
         self._connections.state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         for each in self._connections.all:
             each.check_timeouts(loop.time())
+        self._connections.note_idle()
         self._timer = loop.call_later(self._connections.limits.tick, self._tick)
 
+
+class Neighbours(Protocol):
+    """All workers of one port, as one of them has them; `answers` are its functions that answer the others."""
+
+    counts: ConnectionCounts
+    answers: dict[str, Callable[[Any], Any]]
+
+    async def ask(self, worker: int, question: str, argument: Any) -> Any:
+        """Return the answer of one worker; None if it does not answer in time."""
+        ...
+
+
+def _connections_of_worker(limits: ConnectionLimits, neighbours: Neighbours) -> WorkerConnections:
+    async def close_at(worker: int, count: int) -> int:
+        return await neighbours.ask(worker, _CLOSE_IDLE, count) or 0
+
+    connections = WorkerConnections(limits, neighbours.counts, close_at)
+    neighbours.answers[_CLOSE_IDLE] = connections.close_idle
+    return connections
+
+
+_CLOSE_IDLE = "close idle connections"
 
 _LOOPBACKS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _PORT_ATTEMPTS = 20  # to find a port that is free in both families

@@ -104,8 +104,8 @@ class ClientConnection(HttpToolsProtocol):
         self._enter(ConnectionPhase.HEAD)
         if self._connections.is_overcrowded():
             self.reset()
-        elif self._connections.is_over_limit() and not self._connections.close_idle(self):
-            self._refuse(ConnectionRefusal(503, "connection limit reached; retry later"))
+        elif self._connections.is_over_limit() and not self._connections.make_room(self):
+            self._refuse_for_limit()
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, within the limits."""
@@ -127,6 +127,10 @@ class ClientConnection(HttpToolsProtocol):
 
     def _receive(self, data: bytes) -> None:
         """Parse bytes that the fast lane does not take."""
+        if self._phase is ConnectionPhase.HELD:
+            self.held += data
+            self.flow.pause_reading()
+            return
         if self._exchange:  # whatever comes during a response is unusual
             self._exchange.hand_over_now()
         if self._phase is ConnectionPhase.IDLE:
@@ -466,6 +470,25 @@ class ClientConnection(HttpToolsProtocol):
             line: socket.socket = self.transport.get_extra_info("socket")
             line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         self.transport.abort()
+
+    def hold(self) -> None:
+        """Answer nothing on the new connection until it is known whether there is room for it."""
+        self._enter(ConnectionPhase.HELD)
+
+    def end_hold(self, *, admitted: bool) -> None:
+        """Serve the connection, or refuse it."""
+        if self._phase is not ConnectionPhase.HELD or self.transport.is_closing():
+            return
+        self._enter(ConnectionPhase.HEAD)
+        self.flow.resume_reading()
+        if not admitted:
+            self._refuse_for_limit()
+        elif self.held:
+            data, self.held = self.held, b""
+            self.data_received(data)
+
+    def _refuse_for_limit(self) -> None:
+        self._refuse(ConnectionRefusal(503, "connection limit reached; retry later"))
 
     def _refuse(self, refusal: ConnectionRefusal) -> None:
         """Answer an unacceptable request, or reset where another response is on its way.

@@ -187,11 +187,13 @@ class Coordinator:
                 self._answering.add(worker)
                 self.send(worker, "replay", self.orders.in_force(), self.orders.revision)
             case ["ask", number, name, argument]:
-                self._pass_on(worker, number, name, argument, ANSWER_TIMEOUT)
+                self._pass_on(worker, number, name, argument, ANSWER_TIMEOUT, self.answering)
+            case ["ask one", number, name, argument, other]:
+                self._pass_on(worker, number, name, argument, ANSWER_TIMEOUT, self._answering & {other})
             case ["order", number, name, argument]:
                 self.orders.add(name, argument)
                 self.broadcast("revision", self.orders.revision)
-                self._pass_on(worker, number, name, argument, ORDER_TIMEOUT)
+                self._pass_on(worker, number, name, argument, ORDER_TIMEOUT, self.answering)
             case ["answer", number, answer]:
                 self._take_answer(worker, number, answer)
             case ["entries", entries]:
@@ -203,12 +205,14 @@ class Coordinator:
             case ["state", state]:
                 self._saved(worker, state)
 
-    def _pass_on(self, asker: int, number: int, name: str, argument: Any, timeout: float) -> None:
+    def _pass_on(
+        self, asker: int, number: int, name: str, argument: Any, timeout: float, workers: Iterable[int]
+    ) -> None:
         self._asked += 1
         mine = self._asked
         timer = asyncio.get_running_loop().call_later(timeout, self._finish, mine, True)
-        self._questions[mine] = _Question(asker, number, name, set(self._answering), timer)
-        for worker in self.answering:
+        self._questions[mine] = _Question(asker, number, name, set(workers), timer)
+        for worker in workers:
             self.send(worker, "question", mine, name, argument)
         self._finish(mine)
 

@@ -114,6 +114,11 @@ class SupervisorLink:
         """Return the answers of all workers, the own one first; without the supervisor, that of this one."""
         return await self._ask("ask", question, argument, _ANSWER_TIMEOUT)
 
+    async def ask(self, worker: int, question: str, argument: Any) -> Any:
+        """Return the answer of one worker; None if it does not answer in time."""
+        answers = await self._answers("ask one", _ANSWER_TIMEOUT, question, argument, worker)
+        return answers.get(worker)
+
     async def order(self, name: str, argument: Mapping[str, Any]) -> list[Any]:
         """Have all workers carry out an order, at each in the same sequence; return their answers, the own one first.
 
@@ -136,20 +141,23 @@ class SupervisorLink:
             self._loop.call_soon_threadsafe(self._send, "state", state)
 
     async def _ask(self, kind: str, name: str, argument: Any, timeout: float) -> list[Any]:
-        self._asked += 1
-        number = self._asked
-        self._waiting[number] = waiting = asyncio.get_running_loop().create_future()
-        self._send(kind, number, name, argument)
-        try:
-            answers = await asyncio.wait_for(waiting, timeout)
-        except TimeoutError:
-            answers = {}
-        finally:
-            del self._waiting[number]
+        answers = await self._answers(kind, timeout, name, argument)
         own = answers.pop(self.number, None)
         if own is None:  # without the supervisor
             own = await self._carry_out(name, argument)
         return [own, *(answer for answer in answers.values() if answer is not None)]
+
+    async def _answers(self, kind: str, timeout: float, *question: Any) -> dict[int, Any]:
+        self._asked += 1
+        number = self._asked
+        self._waiting[number] = waiting = asyncio.get_running_loop().create_future()
+        self._send(kind, number, *question)
+        try:
+            return await asyncio.wait_for(waiting, timeout)
+        except TimeoutError:
+            return {}
+        finally:
+            del self._waiting[number]
 
     # ---------------------------------------------------------------- from the supervisor
 

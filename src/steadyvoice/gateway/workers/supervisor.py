@@ -183,7 +183,7 @@ class Supervisor:
                 reader.cancel()
             await asyncio.gather(*readers, return_exceptions=True)
             channel.close()
-            ConnectionCounts(self._counts.fileno(), worker.number, count).own = 0
+            ConnectionCounts(self._counts.fileno(), worker.number, count).clear()
             self._coordinator.leave(worker.number)
             worker.process = None
         worker.last_exit = _exit_reason(status)
