@@ -485,7 +485,7 @@ class ClientConnection(HttpToolsProtocol):
             self._refuse_for_limit()
         elif self.held:
             data, self.held = self.held, b""
-            self.data_received(data)
+            self._receive(data)
 
     def _refuse_for_limit(self) -> None:
         self._refuse(ConnectionRefusal(503, "connection limit reached; retry later"))
