@@ -164,7 +164,7 @@ def test_limits_come_from_the_settings() -> None:
     limits = ConnectionLimits.of(
         ServerConfig(header_timeout=1, idle_timeout=2, body_timeout=3, write_timeout=4, max_connections=5)
     )
-    assert [limits.timeout(wait) for wait in ConnectionPhase] == [1, 2, float("inf"), 3, limits.closing]
+    assert [limits.timeout(wait) for wait in ConnectionPhase] == [float("inf"), 1, 2, float("inf"), 3, limits.closing]
     assert (limits.write, limits.connections) == (4, 5)
     assert limits.tick <= 0.25
 
