@@ -9,7 +9,8 @@ A comment above a fence says what a reader does with it:
     <!-- terminal: NAME -->   the command is typed into another terminal, where it stays until the page ends
     <!-- prints -->           the commands before printed these lines, among others; `...` stands for anything
 
-A paragraph `<!-- stop: NAME -->` is Ctrl-C in that terminal.
+A paragraph `<!-- stop: NAME -->` is Ctrl-C in that terminal. From `<!-- needs: MODULE -->` on, a page is followed only where that
+module is installed.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 PORTS = {"8040": "gateway", "8041": "simulator", "8000": "application"}
 """Ports that the pages name. Each run has free ones in their place, so that pages can be followed side by side."""
 
 _STEP = re.compile(
-    r"^<!-- (?P<verb>install|follow|prints|file|append|terminal|stop)(?:: (?P<name>[\w.-]+))? -->$"
+    r"^<!-- (?P<verb>install|needs|follow|prints|file|append|terminal|stop)(?:: (?P<name>[\w.-]+))? -->$"
     r"(?:\n```\w*\n(?P<body>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
 )
@@ -79,6 +81,8 @@ class Reader:
         """Do all that a page says; raise `Stumble` at the first step that fails."""
         try:
             for step in steps(page.read_text("utf-8")):
+                if step.verb == "needs" and not (self.installs or is_installed(step.name)):
+                    break
                 self._take(step, f"{page.name}:{step.line}")
         finally:
             for name in list(self._terminals):
@@ -191,6 +195,14 @@ class Reader:
 
     def _heard(self) -> str:
         return "".join(f"\n[{name}]\n{self._log(name).read_text('utf-8')[-3000:]}" for name in self._terminals)
+
+
+def is_installed(module: str) -> bool:
+    """Tell whether a module could be imported; it is not."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent
+        return False
 
 
 def _listens(printed: str) -> bool:
