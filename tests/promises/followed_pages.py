@@ -4,13 +4,12 @@ A comment above a fence says what a reader does with it:
 
     <!-- install -->          commands that install something; only where an environment of its own is asked for
     <!-- file: NAME -->       the file is written
-    <!-- append: NAME -->     the lines are added to the file
     <!-- follow -->           the commands are typed
     <!-- terminal: NAME -->   the command is typed into another terminal, where it stays until the page ends
     <!-- prints -->           the commands before printed these lines, among others; `...` stands for anything
 
-A paragraph `<!-- stop: NAME -->` is Ctrl-C in that terminal. From `<!-- needs: MODULE -->` on, a page is followed only where that
-module is installed.
+A paragraph `<!-- stop: NAME -->` is Ctrl-C in that terminal. From `<!-- needs: MODULE -->` on, a page is followed only
+where that module is installed.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ PORTS = {"8040": "gateway", "8041": "simulator", "8000": "application"}
 """Ports that the pages name. Each run has free ones in their place, so that pages can be followed side by side."""
 
 _STEP = re.compile(
-    r"^<!-- (?P<verb>install|needs|follow|prints|file|append|terminal|stop)(?:: (?P<name>[\w.-]+))? -->$"
+    r"^<!-- (?P<verb>install|needs|follow|prints|file|terminal|stop)(?:: (?P<name>[\w.-]+))? -->$"
     r"(?:\n```\w*\n(?P<body>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
 )
@@ -62,17 +61,16 @@ class Stumble(AssertionError):
 
 
 @dataclass
-class Reader:
+class PageFollower:
     """Newcomer in a directory, with terminals.
 
-    `python` is the folder of the interpreter with the package, `ports` replaces the ports that the page names, and
-    `installs` says whether commands that install something are typed as well.
+    `ports` replaces the ports that the page names. With `checkout`, a folder of the repository, the commands that
+    install something are typed as well, and nothing is there before; without, this environment's packages are there.
     """
 
     directory: Path
-    python: Path = Path(sys.executable).parent
     ports: Mapping[str, str] = field(default_factory=dict)
-    installs: bool = False
+    checkout: Path | None = None
     _terminals: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _printed: str = ""
     _folder: str = ""
@@ -81,7 +79,7 @@ class Reader:
         """Do all that a page says; raise `Stumble` at the first step that fails."""
         try:
             for step in steps(page.read_text("utf-8")):
-                if step.verb == "needs" and not (self.installs or is_installed(step.name)):
+                if step.verb == "needs" and not (self.checkout or is_installed(step.name)):
                     break
                 self._take(step, f"{page.name}:{step.line}")
         finally:
@@ -93,11 +91,13 @@ class Reader:
         match step.verb:
             case "file":
                 (self._here / step.name).write_text(body, "utf-8")
-            case "append":
-                with (self._here / step.name).open("a", encoding="utf-8") as file:
-                    file.write(body)
-            case "install" if self.installs:
-                self._type(body, place)
+            case "install" if self.checkout:
+                self._type(
+                    body.replace("pip install steadyvoice ", 'pip install "steadyvoice" ').replace(
+                        '"steadyvoice', f'"{self.checkout}'
+                    ),
+                    place,
+                )
             case "follow":
                 self._type(body, place)
             case "terminal":
@@ -122,7 +122,7 @@ class Reader:
             env=self._environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=900 if self.installs else _PATIENCE,
+            timeout=900 if self.checkout else _PATIENCE,
             check=False,
         )
         self._printed = done.stdout.decode()
@@ -172,7 +172,10 @@ class Reader:
         for command, option, port in (("serve", "--port ", "8040"), ("sim", "--port ", "8041")):
             if port in self.ports:
                 text = re.sub(
-                    rf"^(steadyvoice {command}\b)(?!.*--port)", rf"\1 {option}{self.ports[port]}", text, flags=re.MULTILINE
+                    rf"^(steadyvoice {command}\b)(?!.*--port)",
+                    rf"\1 {option}{self.ports[port]}",
+                    text,
+                    flags=re.MULTILINE,
                 )
         if "8040" in self.ports:
             url = f"http://127.0.0.1:{self.ports['8040']}"
@@ -185,7 +188,7 @@ class Reader:
         path = kept.get("PATH", "")
         return kept | {
             "HOME": str(self.directory),
-            "PATH": path if self.installs else f"{self.python}{os.pathsep}{path}",
+            "PATH": path if self.checkout else f"{Path(sys.executable).parent}{os.pathsep}{path}",
             "PYTHONUNBUFFERED": "1",
             "COLUMNS": "160",
         }

@@ -53,7 +53,9 @@ def test_metrics_and_headers_that_are_named_exist() -> None:
     metrics = set(re.findall(r"`(steadyvoice_\w+)", PAGE))
     headers = set(re.findall(r"`(x-steadyvoice-[\w-]+)", PAGE))
 
-    defined = [each for each in vars(metric_definitions).values() if isinstance(each, metric_definitions.MetricDefinition)]
+    defined = [
+        each for each in vars(metric_definitions).values() if isinstance(each, metric_definitions.MetricDefinition)
+    ]
     assert metrics <= {metric.name for metric in defined}
     assert len(metrics) > 10
     known = SOURCE + " ".join(f"x-steadyvoice-{name}" for name in ("voice-substitution", "cache"))
