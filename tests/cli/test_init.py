@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from steadyvoice import CacheConfig, CircuitBreakerConfig, HedgeConfig, RetryConfig, TimeoutConfig
 from steadyvoice.cli.app import app
-from steadyvoice.cli.init import VENDORS, configuration_text, find_providers, installed_voices
+from steadyvoice.cli.init import configuration_text
+from steadyvoice.providers.environment import VENDORS, find_providers, installed_voices
 from steadyvoice.service.config_file import ConfigFile, FallbackConfig, LoadedConfig, ServerConfig, load_config
 
 VALUES = {
@@ -172,7 +173,7 @@ def test_unusable_key_is_left_out_with_the_reason(folder: Path, monkeypatch: pyt
     monkeypatch.setenv("ELEVENLABS_API_KEY", "your_key_here")
     monkeypatch.setenv("AZURE_SPEECH_KEY", VALUES["AZURE_SPEECH_KEY"])
     messages = run()[1]
-    assert "left out: elevenlabs: ELEVENLABS_API_KEY is a placeholder" in messages
+    assert "left out: elevenlabs: the environment variable ELEVENLABS_API_KEY is a placeholder" in messages
     assert "left out: azure: AZURE_SPEECH_REGION is not set" in messages
     assert "your_key_here" not in messages
     assert "preference: openai, " in messages

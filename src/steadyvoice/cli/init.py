@@ -17,110 +17,15 @@ from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.cli.audio_output import check_target
 from steadyvoice.cli.errors import ExitStatus, UsageError
 from steadyvoice.cli.standard_streams import print_error
-from steadyvoice.providers import espeak, neural, plugins
-from steadyvoice.providers.base import Provider
-from steadyvoice.providers.credentials import api_key_problem, strip_secret
+from steadyvoice.providers.environment import VENDORS, FoundProvider, FoundProviders, find_providers, installed_voices
 from steadyvoice.service.cache.keys import CacheConfig
 from steadyvoice.service.config_file import FallbackConfig, ServerConfig
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.resilience.hedging import HedgeConfig
 from steadyvoice.service.resilience.retry import RetryConfig
-from steadyvoice.speech.errors import TTSConfigurationError
 
 STDOUT = "-"
 EXAMPLE = "steadyvoice.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class Vendor:
-    """Vendor, and the environment variables by which it is found.
-
-    One of the `credentials`, each a group of variables that belong together, has to be set, and for each of the
-    `settings` one of its variables. The settings are written as references to these variables.
-    """
-
-    kind: str
-    credentials: tuple[tuple[str, ...], ...]
-    settings: Mapping[str, tuple[str, ...]]
-
-
-def _with_key(kind: str, variable: str, **settings: tuple[str, ...]) -> Vendor:
-    return Vendor(kind, ((variable,),), {"api_key": (variable,), **settings})
-
-
-VENDORS = (
-    _with_key("elevenlabs", "ELEVENLABS_API_KEY"),
-    _with_key("openai", "OPENAI_API_KEY"),
-    _with_key("cartesia", "CARTESIA_API_KEY"),
-    _with_key("deepgram", "DEEPGRAM_API_KEY"),
-    _with_key("azure", "AZURE_SPEECH_KEY", region=("AZURE_SPEECH_REGION",)),
-    _with_key("google", "GOOGLE_API_KEY"),
-    # The key of AWS is not written, not even by reference: temporary credentials have a token besides, and a profile
-    # may renew them. botocore finds all of them by itself, but not the region in AWS_REGION.
-    Vendor(
-        "polly",
-        (("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_PROFILE",)),
-        {"region": ("AWS_REGION", "AWS_DEFAULT_REGION")},
-    ),
-)
-"""Vendors in the order of preference in which they are written."""
-
-
-@dataclass(frozen=True, slots=True)
-class FoundProvider:
-    """Provider that can be used: its kind, and the environment variable of each setting that is not a default."""
-
-    kind: str
-    variables: Mapping[str, str]
-    provider: Provider
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """Providers in order of preference, and the reasons for which others are left out."""
-
-    providers: Sequence[FoundProvider]
-    left_out: Sequence[str] = ()
-
-
-def installed_voices() -> list[str]:
-    """Return the kinds of the local voices that are installed, in order of preference. The last one is the tone."""
-    found = {"neural": neural.is_installed(), "espeak": espeak.is_installed(), "tone": True}
-    return [kind for kind, installed in found.items() if installed]
-
-
-def find_providers(environ: Mapping[str, str], local_kinds: Sequence[str]) -> Findings:
-    """Return the vendors whose credentials are in the environment, followed by local voices. No I/O over the network.
-
-    A vendor whose key cannot be one, or whose extra is not installed, is left out with the reason.
-    """
-    found, left_out = [], []
-    for vendor in VENDORS:
-        if any(all(_value(environ, name) for name in group) for group in vendor.credentials):
-            try:
-                found.append(_use(vendor, environ))
-            except TTSConfigurationError as error:
-                left_out.append(error.message)
-    found += [FoundProvider(kind, {}, plugins.load_kind(kind)()) for kind in local_kinds]
-    return Findings(found, left_out)
-
-
-def _value(environ: Mapping[str, str], name: str) -> str:
-    return strip_secret(environ.get(name, ""))
-
-
-def _use(vendor: Vendor, environ: Mapping[str, str]) -> FoundProvider:
-    """Return a vendor with its settings. Raises TTSConfigurationError when one is missing or impossible."""
-    variables = {}
-    for setting, names in vendor.settings.items():
-        name = next((name for name in names if _value(environ, name)), None)
-        if name is None:
-            raise TTSConfigurationError(f"{vendor.kind}: {' or '.join(names)} is not set")
-        if setting == "api_key" and (problem := api_key_problem(_value(environ, name))):
-            raise TTSConfigurationError(f"{vendor.kind}: {name} {problem}")
-        variables[setting] = name
-    settings = {setting: _value(environ, name) for setting, name in variables.items()}
-    return FoundProvider(vendor.kind, variables, plugins.load_kind(vendor.kind)(**settings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,11 +237,11 @@ def _write(path: Path, text: str) -> None:
         part.unlink(missing_ok=True)
 
 
-def _report(findings: Findings, path: Path | None) -> Iterator[str]:
+def _report(findings: FoundProviders, path: Path | None) -> Iterator[str]:
     """Yield what was found, what was left out with the reasons, and the next commands."""
     kinds = [each.kind for each in findings.providers]
     yield f"{'configuration' if path is None else path}: providers, in order of preference: {', '.join(kinds)}"
-    yield from (f"left out: {reason}" for reason in findings.left_out)
+    yield from (f"left out: {reason.message}" for reason in findings.left_out)
     if not any(each.variables for each in findings.providers):
         names = ", ".join(vendor.credentials[0][0] for vendor in VENDORS)
         yield f"no vendor's key was found ({names}); set one and run the command again with --force"
@@ -345,5 +250,6 @@ def _report(findings: Findings, path: Path | None) -> Iterator[str]:
     if path is not None:
         config = f"--config {shlex.quote(str(path))}"
         yield "next:"
+        yield f"  steadyvoice check {config}"
         yield f'  steadyvoice say "Good morning." -o morning.wav {config}'
         yield f"  steadyvoice serve {config}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from steadyvoice._extras import install_command
 from steadyvoice.audio.framing import AudioMeter
 from steadyvoice.cli.audio_output import (
     AudioOutput,
@@ -109,8 +110,8 @@ def _tone_hint(plan: ServiceArguments) -> str:
     """Return how to get speech instead of tones, if no other provider is there."""
     if any(not isinstance(provider, Tone) for provider in plan["providers"]):
         return ""
-    keys = "ELEVENLABS_API_KEY or OPENAI_API_KEY"
-    return f'; these are tones: for speech, set {keys}, or install a local voice: pip install "steadyvoice[local]"'
+    keys = "ELEVENLABS_API_KEY or another vendor's key"
+    return f"; these are tones: for speech, set {keys}, or install a local voice: {install_command('local')}"
 
 
 def failure_reasons(attempts: Iterable[Attempt]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -31,9 +32,10 @@ from pydantic_core import PydanticCustomError
 from steadyvoice._option_rules import OneOf
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.breaker.migration_hints import setting_in_files
-from steadyvoice.providers import espeak, neural, plugins
+from steadyvoice.providers import plugins
 from steadyvoice.providers.base import Provider
 from steadyvoice.providers.credentials import api_key_problem, strip_secret, token_problem
+from steadyvoice.providers.environment import UnusableKeyError, find_providers, installed_voices
 from steadyvoice.providers.voices import VoiceMap
 from steadyvoice.service.cache.keys import CacheConfig
 from steadyvoice.service.options import ServiceArguments
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
     from steadyvoice.fleet import FleetConfig
 
 T = TypeVar("T")
+
+_log = logging.getLogger("steadyvoice.config")
 
 _UNCHECKED_TYPES = (inspect.Parameter.empty, VoiceMap, VoiceMap | None)
 """Annotations of a provider's constructor that are not checked here, because the constructor does it better."""
@@ -329,21 +333,21 @@ def _take_timeout_preset(settings: dict[str, Any], path: str) -> TimeoutConfig |
 def arguments_from_environment(environ: Mapping[str, str]) -> ServiceArguments:
     """Return the arguments of a service from environment variables. Raises TTSConfigurationError.
 
-    STEADYVOICE_CONFIG names a file. Without it, the vendors whose API keys are set are used, followed by the local
-    voices that are installed, the neural one first, or else by the tone voice.
+    STEADYVOICE_CONFIG names a file. Without it, the vendors whose credentials are set are used, as `steadyvoice init`
+    finds them, followed by the local voices that are installed, the neural one first, or else by the tone voice.
     """
     if path := environ.get("STEADYVOICE_CONFIG"):
         return load_arguments(Path(path), environ)
-    providers: list[Provider] = []
-    for kind, variable in (("elevenlabs", "ELEVENLABS_API_KEY"), ("openai", "OPENAI_API_KEY")):
-        if key := strip_secret(environ.get(variable, "")):
-            _reject_secret(api_key_problem(key), variable)
-            providers.append(plugins.load_kind(kind)(api_key=key))
-    if neural.is_installed():
-        providers.append(plugins.load_kind("neural")())
-    # The neural voice speaks English only; any other language has to be spoken, too.
-    providers.append(plugins.load_kind("espeak" if espeak.is_installed() else "tone")())
-    return ServiceArguments(providers=providers)
+    kinds = installed_voices()
+    if len(kinds) > 1 and kinds[-2] != "neural":
+        kinds.pop()  # the neural voice speaks English only; any other language has to be spoken, too
+    found = find_providers(environ, kinds)
+    for reason in found.left_out:
+        # A key that cannot be one was meant to be used. What only lacks a region or an extra may serve other programs.
+        if isinstance(reason, UnusableKeyError):
+            raise reason
+        _log.warning("provider left out: %s", reason.message)
+    return ServiceArguments(providers=[each.provider for each in found.providers])
 
 
 def _provider_fields(table: Mapping[str, Any]) -> dict[str, Any]:
