@@ -27,7 +27,7 @@ from pydantic import (
     create_model,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from steadyvoice._option_rules import OneOf
 from steadyvoice.breaker import CircuitBreakerConfig
@@ -216,56 +216,102 @@ def load_arguments(path: Path, environ: Mapping[str, str]) -> ServiceArguments:
 
 def parse_file(path: Path, environ: Mapping[str, str]) -> ConfigFile:
     """Parse a configuration file and insert the secrets that it refers to. Raises TTSConfigurationError."""
+    return _validate(ConfigFile, resolve_secrets(read_document(path), environ), "")
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Return a configuration file as it is written. Raises TTSConfigurationError."""
     try:
-        document = parse_toml(read_text_file(path))
+        return parse_toml(read_text_file(path))
     except OSError as error:
         raise TTSConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
     except UnreadableFileError as error:
         raise TTSConfigurationError(f"{path}: {error}") from None
-    document = _resolve_secrets(document, environ, "")
-    return _validate(ConfigFile, document, "")
 
 
-def build_arguments(config: ConfigFile, former: LoadedConfig | None = None) -> ServiceArguments:
+Report = Callable[[TTSConfigurationError], None]
+"""Function that takes an error of the configuration, and raises it unless it collects all of them."""
+
+
+def _raise(error: TTSConfigurationError) -> None:
+    raise error
+
+
+def parse_document(document: dict[str, Any], report: Report) -> ConfigFile:
+    """Validate a whole file without its secrets' references; tables with errors that do not raise are left out."""
+    try:
+        return ConfigFile.model_validate(document)
+    except ValidationError as error:
+        for problem in _problems(error, ConfigFile):
+            report(TTSConfigurationError(problem))
+        wrong = {str(each["loc"][0]) for each in error.errors(include_input=False, include_url=False) if each["loc"]}
+        return ConfigFile.model_validate({name: table for name, table in document.items() if name not in wrong})
+
+
+def build_arguments(
+    config: ConfigFile, former: LoadedConfig | None = None, report: Report = _raise
+) -> ServiceArguments:
     """Build the arguments of a service; a provider with the same settings as in `former` is not built again.
 
-    Raises TTSConfigurationError.
+    Raises TTSConfigurationError, unless `report` collects the errors: then what is wrong has its default instead.
     """
+
+    def attempt(build: Callable[[], T], otherwise: T) -> T:
+        try:
+            return build()
+        except TTSConfigurationError as error:
+            report(error)
+            return otherwise
+
     built = list(zip(former.file.providers, former.plan["providers"], strict=True)) if former else []
     if not config.providers:
-        raise TTSConfigurationError("providers: at least one [[providers]] table is needed")
-    circuits, timeouts = {}, {}
-    general = parse_timeouts(config.timeouts, "timeouts")
+        report(TTSConfigurationError("providers: at least one [[providers]] table is needed"))
+    circuits: dict[str, CircuitBreakerConfig] = {}
+    timeouts: dict[str, dict[str, float | None]] = {}
+    nothing: dict[str, float | None] = {}
+    general = attempt(lambda: parse_timeouts(config.timeouts, "timeouts"), TimeoutConfig())
     providers = []
     for index, table in enumerate(config.providers):
-        fields, circuit = _provider_fields(table), table.get("circuit")
-        known = next((each for former_table, each in built if _provider_fields(former_table) == fields), None)
-        provider = known or _build_provider(fields, f"providers.{index}")
-        providers.append(provider)
-        if circuit is not None:
-            circuits[provider.name] = parse_circuit(circuit, f"providers.{index}.circuit")
+        built_provider = attempt(partial(_provider_of, table, f"providers.{index}", built), None)
+        name = built_provider.name if built_provider else str(index)
+        if built_provider:
+            providers.append(built_provider)
+        if (circuit := table.get("circuit")) is not None:
+            own_circuit = partial(parse_circuit, circuit, f"providers.{index}.circuit")
+            circuits[name] = attempt(own_circuit, CircuitBreakerConfig())
         if "timeouts" in table:
-            own_timeouts = parse_provider_timeouts(table["timeouts"], f"providers.{index}.timeouts", general)
-            timeouts[provider.name] = own_timeouts
+            own_timeouts = partial(parse_provider_timeouts, table["timeouts"], f"providers.{index}.timeouts", general)
+            timeouts[name] = attempt(own_timeouts, nothing)
     return ServiceArguments(
         providers=providers,
         circuits=circuits,
-        circuit=parse_circuit(config.circuit, "circuit"),
+        circuit=attempt(lambda: parse_circuit(config.circuit, "circuit"), CircuitBreakerConfig()),
         timeouts=general,
         provider_timeouts=timeouts,
-        retry=_build(RetryConfig, config.retry, "retry"),
+        retry=attempt(lambda: _build(RetryConfig, config.retry, "retry"), RetryConfig()),
         muted=config.fallback.muted,
-        recorded=_load_recorded(config.fallback),
+        recorded=attempt(lambda: _load_recorded(config.fallback), None),
         on_midstream=config.fallback.on_midstream,
         voice_substitution=config.fallback.voice_substitution,
-        cache=None if config.cache is None else _build(CacheConfig, config.cache, "cache"),
+        cache=attempt(lambda: _build_optional(CacheConfig, config.cache, "cache"), None),
         max_audio_bytes=config.server.max_answer_bytes,
-        hedging=None if config.hedge is None else _build(HedgeConfig, config.hedge, "hedge"),
+        hedging=attempt(lambda: _build_optional(HedgeConfig, config.hedge, "hedge"), None),
         max_active=config.server.max_active,
         max_queued=config.server.max_queued,
         queue_timeout=config.server.queue_timeout,
-        fleet=None if config.fleet is None else _build_fleet(config.fleet),
+        fleet=attempt(lambda: None if config.fleet is None else _build_fleet(config.fleet), None),
     )
+
+
+def _provider_of(table: dict[str, Any], path: str, built: Sequence[tuple[dict[str, Any], Provider]]) -> Provider:
+    """Return the provider of a table: the former one, if its settings are the same."""
+    fields = _provider_fields(table)
+    known = next((each for former_table, each in built if _provider_fields(former_table) == fields), None)
+    return known or _build_provider(fields, path)
+
+
+def _build_optional(build: Callable[..., T], table: dict[str, Any] | None, path: str) -> T | None:
+    return None if table is None else _build(build, table, path)
 
 
 def _load_recorded(fallback: FallbackConfig) -> RecordedMessage | None:
@@ -373,6 +419,8 @@ def _build_provider(fields: dict[str, Any], path: str) -> Provider:
     name = fields.get("name", kind)
     try:
         return factory(**_validate_fields(factory, fields, path))
+    except SeveralErrors:
+        raise
     except TTSConfigurationError as error:  # A provider prefixes the key with its name, where here stands the path.
         raise TTSConfigurationError(
             f"{path}.{error.message.removeprefix(f'{path}.').removeprefix(f'{name}.')}"
@@ -415,7 +463,15 @@ def _validate(model: type[M], fields: Mapping[str, Any], path: str) -> M:
         return _with_path(path, lambda: model.model_validate(fields))
     except ValidationError as error:
         prefix = f"{path}." if path else ""
-        raise TTSConfigurationError(f"{prefix}{_first_problem(error, model)}") from None
+        raise SeveralErrors([f"{prefix}{problem}" for problem in _problems(error, model)]) from None
+
+
+class SeveralErrors(TTSConfigurationError):
+    """Errors of one table, of which the message is the first."""
+
+    def __init__(self, messages: Sequence[str]) -> None:
+        super().__init__(messages[0])
+        self.messages = messages
 
 
 _UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
@@ -438,18 +494,21 @@ def _with_path(path: str, build: Callable[[], T], known: Sequence[str] = ()) -> 
         raise TTSConfigurationError(f"{prefix}{error}") from None
 
 
-def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return the first problem after its key's path. Errors of a whole table begin with the key themselves."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(step) for step in first["loc"])
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where}: {_unknown_key(str(first['loc'][-1]), _keys_of(model, first['loc'][:-1]))}"
-    if first["type"] == "value_error":
-        return f"{where}." * bool(where) + str(first["ctx"]["error"])
+def _problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Return the problems, each after its key's path. Errors of a whole table begin with the key themselves."""
+    return [_problem(each, model) for each in error.errors(include_input=False, include_url=False)]
+
+
+def _problem(error: ErrorDetails, model: type[BaseModel]) -> str:
+    where = ".".join(str(step) for step in error["loc"])
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where}: {_unknown_key(str(error['loc'][-1]), _keys_of(model, error['loc'][:-1]))}"
+    if error["type"] == "value_error":
+        return f"{where}." * bool(where) + str(error["ctx"]["error"])
     if where == "providers":
         return "providers: must be tables with double brackets: [[providers]]"
     # The value is not shown, because it may be a secret.
-    return f"{where}: {first['msg'].replace('Input should be', 'must be').partition(', unable to parse')[0]}"
+    return f"{where}: {error['msg'].replace('Input should be', 'must be').partition(', unable to parse')[0]}"
 
 
 def _keys_of(model: type[BaseModel], path: Sequence[object]) -> Sequence[str]:
@@ -479,23 +538,40 @@ def _looks_like_secret(name: str) -> bool:
 _MIN_SECRET_LENGTH = 13  # characters
 
 
-def _resolve_secrets(value: Any, environ: Mapping[str, str], path: str) -> Any:
-    """Replace every "env:NAME" by the value of the environment variable, which never appears in an error."""
-    match value:
-        case dict():
-            return {key: _resolve_secrets(inner, environ, f"{path}.{key}".lstrip(".")) for key, inner in value.items()}
-        case list():
-            return [_resolve_secrets(inner, environ, f"{path}.{index}") for index, inner in enumerate(value)]
-        case str() if value.startswith("env:"):
-            name = value.removeprefix("env:")
-            if not strip_secret(environ.get(name, "")):
-                named = f"the environment variable {name} is not set"
-                raise TTSConfigurationError(f"{path}: {_NOT_A_VARIABLE if _looks_like_secret(name) else named}")
-            held = strip_secret(environ[name])  # env files and mounted secrets leave line ends
-            if path.startswith(("server.api_keys.", "server.admin_token")):
-                _reject_secret(token_problem(held), name, f"{path}: ")
-            elif path.endswith(".api_key"):
-                _reject_secret(api_key_problem(held, may_be_nothing=True), name, f"{path}: ")
-            return held
-        case _:
-            return value
+_IN_PLACE_OF_A_SECRET = "0" * 32
+
+
+def resolve_secrets(document: dict[str, Any], environ: Mapping[str, str], report: Report = _raise) -> dict[str, Any]:
+    """Replace every "env:NAME" by the value of the environment variable, which never appears in an error.
+
+    Where one is missing and the error does not raise, the value is one that is valid and opens nothing.
+    """
+
+    def resolve(value: Any, path: str) -> Any:
+        match value:
+            case dict():
+                return {key: resolve(inner, f"{path}.{key}".lstrip(".")) for key, inner in value.items()}
+            case list():
+                return [resolve(inner, f"{path}.{index}") for index, inner in enumerate(value)]
+            case str() if value.startswith("env:"):
+                try:
+                    return _secret(value.removeprefix("env:"), environ, path)
+                except TTSConfigurationError as error:
+                    report(error)
+                    return _IN_PLACE_OF_A_SECRET
+            case _:
+                return value
+
+    return {key: resolve(value, key) for key, value in document.items()}
+
+
+def _secret(name: str, environ: Mapping[str, str], path: str) -> str:
+    if not strip_secret(environ.get(name, "")):
+        named = f"the environment variable {name} is not set"
+        raise TTSConfigurationError(f"{path}: {_NOT_A_VARIABLE if _looks_like_secret(name) else named}")
+    held = strip_secret(environ[name])  # env files and mounted secrets leave line ends
+    if path.startswith(("server.api_keys.", "server.admin_token")):
+        _reject_secret(token_problem(held), name, f"{path}: ")
+    elif path.endswith(".api_key"):
+        _reject_secret(api_key_problem(held, may_be_nothing=True), name, f"{path}: ")
+    return held

@@ -31,7 +31,7 @@ from steadyvoice.service.pipeline.response_call import (
 )
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
 from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE, TextPiece, next_piece
-from steadyvoice.service.pipeline.timeouts import Deadline
+from steadyvoice.service.pipeline.timeouts import Deadline, TimeoutConfig
 from steadyvoice.service.resilience.concurrency import QueueSlot
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.service.resilience.failover import TryProvider
@@ -45,6 +45,16 @@ MAX_BROKEN_STARTS = 2
 
 Several providers fail at once then; the next one is heard a sentence at a time, each when it is known to be whole.
 """
+
+
+def first_audio_limit(
+    timeouts: TimeoutConfig, step: TryProvider, offer: SynthesisOffer, characters: int
+) -> tuple[float, float]:
+    """Return the seconds in which the first audio has to come, and those added for the length of the text."""
+    limit = timeouts.first_audio_while(others=step.others)
+    if step.first_audio is not None:
+        limit = min(limit, step.first_audio)
+    return limit, 0.0 if offer.streams else timeouts.character_timeout * characters
 
 
 class ProviderAttempt:
@@ -278,10 +288,7 @@ class AttemptFactory:
         attempt_deadline = deadline.share(min(step.time_limit, guarded.max_seconds))
         if piece.options:
             piece = handler.account_limits.request_ids.without_foreign_ids(handler.account_limits.account, piece)
-        first_audio = timeouts.first_audio_while(others=step.others)
-        if step.first_audio is not None:
-            first_audio = min(first_audio, step.first_audio)
-        extra = 0.0 if offer.streams else timeouts.character_timeout * len(piece.text)
+        first_audio, extra = first_audio_limit(timeouts, step, offer, len(piece.text))
         # A candidate that is given all the remaining time is the last that can speak: it may wait in the queue until
         # the end.
         last = step.time_limit >= deadline.remaining
