@@ -32,7 +32,8 @@ class Azure(VendorProvider):
     No times come with the audio. Raises TTSConfigurationError when a setting is missing or impossible.
     """
 
-    key_check_path = wire.VOICES_PATH
+    key_check_path = voices_path = wire.VOICES_PATH
+    voice_id_field = "ShortName"
 
     def __init__(
         self,

@@ -296,6 +296,19 @@ class SupportsKeyCheck(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsVoiceCheck(Protocol):
+    """Extension: a provider whose voices can be looked up without anything being billed."""
+
+    async def find_missing_voices(self) -> Sequence[str] | None:
+        """Return the callers' names of the voices that do not exist for this key, in requests that are free of charge.
+
+        None where the vendor or server has no such request: nothing is known then. Raises TTSError, of which no failure
+        of the provider is counted. Its caller bounds the time that it takes.
+        """
+        ...
+
+
 class TextStreamingUnsupportedError(Exception):
     """Raised by a `TextStream` whose server turns out to take finished text only.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -83,6 +83,10 @@ class Cartesia(TextStreamingVendor):
             timed=request.timestamps,
             timbre=wire.DIALECT,
         )
+
+    async def find_missing_voices(self) -> Sequence[str] | None:
+        """Return the callers' names of voices that do not exist for this key. Raises TTSError."""
+        return await self._find_missing_by_id(wire.VOICES_PATH)
 
     def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedHTTPRequest:
         """Prepare a request for any text."""

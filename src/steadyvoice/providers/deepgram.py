@@ -37,6 +37,8 @@ class Deepgram(VendorProvider):
 
     key_check_path = wire.PROJECTS_PATH  # the models are also sent without a key
     restricted_key_codes = frozenset({"INSUFFICIENT_PERMISSIONS"})
+    voices_path = wire.MODELS_PATH
+    voice_id_field = "canonical_name"
 
     def __init__(
         self,

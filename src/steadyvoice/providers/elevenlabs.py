@@ -35,6 +35,7 @@ from steadyvoice.wire.elevenlabs.speech import (
     MAX_SPEED,
     MIN_SPEED,
     SUBSCRIPTION_PATH,
+    VOICES_PATH,
     SpeechEndpoint,
     encode_request,
     parse_response_headers,
@@ -177,6 +178,10 @@ class ElevenLabs(TextStreamingVendor):
         return select_context_protocol(
             request, offer, model=model, missing=missing, provider=self.name, api_key=self._key
         )
+
+    async def find_missing_voices(self) -> Sequence[str] | None:
+        """Return the callers' names of voices that do not exist for this key. Raises TTSError."""
+        return await self._find_missing_by_id(VOICES_PATH)
 
     async def credit(self) -> Credit:
         """Query the account's credit, free of charge. Raises TTSError, also for a key without that permission."""

@@ -40,6 +40,8 @@ class Google(VendorProvider):
     """
 
     key_check_path = f"{wire.VOICES_PATH}?languageCode=en-US"  # all of them are some hundred kilobytes
+    voices_path = wire.VOICES_PATH
+    voice_id_field = "name"
 
     def __init__(
         self,

@@ -13,13 +13,14 @@ from steadyvoice.providers.credentials import require_api_key, resolve_api_key
 from steadyvoice.providers.http.client import FetchedDocument, PreparedHTTPRequest
 from steadyvoice.providers.vendor import VendorProvider, accepted_with, utc_now
 from steadyvoice.providers.voices import VoiceMap
-from steadyvoice.speech.errors import TTSConfigurationError, TTSUnsupportedFormatError
+from steadyvoice.speech.errors import TTSConfigurationError, TTSError, TTSUnsupportedFormatError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.option_validation import validate_option
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.writing_systems import scripts_of_languages
 from steadyvoice.wire.openai.errors import parse_error
 from steadyvoice.wire.openai.speech import (
+    AUDIO_VOICES_PATH,
     BASE_URL,
     DIALECT,
     ENDPOINTS,
@@ -30,7 +31,9 @@ from steadyvoice.wire.openai.speech import (
     MODELS_WITHOUT_SPEED,
     RESPONSE_FORMATS,
     SPEECH_PATH,
+    VOICES,
     encode_request,
+    parse_audio_voices,
 )
 
 # Only formats whose sample rate is known: the vendor does not document the rates behind "mp3", "opus" and "aac", and a
@@ -142,6 +145,22 @@ class OpenAICompatible(VendorProvider):
     def is_openai(self) -> bool:
         """True if the server is OpenAI's own."""
         return self._is_openai
+
+    async def find_missing_voices(self) -> Sequence[str] | None:
+        """Return the callers' names of voices that a compatible server does not list; None if it lists none.
+
+        OpenAI's own have no list: None if one of them is not known here. Raises TTSError.
+        """
+        if self._is_openai:
+            return [] if {voice.id for voice in self.voices.values()} <= {*VOICES} else None
+        try:
+            document = await self.fetch_document(AUDIO_VOICES_PATH.removeprefix("/v1"))
+        except TTSError as error:
+            if self._tells_nothing(error):
+                return None
+            raise
+        known = parse_audio_voices(document.value)
+        return [name for name, voice in self.voices.items() if voice.id not in known] if known else None
 
     async def fetch_document(self, target: str) -> FetchedDocument:
         """Return a JSON document that is free of charge, by its path below the version, such as `/audio/voices`.

@@ -46,7 +46,8 @@ class Polly(VendorProvider):
     missing or impossible.
     """
 
-    key_check_path = wire.VOICES_PATH
+    key_check_path = voices_path = wire.VOICES_PATH
+    voice_id_field = "Id"
     restricted_key_codes = frozenset({"AccessDeniedException"})
 
     def __init__(

@@ -5,11 +5,14 @@ docs/providers.md shows with two vendors how little else one needs.
 
 from __future__ import annotations
 
+import asyncio
+import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, closing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from urllib.parse import quote
 
 from steadyvoice.providers.base import (
     Accepted,
@@ -33,7 +36,7 @@ from steadyvoice.providers.http.response_decoders import (
 )
 from steadyvoice.providers.http.urls import select_proxy, validate_base_url
 from steadyvoice.providers.voices import VoiceMap, choose_voice, validate_voices
-from steadyvoice.speech.errors import TTSConfigurationError, TTSEmptyAudioError, TTSError
+from steadyvoice.speech.errors import TTSConfigurationError, TTSEmptyAudioError, TTSError, TTSVoiceUnknownError
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.writing_systems import scripts_of_languages
@@ -101,6 +104,12 @@ class VendorProvider(ABC):
 
     restricted_key_codes: ClassVar[frozenset[str]] = frozenset()
     """Codes of errors that show a valid key: one that may speak, but not read that document."""
+
+    voices_path: ClassVar[str | None] = None
+    """Path of the JSON document with the list of the vendor's voices, free of charge; None without one."""
+
+    voice_id_field: ClassVar[str] = "id"
+    """Field of an entry of that list with the voice's id."""
 
     def __init__(
         self,
@@ -255,6 +264,43 @@ class VendorProvider(ABC):
             raise
         return True
 
+    async def find_missing_voices(self) -> Sequence[str] | None:
+        """Return the callers' names of voices that do not exist for this key; None if that cannot be asked free of
+        charge. Raises TTSError.
+        """
+        if self.voices_path is None:
+            return None
+        try:
+            document = await self.fetch_document(self.voices_path)
+        except TTSError as error:
+            if self._tells_nothing(error):
+                return None
+            raise
+        # A list of hundreds of voices takes several milliseconds.
+        known = await asyncio.to_thread(_listed_ids, document, self.voice_id_field)
+        return [name for name, voice in self.voices.items() if voice.id not in known] if known else None
+
+    async def _find_missing_by_id(self, path: str) -> Sequence[str] | None:
+        """Return the names of voices without a document below a path; see `find_missing_voices`."""
+
+        async def is_missing(voice: str) -> bool:
+            try:
+                await self.fetch_document(f"{path}/{quote(voice, safe='')}")
+            except TTSVoiceUnknownError:
+                return True
+            return False
+
+        try:
+            missing = await asyncio.gather(*(is_missing(voice.id) for voice in self.voices.values()))
+        except TTSError as error:
+            if self._tells_nothing(error):
+                return None
+            raise
+        return [name for name, is_absent in zip(self.voices, missing, strict=True) if is_absent]
+
+    def _tells_nothing(self, error: TTSError) -> bool:
+        return error.code in self.restricted_key_codes or is_unknown_endpoint(error)
+
     async def aclose(self) -> None:
         """Close the connections of this event loop. The provider can be used again afterwards."""
         await self._http.aclose()
@@ -319,6 +365,14 @@ def closest_format(requested: AudioFormat, formats: Collection[AudioFormat]) -> 
         return lossless, format_.codec is Codec.PCM, min(rate, requested.sample_rate), -rate
 
     return requested if requested in formats else max(formats, key=preference)
+
+
+def _listed_ids(document: FetchedDocument, field: str) -> set[str]:
+    """Return the ids in a list of voices: a list of objects, or the lists in an object."""
+    value = json.loads(document.body) if document.value is None else document.value
+    lists = [value] if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
+    entries = [entry for listed in lists if isinstance(listed, list) for entry in listed if isinstance(entry, dict)]
+    return {entry[field] for entry in entries if isinstance(entry.get(field), str)}
 
 
 def is_unknown_endpoint(error: TTSError) -> bool:

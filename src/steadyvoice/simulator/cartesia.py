@@ -55,8 +55,11 @@ class SimulatedCartesia(VendorDialect):
         ]
 
     def document_routes(self) -> Sequence[DocumentRoute]:
-        """Return the list of voices."""
-        return [DocumentRoute(wire.VOICES_PATH, "voices", self._voices)]
+        """Return the list of voices, and each of them."""
+        return [
+            DocumentRoute(wire.VOICES_PATH, "voices", self._voices),
+            DocumentRoute(f"{wire.VOICES_PATH}/{{voice}}", "voices", self._voice),
+        ]
 
     def key_of(self, headers: Mapping[str, str]) -> str | None:
         """Return the API key, of either header that the vendor accepts."""
@@ -90,6 +93,12 @@ class SimulatedCartesia(VendorDialect):
             for number, name in enumerate(names, start=1)
         ]
         return {"data": voices, "has_more": False, "next_page": None}
+
+    def _voice(self, request: web.Request) -> dict[str, Any]:
+        voice = request.match_info["voice"]
+        if voice not in (*VOICES, *self.settings.voices):
+            raise _rejected("voice_not_found", f"The voice {voice} does not exist.")
+        return {"id": voice, "name": "Voice", "description": "", "is_owner": False, "language": "en"}
 
     def _parse(self, request: web.Request, body: bytes, *, sse: bool) -> SynthesisOrder:
         if not request.headers.get("cartesia-version"):

@@ -49,9 +49,12 @@ class SimulatedDeepgram(VendorDialect):
         return [SpeechRoute(wire.SPEAK_PATH, ENDPOINT, self._parse)]
 
     def document_routes(self) -> Sequence[DocumentRoute]:
-        """Return the list of projects, which takes a key and costs nothing."""
+        """Return the lists of projects and of models, which cost nothing."""
         projects = {"projects": [{"project_id": "8a1b6a3e-0000-4000-8000-000000000000", "name": "simulator"}]}
-        return [DocumentRoute(wire.PROJECTS_PATH, "projects", lambda _: projects)]
+        return [
+            DocumentRoute(wire.PROJECTS_PATH, "projects", lambda _: projects),
+            DocumentRoute(wire.MODELS_PATH, "models", self._models),
+        ]
 
     def key_of(self, headers: Mapping[str, str]) -> str | None:
         """Return the key of `Authorization: Token`."""
@@ -66,6 +69,13 @@ class SimulatedDeepgram(VendorDialect):
     def error_document(self, refusal: VendorCode, message: str, request_id: str) -> Any:
         """Return the body of a refusal."""
         return {"err_code": refusal.code or str(refusal.status), "err_msg": message, "request_id": request_id}
+
+    def _models(self, request: web.Request) -> dict[str, Any]:
+        voices = (wire.DEFAULT_VOICE, "aura-asteria-en", *self.settings.voices)
+        return {
+            "stt": [],
+            "tts": [{"name": voice, "canonical_name": voice, "architecture": "aura"} for voice in voices],
+        }
 
     def _parse(self, request: web.Request, body: bytes) -> SynthesisOrder:
         text = _text_of(body)

@@ -188,7 +188,7 @@ class HTTPRoutes:
             *(
                 _get(route.path, partial(self._vendor_document, dialect, route))
                 for dialect, route in self._further_documents
-                if route.path not in documents
+                if route.path not in (*documents, elevenlabs_wire.MODELS_PATH)
             ),
             _get(elevenlabs_wire.MODELS_PATH, self._models),
             _get(f"{elevenlabs_wire.MODELS_PATH}/{{model}}", self._model),
@@ -268,10 +268,15 @@ class HTTPRoutes:
 
     async def _document(self, endpoint: str, document: Document, request: web.Request) -> web.StreamResponse:
         """Return a document of ElevenLabs, or another vendor's at the same path: its kind of key selects it."""
+        if further := self._further_document(request):
+            return await self._vendor_document(*further, request)
+        return await self._elevenlabs_document(endpoint, document, request)
+
+    def _further_document(self, request: web.Request) -> tuple[VendorDialect, DocumentRoute] | None:
         for dialect, route in self._further_documents:
             if route.path == request.path and dialect.key_of(request.headers) and not _is_elevenlabs(request):
-                return await self._vendor_document(dialect, route, request)
-        return await self._elevenlabs_document(endpoint, document, request)
+                return dialect, route
+        return None
 
     async def _elevenlabs_document(self, endpoint: str, document: Document, request: web.Request) -> web.StreamResponse:
         async def respond(handler: RequestHandler) -> SimulatedResponse:
@@ -281,7 +286,9 @@ class HTTPRoutes:
         return await RequestHandler(self._vendor, request, self._vendor.elevenlabs, endpoint).serve(respond)
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
-        """Return the models. Both vendors have this path: a Bearer token selects OpenAI's list."""
+        """Return the models. Three vendors have this path: a Bearer token selects OpenAI's list."""
+        if further := self._further_document(request):
+            return await self._vendor_document(*further, request)
         if not _has_bearer_token(request):
             return await self._elevenlabs_document("models", self._elevenlabs_models, request)
 
