@@ -20,7 +20,6 @@ CALLED_FROM_OUTSIDE = {
     "on_broken_pipe": "rich.Console",
     "run_tts": "Pipecat",
     "supports_processing_metrics": "Pipecat",
-    "SupportsKeyCheck": "user, as documented",
     "update_options": "user, as documented",
     "peak_level": "tests, as the reference that the faster checks of silence are compared with",
 }

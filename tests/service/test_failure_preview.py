@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,7 +16,7 @@ from steadyvoice import (
     TTSVoiceUnknownError,
 )
 from steadyvoice.service.failure_preview import EXAMPLE_TEXT, preview_failures
-from steadyvoice.service.options import ServiceArguments
+from steadyvoice.service.options import ServiceArguments, SynthesisOptions
 
 from .conftest import MakeService
 from .scripted_provider import Hang, Say, ScriptedProvider
@@ -35,7 +35,7 @@ SETTINGS: list[dict[str, Any]] = [
 
 
 def arguments(*providers: Any, **settings: Any) -> ServiceArguments:
-    return ServiceArguments(providers=list(providers), **settings)
+    return cast(ServiceArguments, {"providers": list(providers), **settings})
 
 
 def providers(count: int, failing: int, *, hang: bool) -> list[ScriptedProvider]:
@@ -49,36 +49,36 @@ def providers(count: int, failing: int, *, hang: bool) -> list[ScriptedProvider]
 async def test_next_provider_is_asked_when_the_preview_says(
     make_service: MakeService, settings: dict[str, Any], count: int, failing: int
 ) -> None:
-    (said,) = [each for each in preview(count, settings).failures if len(each.failed) == failing]
-    for hang, after in ((True, said.after_hang), (False, said.after_error)):
+    (expected_course,) = [each for each in preview(count, settings).failures if len(each.failed) == failing]
+    for hang, after in ((True, expected_course.after_hang), (False, expected_course.after_error)):
         made = providers(count, failing, hang=hang)
         start = asyncio.get_running_loop().time()
         async with make_service(*made, **settings) as service:
             report = (await service.synthesize(EXAMPLE_TEXT, format="pcm_8000")).report
         asked = made[failing].requested_at[0] - start if made[failing].requested_at else None
-        assert said.speaks is not None
-        assert said.speaks.provider == f"p{failing}"
+        assert expected_course.speaks is not None
+        assert expected_course.speaks.provider == f"p{failing}"
         assert asked is not None
-        if said.time_left > 0.5:  # enough to speak
-            assert report.provider == said.speaks.provider
+        if expected_course.time_left > 0.5:  # enough to speak
+            assert report.provider == expected_course.speaks.provider
         # The pauses of the preview are the longest ones.
         assert (asked == pytest.approx(after, abs=0.01)) if hang else (after / 2 - 0.01 <= asked <= after + 0.01)
 
 
 def preview(count: int, settings: dict[str, Any], **options: Any) -> Any:
     made = providers(count, 0, hang=False)
-    return preview_failures(arguments(*made, **settings), {"format": "pcm_8000", **options})
+    return preview_failures(arguments(*made, **settings), cast(SynthesisOptions, {"format": "pcm_8000", **options}))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 async def test_total_outage_is_silent_no_later_than_the_preview_says(make_service: MakeService, count: int) -> None:
     settings = {"timeouts": TimeoutConfig(total_timeout=6.0)}
-    said = preview(count, settings).failures[-1]
+    expected_course = preview(count, settings).failures[-1]
     start = asyncio.get_running_loop().time()
     async with make_service(*providers(count, count, hang=True), **settings) as service:
         speech = await service.synthesize(EXAMPLE_TEXT, format="pcm_8000")
-    assert (speech.outcome, said.otherwise, said.speaks) == ("muted", "silence", None)
-    assert asyncio.get_running_loop().time() - start == pytest.approx(said.after_hang, abs=0.05)
+    assert (speech.outcome, expected_course.otherwise, expected_course.speaks) == ("muted", "silence", None)
+    assert asyncio.get_running_loop().time() - start == pytest.approx(expected_course.after_hang, abs=0.05)
 
 
 def test_without_muted_mode_an_error_follows() -> None:

@@ -77,8 +77,9 @@ def say(
     Without -o the audio goes to standard output, or is played if that is
     a terminal. Without --format the format is that of the file's extension,
     and mp3 in a pipe. Without --config the providers are those whose keys
-    are in the environment (ELEVENLABS_API_KEY, OPENAI_API_KEY), and a
-    local voice; or those of the file that STEADYVOICE_CONFIG names.
+    are in the environment (ELEVENLABS_API_KEY, OPENAI_API_KEY and others
+    that `steadyvoice init` finds), and a local voice; or those of the file
+    that STEADYVOICE_CONFIG names.
 
       steadyvoice say "Good morning." -o morning.mp3
       steadyvoice say - -o chapter.wav < chapter.txt
@@ -151,6 +152,39 @@ def init(
         from steadyvoice.cli.init import init as write
 
         raise typer.Exit(write(output, force=force))
+
+
+@app.command()
+def check(
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration file, instead of the environment.", show_default=False)
+    ] = None,
+    voice: Annotated[str, typer.Option(help="Voice of which failures are previewed.")] = "default",
+    format: Annotated[str, typer.Option(help="Audio format of which failures are previewed.")] = "mp3_44100_128",
+    timeout: Annotated[float, typer.Option(min=0.1, max=120, help="Seconds for each step of a check.")] = 5.0,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Check configuration, keys, reachability, voices, store and port; say what follows each failure.
+
+    All errors of the file are shown at once. Vendors are asked only what
+    is free of charge: nothing is billed. Then it says for each provider
+    that fails which one speaks next, with which voice, after how many
+    seconds at most, and when callers hear silence.
+
+      steadyvoice check --config steadyvoice.toml
+      steadyvoice check --json | jq .failures
+
+    [bold]Exit status[/bold]: 0 all is well; 1 a check failed; 2 usage error or invalid
+    configuration.
+    """
+    from steadyvoice.cli.errors import reporting_errors
+
+    with reporting_errors(debug):
+        from steadyvoice.cli.check.command import CheckOptions
+        from steadyvoice.cli.check.command import check as run
+
+        raise typer.Exit(run(CheckOptions(config, voice, format, timeout, json)))
 
 
 @app.command()

@@ -55,8 +55,12 @@ class FoundProvider:
     provider: Provider
 
 
-class UnusableKeyError(TTSConfigurationError):
-    """Environment variable whose value cannot be a key, such as a placeholder."""
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Vendor that is left out, and why; `by_its_key`: the variable holds no key, but a placeholder or the like."""
+
+    message: str
+    by_its_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class FoundProviders:
     """Providers in order of preference, and the reasons for which others are left out."""
 
     providers: Sequence[FoundProvider]
-    left_out: Sequence[TTSConfigurationError] = ()
+    left_out: Sequence[LeftOut] = ()
 
 
 def installed_voices() -> list[str]:
@@ -79,13 +83,14 @@ def find_providers(environ: Mapping[str, str], local_kinds: Sequence[str]) -> Fo
     A vendor whose key cannot be one, or whose extra is not installed, is left out with the reason.
     """
     found: list[FoundProvider] = []
-    left_out: list[TTSConfigurationError] = []
+    left_out: list[LeftOut] = []
     for vendor in VENDORS:
         if any(all(_value(environ, name) for name in group) for group in vendor.credentials):
-            try:
-                found.append(_use(vendor, environ))
-            except TTSConfigurationError as error:
-                left_out.append(error)
+            used = _use(vendor, environ)
+            if isinstance(used, LeftOut):
+                left_out.append(used)
+            else:
+                found.append(used)
     found += [FoundProvider(kind, {}, plugins.load_kind(kind)()) for kind in local_kinds]
     return FoundProviders(found, left_out)
 
@@ -94,15 +99,18 @@ def _value(environ: Mapping[str, str], name: str) -> str:
     return strip_secret(environ.get(name, ""))
 
 
-def _use(vendor: Vendor, environ: Mapping[str, str]) -> FoundProvider:
-    """Return a vendor with its settings. Raises TTSConfigurationError when one is missing or impossible."""
+def _use(vendor: Vendor, environ: Mapping[str, str]) -> FoundProvider | LeftOut:
+    """Return a vendor with its settings, or what is missing or impossible."""
     variables = {}
     for setting, names in vendor.settings.items():
         name = next((name for name in names if _value(environ, name)), None)
         if name is None:
-            raise TTSConfigurationError(f"{vendor.kind}: {' or '.join(names)} is not set")
+            return LeftOut(f"{vendor.kind}: {' or '.join(names)} is not set")
         if setting == "api_key" and (problem := api_key_problem(_value(environ, name))):
-            raise UnusableKeyError(f"{vendor.kind}: the environment variable {name} {problem}")
+            return LeftOut(f"{vendor.kind}: the environment variable {name} {problem}", by_its_key=True)
         variables[setting] = name
     settings = {setting: _value(environ, name) for setting, name in variables.items()}
-    return FoundProvider(vendor.kind, variables, plugins.load_kind(vendor.kind)(**settings))
+    try:
+        return FoundProvider(vendor.kind, variables, plugins.load_kind(vendor.kind)(**settings))
+    except TTSConfigurationError as error:  # such as an extra that is not installed
+        return LeftOut(error.message)

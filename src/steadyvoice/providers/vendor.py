@@ -264,6 +264,11 @@ class VendorProvider(ABC):
             raise
         return True
 
+    @property
+    def proxy(self) -> str | None:
+        """URL of the HTTP proxy of all requests, which may contain a password; None for direct connections."""
+        return self._proxy
+
     async def find_missing_voices(self) -> Sequence[str] | None:
         """Return the callers' names of voices that do not exist for this key; None if that cannot be asked free of
         charge. Raises TTSError.
@@ -376,8 +381,8 @@ def _listed_ids(document: FetchedDocument, field: str) -> set[str]:
 
 
 def is_unknown_endpoint(error: TTSError) -> bool:
-    """Return whether the server does not know the path: errors about anything else come with a code."""
-    return error.status in (404, 405, 501) and error.code is None
+    """Return whether the server does not know the path: errors about anything else come with a code of their own."""
+    return error.status in (404, 405, 501) and error.code in (None, "invalid_request_error")
 
 
 def accepted_with(request_id: str) -> AcceptedParser:

@@ -35,7 +35,7 @@ from steadyvoice.breaker.migration_hints import setting_in_files
 from steadyvoice.providers import plugins
 from steadyvoice.providers.base import Provider
 from steadyvoice.providers.credentials import api_key_problem, strip_secret, token_problem
-from steadyvoice.providers.environment import UnusableKeyError, find_providers, installed_voices
+from steadyvoice.providers.environment import find_providers, installed_voices
 from steadyvoice.providers.voices import VoiceMap
 from steadyvoice.service.cache.keys import CacheConfig
 from steadyvoice.service.options import ServiceArguments
@@ -390,8 +390,8 @@ def arguments_from_environment(environ: Mapping[str, str]) -> ServiceArguments:
     found = find_providers(environ, kinds)
     for reason in found.left_out:
         # A key that cannot be one was meant to be used. What only lacks a region or an extra may serve other programs.
-        if isinstance(reason, UnusableKeyError):
-            raise reason
+        if reason.by_its_key:
+            raise TTSConfigurationError(reason.message)
         _log.warning("provider left out: %s", reason.message)
     return ServiceArguments(providers=[each.provider for each in found.providers])
 
@@ -419,12 +419,10 @@ def _build_provider(fields: dict[str, Any], path: str) -> Provider:
     name = fields.get("name", kind)
     try:
         return factory(**_validate_fields(factory, fields, path))
-    except SeveralErrors:
-        raise
     except TTSConfigurationError as error:  # A provider prefixes the key with its name, where here stands the path.
-        raise TTSConfigurationError(
-            f"{path}.{error.message.removeprefix(f'{path}.').removeprefix(f'{name}.')}"
-        ) from None
+        if error.message.startswith(f"{path}."):
+            raise
+        raise TTSConfigurationError(f"{path}.{error.message.removeprefix(f'{name}.')}") from None
 
 
 def _validate_fields(factory: Callable[..., Provider], fields: dict[str, Any], path: str) -> dict[str, Any]:
@@ -463,15 +461,11 @@ def _validate(model: type[M], fields: Mapping[str, Any], path: str) -> M:
         return _with_path(path, lambda: model.model_validate(fields))
     except ValidationError as error:
         prefix = f"{path}." if path else ""
-        raise SeveralErrors([f"{prefix}{problem}" for problem in _problems(error, model)]) from None
-
-
-class SeveralErrors(TTSConfigurationError):
-    """Errors of one table, of which the message is the first."""
-
-    def __init__(self, messages: Sequence[str]) -> None:
-        super().__init__(messages[0])
-        self.messages = messages
+        first, *further = (f"{prefix}{problem}" for problem in _problems(error, model))
+        refused = TTSConfigurationError(first)
+        for problem in further:
+            refused.add_note(problem)
+        raise refused from None
 
 
 _UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")

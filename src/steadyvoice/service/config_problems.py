@@ -10,7 +10,6 @@ from typing import cast
 
 from steadyvoice.service.config_file import (
     LoadedConfig,
-    SeveralErrors,
     build_arguments,
     parse_document,
     read_document,
@@ -60,7 +59,7 @@ def find_problems(path: Path, environ: Mapping[str, str]) -> tuple[LoadedConfig 
 
 
 def _messages(error: TTSConfigurationError) -> Sequence[str]:
-    return error.messages if isinstance(error, SeveralErrors) else [error.message]
+    return [error.message, *getattr(error, "__notes__", ())]  # further errors of one table are notes
 
 
 _KEY_BEFORE_MESSAGE = re.compile(r"([\w-]+(?:\.[\w-]+)*)(?:=.*?)?: ", re.DOTALL)
@@ -72,6 +71,7 @@ def _located(message: str, text: str) -> ConfigProblem:
     return ConfigProblem(key, message, find_line(text, key))
 
 
+_LONG_QUOTES = ('"' * 3, "'" * 3)
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]#]+?)\s*\]\]?\s*(?:#.*)?")
 _SETTING = re.compile(r"\s*((?:[\w-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[\w-]+|\"[^\"]*\"|'[^']*'))*)\s*=")
 
@@ -107,7 +107,7 @@ def _places(text: str) -> Iterator[tuple[int, list[str]]]:
             yield number, table
         elif setting := _SETTING.match(line):
             yield number, table + _names(setting[1])
-            quotes = next((each for each in ('"""', "'''") if line.count(each) == 1), None)
+            quotes = next((each for each in _LONG_QUOTES if line.count(each) == 1), None)
 
 
 def _names(path: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""`steadyvoice check`: configuration, keys, reachability, voices, store, and what follows when each provider fails."""
