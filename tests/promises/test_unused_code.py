@@ -18,6 +18,8 @@ CALLED_FROM_OUTSIDE = {
     "language_to_service_language": "Pipecat",
     "lift": "user, as documented",
     "on_broken_pipe": "rich.Console",
+    "pause_writing": "uvicorn's protocol",
+    "resume_writing": "uvicorn's protocol",
     "run_tts": "Pipecat",
     "supports_processing_metrics": "Pipecat",
     "update_options": "user, as documented",

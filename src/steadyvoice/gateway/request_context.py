@@ -50,9 +50,14 @@ class RequestContext:
     )  # fmt: skip
 
     def __init__(self, scope: Scope, send: Send, *, clock: Callable[[], float]) -> None:
-        self.scope, self._clock, self.received_at = scope, clock, clock()
+        self.scope = scope
+        self._set(dict(scope["headers"]), send, clock(), clock)
+
+    def _set(self, headers: Mapping[bytes, bytes], send: Send, received_at: float, clock: Callable[[], float]) -> None:
+        """Set everything but the scope."""
+        self._clock, self.received_at = clock, received_at
         self.response_started_at: float | None = None
-        self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        self.headers = headers
         self.request_id = request_id_from(self.headers.get(b"x-request-id"))
         self.route_class = RouteClass.PAGE  # until the router has found it
         self.suggested_path: str | None = None  # path of the endpoint that was probably meant, for unknown paths

@@ -17,9 +17,8 @@ from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
 from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
 from steadyvoice.providers.base import Credit, HasQueue, Provider, SupportsWarmUp
-from steadyvoice.service.cache.lookup import CachedUtterance, SpeechCache
 from steadyvoice.service.fast_lane.plan import RelayPlan
-from steadyvoice.service.fast_lane.relay import Relay, RelayClient, start_relay
+from steadyvoice.service.fast_lane.relay import AwaitedConnection, Relay, RelayClient, open_connection, start_relay
 from steadyvoice.service.fast_lane.relay_set import RelaySet
 from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
 from steadyvoice.service.fleet_membership import FleetMembership
@@ -55,6 +54,8 @@ from steadyvoice.speech.text import clean_text
 
 if TYPE_CHECKING:
     from steadyvoice.fleet import Announcement, Fleet
+    from steadyvoice.service.cache.keys import CacheConfig
+    from steadyvoice.service.cache.lookup import CachedUtterance, SpeechCache
     from steadyvoice.service.conversation.conversation import AsyncConversation, ConversationOptions
     from steadyvoice.service.conversation.segment_speaker import TurnResources
     from steadyvoice.service.conversation.turn import AsyncTurn
@@ -399,10 +400,11 @@ class AsyncTTSService:
         times = (now - ago, self.lag.time() - ago, self._wall_clock() - ago)
         notify_observers(self.observers, EndedUtterance(report, *times, is_turn))
 
-    def relay(self, text: str, options: ResolvedOptions, client: RelayClient) -> Relay | None:
+    def relay(self, text: str, options: ResolvedOptions, client: RelayClient, connecting: float = 0.0) -> Relay | None:
         """Send a usual request whose audio is passed through; None, and nothing has happened, for any other.
 
-        `text` is clean. What becomes unusual later is handed over to the client, to be continued by `open_stream`.
+        `text` is clean. What becomes unusual later is handed over to the client, to be continued by `open_stream`. A
+        request that has waited for `open_connection` was `connecting` for so many seconds.
         """
         # What is known is looked up here, because each method would be a call for every request.
         template = options.templates.get((False, True)) if options.settings is self._in_force else None
@@ -413,7 +415,13 @@ class AsyncTTSService:
             plan = self._relays.plan(template)
         if plan is None:
             return None
-        return start_relay(ResumeRelay if plan.resumes else Relay, plan, text, self._relays.services, client)
+        kind = ResumeRelay if plan.resumes else Relay
+        return start_relay(kind, plan, text, self._relays.services, client, connecting)
+
+    def open_connection(self, text: str, options: ResolvedOptions) -> AwaitedConnection | None:
+        """Open a connection for a usual request, if only that was missing when `relay` returned None."""
+        plan = self._relays.plan(self._templates.find(options, hold=False, announced=True))
+        return open_connection(plan, text, self._relays.services) if plan else None
 
     @property
     def relays(self) -> Collection[Relay]:
@@ -520,9 +528,13 @@ class AsyncTTSService:
             self._hedging = Hedging(in_force.hedging, self._clock) if in_force.hedging else None
         if "cache" in changed:
             former += [self._cache] if self._cache else []
-            cache = in_force.cache
-            self._cache = SpeechCache(cache, clock=self._clock, wall_clock=self._wall_clock) if cache else None
+            self._cache = self._new_cache(in_force.cache) if in_force.cache else None
         return former
+
+    def _new_cache(self, config: CacheConfig) -> SpeechCache:
+        from steadyvoice.service.cache.lookup import SpeechCache  # imports SQLite, which takes a megabyte of memory
+
+        return SpeechCache(config, clock=self._clock, wall_clock=self._wall_clock)
 
     def _configure_admission(self, settings: ServiceSettings, providers: Sequence[Provider]) -> None:
         queues = {each.name: _queue_wait(each) for each in providers if isinstance(each, HasQueue)}
@@ -559,7 +571,7 @@ class AsyncTTSService:
             in_flight=in_flight,
         )
         if self._cache and request.text and options.cache:
-            return CachedUtterance(utterance, request, template.policy, self._cache)
+            return self._cache.utterance(utterance, request, template.policy)
         return utterance
 
     def _warm_up(self) -> None:

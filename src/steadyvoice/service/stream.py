@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 from weakref import ref
 
 from steadyvoice.breaker.fork_safety import keep_until_exit
-from steadyvoice.service.cache.lookup import CachedUtterance
 from steadyvoice.service.log_messages import log_utterance
 from steadyvoice.service.pipeline.provider_call import AudioSink
 from steadyvoice.service.pipeline.utterance import Utterance
@@ -23,6 +22,7 @@ from steadyvoice.speech.errors import (
 )
 
 if TYPE_CHECKING:
+    from steadyvoice.service.cache.lookup import CachedUtterance
     from steadyvoice.service.conversation.turn_utterance import TurnUtterance
     from steadyvoice.service.fast_lane.stream_relay import RelayedUtterance
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
+import tracemalloc
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import aiohttp
 import pytest
+import uvicorn
 
-from steadyvoice import CircuitBreakerConfig, ElevenLabs, HedgeConfig, Tone
+import steadyvoice.simulator
+from steadyvoice import CircuitBreakerConfig, ElevenLabs, HedgeConfig, TimeoutConfig, Tone, TTSConnectTimeoutError
 from steadyvoice.gateway.fast_lane.exchange import Exchange
 from steadyvoice.simulator import Fault, Simulator, words_in
 from steadyvoice.simulator.fault_injection import actions
@@ -26,6 +30,9 @@ from ..running_gateway import ELEVENLABS, OPENAI, TEXT, RunningGateway, elevenla
 pytestmark = pytest.mark.slow
 
 STREAM = f"{ELEVENLABS}/stream"
+MOST_BYTES_OF_A_STREAM = 9_000
+"""Of Python objects, for a stream that waits for its vendor: the number that was reached, and a sixth."""
+
 NEVER_OPENS = CircuitBreakerConfig(window_size=100, minimum_calls=100)
 
 
@@ -111,6 +118,98 @@ async def test_usual_requests_of_the_openai_dialect_take_the_fast_lane(mode: OnM
             answer = await at.fetch("POST", OPENAI, json=openai_body(response_format="mp3"))
             assert (answer.status, answer.headers["content-type"]) == (200, "audio/mpeg")
             assert await took_the_fast_lane(at)
+
+
+@pytest.mark.parametrize("mode", ["error", "resume"])
+async def test_request_without_an_idle_connection_waits_for_one_in_the_fast_lane(mode: OnMidstream) -> None:
+    async with warm_gateway(only_elevenlabs=True, on_midstream=mode) as at:
+        at.sim.faults.set(Fault(actions.Stall(0.3, seconds=0.3), endpoint="text-to-speech*"))
+        answers = await asyncio.gather(*(at.fetch("POST", STREAM, json=elevenlabs_body()) for _ in range(6)))
+        assert [answer.status for answer in answers] == [200] * 6
+        for _ in answers:
+            request, account = await at.next_call()
+            assert isinstance(request, Exchange)
+            assert request.continued is None
+            (attempt,) = account.report.attempts
+            # The time in which it was connected is the provider's, as in the pipeline.
+            assert attempt.answered is not None
+            assert attempt.first_audio is not None
+            assert 0 < attempt.answered <= attempt.first_audio <= request.seconds_at(at.context.clock())
+
+
+async def test_request_whose_connection_takes_long_is_left_to_the_pipeline() -> None:
+    """Which waits for the same connection, for as long as the settings say."""
+    connections: list[asyncio.StreamWriter] = []
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        await reader.read(1 << 20)  # the client's part of a handshake, to which there is no answer
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    timeouts = TimeoutConfig(connection_timeout=0.5)
+    vendor = ElevenLabs("sk_test", base_url=url, name="silent")
+    async with running_gateway(vendor, on_midstream="error", muted=False, timeouts=timeouts, circuit=NEVER_OPENS) as at:
+        for number in (1, 2):  # the first request also finds out that there are connections to be opened
+            answer = await at.fetch("POST", STREAM, json=elevenlabs_body())
+            assert answer.status >= 500
+            _, account = await at.next_call()
+            assert len(connections) == number
+            assert [type(each.error) for each in account.report.attempts] == [TTSConnectTimeoutError]
+        # A client that leaves meanwhile is recorded as any.
+        with pytest.raises(TimeoutError):
+            await at.fetch("POST", STREAM, json=elevenlabs_body(), timeout=aiohttp.ClientTimeout(0.1))
+        _, account = await at.next_call()
+        assert account.outcome == "interrupted" or account.report.error
+    server.close()
+
+
+async def test_waiting_stream_takes_little_memory() -> None:
+    """Counted are objects of the gateway, the service and the provider, but not those of the event loop."""
+    count = 4  # at once, the limit of the simulated account
+    async with warm_gateway(only_elevenlabs=True, circuit=NEVER_OPENS) as at:
+        at.sim.faults.set(Fault(actions.Stall(0.3, seconds=50), endpoint="text-to-speech*"))
+        port, body = int(at.gateway.url.rpartition(":")[2]), json.dumps(elevenlabs_body()).encode()
+        request = _head(at, len(body)) + body
+        writers = []
+        with traced_memory() as traced:
+            for _ in range(count):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(request)
+                await reader.readuntil(b"\r\n\r\n")
+                writers.append(writer)
+            assert len(at.service.relays) == count
+            assert traced() / count < MOST_BYTES_OF_A_STREAM
+        for writer in writers:
+            writer.transport.abort()
+        for _ in writers:
+            await at.next_call()
+
+
+@contextmanager
+def traced_memory() -> Iterator[Callable[[], int]]:
+    """Trace memory that is allocated by the code under test, and yield a function that returns how much is used."""
+    package, simulator = str(Path(steadyvoice.__file__).parent), str(Path(steadyvoice.simulator.__file__).parent)
+    filters = [
+        tracemalloc.Filter(False, f"{simulator}/*"),
+        tracemalloc.Filter(True, f"{package}/*"),
+        tracemalloc.Filter(True, f"{Path(uvicorn.__file__).parent}/*"),
+    ]
+    gc.collect()
+    tracemalloc.start()
+    try:
+
+        def used() -> int:
+            gc.collect()
+            taken = tracemalloc.take_snapshot()
+            package_only = taken.filter_traces([filters[0]]).filter_traces(filters[1:])
+            return sum(each.size for each in package_only.statistics("filename"))
+
+        yield used
+    finally:
+        tracemalloc.stop()
 
 
 async def test_text_in_another_script_takes_the_fast_lane() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from steadyvoice.providers.base import Accepted, ByteSink
 from steadyvoice.providers.http.client import HTTPAudioResponse, HTTPClient
 from steadyvoice.providers.http.connection import READ_BUFFER, HTTPConnection
+from steadyvoice.providers.http.connection_pool import ConnectionPool
 from steadyvoice.providers.http.transport import DirectTransport
 from steadyvoice.speech import errors as speech
 from tests.providers.conftest import parse_vendor_error
@@ -95,6 +96,82 @@ async def test_connection_close_prevents_reuse(vendor: ScriptedVendor, client: H
     assert await read(client) == b"one"
     assert await read(client) == b"two"
     assert vendor.connections == 2
+
+
+async def test_connection_opened_ahead_serves_the_next_request(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    for _ in range(3):
+        vendor.enqueue(audio_response())
+    pool = _pool(client)
+    await pool.open_ahead()
+    assert pool.opening == 0
+
+    await read(client)
+    await pool.open_ahead()
+    await read(client)
+    assert vendor.connections == 2
+
+
+async def test_request_waits_for_a_connection_that_is_being_opened(vendor: ScriptedVendor, client: HTTPClient) -> None:
+    vendor.enqueue(audio_response())
+    pool = _pool(client)
+    pool.open_ahead()
+    assert pool.opening == 1
+    await read(client)
+    assert (pool.opening, vendor.connections) == (0, 1)
+
+
+async def test_no_more_connections_are_opened_ahead_than_there_is_room_for(
+    vendor: ScriptedVendor, client: HTTPClient
+) -> None:
+    vendor.enqueue(audio_response())
+    say = prepared_request(client)
+    assert say.reserve() is None
+    opened = [say.open_ahead(room=2) for _ in range(5)]
+    assert [each is not None for each in opened] == [True, True, False, False, False]
+    await asyncio.gather(*filter(None, opened))
+    assert say.open_ahead(room=0) is None
+    started = say.reserve()
+    assert started is not None
+    started.close()
+
+
+async def test_connection_that_cannot_be_opened_ahead_leaves_nothing(vendor: ScriptedVendor) -> None:
+    client = HTTPClient("vendor", "http://127.0.0.1:1", parse_vendor_error, headers={})
+    pool = _pool(client)
+    failed = pool.open_ahead()
+    with pytest.raises(OSError, match="Connect call failed"):
+        await failed
+    assert (pool.opening, pool.acquire_idle()) == (0, None)
+    failed = pool.open_ahead()
+    with pytest.raises(speech.TTSConnectError):  # waits for the same one
+        await read(client)
+    assert failed.done()
+    abandoned = pool.open_ahead()
+    await client.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await abandoned
+
+
+@pytest.mark.parametrize("turns", range(1, 7))
+async def test_cancelled_request_closes_the_connection_it_has_waited_for(
+    vendor: ScriptedVendor, client: HTTPClient, turns: int
+) -> None:
+    pool = _pool(client)
+    opening = pool.open_ahead()
+    waiting = asyncio.ensure_future(pool.open())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    try:
+        connection = await waiting
+    except asyncio.CancelledError:
+        await asyncio.wait([opening])
+        await asyncio.sleep(0)
+        assert opening.cancelled() or not opening.result().usable
+    else:
+        assert connection.usable
+        connection.close()
+    assert pool.acquire_idle() is None
 
 
 async def test_unsolicited_bytes_close_the_connection(vendor: ScriptedVendor, client: HTTPClient) -> None:
@@ -472,3 +549,9 @@ class CountedChunks:
         for _ in range(100_000):
             self.size += len(self.block)
             yield self.block
+
+
+def _pool(client: HTTPClient) -> ConnectionPool:
+    transport = client.direct_transport()
+    assert transport is not None
+    return transport.pool

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from steadyvoice.gateway.access_control import RouteClass
 from steadyvoice.gateway.http import Message, Scope
+from steadyvoice.gateway.http_server.connections import ConnectionOrigin
 from steadyvoice.gateway.request_context import ContinuedSpeech, RequestContext
 from steadyvoice.gateway.speech_endpoint import SpeechHandler, outcome_headers
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
@@ -26,22 +27,10 @@ class ExchangeConnection(Protocol):
 
     held: bytes
     parsed_order: object
-    asgi_version: str
-    root_path: str
 
     @property
-    def server(self) -> Any:
-        """Address at which the client has connected."""
-        ...
-
-    @property
-    def client(self) -> tuple[str, int] | None:
-        """Address of the client."""
-        ...
-
-    @property
-    def scheme(self) -> str | None:
-        """Scheme of the connection's URLs."""
+    def origin(self) -> ConnectionOrigin:
+        """What ASGI's scopes say about the connection."""
         ...
 
     @property
@@ -73,6 +62,16 @@ class ExchangeConnection(Protocol):
     def continue_exchange(self, exchange: Any) -> None:
         """Have the application go on with the request."""
         ...
+
+
+class Target(NamedTuple):
+    """Request target of a speech endpoint that streams audio. `voice` is the one in the path, or empty."""
+
+    handler: SpeechHandler
+    path: str
+    raw_path: bytes
+    query: bytes
+    voice: str
 
 
 class FinishedSpeech(ReportedUtterance, msgspec.Struct):
@@ -109,35 +108,53 @@ class Exchange(RequestContext):
     """Request in the fast lane, and client of its relay. Once handed over, it is an ordinary request context."""
 
     __slots__ = (
-        "_connection",
-        "_lane",
-        "_parts",
-        "_send_now",
-        "dialect",
-        "flow",
-        "handler",
-        "order",
-        "relay",
-    )
+        "_connection", "_lane", "_origin", "_parts", "_scope", "_send_now", "_target", "dialect", "flow", "handler",
+        "order", "relay",
+    )  # fmt: skip
 
     def __init__(
         self,
         lane: ExchangeOwner,
         connection: ExchangeConnection,
-        handler: SpeechHandler,
-        scope: Scope,
+        target: Target,
+        headers: Mapping[bytes, bytes],
         order: GatewaySpeechRequest,
+        received_at: float,
         *,
-        clock: Any,
+        clock: Callable[[], float],
     ) -> None:
-        super().__init__(scope, _send_nothing, clock=clock)
+        self._set(headers, _send_nothing, received_at, clock)
         self.route_class = RouteClass.SPEECH
+        self._scope: Scope | None = None  # once it is needed
+        self._target, self._origin = target, connection.origin
         self._lane: ExchangeOwner | None = lane
         self._connection: ExchangeConnection | None = connection
         self.flow, self._send_now = connection.flow, connection.send_now
-        self.handler, self.dialect, self.order = handler, handler.dialect, order
+        self.handler, self.dialect, self.order = target.handler, target.handler.dialect, order
         self.relay: Relay | None = None
         self._parts: list[bytes] = []  # of the response, to be sent together
+
+    @property
+    def scope(self) -> Scope:  # type: ignore[override]  # which nothing sets
+        """ASGI scope of the request, made when it is handed over or logged."""
+        if self._scope is None:
+            origin, target = self._origin, self._target
+            self._scope = {
+                "type": "http",
+                "asgi": {"version": origin.asgi_version, "spec_version": "2.3"},
+                "http_version": "1.1",
+                "server": origin.server,
+                "client": origin.client,
+                "scheme": origin.scheme,
+                "root_path": origin.root_path,
+                "headers": list(self.headers.items()),
+                "state": {},
+                "method": "POST",
+                "path": target.path,
+                "raw_path": target.raw_path,
+                "query_string": target.query,
+            }
+        return self._scope
 
     def hand_over_now(self) -> None:
         """Have the pipeline go on with the request, from where it is."""

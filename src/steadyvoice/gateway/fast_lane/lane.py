@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 import httptools
 
 from steadyvoice.gateway.access_control import RequestHead, RouteClass, check_access
 from steadyvoice.gateway.context import FinishedCall, GatewayContext
-from steadyvoice.gateway.fast_lane.exchange import Exchange, ExchangeConnection, FinishedSpeech
+from steadyvoice.gateway.fast_lane.exchange import Exchange, ExchangeConnection, FinishedSpeech, Target
 from steadyvoice.gateway.fast_lane.request_reader import MAX_REQUEST, RequestReader, WholeRequest
-from steadyvoice.gateway.http import Scope
 from steadyvoice.gateway.request_context import ContinuedSpeech, current_request_id
 from steadyvoice.gateway.router import RouteTable
 from steadyvoice.gateway.speech_endpoint import SpeechHandler
-from steadyvoice.gateway.speech_request import BodyFormat, new_raw_request
+from steadyvoice.gateway.speech_request import BodyFormat, GatewaySpeechRequest, new_raw_request
 from steadyvoice.service.log_messages import log_utterance, logs_successes
 from steadyvoice.service.pipeline.response_call import InFlightRequest
 
@@ -34,16 +33,6 @@ _MAX_KNOWN = 256  # targets, and credentials
 _MAX_TARGET = 500  # bytes
 
 _finished_call = partial(tuple.__new__, FinishedCall)  # a Python call less than the class
-
-
-class Target(NamedTuple):
-    """Request target of a speech endpoint that streams audio. `voice` is the one in the path, or empty."""
-
-    handler: SpeechHandler
-    path: str
-    raw_path: bytes
-    query: bytes
-    voice: str
 
 
 class FastLane:
@@ -59,6 +48,7 @@ class FastLane:
         self._awaited: list[ExchangeConnection] = []  # connections whose body was incomplete since the last tick
         self._awaited_before: list[ExchangeConnection] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._connecting = 0.0  # seconds for which the request that is being started has waited for a connection
         self.running: set[Exchange] = set()
         context.record_finished = self.record_finished
         context.on_stop.append(self._hand_over_all)
@@ -80,9 +70,9 @@ class FastLane:
             self._set_timer()
             return True
         request = self._reader.parse(data)
-        return request is not None and request.url == url and self._start(connection, target, request)
+        return request is not None and request.url == url and self._start(connection, target, request, data)
 
-    def _start(self, connection: ExchangeConnection, target: Target, request: WholeRequest) -> bool:
+    def _start(self, connection: ExchangeConnection, target: Target, request: WholeRequest, data: bytes) -> bool:
         """Send a usual request to its provider; return False, and send nothing, for any other."""
         context, limits, headers, body = self._context, self._context.server, request.headers, request.body
         if context.closing or len(body) > limits.max_body_bytes:
@@ -97,32 +87,51 @@ class FastLane:
             return False
         is_usual = not order.buffered and order.body_format is BodyFormat.AUDIO
         if is_usual and len(order.text) <= limits.max_text_characters:
-            # As the application gets it if the request is handed over.
-            scope: Scope = {
-                "type": "http",
-                "asgi": {"version": connection.asgi_version, "spec_version": "2.3"},
-                "http_version": "1.1",
-                "server": connection.server,
-                "client": connection.client,
-                "scheme": connection.scheme,
-                "root_path": connection.root_path,
-                "headers": list(headers.items()),
-                "state": {},
-                "method": "POST",
-                "path": target.path,
-                "raw_path": target.raw_path,
-                "query_string": target.query,
-            }
-            exchange = Exchange(self, connection, target.handler, scope, order, clock=context.clock)
-            exchange.relay = context.service.relay(order.text, order.style, exchange)
+            connecting, clock = self._connecting, context.clock
+            exchange = Exchange(self, connection, target, headers, order, clock() - connecting, clock=clock)
+            exchange.relay = context.service.relay(order.text, order.style, exchange, connecting)
             if exchange.relay:
                 self.running.add(exchange)
                 if self._timer is None:
                     self._set_timer()
                 connection.begin_exchange(exchange)
                 return True
+            if self._awaits_connection(connection, order, data):
+                return True
         connection.parsed_order = order
         return False
+
+    def _awaits_connection(self, connection: ExchangeConnection, order: GatewaySpeechRequest, data: bytes) -> bool:
+        """Wait for a connection to the vendor, if a request lacks nothing else; return whether it waits."""
+        if self._connecting or not (awaited := self._context.service.open_connection(order.text, order.style)):
+            return False
+        connection.held = data
+        timer = asyncio.get_running_loop().call_later(awaited.seconds, _give_up, connection, data)
+        awaited.opened.add_done_callback(partial(self._retry, connection, data, timer, self._context.clock()))
+        return True
+
+    def _retry(
+        self,
+        connection: ExchangeConnection,
+        data: bytes,
+        timer: asyncio.TimerHandle,
+        begun: float,
+        opened: asyncio.Future[object],
+    ) -> None:
+        """Start a request whose connection was opened; leave it to the application if there is none."""
+        timer.cancel()
+        if connection.held is not data:  # left to the application meanwhile
+            return
+        if not opened.cancelled() and opened.exception() is None:
+            connection.held, self._connecting = b"", self._context.clock() - begun
+            try:
+                is_started = self.receive(connection, data)
+            finally:
+                self._connecting = 0.0
+            if is_started:
+                return
+            connection.held = data
+        connection.use_application()
 
     def _learn(self, url: bytes) -> Target | None:
         """Return the target of a URL, and keep it."""
@@ -150,8 +159,8 @@ class FastLane:
         if rules is not self._rules:
             self._rules = rules
             self._admitted.clear()
-        client = connection.client
-        head = RequestHead("POST", connection.scheme or "", RouteClass.SPEECH, headers, client[0] if client else None)
+        client, scheme = connection.origin.client, connection.origin.scheme
+        head = RequestHead("POST", scheme or "", RouteClass.SPEECH, headers, client[0] if client else None)
         if check_access(head, rules):
             return False
         if len(self._admitted) >= _MAX_KNOWN:
@@ -216,3 +225,9 @@ class FastLane:
         self.record_finished()
         for exchange in list(self.running):
             exchange.hand_over_now()
+
+
+def _give_up(connection: ExchangeConnection, data: bytes) -> None:
+    """Leave a request to the application, which waits for the connection as it does for any."""
+    if connection.held is data:
+        connection.use_application()

@@ -7,7 +7,7 @@ of its own connection, from its first byte on.
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import httptools
@@ -23,6 +23,9 @@ _UNUSUAL_HEADERS = (
     b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"origin", b"sec-fetch-site", b"sec-fetch-mode",
 )  # fmt: skip
 _UNUSUAL_HEAD = re.compile(rb"\r\n(?:%b)[ \t]*:" % b"|".join(_UNUSUAL_HEADERS), re.IGNORECASE)
+
+
+_lower = lru_cache(maxsize=256)(bytes.lower)  # thousands of requests have the same few headers
 
 
 class WholeRequest(NamedTuple):
@@ -81,7 +84,7 @@ class RequestReader:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._renew()
             return None
-        headers = dict(zip(map(bytes.lower, found), found.values(), strict=True))
+        headers = dict(zip(map(_lower, found), found.values(), strict=True))
         lines = data.count(b"\n", 0, data.find(b"\r\n\r\n"))
         is_kept = headers.get(b"connection", b"keep-alive").lower() == b"keep-alive"
         is_alone = not self._open and len(urls) == 1 and len(headers) == lines

@@ -142,6 +142,16 @@ class WriteProgress:
         return now - self._since
 
 
+class ConnectionOrigin(NamedTuple):
+    """What ASGI's scopes say about the connection of a request."""
+
+    asgi_version: str
+    server: Any
+    client: Any
+    scheme: str | None
+    root_path: str
+
+
 class ManagedConnection(Protocol):
     """Connection as the set of all connections manages it."""
 

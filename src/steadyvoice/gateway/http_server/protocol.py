@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from steadyvoice.gateway.http import BODY_ARRIVED, ON_DISCONNECT, OUTLET_FACTORY, WEBSOCKET
 from steadyvoice.gateway.http_server.connections import (
+    ConnectionOrigin,
     ConnectionPhase,
     ConnectionRefusal,
     ConnectionSet,
@@ -34,7 +35,7 @@ from steadyvoice.gateway.http_server.connections import (
     malformed_request,
 )
 from steadyvoice.gateway.http_server.half_close import HalfCloseProbe
-from steadyvoice.gateway.http_server.output import BufferedOutput, ChunkWriter, HTTP10Response
+from steadyvoice.gateway.http_server.output import BufferedOutput, ChunkWriter, ClientFlowControl, HTTP10Response
 from steadyvoice.gateway.http_server.websocket import ClientWebSocket, WebSocketUpgrade, asks_for_websocket
 from steadyvoice.gateway.request_context import PARSED_ORDER, request_id_from
 from steadyvoice.wire.elevenlabs.request_stitching import own_request_id
@@ -69,11 +70,37 @@ def parse_absolute_target(target: bytes) -> AbsoluteTarget | None:
     return AbsoluteTarget(authority, path if path.startswith(b"/") else b"/" + path)
 
 
+class _Pipeline(list[Any]):
+    """Requests that wait behind another. A deque, as uvicorn has, reserves 700 bytes even if there are none."""
+
+    __slots__ = ()
+
+    def appendleft(self, waiting: Any) -> None:
+        """Add a request behind all others."""
+        self.insert(0, waiting)
+
+
+_NO_STATE: dict[str, Any] = {}  # of an application without a lifespan
+
+
 class ClientConnection(HttpToolsProtocol):
-    """Connection of one client: reads requests, runs them one after the other, and times each phase."""
+    """Connection of one client: reads requests, runs them one after the other, and times each phase.
+
+    Thousands may be open: what only a request to the application needs is made for the first of these.
+    """
+
+    # Beside these, uvicorn's own attributes are few enough to be kept without a dictionary for each connection.
+    __slots__ = (
+        "_bytes", "_connections", "_exchange", "_half_closed", "_in_head", "_is_lost", "_limits", "_on_disconnect",
+        "_output", "_phase", "_refusal", "_running", "_since", "_upgrade", "_websocket", "_write_progress", "held",
+        "origin", "parsed_order", "send_now",
+    )  # fmt: skip
 
     def __init__(self, config: Config, connections: ConnectionSet) -> None:
-        super().__init__(config=config, server_state=connections.state, app_state={})
+        super().__init__(config=config, server_state=connections.state, app_state=_NO_STATE)
+        self.parser: Any = None  # for requests to the application
+        self.pipeline = cast(Any, _Pipeline())
+        self._is_lost = False
         self._connections, self._limits = connections, connections.limits
         self._phase, self._since = ConnectionPhase.HEAD, 0.0
         self._in_head = False  # a request has begun, and its head is not complete
@@ -82,6 +109,8 @@ class ClientConnection(HttpToolsProtocol):
         self._running: Any = None  # uvicorn's cycle of the request that is answered; others may wait behind it
         self._write_progress = WriteProgress()
         self._output: Any = None
+        self.send_now: Callable[[Iterable[bytes]], None]
+        self.origin: ConnectionOrigin
         self._on_disconnect: Callable[[], None] | None = None
         self._half_closed: HalfCloseProbe | None = None  # once the client has ended its own side
         self._exchange: FastExchange | None = None  # request in the fast lane
@@ -97,6 +126,8 @@ class ClientConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection, or refuse it when there are too many."""
         super().connection_made(transport)
+        self.flow = cast(Any, ClientFlowControl(transport))
+        self.origin = ConnectionOrigin(self.asgi_version, self.server, self.client, self.scheme, self.root_path)
         # Responses write to this instead of the transport: a short one, which uvicorn writes in three parts, goes out
         # in one packet.
         self._output = BufferedOutput(transport, self.loop, self._hang_up)
@@ -147,6 +178,10 @@ class ClientConnection(HttpToolsProtocol):
             self.reset()  # far beyond any body: a response would not be read
 
     def _parse(self, data: bytes) -> None:
+        if self.parser is None:
+            self.parser = httptools.HttpRequestParser(self)
+            # As uvicorn: an early answer to a request may close the connection, and the rest of the body still comes.
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as stopped:
@@ -192,6 +227,7 @@ class ClientConnection(HttpToolsProtocol):
         self._connections.idle.pop(self, None)
         self.pipeline.clear()
         super().connection_lost(exc)
+        self._is_lost = True
         self._upgrade = None
         if self._websocket:
             self._websocket.connection_lost()
@@ -212,7 +248,7 @@ class ClientConnection(HttpToolsProtocol):
         if callback:
             # A paused transport does not notice that its client leaves.
             self.flow.resume_reading()
-        if callback and self.parser is None:  # the client has left already
+        if callback and self._is_lost:  # the client has left already
             callback()
 
     # Callbacks of the parser.

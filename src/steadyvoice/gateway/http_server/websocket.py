@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
-
-from websockets.frames import Frame, Opcode
-from websockets.http11 import Request
-from websockets.protocol import OPEN
-from websockets.server import ServerProtocol
+from typing import TYPE_CHECKING, Protocol
 
 from steadyvoice.gateway.http import ClientDisconnectedError
+
+# Imported with the first websocket: the library takes a megabyte of memory.
+if TYPE_CHECKING:
+    from websockets.frames import Frame
+    from websockets.server import ServerProtocol
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Longest message of a client, parsed in one step; a turn's text has a limit of its own, which is far lower."""
@@ -115,6 +115,9 @@ class WebSocketUpgrade:
 
         `new_handler` makes the handler of the websocket, which may get messages before this returns.
         """
+        from websockets.http11 import Request
+        from websockets.server import ServerProtocol
+
         protocol = ServerProtocol(max_size=MAX_MESSAGE_BYTES, logger=_log)
         kept = [b"%s: %s\r\n" % header for header in self._headers if header[0] in _HANDSHAKE_HEADERS]
         head = [b"GET / HTTP/1.1\r\nupgrade: websocket\r\nconnection: upgrade\r\n", *kept, b"\r\n"]
@@ -141,7 +144,9 @@ class ClientWebSocket:
     """
 
     def __init__(self, protocol: ServerProtocol, transport: SocketTransport) -> None:
-        self._protocol, self._transport = protocol, transport
+        from websockets.protocol import OPEN
+
+        self._protocol, self._transport, self._open_state = protocol, transport, OPEN
         self._handler: WebSocketHandler | None = None  # from the start until it knows of the end
         self._sending = asyncio.Lock()
         self._message = bytearray()  # the parts received of a message in fragments
@@ -156,7 +161,7 @@ class ClientWebSocket:
     @property
     def is_open(self) -> bool:
         """True if messages can be sent."""
-        return self._handler is not None and self._protocol.state is OPEN
+        return self._handler is not None and self._protocol.state is self._open_state
 
     # ---------------------------------------------------------------- calls of the handler
 
@@ -190,6 +195,8 @@ class ClientWebSocket:
 
     def receive_data(self, data: bytes) -> None:
         """Handle received bytes."""
+        from websockets.frames import Frame
+
         self._heard_at, self._pinged_at = self._loop.time(), None
         self._protocol.receive_data(data)
         self._write()  # pongs, and the answer to a close frame or to an error in the protocol
@@ -223,6 +230,8 @@ class ClientWebSocket:
 
     def _handle(self, frame: Frame) -> None:
         """Collect the fragments of a message, and hand it on once it is complete."""
+        from websockets.frames import Opcode
+
         match frame.opcode:
             case Opcode.TEXT | Opcode.BINARY:
                 self._is_text = frame.opcode is Opcode.TEXT

@@ -315,6 +315,16 @@ class PreparedHTTPRequest:
         assert direct is not None  # noqa: S101 - the connection is one of its own
         return StartedHTTPRequest(self, direct, connection)
 
+    def open_ahead(self, room: float) -> asyncio.Future[HTTPConnection] | None:
+        """Open a connection for a request that could not be reserved; None where that is left to `send`.
+
+        It is if `room`, the number of requests that may begin now, is taken by connections that are being opened.
+        """
+        direct = self._direct
+        if direct is None or self._sign or direct.loop is not asyncio.get_running_loop():
+            return None
+        return direct.pool.open_ahead() if direct.pool.opening < room else None
+
     def encode(self, text: str) -> bytes:
         """Return the request for a text, as it is sent over the connection that was reserved last."""
         quoted = self._quote(text).encode()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from copy import copy
+from functools import lru_cache
 from itertools import islice, repeat
 from typing import Protocol, cast
 
@@ -68,7 +69,7 @@ class _QuickParser:
 
     __slots__ = ("feed", "headers", "new", "on_body", "on_header", "on_message_begin", "on_message_complete", "open")
 
-    def __init__(self, parts: deque[bytes | memoryview]) -> None:
+    def __init__(self, parts: list[bytes | memoryview]) -> None:
         self.headers: dict[bytes, bytes] = {}
         self.open = [True]  # empty once the response is complete
         self.new = [True]  # empty once it has begun: a second response is an error
@@ -109,9 +110,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._loop, self._on_closed = loop, on_closed
         self._buffer = buffer or ReadBuffer()
         self.get_buffer: Callable[[int], memoryview] = self._buffer.get  # type: ignore[assignment]
-        self.parts: deque[bytes | memoryview] = deque()  # of the body, not read yet
-        # The parser calls this method in C: a body of many small chunks costs no Python call for each.
-        self.on_body = self.parts.append
+        # Of the body, not read yet. A list, because an empty deque is 700 bytes larger.
+        self.parts: list[bytes | memoryview] = []
         self._parser: httptools.HttpResponseParser | None = None  # made for the first unusual response
         self._quick_parser: _QuickParser | None = _QuickParser(self.parts)
         self._quick: _QuickParser | None = None  # while it reads a response
@@ -299,14 +299,14 @@ class HTTPConnection(asyncio.BufferedProtocol):
         quick.new[:] = quick.open[:] = (True,)
         try:
             quick.feed(self._buffer.view[:size])
-            names = map(str.lower, map(bytes.decode, noted))
-            headers = dict(zip(names, map(bytes.decode, noted.values()), strict=True))
+            headers = dict(zip(map(_header_name, noted), map(bytes.decode, noted.values()), strict=True))
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, UnicodeDecodeError):
             pass  # a general parser has to decide
         if headers is None or len(headers) != data.count(b"\n", 0, end):
             self._quick_parser = None  # it has read half of this, and the next response will hardly be another
             self.parts.clear()
             return False
+        noted.clear()  # for as long as the response lasts
         self.status, self.headers, self.head_received = 200, headers, True
         self._keep_alive = headers.get("connection", "keep-alive").lower() == "keep-alive"
         self.complete = not quick.open
@@ -317,6 +317,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
         """Feed the general parser, and refuse a head that exceeds the limit."""
         parser = self._parser
         if parser is None:
+            # The parser calls this method in C: a body of many small chunks costs no Python call for each.
+            self.on_body = self.parts.append
             parser = self._parser = httptools.HttpResponseParser(self)
         while data and not self.head_received:
             piece = data[: _MAX_HEAD - self._head]
@@ -378,14 +380,16 @@ class HTTPConnection(asyncio.BufferedProtocol):
         return data
 
     def _take_chunk(self) -> bytes:
-        parts, taken, left = self.parts, [], CHUNK_SIZE
-        while left and parts:
-            part = parts.popleft()
-            if len(part) > left:
-                parts.appendleft(memoryview(part)[left:])
-                part = memoryview(part)[:left]
-            taken.append(part)
-            left -= len(part)
+        parts, count, left = self.parts, 0, CHUNK_SIZE
+        while left > 0 and count < len(parts):
+            left -= len(parts[count])
+            count += 1
+        taken = parts[:count]
+        del parts[:count]  # in place, and all at once: the parser adds to this list, and a part may be a single byte
+        if left < 0:
+            last = memoryview(taken.pop())
+            taken.append(last[:left])
+            parts.insert(0, last[left:])
         return b"".join(taken)
 
     def resume_reading(self) -> None:
@@ -393,6 +397,12 @@ class HTTPConnection(asyncio.BufferedProtocol):
         if self.paused and self.unread <= READ_BUFFER and not self._disconnected:
             self.paused = False
             self._transport.resume_reading()
+
+
+@lru_cache(maxsize=256)
+def _header_name(name: bytes) -> str:
+    """Return the name of a header in lower case. Kept, because thousands of responses have the same few."""
+    return name.decode().lower()
 
 
 def _malformed(error: Exception) -> MalformedResponseError:

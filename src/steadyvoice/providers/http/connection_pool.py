@@ -62,6 +62,7 @@ class ConnectionPool:
         self._address, self._loop, self._keep_alive = address, loop, keep_alive
         self._idle: list[HTTPConnection] = []  # in the order of their last use
         self._all: set[HTTPConnection] = set()
+        self._opening: list[asyncio.Task[HTTPConnection]] = []  # begun ahead, and not waited for by a request
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._resolved: list[AddrInfoType] = []
         self._resolved_at = 0.0
@@ -77,8 +78,39 @@ class ConnectionPool:
             connection.close()
         return None
 
+    @property
+    def opening(self) -> int:
+        """Number of connections that are being opened ahead."""
+        return len(self._opening)
+
+    def open_ahead(self) -> asyncio.Future[HTTPConnection]:
+        """Open a connection for a request that is to follow; return the future of it.
+
+        It is idle once it is open, unless a request has called `open` meanwhile, which then waits for this one.
+        """
+        opening = self._loop.create_task(self._open())
+        self._opening.append(opening)
+        opening.add_done_callback(self._opened_ahead)
+        return opening
+
     async def open(self) -> HTTPConnection:
-        """Open a new connection. Raises OSError."""
+        """Open a new connection, or wait for one that is being opened ahead. Raises OSError."""
+        if not self._opening:
+            return await self._open()
+        opening = self._opening.pop(0)
+        try:
+            return await opening  # which is cancelled with this
+        except BaseException:
+            opening.add_done_callback(_close_unused)  # it may have been opened in the same turn of the loop
+            raise
+
+    def _opened_ahead(self, opening: asyncio.Task[HTTPConnection]) -> None:
+        if opening in self._opening:
+            self._opening.remove(opening)
+            if not opening.cancelled() and opening.exception() is None:
+                self.release(opening.result())
+
+    async def _open(self) -> HTTPConnection:
         import aiohappyeyeballs
 
         address, loop = self._address, self._loop
@@ -114,6 +146,8 @@ class ConnectionPool:
         if self._sweep_timer:
             self._sweep_timer.cancel()
             self._sweep_timer = None
+        for opening in self._opening:
+            opening.cancel()
         for connection in list(self._all):
             connection.close()
         self._idle.clear()
@@ -126,6 +160,7 @@ class ConnectionPool:
             connection.sock.close()
         self._all.clear()
         self._idle.clear()
+        self._opening.clear()
 
     async def _addresses(self) -> list[AddrInfoType]:
         now = self._loop.time()
@@ -148,3 +183,9 @@ class ConnectionPool:
         if self._idle:
             due = self._idle[0].idle_since + self._keep_alive
             self._sweep_timer = self._loop.call_at(due, self._close_idle)
+
+
+def _close_unused(opening: asyncio.Task[HTTPConnection]) -> None:
+    """Close a connection that no request waits for any longer."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()

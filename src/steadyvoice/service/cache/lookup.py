@@ -43,6 +43,10 @@ class SpeechCache:
         """Return the counts and the last error, JSON-ready."""
         return {"path": str(self._config.folder), **self._counts, "error": self.error_message}
 
+    def utterance(self, utterance: Utterance, request: SpeechRequest, policy: UtterancePolicy) -> CachedUtterance:
+        """Return an utterance that is looked up here before it is spoken."""
+        return CachedUtterance(utterance, request, policy, self)
+
     def join(self, caller: CachedUtterance) -> CachedUtterance:
         """Return the utterance whose stream a caller shares: a running one for the same speech, or the caller's own."""
         utterance, request = caller.utterance, caller.request

@@ -8,11 +8,13 @@ goes on as if it had begun it.
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import repeat
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import Permit
@@ -141,17 +143,18 @@ class Relay:
         refusals: Sequence[TTSError],
         started: StartedHTTPRequest,
         client: RelayClient,
+        connecting: float,
     ) -> None:
         self._plan, self._choice, self._text, self._services = plan, choice, text, services
         self._permit, self._entry, self._refusals = permit, entry, refusals
         self._started, self._client = started, client
         self._connection: HTTPConnection | None = started.connection
-        self._started_at = self._since = now
-        self._sent_at = services.wall_clock()
+        self._started_at, self._since = now - connecting, now
+        self._sent_at = services.wall_clock() - connecting
         self._beat, self._lost = services.lag.beat, 0.0
         # Seconds that the provider took so far, and until the last bytes, the last audio and the first audio had come;
         # and seconds of audio.
-        self._waited = self._arrived = self._heard = self._audio = 0.0
+        self._waited, self._arrived, self._heard, self._audio = connecting, 0.0, 0.0, 0.0
         self._first_audio: float | None = None
         # Timeouts are made when one may pass, while the caller has nothing left to play, and when handed over.
         self._timeouts: AttemptTimeouts | None = None
@@ -164,7 +167,7 @@ class Relay:
         self._held_back = 0.0  # seconds for which the first audio was
         self._received, self._odd_bytes, self._progress_at = 0, False, 0.0
         self._begun = False  # whether the response has
-        self.due = now + min(choice.first_audio + choice.extra * len(text), choice.seconds) - EARLY
+        self.due = self._started_at + min(choice.first_audio + choice.extra * len(text), choice.seconds) - EARLY
         """Clock reading at which `check_time` may have something to do."""
         started.connection.observer = self
         services.running.add(self)
@@ -490,10 +493,41 @@ class Relay:
 _refusal = TTSErrorHandler.refusal
 
 
+class AwaitedConnection(NamedTuple):
+    """Connection that is being opened for a request, which may wait for it for so many seconds."""
+
+    opened: asyncio.Future[Any]
+    seconds: float
+
+
+_MAX_WAIT, _MAX_SHARE_OF_WAIT = 0.5, 0.05
+"""Seconds for which a usual request waits for its connection, and the share of its time limits: no timer runs yet."""
+
+
+def open_connection(plan: RelayPlan, text: str, services: RelayServices) -> AwaitedConnection | None:
+    """Open a connection for a request that is usual, but that `start_relay` has found none for."""
+    choice = None if services.admission.is_behind else plan.choose(text)
+    if choice is None:
+        return None
+    limiter = choice.candidate.guarded.handler.account_limits.queue.limiter
+    room = math.inf if limiter.limit is None else limiter.limit - limiter.running
+    opened = choice.prepared.open_ahead(room)
+    seconds = min(_MAX_WAIT, _MAX_SHARE_OF_WAIT * min(choice.seconds, choice.first_audio))
+    return AwaitedConnection(opened, seconds) if opened else None
+
+
 def start_relay(
-    kind: type[Relay], plan: RelayPlan, text: str, services: RelayServices, client: RelayClient
+    kind: type[Relay],
+    plan: RelayPlan,
+    text: str,
+    services: RelayServices,
+    client: RelayClient,
+    connecting: float = 0.0,
 ) -> Relay | None:
-    """Send a usual request to the chosen candidate; None, and nothing has happened, if the request is not usual."""
+    """Send a usual request to the chosen candidate; None, and nothing has happened, if the request is not usual.
+
+    It was `connecting` for so many seconds.
+    """
     admission, now = services.admission, services.clock()
     choice = None if admission.is_behind else plan.choose(text)
     started = choice.prepared.reserve() if choice else None
@@ -521,4 +555,4 @@ def start_relay(
     if before := plan.handlers[: choice.step.index]:  # counted by their circuits
         refusals = [*filter(None, map(_refusal, before, plan.offers, repeat(length)))]
     started.start(text)
-    return kind(plan, choice, text, services, now, permit, entry, refusals, started, client)
+    return kind(plan, choice, text, services, now, permit, entry, refusals, started, client, connecting)
