@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from steadyvoice.service.conversation.sync_conversation import Conversation, Turn
     from steadyvoice.service.conversation.turn import AsyncTurn
     from steadyvoice.service.error_state import TTSErrorState
+    from steadyvoice.service.journal.writer import JournalConfig
     from steadyvoice.service.pipeline.timeouts import TimeoutConfig
     from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError
     from steadyvoice.service.resilience.error_handler import TTSErrorHandler
@@ -131,6 +132,7 @@ _HOMES = {
     "providers.base": ("Accepted", "AudioChunk", "Credential", "Credit", "SynthesisOffer", "Provider"),
     "providers.tone": ("Tone",),
     "service.cache.keys": ("CacheConfig",),
+    "service.journal.writer": ("JournalConfig",),
     "service.conversation.conversation": ("AsyncConversation",),
     "service.conversation.events": ("Audio", "Ended", "Flushed", "Heard", "Switched", "Words"),
     "service.conversation.sync_conversation": ("Conversation", "Turn"),
@@ -238,6 +240,7 @@ __all__ = [
     "Google",
     "Heard",
     "HedgeConfig",
+    "JournalConfig",
     "Markup",
     "Neural",
     "OpenAICompatible",

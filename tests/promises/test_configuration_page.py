@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from steadyvoice import CacheConfig, CircuitBreakerConfig, HedgeConfig, RetryConfig, TimeoutConfig
+from steadyvoice import CacheConfig, CircuitBreakerConfig, HedgeConfig, JournalConfig, RetryConfig, TimeoutConfig
 from steadyvoice.fleet import FleetConfig
 from steadyvoice.providers import plugins
 from steadyvoice.service.config_file import ConfigFile, FallbackConfig, ServerConfig
@@ -49,6 +49,7 @@ TABLES: Mapping[str, type] = {
     "[retry]": RetryConfig,
     "[circuit]": CircuitBreakerConfig,
     "[cache]": CacheConfig,
+    "[journal]": JournalConfig,
     "[hedge]": HedgeConfig,
     "[fleet]": FleetConfig,
 }

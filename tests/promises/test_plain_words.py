@@ -24,7 +24,7 @@ MAX_SHARE_OF_BAD_DOCSTRINGS = 0.03
 """Share of docstrings that open with a pronoun, a relative clause or a question, or mention indefinite persons."""
 
 MIN_DOCSTRINGS = 2_900
-MAX_MODULES = 336
+MAX_MODULES = 346
 MIN_MEDIAN_LINES = 110
 MIN_SHARE_OF_COMMENTS = 0.01
 
@@ -37,7 +37,7 @@ server-sent events, access log, quota
 """Terms that an engineer searches for. Each is in the name of a module or of a class."""
 
 _TERMS = """
-access account accounting actions admin admission alignment announcements app arguments attempt audio azure
+access account accounting actions admin admission alignment alternatives announcements app arguments attempt audio azure
 backoff base billing body breaker buffers
 cache call calls candidates captions cartesia catalog
 channel check checks
@@ -56,7 +56,7 @@ frames framing
 gateway google guarded
 half handler hedge hedging hints holds hourly http
 in init injection
-json
+journal json
 keys kinds
 lag lane latency ledger length lifecycle limits lines link listener livekit local locking log lookup loop
 machine main markup matching member membership memory merging message messages metric metrics middleware migration
@@ -68,7 +68,8 @@ provider providers
 proxy
 quorum
 race rate reachability
-reader recent record recorded recorder records redis registry relay reload report request resampling resilience resource
+reader recent record recorded recorder records redis registry relay reload replay report request
+resampling resilience resource
 response responses result results resume retry
 router routes
 rules runner
@@ -76,7 +77,7 @@ safety say
 scenario script
 segment segmentation sent sentences serve server service session set settings
 shared shutdown
-sim simulator
+sim simulation simulator
 sliding
 snapshot
 speaker speech splitting
@@ -93,7 +94,7 @@ transport trial
 turn
 url urls utterance
 validation validators vendor version views voice voices
-wav websocket window wire word worker workers writing
+wav websocket window wire word worker workers writer writing
 """
 TERMS = frozenset(_TERMS.split())
 """Words of which the names of modules are made. A new one is a term of the field, and is added here."""

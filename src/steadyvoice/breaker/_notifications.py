@@ -83,6 +83,7 @@ def state_changed(
     calls: int,
     failures: float,
     retry_after: float | None,
+    jitter: float,
 ) -> Notification:
     """Return the notification of a transition that is about to happen."""
 
@@ -101,6 +102,7 @@ def state_changed(
             retry_after=retry_after,
             at=at,
             wall_time=wall_time,
+            jitter=jitter,
         )
 
     return Notification(at, make_event, to_state=to_state)

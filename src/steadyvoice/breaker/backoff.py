@@ -32,6 +32,11 @@ class Cooldown:
         """Number of times the backoff has been applied; -1 before the first opening."""
         return self._level
 
+    @property
+    def jitter(self) -> float:
+        """Random number by which the running cooldown was shortened, from 0 to 1."""
+        return self._jitter
+
     def start(
         self, config: CircuitBreakerConfig, requested: float | None, healthy: float, random: Callable[[], float]
     ) -> float:

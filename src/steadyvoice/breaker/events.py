@@ -27,7 +27,8 @@ NO_WALL_TIME = datetime.fromtimestamp(0, UTC)
 class StateChanged:
     """Transition of a circuit, with the failure rate and counts of its window at that moment.
 
-    `retry_after` is in seconds, None unless the circuit is open now and the end is known.
+    `retry_after` is in seconds, None unless the circuit is open now and the end is known. `jitter` is the random number
+    by which `cooldown_jitter` shortened that; 0 where none was drawn.
     """
 
     name: str
@@ -41,6 +42,7 @@ class StateChanged:
     retry_after: float | None
     at: float
     wall_time: datetime = NO_WALL_TIME
+    jitter: float = 0.0
 
     @property
     def is_recovery(self) -> bool:

@@ -178,6 +178,7 @@ class StateMachine:
                 calls=self.calls,
                 failures=self.failure_sum,
                 retry_after=max(0.0, until - at) if until is not None and to in (OPEN, FORCED_OPEN) else None,
+                jitter=fields["cooldown"].jitter if to is OPEN else 0.0,
             )
         self._commit({"state_until": until, "reason": reason, **self._new_era(to), **fields}, notification)
 

@@ -271,6 +271,53 @@ def sim(
 
 
 @app.command()
+def replay(
+    journal: Annotated[list[Path], typer.Argument(metavar="JOURNAL...", help="Files of a journal, or its folder.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Configuration file whose circuits, timeouts and retries are tried.", show_default=False),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change to try, such as circuit.cooldown_period=5.", show_default=False
+        ),
+    ] = None,
+    slow: Annotated[float, typer.Option(min=0, help="Seconds until the first audio that count as a wait.")] = 2.0,
+    last: Annotated[
+        int | None,
+        typer.Option(min=1, help="Replay only the newest utterances of each run.", show_default=False),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    circuit: Annotated[str | None, typer.Option(hidden=True)] = None,
+    seconds: Annotated[float | None, typer.Option(hidden=True)] = None,
+    debug: Debug = False,
+) -> None:
+    """Replay a journal: what callers would have met with under other settings.
+
+    A gateway whose configuration has a table named journal writes one. Its
+    utterances arrive again on a virtual clock, and meet the real circuits,
+    retries and failover; what the vendors do is what they did. Each --set
+    is one alternative, shown beside the others; several changes of one are
+    separated by spaces.
+
+      steadyvoice replay ~/.local/state/steadyvoice/journal
+      steadyvoice replay journal/ --config new.toml
+      steadyvoice replay journal/ --set circuit.cooldown_period=5
+
+    [bold]Exit status[/bold]: 0 replayed; 2 usage error, such as a folder without a
+    journal.
+    """
+    from steadyvoice.cli.errors import reporting_errors
+
+    with reporting_errors(debug):
+        from steadyvoice.cli import replay as command
+
+        options = command.ReplayOptions(journal, config, changes or (), circuit, slow, last, seconds, json)
+        raise typer.Exit(command.replay(options))
+
+
+@app.command()
 def status(
     url: Annotated[str, typer.Option(help="URL of the gateway.")] = "http://127.0.0.1:8040",
     json: Annotated[bool, typer.Option("--json", help="Print the state once, as JSON.")] = False,

@@ -20,6 +20,7 @@ from steadyvoice.cli.standard_streams import print_error
 from steadyvoice.providers.environment import VENDORS, FoundProvider, FoundProviders, find_providers, installed_voices
 from steadyvoice.service.cache.keys import CacheConfig
 from steadyvoice.service.config_file import FallbackConfig, ServerConfig
+from steadyvoice.service.journal.writer import JournalConfig
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.resilience.hedging import HedgeConfig
 from steadyvoice.service.resilience.retry import RetryConfig
@@ -134,6 +135,12 @@ TABLES: Mapping[str, Table] = {
         "Recordings of what was spoken, on disk. Without this table there is no cache.",
         {"path": "directory", "max_megabytes": "size limit", "max_age_days": "after them, played only in an outage"},
         CacheConfig(),
+        optional=True,
+    ),
+    "journal": Table(
+        "What every attempt did, without texts, for `steadyvoice replay`. Without this table there is no journal.",
+        {"path": "directory", "max_megabytes": "size limit"},
+        JournalConfig(),
         optional=True,
     ),
     "hedge": Table(

@@ -38,6 +38,7 @@ from steadyvoice.providers.credentials import api_key_problem, strip_secret, tok
 from steadyvoice.providers.environment import find_providers, installed_voices
 from steadyvoice.providers.voices import VoiceMap
 from steadyvoice.service.cache.keys import CacheConfig
+from steadyvoice.service.journal.writer import JournalConfig
 from steadyvoice.service.options import ServiceArguments
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, MIN_AUDIO_BYTES
 from steadyvoice.service.pipeline.recorded_message import RecordedMessage, load_recorded_message
@@ -187,6 +188,7 @@ class ConfigFile(ConfigTable):
     fallback: FallbackConfig = FallbackConfig()
     cache: dict[str, Any] | None = None  # no cache without the table
     hedge: dict[str, Any] | None = None  # no hedging without the table
+    journal: dict[str, Any] | None = None  # no journal without the table
     fleet: dict[str, Any] | None = None  # each process stands alone without the table
     providers: list[dict[str, Any]] = []
 
@@ -299,6 +301,7 @@ def build_arguments(
         max_active=config.server.max_active,
         max_queued=config.server.max_queued,
         queue_timeout=config.server.queue_timeout,
+        journal=attempt(lambda: _build_optional(JournalConfig, config.journal, "journal"), None),
         fleet=attempt(lambda: None if config.fleet is None else _build_fleet(config.fleet), None),
     )
 

@@ -17,6 +17,7 @@ from steadyvoice._option_rules import FLAG, Number, OneOf
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.providers.base import PreparedRequest, Provider, SynthesisOffer
 from steadyvoice.service.cache.keys import CacheConfig, parse_cache_config
+from steadyvoice.service.journal.writer import JournalConfig, parse_journal_config
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, MIN_AUDIO_BYTES
 from steadyvoice.service.pipeline.candidates import Candidates
 from steadyvoice.service.pipeline.recorded_message import RecordedMessage, load_recorded_message
@@ -115,6 +116,7 @@ class ServicePolicies(TypedDict, total=False):
     max_active: int | None  # utterances synthesised at once; 4096 if None
     max_queued: int | None  # utterances waiting for that; 2048 if None
     queue_timeout: float | None  # seconds that they wait before TTSOverloadedError; 5.0 if None
+    journal: JournalConfig | str | os.PathLike[str] | None  # folder or configuration; None: no journal
     fleet: FleetConfig | FleetStore | str | None  # shares circuits with other processes; address, name, or a store
 
 
@@ -154,6 +156,7 @@ def validate_settings(providers: Sequence[Provider], settings: ServiceSettings) 
         if value is not None and not isinstance(value, kind):
             raise TTSConfigurationError(f"{key}: must be a {kind.__name__}, got {value!r}")
     parse_cache_config(settings.get("cache"))
+    parse_journal_config(settings.get("journal"))
     AdmissionLimits.from_settings(settings)
     _validate_policies(settings)
     _validate_max_audio_bytes(settings.get("max_audio_bytes"))
@@ -356,6 +359,7 @@ class SettingsInForce:
     cache: CacheConfig | None
     hedging: HedgeConfig | None
     max_audio_bytes: int
+    journal: JournalConfig | None
 
     @classmethod
     def of(cls, settings: ServiceSettings) -> SettingsInForce:
@@ -372,6 +376,7 @@ class SettingsInForce:
             parse_cache_config(settings.get("cache")),
             settings.get("hedging"),
             settings.get("max_audio_bytes") or MAX_AUDIO_BYTES,
+            parse_journal_config(settings.get("journal")),
         )
 
     def utterance_policy(self, options: ResolvedOptions, *, hold: bool, announced: bool) -> UtterancePolicy:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from steadyvoice.service.conversation.conversation import AsyncConversation, ConversationOptions
     from steadyvoice.service.conversation.segment_speaker import TurnResources
     from steadyvoice.service.conversation.turn import AsyncTurn
+    from steadyvoice.service.journal.recorder import JournalRecorder
 
 
 class AsyncTTSService:
@@ -100,6 +101,7 @@ class AsyncTTSService:
         self._relays = RelaySet(self._resources)
         self._hedging: Hedging | None = None
         self._cache: SpeechCache | None = None
+        self._journal: JournalRecorder | None = None
         self._in_force = SettingsInForce.of(settings)
         self._templates = UtteranceTemplates(self._in_force, self._providers, self._warm_up)
         self._apply(self._in_force, providers, dict.fromkeys(ServicePolicies.__annotations__))
@@ -123,6 +125,8 @@ class AsyncTTSService:
         self._replaced = ReplacedProviders()
         if self._hedging:
             self._hedging.forget()
+        if self._journal:
+            self._journal.after_fork()
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str]) -> Self:
@@ -274,6 +278,7 @@ class AsyncTTSService:
             "hedging": hedging,
             "overload": self.admission.as_dict(),
             "fleet": self.fleet_status(),
+            "journal": self._journal.state() if self._journal else None,
             "providers": states,
         }
 
@@ -479,6 +484,8 @@ class AsyncTTSService:
         await self._membership.leave()
         if self._cache:
             await self._cache.aclose()
+        if self._journal:
+            await self._journal.aclose()
         self._workers.close()
         closed = await asyncio.gather(
             *(closable.aclose() for closable in self._providers.closables), return_exceptions=True
@@ -529,12 +536,31 @@ class AsyncTTSService:
         if "cache" in changed:
             former += [self._cache] if self._cache else []
             self._cache = self._new_cache(in_force.cache) if in_force.cache else None
+        if "journal" in changed and self._journal is not (journal := self._new_journal()):
+            former += [self._journal] if self._journal else []
+            self._journal = journal
+        elif self._journal:
+            self._journal.settings_changed()
         return former
 
     def _new_cache(self, config: CacheConfig) -> SpeechCache:
         from steadyvoice.service.cache.lookup import SpeechCache  # imports SQLite, which takes a megabyte of memory
 
         return SpeechCache(config, clock=self._clock, wall_clock=self._wall_clock)
+
+    def _new_journal(self) -> JournalRecorder | None:
+        """Return the recorder of the journal that is configured; the present one if it is that already."""
+        config, present = self._in_force.journal, self._journal
+        if present and present.config == config:
+            return present
+        if present:
+            present.detach()
+        if config is None:
+            return None
+        # Imported here, so that only services with a journal load it.
+        from steadyvoice.service.journal.recorder import JournalRecorder
+
+        return JournalRecorder(config, self, clock=self.lag.time, wall_clock=self._wall_clock)
 
     def _configure_admission(self, settings: ServiceSettings, providers: Sequence[Provider]) -> None:
         queues = {each.name: _queue_wait(each) for each in providers if isinstance(each, HasQueue)}

@@ -252,6 +252,12 @@ CACHE_FAILING = MetricDefinition(
     "1 while the cache cannot be read or written",
     rule="max",
 )
+JOURNAL_LINES = MetricDefinition(
+    "steadyvoice_journal_lines_total", "counter", ("result",), "Lines of the journal of outcomes: written or lost"
+)
+JOURNAL_FAILING = MetricDefinition(
+    "steadyvoice_journal_failing", "gauge", (), "1 while the journal of outcomes cannot be written", rule="max"
+)
 HEDGES = MetricDefinition(
     "steadyvoice_hedges_total", "counter", ("result",), "Hedges: late first attempts, by result of the second attempt"
 )

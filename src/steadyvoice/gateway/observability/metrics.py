@@ -304,6 +304,7 @@ def _state_metrics(state: dict[str, Any]) -> Iterator[Metric]:
     yield filled_metric(metric_definitions.MUTED, {(): float(state["is_muted"])})
     yield from _overload_metrics(state["overload"])
     yield from _cache_metrics(state["cache"] or {})
+    yield from _journal_metrics(state["journal"])
     yield from _fleet_metrics(state["fleet"])
     hedging = state["hedging"] or {}
     yield filled_metric(
@@ -366,6 +367,13 @@ def _cache_metrics(cache: dict[str, Any]) -> Iterator[Metric]:
     )
     yield filled_metric(metric_definitions.CACHE_KEPT, {(): cache["kept"]} if cache else {})
     yield filled_metric(metric_definitions.CACHE_FAILING, {(): float(cache["error"] is not None)} if cache else {})
+
+
+def _journal_metrics(journal: dict[str, Any] | None) -> Iterator[Metric]:
+    lines: dict[Labels, float] = {(result,): journal[result] for result in ("written", "lost")} if journal else {}
+    yield filled_metric(metric_definitions.JOURNAL_LINES, lines)
+    failing: dict[Labels, float] = {(): float(journal["error"] is not None)} if journal else {}
+    yield filled_metric(metric_definitions.JOURNAL_FAILING, failing)
 
 
 def _fleet_metrics(fleet: dict[str, Any] | None) -> Iterator[Metric]:

@@ -24,6 +24,7 @@ def merged_state(states: Sequence[State]) -> dict[str, Any]:
         **next(iter(providers.values())),
         "is_muted": any(state["is_muted"] for state in states),
         "cache": _merged_cache([state["cache"] for state in states]),
+        "journal": _merged_journal([state["journal"] for state in states if state["journal"]]),
         "hedging": _added([state["hedging"] for state in states if state["hedging"]]) or None,
         "overload": merged_overload([state["overload"] for state in states]),
         "providers": providers,
@@ -129,6 +130,13 @@ def _merged_cache(parts: Sequence[State | None]) -> dict[str, Any] | None:
     if not found:
         return None
     return {**_added(found), "error": next((part["error"] for part in found if part["error"]), None)}
+
+
+def _merged_journal(parts: Sequence[State]) -> dict[str, Any] | None:
+    if not parts:
+        return None
+    counts = {name: sum(part[name] for part in parts) for name in ("written", "lost")}
+    return {**parts[0], **counts, "error": next((part["error"] for part in parts if part["error"]), None)}
 
 
 def _merged_dots(all_dots: Sequence[Sequence[Sequence[float]]], *, by_age: bool) -> list[Sequence[float]]:

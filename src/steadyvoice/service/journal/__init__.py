@@ -1,0 +1,1 @@
+"""Journal of outcomes: a file without texts of what each attempt, utterance and circuit did, to be replayed later."""
