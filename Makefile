@@ -10,7 +10,7 @@ QUICK := tests/breaker tests/speech tests/wire tests/audio tests/service tests/g
 # Half of the tests wait: for sockets, clocks and browsers. So there are half as many more workers than processors.
 WORKERS = $(shell $(BIN)/python -c 'import os; print(max(3, os.cpu_count() * 3 // 2))')
 
-.PHONY: demo test quick lint types bench long docs clean
+.PHONY: demo test quick lint types bench long docs reference clean
 
 demo: $(READY)
 	$(BIN)/steadyvoice demo
@@ -38,6 +38,10 @@ long: $(READY)
 # The documentation site: open build/docs/index.html.
 docs: $(READY)
 	$(BIN)/python docs/builder/build_site.py build/docs
+
+# Pages of docs/ that are generated from the code.
+reference: $(READY)
+	$(BIN)/python docs/builder/api_reference.py
 
 # pip checks the hashes, and uses the index that the machine is configured for.
 $(READY): pyproject.toml constraints.txt

@@ -42,6 +42,11 @@ class TTS(tts.TTS[Literal["switched"]]):
     All audio is PCM at `sample_rate`, whoever speaks. Other keyword arguments are those of `conversation()`; `timeouts`
     is `TimeoutConfig.conversation()` unless given (None: the service's). Emits "switched" with a `Switched` event when
     the voice changes within a reply. Raises TypeError, TTSConfigurationError and TTSError.
+
+    - `sample_rate`: samples of the audio per second, in Hz.
+    - `service`: service that speaks; its creator closes it.
+    - `text`: the finished text.
+    - `conn_options`: ignored: retries and timeouts are the service's.
     """
 
     def __init__(

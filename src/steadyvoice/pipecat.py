@@ -71,6 +71,9 @@ class TTSService(pipecat.TTSService):
     or at `sample_rate`. Calls the handlers of "on_switched" with a `Switched` event when the voice changes within a
     reply. An outage is an `ErrorFrame` for each reply that it keeps from being spoken, and never marks this processor
     as unusable. Raises TypeError, TTSConfigurationError and TTSError.
+
+    - `service`: service that speaks; its creator closes it.
+    - `arguments`: those of `conversation()`, and those of Pipecat's `TTSService`.
     """
 
     def __init__(self, service: AsyncTTSService, **arguments: Any) -> None:

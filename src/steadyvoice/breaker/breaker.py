@@ -66,6 +66,16 @@ class CircuitBreaker(LockedStateMachine):
     returns numbers in [0, 1) for jitter. Listeners take one event each; see `subscribe`. A circuit begins closed, or in
     the manual state that `state` names. Raises ValueError for a state that cannot be set manually, and
     CircuitArgumentError, a TypeError, for arguments of another type.
+
+    - `name`: name in errors, events, logs and metrics.
+    - `config`: settings; the defaults of CircuitBreakerConfig if None.
+    - `listeners`: called with each event.
+    - `other`: names that other breakers use, refused with a hint.
+    - `reason`: sentence for events, logs and errors.
+    - `args`: arguments of the function.
+    - `kwargs`: keyword arguments of the function.
+    - `fn`: function that is called.
+    - `now`: present second of the breaker's clock, if it has been read already.
     """
 
     __slots__ = ()
@@ -365,6 +375,8 @@ class CircuitBreaker(LockedStateMachine):
         """Continue from an exported state: with its window, its backoff, and what remained of its cooldown.
 
         Raises ValueError for values that are not an exported state.
+
+        - `state`: what `export()` returned.
         """
         self._run_locked(restore_state, state)
 

@@ -119,36 +119,44 @@ class CircuitBreakerConfig(_Derived):
     or None.
 
     Raises CircuitConfigError, a ValueError that names the field, for settings that cannot work.
+
+    - `minimum_calls`: calls in the window before a rate is evaluated; None: half the window, rounded up, or five in a
+      window of seconds.
     """
 
-    failure_threshold: float | None = 0.5
-    window_size: int = 10
-    cooldown_period: Seconds = default(60.0)
-    success_threshold: int = 3
+    failure_threshold: float | None = 0.5  # failure rate in the window that opens the circuit; None: no such rule
+    window_size: int = 10  # calls in the window
+    cooldown_period: Seconds = default(60.0)  # seconds before the first probe
+    success_threshold: int = 3  # successful probes that close the circuit
     _: KW_ONLY
     minimum_calls: int | None = None
-    window_seconds: OptionalSeconds = default(None)
-    consecutive_failures: int | None = None
+    window_seconds: OptionalSeconds = default(None)  # seconds of the window; if set, `window_size` does not apply
+    consecutive_failures: int | None = None  # failures in a row that open the circuit
     significance: float | None = None
+    """Share: failures in a row open the circuit if they would come by chance this rarely."""
     hung_after: OptionalSeconds = default(None)
+    """Seconds without a sign of life from which a call in flight counts as a failure."""
     hung_factor: float | None = None
-    slow_call_duration: OptionalSeconds = default(None)
-    slow_call_threshold: float | None = None
-    opens_when: Rule | None = None
-    half_open_max_calls: int = 1
-    half_open_failures: int = 0
-    half_open_timeout: Seconds = default(60.0)
+    """Factor: a call hangs only if it is also silent for this many times the slowest recent call."""
+    slow_call_duration: OptionalSeconds = default(None)  # seconds from which a call is slow
+    slow_call_threshold: float | None = None  # rate of slow calls that opens the circuit; if absent, all
+    opens_when: Rule | None = None  # rule in place of all these
+    half_open_max_calls: int = 1  # probes at the same time
+    half_open_failures: int = 0  # probes that may fail
+    half_open_timeout: Seconds = default(60.0)  # seconds without progress after which a probe has failed
     stream_probe_success_after: Seconds = default(3.0)
-    cooldown_backoff: float = 1.0
-    cooldown_jitter: float = 0.0
-    cooldown_schedule: Schedule = default(None)
-    max_cooldown: OptionalSeconds = default(None)
-    ramp_up: OptionalSeconds = default(None)
-    failure_on: Errors | None = None
-    ignore: Errors | None = None
-    failure_result: Callable[[Any], object] | None = None
-    failure_weight: Callable[[Any], float] | None = None
+    """Seconds of progress after which a streaming probe has succeeded."""
+    cooldown_backoff: float = 1.0  # factor by which the cooldown grows with each opening
+    cooldown_jitter: float = 0.0  # share by which a cooldown is shortened at random
+    cooldown_schedule: Schedule = default(None)  # seconds of each cooldown, the last one repeated
+    max_cooldown: OptionalSeconds = default(None)  # seconds, upper bound of the cooldown
+    ramp_up: OptionalSeconds = default(None)  # seconds of gradual recovery after closing
+    failure_on: Errors | None = None  # exceptions that are failures; others are ignored
+    ignore: Errors | None = None  # exceptions that say nothing about the service
+    failure_result: Callable[[Any], object] | None = None  # function of a returned value: whether it is a failure
+    failure_weight: Callable[[Any], float] | None = None  # function of an error: its weight, more than 0 and at most 1
     cooldown_from_error: Callable[[Any], float | timedelta | None] | None = None
+    """Function of an error: seconds to stay open at once, or None."""
 
     @classmethod
     @cache  # a configuration never changes, so the circuits of a process share it
@@ -192,6 +200,8 @@ class CircuitBreakerConfig(_Derived):
         """Return settings that open after `n` failures in a row and for no other reason, as in many libraries.
 
         Further `settings` are fields, such as `success_threshold=1` or `ignore=ValueError`.
+
+        - `cooldown_period`: seconds before the first probe.
         """
         _validators.require("consecutive_failures", _validators.count, n)
         return cls(failure_threshold=None, consecutive_failures=n, cooldown_period=cooldown_period, **settings)

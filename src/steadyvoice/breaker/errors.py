@@ -50,6 +50,11 @@ class CircuitOpenError(Exception):
     `retry_after` is the number of seconds until the circuit admits a probe; None where it is unknown, because probes
     are in flight or the circuit was forced open without a duration. `last_error` is the latest failure, as in
     `snapshot()`; None if there was none, as in a circuit that was forced open.
+
+    - `message`: sentence for people; made from the other values if it is absent.
+    - `name`: name of the circuit.
+    - `state`: state of the circuit.
+    - `reason`: why the circuit is in this state.
     """
 
     name: str
@@ -113,7 +118,10 @@ class CircuitOpenError(Exception):
 
 
 class CircuitConfigError(ValueError):
-    """A setting that cannot work: `field` names it, `reason` tells why."""
+    """A setting that cannot work: `field` names it, `reason` tells why.
+
+    - `value`: the value that was refused.
+    """
 
     def __init__(self, field: str, value: object, reason: str) -> None:
         self.field = field

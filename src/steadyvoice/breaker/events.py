@@ -31,17 +31,17 @@ class StateChanged:
     by which `cooldown_jitter` shortened that; 0 where none was drawn.
     """
 
-    name: str
-    from_state: CircuitState
-    to_state: CircuitState
-    cause: Cause
-    reason: str
-    failure_rate: float
-    calls: int
-    failures: float
+    name: str  # name of the circuit
+    from_state: CircuitState  # state before
+    to_state: CircuitState  # state after
+    cause: Cause  # short word for metrics and `match`
+    reason: str  # sentence for people
+    failure_rate: float  # share of failed calls in the window, 0 to 1
+    calls: int  # calls in the window
+    failures: float  # failures in the window, a sum of weights
     retry_after: float | None
-    at: float
-    wall_time: datetime = NO_WALL_TIME
+    at: float  # seconds of the breaker's clock
+    wall_time: datetime = NO_WALL_TIME  # date and time, in UTC
     jitter: float = 0.0
 
     @property
@@ -54,63 +54,66 @@ class StateChanged:
 class CircuitReset:
     """Manual reset of a circuit that was closed already: its window was emptied."""
 
-    name: str
-    reason: str
-    at: float
-    wall_time: datetime = NO_WALL_TIME
+    name: str  # name of the circuit
+    reason: str  # sentence for people
+    at: float  # seconds of the breaker's clock
+    wall_time: datetime = NO_WALL_TIME  # date and time, in UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WouldHaveOpened:
     """Broken rule in a monitored circuit, which would have opened it."""
 
-    name: str
-    cause: Cause
-    reason: str
-    failure_rate: float
-    calls: int
-    failures: float
-    at: float
-    wall_time: datetime = NO_WALL_TIME
+    name: str  # name of the circuit
+    cause: Cause  # short word for metrics and `match`
+    reason: str  # sentence for people
+    failure_rate: float  # share of failed calls in the window, 0 to 1
+    calls: int  # calls in the window
+    failures: float  # failures in the window, a sum of weights
+    at: float  # seconds of the breaker's clock
+    wall_time: datetime = NO_WALL_TIME  # date and time, in UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigChanged:
     """Change of a circuit's configuration; a transition that it causes follows as an event of its own."""
 
-    name: str
-    before: CircuitBreakerConfig
-    after: CircuitBreakerConfig
-    at: float
-    wall_time: datetime = NO_WALL_TIME
+    name: str  # name of the circuit
+    before: CircuitBreakerConfig  # settings before
+    after: CircuitBreakerConfig  # settings after
+    at: float  # seconds of the breaker's clock
+    wall_time: datetime = NO_WALL_TIME  # date and time, in UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecorded:
     """End of a call, for listeners subscribed with `calls=True`. `duration` in seconds, None if it was not measured."""
 
-    name: str
-    outcome: Outcome
+    name: str  # name of the circuit
+    outcome: Outcome  # how the call ended
     duration: float | None
-    error: str | None
-    at: float
-    wall_time: datetime = NO_WALL_TIME
+    error: str | None  # text of the failure, None if there was none
+    at: float  # seconds of the breaker's clock
+    wall_time: datetime = NO_WALL_TIME  # date and time, in UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRefused:
     """Refusal of a call, for listeners subscribed with `calls=True`."""
 
-    name: str
-    state: CircuitState
-    reason: str
-    retry_after: float | None
-    at: float
-    wall_time: datetime = NO_WALL_TIME
+    name: str  # name of the circuit
+    state: CircuitState  # state that refused it
+    reason: str  # why it was refused, as a sentence
+    retry_after: float | None  # seconds until a call may be admitted, None if unknown
+    at: float  # seconds of the breaker's clock
+    wall_time: datetime = NO_WALL_TIME  # date and time, in UTC
 
 
 Event: TypeAlias = StateChanged | CircuitReset | WouldHaveOpened | ConfigChanged | CallRecorded | CallRefused
+"""Event of a circuit."""
+
 Listener: TypeAlias = Callable[[Event], object]
+"""Function that takes one event; what it returns is ignored."""
 
 
 WARNING, INFO, DEBUG = 30, 20, 10  # as in logging, which is imported when a listener is made
@@ -125,6 +128,8 @@ def log_listener(
     for `subscribe(..., calls=True)`, at DEBUG; with `level`, everything at that level. The log record has the
     attributes `event` and `circuit` (the name), beside those that a LoggerAdapter adds. Raises CircuitArgumentError, a
     TypeError, for another kind of logger, and ValueError for a level that logging does not know.
+
+    - `logger`: logger or its name; "steadyvoice.breaker" if None.
     """
     import logging
 

@@ -10,8 +10,8 @@ from datetime import datetime
 class FailureRecord:
     """Failure as it is shown. `latency` in seconds is None if it was not measured; `at` is the time of day in UTC."""
 
-    kind: str
-    message: str
+    kind: str  # name of the exception's class, or a word of the caller's
+    message: str  # text of the failure
     at: datetime
     latency: float | None = None
 

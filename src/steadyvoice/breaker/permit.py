@@ -38,6 +38,9 @@ class Permit:
     """Permit for one call. It is settled once: later settlements do nothing.
 
     As a context manager it settles itself. A permit that is dropped without being settled counts as ignored.
+
+    - `error`: exception or text of the failure, for `last_error`.
+    - `now`: present second of the breaker's clock, if it has been read already.
     """
 
     # The finaliser is an object of each permit, written in C. An exception that a signal handler raises in a finaliser

@@ -28,6 +28,11 @@ class CircuitRegistry:
     `overrides` holds the configurations of single names; every other circuit has `config`. Listeners receive the events
     of all circuits; `clock` and `wall_clock` are those of CircuitBreaker. Iterating yields the circuits. Arguments of
     another type raise CircuitArgumentError, a TypeError, and change nothing.
+
+    - `listeners`: called with each event of all circuits.
+    - `name`: name of a circuit.
+    - `config`: settings of a circuit; the defaults of CircuitBreakerConfig if None.
+    - `tags`: words by which circuits are found again.
     """
 
     def __init__(

@@ -41,18 +41,18 @@ class WindowStats(NamedTuple):
 class RuleBroken(NamedTuple):
     """A broken rule: its cause, and the reason as a sentence."""
 
-    cause: Cause
-    reason: str
+    cause: Cause  # short word for metrics and `match`
+    reason: str  # sentence for people
 
 
 @dataclass(frozen=True, slots=True)
 class RuleStatus:
     """Distance of one rule from being broken; `missing_calls` are needed before it is evaluated at all."""
 
-    name: str
-    value: float
-    threshold: float
-    missing_calls: int = 0
+    name: str  # name of the rule
+    value: float  # present rate or number
+    threshold: float  # rate or number that breaks the rule
+    missing_calls: int = 0  # calls that are needed before it is evaluated
 
     def __str__(self) -> str:
         text = f"{self.name} {self.value:.3g}, threshold {self.threshold:.3g}"
@@ -66,7 +66,10 @@ def minimum_call_counts(rule: Rule) -> tuple[int, ...]:
 
 
 class Rule:
-    """Condition that opens a circuit: `one & other` when both are broken, `one | other` when either is."""
+    """Condition that opens a circuit: `one & other` when both are broken, `one | other` when either is.
+
+    - `stats`: counts of the window.
+    """
 
     __slots__ = ()
 

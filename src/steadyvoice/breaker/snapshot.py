@@ -24,20 +24,20 @@ class Totals:
     """Totals since the breaker was made. `calls` have ended: the sum of successes, failures, ignored and late."""
 
     calls: int
-    successes: int
-    failures: int
-    refused: int
-    ignored: int
-    late: int
+    successes: int  # calls that succeeded
+    failures: int  # calls that failed
+    refused: int  # calls that the circuit refused
+    ignored: int  # calls that say nothing about the service
+    late: int  # calls that began before the last transition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recoveries:
     """Number of times that probes closed the circuit, and the seconds from opening to closing."""
 
-    count: int
-    last_seconds: float | None
-    mean_seconds: float | None
+    count: int  # recoveries since the breaker was made
+    last_seconds: float | None  # seconds from opening to closing, of the last one
+    mean_seconds: float | None  # mean of these seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,30 +53,30 @@ class Snapshot:
     `CircuitBreaker.grant_probe`.
     """
 
-    name: str
-    state: CircuitState
-    reason: str
+    name: str  # name of the circuit
+    state: CircuitState  # state now; reading it changes nothing
+    reason: str  # why the circuit is in this state, as a sentence
     failure_rate: float
     calls: int
     failures: float
-    minimum_calls: int
-    window_size: int | None
-    window_seconds: float | None
-    consecutive_failures: float
-    slow_calls: int
-    hung_calls: int
+    minimum_calls: int  # calls in the window before a rate is evaluated
+    window_size: int | None  # calls that the window holds, None for a time window
+    window_seconds: float | None  # seconds of a time window, None for a window of calls
+    consecutive_failures: float  # failures in a row, a sum of weights
+    slow_calls: int  # slow calls in the window
+    hung_calls: int  # calls in flight that hang
     normal_failure_rate: float
     admitted_share: float
     in_flight: int | None
     probe_granted: bool
-    probe_successes: int
-    probe_failures: int
-    opened_at: datetime | None
+    probe_successes: int  # probes of this half-open period that succeeded
+    probe_failures: int  # probes of this half-open period that failed
+    opened_at: datetime | None  # date and time (UTC), None unless the circuit is open or half-open
     retry_after: float | None
-    last_error: FailureRecord | None
-    last_transition: StateChanged | None
-    totals: Totals
-    recoveries: Recoveries
+    last_error: FailureRecord | None  # failure recorded last
+    last_transition: StateChanged | None  # event of the last change of state
+    totals: Totals  # numbers of calls since the breaker was made
+    recoveries: Recoveries  # recoveries since the breaker was made
 
     @property
     def enough_calls(self) -> bool:
@@ -142,12 +142,12 @@ class Explanation:
     are the last ones, oldest first. `changes_in` is in seconds, None where no timer decides.
     """
 
-    name: str
-    state: CircuitState
-    reason: str
+    name: str  # name of the circuit
+    state: CircuitState  # state now
+    reason: str  # why it is in this state, as a sentence
     rules: tuple[RuleStatus, ...]
     failures: tuple[FailureRecord, ...]
-    next: str
+    next: str  # what changes the state next, as a sentence
     changes_in: float | None
     rule_descriptions: tuple[str, ...]
 

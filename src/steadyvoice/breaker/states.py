@@ -11,12 +11,12 @@ from typing import NamedTuple
 class CircuitState(StrEnum):
     """State of a circuit. It moves between the first three by itself; the other three are set manually and stay."""
 
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-    FORCED_OPEN = "forced_open"
-    DISABLED = "disabled"
-    MONITORING = "monitoring"
+    CLOSED = "closed"  # calls are admitted
+    OPEN = "open"  # calls are refused until the cooldown is over
+    HALF_OPEN = "half_open"  # a few calls are admitted as probes
+    FORCED_OPEN = "forced_open"  # all calls are refused
+    DISABLED = "disabled"  # all calls are admitted, and nothing is recorded
+    MONITORING = "monitoring"  # all calls are admitted, and broken rules are reported only
 
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
@@ -66,30 +66,30 @@ TRANSITIONS: Mapping[CircuitState, Mapping[CircuitState, str]] = MappingProxyTyp
 class Cause(StrEnum):
     """Cause of a transition, as a short word for metrics and `match`; the sentence for people is `reason`."""
 
-    FAILURE_RATE = "failure_rate"
-    CONSECUTIVE_FAILURES = "consecutive_failures"
-    UNLIKELY_FAILURES = "unlikely_failures"
-    SLOW_CALL_RATE = "slow_call_rate"
-    TRIPPED = "tripped"
-    COOLDOWN_OVER = "cooldown_over"
-    PROBE_FAILED = "probe_failed"
-    PROBE_EXPIRED = "probe_expired"
-    PROBES_SLOW = "probes_slow"
-    PROBES_SUCCEEDED = "probes_succeeded"
-    ADOPTED = "adopted"
-    MANUAL = "manual"
-    DURATION_OVER = "duration_over"
-    RESET = "reset"
-    RESTORED = "restored"
+    FAILURE_RATE = "failure_rate"  # `failure_threshold` reached
+    CONSECUTIVE_FAILURES = "consecutive_failures"  # `consecutive_failures` in a row
+    UNLIKELY_FAILURES = "unlikely_failures"  # `significance`: failures in a row that are no chance
+    SLOW_CALL_RATE = "slow_call_rate"  # `slow_call_threshold` reached
+    TRIPPED = "tripped"  # `trip()`, or a failure that opens at once
+    COOLDOWN_OVER = "cooldown_over"  # a call came after the cooldown
+    PROBE_FAILED = "probe_failed"  # a probe failed
+    PROBE_EXPIRED = "probe_expired"  # a probe had no end or progress within `half_open_timeout`
+    PROBES_SLOW = "probes_slow"  # too many probes were slow
+    PROBES_SUCCEEDED = "probes_succeeded"  # `success_threshold` probes succeeded
+    ADOPTED = "adopted"  # another replica of the fleet saw the service work
+    MANUAL = "manual"  # a method of manual control
+    DURATION_OVER = "duration_over"  # the duration of a manual state is over
+    RESET = "reset"  # `reset()`
+    RESTORED = "restored"  # `restore()` of an exported state
 
 
 class Outcome(StrEnum):
     """Outcome of a call for its circuit. LATE: the call began before the last transition, and changes nothing."""
 
-    SUCCESS = "success"
-    FAILURE = "failure"
-    IGNORED = "ignored"
-    LATE = "late"
+    SUCCESS = "success"  # counts as a success
+    FAILURE = "failure"  # counts as a failure
+    IGNORED = "ignored"  # says nothing about the service
+    LATE = "late"  # began before the last transition
 
 
 class RecoveryTimes(NamedTuple):

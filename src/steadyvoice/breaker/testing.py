@@ -22,7 +22,11 @@ __all__ = ["ScriptedFunction", "VirtualClock", "assert_opens_after", "assert_sta
 
 
 class VirtualClock:
-    """Monotonic clock that only moves by `advance`. Pass it to a breaker as `clock`."""
+    """Monotonic clock that only moves by `advance`. Pass it to a breaker as `clock`.
+
+    - `now`: first reading, in seconds.
+    - `seconds`: seconds, or a timedelta.
+    """
 
     def __init__(self, now: float = 0.0) -> None:
         if not is_finite(now):
@@ -41,6 +45,12 @@ class ScriptedFunction:
     """Function that succeeds and fails by the letters of a script, and succeeds after its end.
 
     `calls` counts how often it was called. A slow success (W) advances `clock` by `slow` seconds.
+
+    - `script`: one letter for each call.
+    - `result`: value of a success.
+    - `error`: function that makes the exception of a failure.
+    - `args`: ignored.
+    - `kwargs`: ignored.
     """
 
     def __init__(
@@ -75,7 +85,11 @@ class ScriptedFunction:
 
 
 def assert_opens_after(config: CircuitBreakerConfig, script: str, *, every: float = 0.0) -> None:
-    """Assert that the last letter of the script opens the circuit, and none before; one call every `every` seconds."""
+    """Assert that the last letter of the script opens the circuit, and none before; one call every `every` seconds.
+
+    - `config`: settings under test.
+    - `script`: one letter for each call: S, F, W or X.
+    """
     opened = _opens_at(config, script, every)
     if opened is None:
         raise AssertionError(f"the circuit is still closed after {script!r}")
@@ -84,7 +98,11 @@ def assert_opens_after(config: CircuitBreakerConfig, script: str, *, every: floa
 
 
 def assert_stays_closed(config: CircuitBreakerConfig, script: str, *, every: float = 0.0) -> None:
-    """Assert that no letter of the script opens the circuit; one call every `every` seconds."""
+    """Assert that no letter of the script opens the circuit; one call every `every` seconds.
+
+    - `config`: settings under test.
+    - `script`: one letter for each call: S, F, W or X.
+    """
     opened = _opens_at(config, script, every)
     if opened is not None:
         raise AssertionError(f"the circuit opens after {script[:opened]!r}")

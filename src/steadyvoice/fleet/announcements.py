@@ -23,13 +23,15 @@ class Announcement(NamedTuple):
     """Fact or order of the replica `origin`, made at the time `at` and valid until `until`, on the fleet's clock.
 
     `kind` and `body` mean what those who use the key have agreed on.
+
+    - `other`: announcement of the same key, or None.
     """
 
-    key: str
+    key: str  # subject; a later announcement of the same key replaces this one
     kind: str
-    reason: str
+    reason: str  # sentence for people
     body: str
-    revision: int
+    revision: int  # number that grows with each announcement of the key
     origin: str
     at: float
     until: float

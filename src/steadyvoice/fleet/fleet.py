@@ -67,9 +67,9 @@ _logger = logging.getLogger("steadyvoice.fleet")
 class FleetState(StrEnum):
     """State of a replica: together with the others; stale, while it hears nothing new of them; or alone."""
 
-    TOGETHER = "together"
-    STALE = "stale"
-    ALONE = "alone"
+    TOGETHER = "together"  # the store answers, and others are heard of
+    STALE = "stale"  # nothing new is heard of the others
+    ALONE = "alone"  # the store does not answer, or has not yet
 
 
 class Membership:
@@ -108,9 +108,10 @@ class FleetConfig:
     FleetURLError for an address, a name or a number that cannot be used. No connection is opened.
     """
 
-    url: str = field(repr=False)
-    name: str = "default"
+    url: str = field(repr=False)  # address of the store; never shown
+    name: str = "default"  # processes of the same name share
     expected_replicas: int = 1
+    """Replicas: a process that starts without the store takes this part of each account's limit."""
 
     def __post_init__(self) -> None:
         if not REPLICAS.accepts(self.expected_replicas):
@@ -126,8 +127,8 @@ class FleetConfig:
 class FleetHold(NamedTuple):
     """Account that a replica set aside: why, and for how many seconds more."""
 
-    reason: str
-    remaining: float
+    reason: str  # sentence for people
+    remaining: float  # seconds
 
 
 class _Peer(NamedTuple):
@@ -148,18 +149,18 @@ class FleetStatus:
     limit. `different_settings` are the circuits whose settings differ at another replica, which share nothing with it.
     """
 
-    state: FleetState
-    replica: str
-    store: str
+    state: FleetState  # state of this replica
+    replica: str  # id of this replica
+    store: str  # address of the store, without credentials
     replicas: Mapping[str, float]
     replica_states: Mapping[str, str]
-    circuits: Mapping[str, SharedCircuitStatus]
+    circuits: Mapping[str, SharedCircuitStatus]  # by name
     slots: Mapping[str, SharedSlotsStatus]
     different_settings: tuple[str, ...]
-    beats: int
-    missed_beats: int
-    ignored_records: int
-    last_error: str | None
+    beats: int  # beats that the store answered
+    missed_beats: int  # beats that it did not answer in time
+    ignored_records: int  # records that could not be read, or were not meant for this fleet
+    last_error: str | None  # text of the last failure of the store
 
     def as_dict(self) -> dict[str, Any]:
         """Return the status as JSON-ready values."""
@@ -176,6 +177,16 @@ class Fleet:
     `on_beat` is called with the fleet after each beat, in the thread that beats. `start()` begins to beat, in a thread;
     `close()` leaves the fleet. In a forked child, a new replica begins by itself. Raises FleetURLError for an address
     or a name that cannot be used.
+
+    - `expected_replicas`: replicas, as in `FleetConfig`.
+    - `random`: function that returns numbers in [0, 1), to spread the beats.
+    - `key`: subject; a later announcement of the same key replaces the former.
+    - `kind`: word that those who use the key have agreed on.
+    - `reason`: sentence for people.
+    - `body`: text that those who use the key have agreed on.
+    - `seconds`: seconds until it is over.
+    - `circuit`: name of the circuit.
+    - `account`: identity of a vendor's account, as SlotAccount has it.
     """
 
     def __init__(

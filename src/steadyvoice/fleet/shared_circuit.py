@@ -36,12 +36,12 @@ class SharedCircuitStatus:
     replica holds the lease of its probes. `duplicate_probes` were in flight while another replica probed as well.
     """
 
-    name: str
-    state: str
+    name: str  # name of the circuit
+    state: str  # state at this replica
     is_outlier: bool
     may_probe: bool
-    duplicate_probes: int
-    states_elsewhere: Mapping[str, str]
+    duplicate_probes: int  # probes in flight while another replica probed as well
+    states_elsewhere: Mapping[str, str]  # states by replica
 
 
 class SharedCircuit:

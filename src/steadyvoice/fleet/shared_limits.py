@@ -31,17 +31,17 @@ class SlotUsage(NamedTuple):
 
     `bound` is the most requests that may run until the next `lend()` takes effect. `queued` requests wait, the first of
     them for `waited` seconds. `stated` is the limit that the vendor stated, `initial` the one that is assumed before,
-    and `maximum` that of the user. `peak` is the most that ran at once since the last reading.
+    and `maximum` that of the user.
     """
 
-    used: int
+    used: int  # requests that run
     queued: int
     bound: int
     waited: float = 0.0
     stated: int | None = None
     maximum: int | None = None
     initial: int | None = None
-    peak: int = 0
+    peak: int = 0  # the most requests that ran at once since the last reading
 
 
 class SlotAccount(Protocol):
@@ -153,11 +153,11 @@ class SharedSlotsStatus:
     because each of them is alone and needs one slot at least. `elsewhere` has block, used and queued of the others.
     """
 
-    name: str
+    name: str  # name of the account for people
     limit: int | None
     block: int
-    used: int
-    queued: int
+    used: int  # requests of this replica that run
+    queued: int  # requests of this replica that wait
     overshoot: int
     elsewhere: Mapping[str, tuple[int, int, int]]
 

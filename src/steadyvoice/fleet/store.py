@@ -26,7 +26,7 @@ class LeaseClaim(NamedTuple):
     are lent again only after `grace` seconds more: what they were used for may still be going on.
     """
 
-    resource: str
+    resource: str  # name of the resource
     wanted: int
     limit: int
     life: float
@@ -36,9 +36,9 @@ class LeaseClaim(NamedTuple):
 class ReceivedRecord(NamedTuple):
     """Record of another replica, `age` seconds after it was written."""
 
-    replica: str
+    replica: str  # id of the replica
     age: float
-    payload: bytes
+    payload: bytes  # the record, encoded
 
 
 class BeatReply(NamedTuple):
@@ -48,14 +48,19 @@ class BeatReply(NamedTuple):
     """
 
     run: str
-    records: Sequence[ReceivedRecord]
-    leased: Mapping[str, int]
+    records: Sequence[ReceivedRecord]  # of the other replicas
+    leased: Mapping[str, int]  # units by resource
 
 
 class FleetStore(Protocol):
     """Store that replicas share. Its methods are called by one thread at a time, and may block for a short time only.
 
     Each of them raises FleetStoreError if the store cannot be reached in time.
+
+    - `replica`: id of the replica.
+    - `payload`: its record, encoded.
+    - `life`: seconds for which the record is kept.
+    - `claims`: leases that the replica wants, keeps or gives back.
     """
 
     @property

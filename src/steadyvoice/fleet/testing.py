@@ -21,7 +21,16 @@ BEAT_TIMEOUT = 0.2
 
 
 class InMemoryFleet:
-    """Server in memory: records and leases, on a clock. `random` returns numbers in [0, 1), for losses."""
+    """Server in memory: records and leases, on a clock. `random` returns numbers in [0, 1), for losses.
+
+    - `clock`: function that returns seconds.
+    - `stores`: stores to cut off.
+    - `replica`: id of the replica.
+    - `payload`: its record, encoded.
+    - `life`: seconds for which the record is kept.
+    - `store`: store that the beat came from.
+    - `claims`: leases that the replica wants, keeps or gives back.
+    """
 
     def __init__(self, clock: Callable[[], float], random: Callable[[], float] | None = None) -> None:
         self._clock = clock
@@ -84,7 +93,14 @@ class InMemoryFleet:
 
 
 class InMemoryStore:
-    """Connection of one replica to an `InMemoryFleet`."""
+    """Connection of one replica to an `InMemoryFleet`.
+
+    - `server`: the fleet that it belongs to.
+    - `replica`: id of the replica.
+    - `payload`: its record, encoded.
+    - `life`: seconds for which the record is kept.
+    - `claims`: leases that the replica wants, keeps or gives back.
+    """
 
     address = "memory"
 

@@ -38,7 +38,7 @@ class SynthesisOffer:
 
     format: AudioFormat  # of the audio that it will send; the requested format where it can
     voice: str  # the provider's own id of the voice
-    model: str | None = None
+    model: str | None = None  # the provider's own name of the model
     max_characters: int | None = None  # in one request; longer texts are split
     knows_voice: bool = True  # False: another voice stands in, or the name is passed on and may mean nothing
     timed: bool = False  # each character's time comes with the audio; without, a stream is held back by the sentence
@@ -59,10 +59,10 @@ class SynthesisOffer:
 class Accepted:
     """Event: the vendor accepted the request. From here on it may be billed."""
 
-    request_id: str | None = None
-    characters_billed: float | None = None
-    concurrent_requests: int | None = None  # running on this account, by the vendor's count
-    concurrency_limit: int | None = None
+    request_id: str | None = None  # the vendor's id of the request
+    characters_billed: float | None = None  # characters, as the vendor bills them
+    concurrent_requests: int | None = None  # requests running on this account, by the vendor's count
+    concurrency_limit: int | None = None  # requests that the account may run at once, as the vendor states it
     dialect: str | None = field(default=None, compare=False)  # of the clients that can continue from `request_id`
 
 
@@ -74,7 +74,7 @@ class AudioChunk(msgspec.Struct, frozen=True):
     it is spoken ("$5" is "five dollars"), from a vendor that sends both.
     """
 
-    data: bytes
+    data: bytes  # bytes in the format of the offer
     alignment: Alignment | None = None
     normalized: Alignment | None = None
 

@@ -132,7 +132,12 @@ def credential_for(
 
 
 def require_api_key(api_key: str | None, variable: str, *, provider: str) -> str:
-    """Return the key as `resolve_api_key` does, for a vendor that requires one. Raises TTSConfigurationError."""
+    """Return the key as `resolve_api_key` does, for a vendor that requires one. Raises TTSConfigurationError.
+
+    - `api_key`: the key; the variable's value if None.
+    - `variable`: name of the environment variable.
+    - `provider`: name of the provider, for errors.
+    """
     key = resolve_api_key(api_key, variable, provider=provider, any_key=False)
     if key is None:
         raise TTSConfigurationError(f"{provider}.api_key: missing; pass api_key=... or set {variable}")

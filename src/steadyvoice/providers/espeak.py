@@ -59,7 +59,7 @@ class Espeak(EngineProvider):
       language if there is a voice for it, or in one that can read the text's letters. A substitute for a voice with a
       declared gender or language is one with the same.
     - `words_per_minute`: 80 to 450. A request's speed multiplies it, but nothing is spoken slower than 80.
-    - `pitch`: 0 to 99.
+    - `pitch`: number from 0 to 99.
     - `files`: an eSpeak NG other than that of the extra `steadyvoice[local]`.
 
     One child serves all callers, a few sentences each in turn, so that none waits for another's long text or slow
@@ -67,6 +67,8 @@ class Espeak(EngineProvider):
     emoji and letters of foreign scripts are read out by name. Model, seed and options are ignored.
 
     Raises TTSConfigurationError when the extra is missing or a setting is impossible.
+
+    - `name`: name of the provider and of its circuit.
     """
 
     def __init__(

@@ -60,6 +60,8 @@ class Neural(EngineProvider):
     and options are ignored.
 
     Raises TTSConfigurationError when the extra is missing, or another version of hibari-tts is installed.
+
+    - `name`: name of the provider and of its circuit.
     """
 
     def __init__(self, *, name: str = "neural", prewarm: bool = True) -> None:

@@ -19,6 +19,8 @@ class Tone:
 
     It needs no installation, process or network. Its only voice, "tone", stands in for every other, at its own speed
     whatever the request's is. `steadyvoice.audio.word_tones.words_in` reads the words back.
+
+    - `name`: name of the provider and of its circuit.
     """
 
     local: ClassVar[bool] = True

@@ -94,6 +94,14 @@ class VendorProvider(ABC):
 
     Validates the settings that all vendors have in common, and raises TTSConfigurationError for a missing or impossible
     one. A subclass makes offers, prepares requests, and calls `_use_account` once it knows its key.
+
+    - `name`: name of the provider and of its circuit.
+    - `wall_clock`: function that returns the present time, for dates that the vendor sends.
+    - `request`: text with its voice, format and options.
+    - `offer`: what `offer()` returned for this request.
+    - `formats`: formats that the vendor can send.
+    - `dialect`: name of the vendor, for options that are its own.
+    - `target`: path and query.
     """
 
     local = False
@@ -361,7 +369,11 @@ class TextStreamingVendor(VendorProvider):
 
 
 def closest_format(requested: AudioFormat, formats: Collection[AudioFormat]) -> AudioFormat:
-    """Return the requested format if it is one of these, else the one from which a conversion loses least."""
+    """Return the requested format if it is one of these, else the one from which a conversion loses least.
+
+    - `requested`: format that the caller wants.
+    - `formats`: formats that the vendor can send.
+    """
 
     def preference(format_: AudioFormat) -> tuple[bool, bool, int, int]:
         lossless = format_.codec in (Codec.PCM, Codec.WAV, Codec.FLAC)
@@ -386,7 +398,10 @@ def is_unknown_endpoint(error: TTSError) -> bool:
 
 
 def accepted_with(request_id: str) -> AcceptedParser:
-    """Return a parser of `Accepted` for a vendor that names its requests in a header, given in lower case."""
+    """Return a parser of `Accepted` for a vendor that names its requests in a header, given in lower case.
+
+    - `request_id`: name of the header, in lower case.
+    """
 
     def parse(headers: Mapping[str, str]) -> Accepted:
         found = get_header(headers, request_id)

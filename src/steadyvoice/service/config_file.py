@@ -108,30 +108,34 @@ _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@*\s]+/?")
 class ServerConfig(ConfigTable):
     """Table `[server]`: addresses, authentication, limits and timeouts of the gateway."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8040
-    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1  # processes that serve the port
-    api_keys: Annotated[list[Secret], Field(repr=False)] = []
-    admin_token: Annotated[Secret | None, Field(repr=False)] = None
-    allowed_origins: list[str] = []  # of web pages that may call the speech endpoints (CORS)
-    allowed_hosts: list[str] = []  # host names besides the gateway's addresses
-    max_body_bytes: Count = 1024 * 1024
-    max_text_characters: Count = 100_000
-    max_answer_bytes: Annotated[int, Field(ge=MIN_AUDIO_BYTES)] = MAX_AUDIO_BYTES  # audio held for one request
-    body_timeout: Seconds = 10.0
-    header_timeout: Seconds = 10.0
-    idle_timeout: Seconds = 75.0  # between two requests of one connection
-    write_timeout: Seconds = 60.0  # without progress of a response
-    max_connections: Count = 8192
-    max_active: Count = MAX_ACTIVE  # utterances synthesised at once
-    max_queued: Annotated[int, Field(ge=0)] = MAX_QUEUED  # utterances waiting for that
-    queue_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = QUEUE_TIMEOUT  # seconds that they wait
-    shutdown_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # after /readyz has failed
-    shutdown_timeout: Seconds = 30.0  # for requests in progress at shutdown
-    state_file: str | None = None  # keeps circuits and holds across a restart
-    metrics: Literal["open", "admin"] = "open"  # access without a token, or as /admin
-    access_log: StrictBool = True
-    log_texts: StrictBool = False
+    host: str = "127.0.0.1"  # address to listen on; anything but the loopback interface needs `api_keys`
+    port: Annotated[int, Field(ge=0, le=65535)] = 8040  # port to listen on; 0: any free port
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1  # worker processes that serve the port
+    api_keys: Annotated[list[Secret], Field(repr=False)] = []  # keys of clients
+    admin_token: Annotated[Secret | None, Field(repr=False)] = None  # token for `/admin`; without it, this machine only
+    allowed_origins: list[str] = []  # origins of web pages that may call the speech endpoints (CORS)
+    allowed_hosts: list[str] = []  # `Host` names besides the gateway's addresses
+    max_body_bytes: Count = 1024 * 1024  # bytes of a request body
+    max_text_characters: Count = 100_000  # characters of a text
+    max_answer_bytes: Annotated[int, Field(ge=MIN_AUDIO_BYTES)] = (
+        MAX_AUDIO_BYTES  # bytes of audio held in memory for one request
+    )
+    body_timeout: Seconds = 10.0  # seconds for a request's body
+    header_timeout: Seconds = 10.0  # seconds for a request's head
+    idle_timeout: Seconds = 75.0  # seconds that an idle connection is kept
+    write_timeout: Seconds = 60.0  # seconds without progress of a reader before its connection is closed
+    max_connections: Count = 8192  # open connections, of all workers together
+    max_active: Count = MAX_ACTIVE  # utterances synthesized at the same time
+    max_queued: Annotated[int, Field(ge=0)] = MAX_QUEUED  # utterances that wait for that
+    queue_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = QUEUE_TIMEOUT  # seconds that one waits
+    shutdown_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = (
+        0.0  # seconds between a failing `/readyz` and the closed port
+    )
+    shutdown_timeout: Seconds = 30.0  # seconds for streams in progress to end
+    state_file: str | None = None  # file in which circuits and holds survive a restart
+    metrics: Literal["open", "admin"] = "open"  # whether `/metrics` needs no token, or that of `/admin`
+    access_log: StrictBool = True  # one log line per request
+    log_texts: StrictBool = False  # whether texts may appear in logs and `/admin/calls`
 
     @property
     def is_local(self) -> bool:
@@ -173,9 +177,10 @@ class FallbackConfig(ConfigTable):
     """Table `[fallback]`: what happens when the first provider fails."""
 
     on_midstream: OnMidstream = "resume"
-    voice_substitution: VoiceSubstitution = "any"
-    muted: StrictBool = True
-    recorded: str | None = None  # file played before silence
+    """When a stream breaks off: continue with another provider, begin again, or raise an error."""
+    voice_substitution: VoiceSubstitution = "any"  # whether another voice may speak
+    muted: StrictBool = True  # true: silence when no provider can speak; false: an error
+    recorded: str | None = None  # audio file that is played instead of silence
 
 
 class ConfigFile(ConfigTable):

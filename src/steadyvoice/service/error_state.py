@@ -61,13 +61,13 @@ class CreditState:
 class TTSErrorState:
     """Error state of one provider. Times are in UTC; `retry_after` is in seconds, None unless calls are refused."""
 
-    circuit: Snapshot
-    consecutive_failures: int = 0
-    last_error: LastError | None = None
-    holds: tuple[HoldState, ...] = ()
+    circuit: Snapshot  # snapshot of the provider's circuit
+    consecutive_failures: int = 0  # failures in a row
+    last_error: LastError | None = None  # kind, message and time (UTC) of the last failure
+    holds: tuple[HoldState, ...] = ()  # credentials, voices and models set aside
     held_for: float | None = None  # seconds until a hold on the whole provider ends
     is_muted: bool = False  # its circuit refuses, or its credential is on hold
-    concurrency: ConcurrencyState = ConcurrencyState()
+    concurrency: ConcurrencyState = ConcurrencyState()  # requests that run and wait on the credential, and their limit
     credit: CreditState | None = None  # None until the vendor has stated it
     bills: dict[str, Any] = field(default_factory=dict)  # see Billing.as_dict
     voice: str | None = None  # used last, by the provider's own id
@@ -76,10 +76,12 @@ class TTSErrorState:
 
     @property
     def circuit_state(self) -> CircuitState:
+        """State of the provider's circuit."""
         return self.circuit.state
 
     @property
     def circuit_opened_at(self) -> datetime | None:
+        """Date and time (UTC) at which the circuit opened; None while it is closed."""
         return self.circuit.opened_at
 
     @property

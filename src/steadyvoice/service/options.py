@@ -81,19 +81,19 @@ class SynthesisOptions(TypedDict, total=False):
 
     voice: str  # name that each provider maps to its own; "default" if absent
     format: str | AudioFormat  # ElevenLabs name such as "mp3_44100_128" (the default), or "mp3", "wav", ...
-    model: str | None
-    language: str | None
+    model: str | None  # each provider maps it to its own; the provider's `model` if absent
+    language: str | None  # BCP 47, such as "en" or "de-AT"
     speed: float  # 1.0 is the voice's own speed
-    seed: int | None
-    previous_text: str | None
-    next_text: str | None
+    seed: int | None  # for vendors that make the same audio of the same seed
+    previous_text: str | None  # spoken just before, for the prosody
+    next_text: str | None  # spoken just after, for the prosody
     options: Mapping[str, Any]  # a vendor's own fields, passed through unchanged
     unknown_voice: UnknownVoice  # for a voice missing in a provider's `voices`; "refuse" if absent
     dialect: str | None  # vendor whose names voice and options are: "elevenlabs", "openai"
     timestamps: bool  # request the times of each character, even where resume does not need them
     deadline: float | None  # seconds for the whole utterance, if shorter than `total_timeout`
-    on_midstream: OnMidstream
-    voice_substitution: VoiceSubstitution
+    on_midstream: OnMidstream  # "resume", "restart" or "error" when a stream breaks off; the service's if absent
+    voice_substitution: VoiceSubstitution  # "any" or "never"; the service's if absent
     cache: bool  # False: neither read nor write the cache
     hedging: bool  # False: no second request when the first provider is only late
 
@@ -103,13 +103,13 @@ class ServicePolicies(TypedDict, total=False):
 
     circuit: CircuitBreakerConfig | None  # for every provider; adaptive if None
     circuits: Mapping[str, CircuitBreakerConfig]  # of single providers, by name; overrides `circuit`
-    timeouts: TimeoutConfig | None
+    timeouts: TimeoutConfig | None  # seconds; the defaults of TimeoutConfig if None
     provider_timeouts: Mapping[str, Mapping[str, float | None]]  # single fields, by provider; override `timeouts`
-    retry: RetryConfig | None
+    retry: RetryConfig | None  # the defaults of RetryConfig if None
     muted: bool  # True: silence when no provider can speak; False: an error
     recorded: RecordedMessage | str | os.PathLike[str] | None  # file played before silence; only if `muted`
-    on_midstream: OnMidstream
-    voice_substitution: VoiceSubstitution
+    on_midstream: OnMidstream  # "resume" (the default), "restart" or "error" when a stream breaks off
+    voice_substitution: VoiceSubstitution  # "any" (the default) or "never": whether another voice may speak
     cache: CacheConfig | str | os.PathLike[str] | None  # folder or configuration; None: no cache
     max_audio_bytes: int | None  # audio that one request may hold in memory; 64 MiB if None
     hedging: HedgeConfig | None  # second request when the first provider is late; None: never
@@ -125,7 +125,7 @@ class ServiceSettings(ServicePolicies, total=False):
 
     clock: Callable[[], float]  # monotonic, in seconds
     wall_clock: Callable[[], float]  # seconds since 1970
-    rng: Random
+    rng: Random  # random numbers of pauses and of the cooldown; the system's if absent
 
 
 class ServiceArguments(ServicePolicies):
@@ -137,7 +137,7 @@ class ServiceArguments(ServicePolicies):
 class SettingChanges(ServicePolicies, total=False):
     """Keyword arguments of `reconfigure()`: settings and providers; absent ones stay."""
 
-    providers: Sequence[Provider]
+    providers: Sequence[Provider]  # in order of preference, in place of the present ones
 
 
 def options_from_request(request: SpeechRequest) -> SynthesisOptions:

@@ -26,20 +26,20 @@ Outcome = Literal["spoken", "substituted", "resumed", "cached", "recorded", "mut
 class Attempt:
     """Request to one provider for one piece of the text, from character `begin` to `end`. Durations are in seconds."""
 
-    provider: str
+    provider: str  # name of the provider
     begin: int
     end: int
     at: datetime  # UTC
-    waited: float = 0.0  # time spent waiting for the provider, without the time spent by the consumer
-    answered: float | None = None  # time until the provider accepted the request, connecting included
-    first_audio: float | None = None  # time from the request to the first decodable audio
+    waited: float = 0.0  # seconds spent waiting for the provider, without the time spent by the consumer
+    answered: float | None = None  # seconds until the provider accepted the request, connecting included
+    first_audio: float | None = None  # seconds from the request to the first decodable audio
     held_back: float = 0.0  # part of that wait in which the first words had begun to arrive but were not complete
-    audio: float = 0.0  # length of the audio received, whether or not it was used
+    audio: float = 0.0  # seconds of the audio received, whether or not it was used
     error: TTSError | None = None  # None if the piece was completed
     refused: bool = False  # by the circuit or a hold: nothing was sent
-    request_id: str | None = None
-    characters_billed: float | None = None
-    bill: Bill = FREE
+    request_id: str | None = None  # the vendor's id of the request
+    characters_billed: float | None = None  # characters, as the vendor stated them; None if it did not
+    bill: Bill = FREE  # characters that were or may have been charged
     voice: str | None = None  # the provider's own id of the voice
     hedge: bool = False  # second attempt because the first was late; the one that loses ends with TTSHedgedError
     left: bool = False  # its caller left before its end
@@ -54,7 +54,7 @@ class Span:
     from the start.
     """
 
-    provider: str | None
+    provider: str | None  # name of the provider, None for silence
     begin: int
     end: int
     start: float
@@ -339,13 +339,21 @@ class ReportedUtterance:
         return self.report.wasted
 
     def captions(self, form: Literal["vtt", "srt"] = "vtt") -> str:
-        """Return captions in WebVTT or SubRip format."""
+        """Return captions in WebVTT or SubRip format.
+
+        - `form`: "vtt" for WebVTT, "srt" for SubRip.
+        """
         return captions(self.alignment, form)
 
 
 @dataclass(frozen=True)
 class Speech(ReportedUtterance):
-    """Finished utterance: its audio, the format of it, and its report."""
+    """Finished utterance: its audio, the format of it, and its report.
+
+    - `audio`: bytes in the format.
+    - `format`: format of the audio.
+    - `report`: attempts, spans, times and costs.
+    """
 
     audio: bytes
     format: AudioFormat

@@ -68,6 +68,14 @@ class AsyncTTSService:
     Use it with `async with`, or call `aclose()`. All of it belongs to one event loop.
 
     Keyword arguments: see `ServiceSettings`. Raises TypeError and TTSConfigurationError.
+
+    - `providers`: in order of preference; all others are asked only if the ones before cannot speak.
+    - `text`: the text, with its markup; in `stream()` also pieces of it.
+    - `name`: name of a provider; None: all providers.
+    - `path`: the TOML file.
+    - `environ`: variables; those of this process if None.
+    - `reason`: sentence for logs, events and the dashboard.
+    - `observer`: called with each `EndedUtterance`.
     """
 
     def __init__(self, providers: Sequence[Provider], **settings: Unpack[ServiceSettings]) -> None:

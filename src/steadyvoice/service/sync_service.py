@@ -197,6 +197,14 @@ class TTSService:
 
     Use it with `with`, or call `close()`. Any number of threads may share it. Its event loop starts with the first
     call, in a thread. Keyword arguments: see `ServiceSettings`. Raises TypeError and TTSConfigurationError.
+
+    - `providers`: in order of preference; all others are asked only if the ones before cannot speak.
+    - `text`: the text, with its markup; in `stream()` also pieces of it.
+    - `name`: name of a provider; None: all providers.
+    - `path`: the TOML file.
+    - `environ`: variables; those of this process if None.
+    - `reason`: sentence for logs, events and the dashboard.
+    - `duration`: seconds; None: for a day, or until it is reset everywhere.
     """
 
     _loop: LoopThread | None = None

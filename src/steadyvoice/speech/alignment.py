@@ -18,7 +18,7 @@ class Word:
     `exact` is False if the times are estimated.
     """
 
-    text: str
+    text: str  # the word, with punctuation
     begin: int
     end: int
     start: float
@@ -34,9 +34,9 @@ class Alignment:
     for tuples of different lengths and for times that are not finite.
     """
 
-    characters: tuple[str, ...] = ()
-    starts: tuple[float, ...] = ()
-    ends: tuple[float, ...] = ()
+    characters: tuple[str, ...] = ()  # of the text, in order
+    starts: tuple[float, ...] = ()  # second at which each character begins
+    ends: tuple[float, ...] = ()  # second at which each character ends
     exact: bool = True
 
     def __init__(

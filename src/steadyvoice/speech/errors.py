@@ -56,6 +56,8 @@ class TTSError(Exception):
     `message` says what happened, without secrets. `status`, `code`, `request_id` and `body` (at most a few hundred
     characters) are the vendor's own; `retry_after` is in seconds, or None if no time is known. Instances can be pickled
     and copied, as exceptions that cross processes are; as for all exceptions, chained ones are not.
+
+    - `provider`: name of the provider, None where no single one is meant.
     """
 
     kind: ClassVar[FailureKind] = FailureKind.UNEXPECTED
@@ -454,7 +456,10 @@ class TTSAllProvidersFailedError(TTSError):
 
 
 class TTSStreamInterruptedError(TTSAllProvidersFailedError):
-    """Utterance of which only a part could be delivered. `delivered` is in seconds of audio."""
+    """Utterance of which only a part could be delivered. `delivered` is in seconds of audio.
+
+    - `causes`: errors of all providers.
+    """
 
     def __init__(self, causes: Sequence[TTSError], *, delivered: float) -> None:
         super().__init__(causes)

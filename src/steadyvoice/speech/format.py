@@ -29,9 +29,9 @@ class Codec(Enum):
 class AudioFormat:
     """Audio format: codec, samples per second, and kilobits per second where the codec has a bit rate."""
 
-    codec: Codec
-    sample_rate: int
-    bitrate: int | None = None
+    codec: Codec  # codec and container
+    sample_rate: int  # Hz
+    bitrate: int | None = None  # kbit/s, None where it does not apply
 
     # Called for every request, with one of a few names; bounded, because callers may send any.
     @classmethod
@@ -59,6 +59,8 @@ class AudioFormat:
 
         >>> AudioFormat.of_file("chapter-1.ogg").name
         'opus_48000_64'
+
+        - `path`: file, which need not exist.
         """
         extension = PurePath(path).suffix.lower().removeprefix(".")
         name = {"ogg": "opus", "raw": "pcm", "ul": "ulaw", "al": "alaw"}.get(extension, extension)

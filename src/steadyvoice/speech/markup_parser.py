@@ -18,9 +18,9 @@ LONGEST_BREAK = 10.0
 class Markup(Flag):
     """Kinds of markup that a voice performs. Other kinds are removed from the text that is sent to it."""
 
-    NONE = 0
-    SSML = auto()
-    AUDIO_TAGS = auto()
+    NONE = 0  # plain text
+    SSML = auto()  # tags of SSML
+    AUDIO_TAGS = auto()  # words in brackets, such as [whispers]
 
 
 class TokenRole(Enum):

@@ -56,15 +56,15 @@ class SpeechRequest:
     names the field, for a value of the wrong type or out of range.
     """
 
-    text: str
-    format: AudioFormat
+    text: str  # with its markup
+    format: AudioFormat  # format of the audio that the caller gets
     voice: str = DEFAULT_VOICE
     model: str | None = None
     language: str | None = None  # BCP 47, such as "en" or "de-AT"
     speed: float = 1.0  # factor of the voice's usual speech rate
-    seed: int | None = None
+    seed: int | None = None  # for vendors that make the same audio of the same seed
     previous_text: str | None = None  # spoken just before, for the prosody
-    next_text: str | None = None
+    next_text: str | None = None  # spoken just after, for the prosody
     options: Mapping[str, Any] = field(default_factory=dict)  # one vendor's own fields, passed on unchanged
     unknown_voice: UnknownVoice = "refuse"  # treatment of a voice that is not among the provider's `voices`
     dialect: str | None = None  # vendor whose names voice and options are, such as "elevenlabs"; others do not get them
@@ -95,7 +95,10 @@ class SpeechRequest:
             raise TTSBadRequestError(f"{name}: must not contain {problem}, got {value!a:.100}")
 
     def with_text(self, text: str) -> SpeechRequest:
-        """Return a copy with another text. The other fields are not checked again."""
+        """Return a copy with another text. The other fields are not checked again.
+
+        - `text`: the other text.
+        """
         if not isinstance(text, str):
             raise TTSBadRequestError(f"text: must be a string, got {type(text).__name__}")
         return _copy_with_text(self, text)

@@ -37,9 +37,9 @@ class Voice:
     Raises TTSConfigurationError, which names the field.
     """
 
-    id: str
+    id: str  # the provider's id of the voice
     language: str | None = None
-    gender: Gender | None = None
+    gender: Gender | None = None  # "female", "male" or "neutral", None if unknown
     rate: float | None = None
     loudness: float | None = None
 

@@ -27,7 +27,11 @@ _HANGS = TimeoutError()
 
 
 class ConformanceError(AssertionError):
-    """Failed check: a sentence that says what the provider did, and one that says what it should do."""
+    """Failed check: a sentence that says what the provider did, and one that says what it should do.
+
+    - `did`: what the provider did.
+    - `should`: what it should do.
+    """
 
     def __init__(self, did: str, should: str) -> None:
         super().__init__(f"The provider {did}. It should {should}.")

@@ -36,10 +36,10 @@ _TICK = 0.005  # seconds
 class VendorRequest:
     """HTTP request of a provider. Names of headers are in lower case."""
 
-    method: str
-    target: str
-    headers: Mapping[str, str]
-    body: bytes
+    method: str  # HTTP method
+    target: str  # path and query
+    headers: Mapping[str, str]  # by name, in lower case
+    body: bytes  # bytes of the body
 
     @property
     def path(self) -> str:
@@ -62,29 +62,38 @@ class VendorResponse:
     """HTTP response of a fake vendor.
 
     A `body` of bytes is sent with its length; any other iterable of bytes as chunks, one for each of its items.
+
+    - `document`: body, encoded as JSON.
+    - `headers`: further headers.
     """
 
     body: bytes | Iterable[bytes] = b""
-    status: int = 200
-    content_type: str = "application/octet-stream"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200  # HTTP status
+    content_type: str = "application/octet-stream"  # header Content-Type
+    headers: Mapping[str, str] = field(default_factory=dict)  # further headers
 
     @classmethod
     def of_json(cls, document: Any, status: int = 200, **headers: str) -> VendorResponse:
-        """Return a JSON document. Headers are named with underscores: `retry_after="7"`."""
+        """Return a JSON document. Headers are named with underscores: `retry_after="7"`.
+
+        - `status`: HTTP status.
+        """
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return cls(json.dumps(document).encode(), status, "application/json", named)
 
 
 @dataclass(frozen=True, slots=True)
 class FakeSpeech:
-    """Tones in place of a vendor's speech, in the format that the vendor was asked for, and the times of its words."""
+    """Tones in place of a vendor's speech, in the format that the vendor was asked for, and the times of its words.
 
-    text: str
-    format: AudioFormat
-    audio: bytes = field(repr=False)
+    - `alignment`: second at which each character begins and ends.
+    """
+
+    text: str  # the text that is spoken
+    format: AudioFormat  # format of the audio
+    audio: bytes = field(repr=False)  # bytes of the audio
     alignment: Alignment = field(repr=False)
-    seconds: float
+    seconds: float  # length of the audio
 
     @property
     def words(self) -> list[Word]:
@@ -124,7 +133,7 @@ class VendorFault:
 
     response: VendorResponse | None = None
     stop_after: int | None = None
-    before_head: bool = False
+    before_head: bool = False  # closed before the head of the response
     then: Literal["hang", "cut", "wait"] = "hang"
     drip: float = 0.0
     repeat: int = 1
@@ -137,6 +146,8 @@ class FakeVendor:
     """HTTP server in a thread, which answers as `respond` does, but for its `fault`.
 
     Counters may be read from any thread. `author_error` is the first exception that `respond` raised.
+
+    - `fault`: fault of the following requests, None for none.
     """
 
     def __init__(self, respond: Respond) -> None:

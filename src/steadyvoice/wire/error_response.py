@@ -78,7 +78,14 @@ def build_error(
 def build_error_in_stream(
     kind: type[TTSError], body: bytes, secret: str | None, provider: str | None, details: ErrorDetails | None = None
 ) -> TTSError:
-    """Build an error from an error object in the middle of an audio stream, where the status was 200 already."""
+    """Build an error from an error object in the middle of an audio stream, where the status was 200 already.
+
+    - `kind`: class of the error.
+    - `body`: the error object, encoded.
+    - `secret`: API key, which is removed from the message.
+    - `provider`: name of the provider.
+    - `details`: code and message, if they have been parsed already.
+    """
     details = details or parse_error_details(body)
     code = details.code and single_line(redact(details.code, secret), 64)
     message = single_line(redact(f"{code or 'error'} in the middle of the answer: {details.message}", secret))

@@ -48,6 +48,12 @@ class ErrorTable:
     - `request_id_headers`: headers in lower case, of which the first one is the vendor's id of the request.
 
     Raises TTSConfigurationError for a code, wording or status that does not mean a class of TTSError.
+
+    - `status`: HTTP status.
+    - `headers`: headers of the response.
+    - `body`: body of the error.
+    - `provider`: name of the provider.
+    - `details`: code and message of the error.
     """
 
     codes: Mapping[str, type[TTSError]]

@@ -13,7 +13,16 @@ from xml.sax.saxutils import escape, quoteattr
 
 @dataclass(frozen=True, slots=True)
 class BodyTemplate:
-    """Bytes before and behind the text, and the function that quotes the text between them."""
+    """Bytes before and behind the text, and the function that quotes the text between them.
+
+    - `before`: bytes before the text.
+    - `after`: bytes behind the text.
+    - `quote`: function that escapes the text.
+    - `document`: the fields other than the text.
+    - `language`: BCP 47, of the text.
+    - `voice`: name of the voice in the tag `<voice>`.
+    - `prosody`: attributes of the tag `<prosody>`.
+    """
 
     before: bytes
     after: bytes

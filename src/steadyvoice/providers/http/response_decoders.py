@@ -30,7 +30,13 @@ _MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, Recur
 
 
 class _MessageDecoder:
-    """Common part: parsing of a message, and the error behind the chunks that were returned last."""
+    """Common part: parsing of a message, and the error behind the chunks that were returned last.
+
+    - `parse`: function that returns the chunk of a message, None if it has no audio.
+    - `provider`: name of the provider, for errors.
+    - `api_key`: secret that is removed from errors.
+    - `data`: bytes of the response.
+    """
 
     def __init__(self, parse: MessageParser, *, provider: str, api_key: str | None = None) -> None:
         self.error: TTSError | None = None
@@ -158,6 +164,9 @@ class Base64FieldDecoder:
     """Decoder of a response that is one JSON document, whose audio in base64 is passed on as it comes.
 
     `field` is the name of the field with the audio, a string without escapes. Nothing else of the document matters.
+
+    - `provider`: name of the provider, for errors.
+    - `data`: bytes of the response.
     """
 
     def __init__(self, field: str, *, provider: str) -> None:
@@ -223,6 +232,10 @@ def align_words(words: Iterable[str], starts: Iterable[float], ends: Iterable[fl
 
     Times are in seconds from the beginning of the response's audio. The words of a response may come in several
     messages. Raises ValueError for as many times as there are not words, and for those that are not finite numbers.
+
+    - `words`: words in order.
+    - `starts`: second at which each word begins.
+    - `ends`: second at which each word ends.
     """
     spelled = [word.strip() for word in words]
     begins, stops = list(map(float, starts)), list(map(float, ends))

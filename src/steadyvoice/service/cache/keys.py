@@ -34,9 +34,9 @@ class CacheConfig:
     TTSConfigurationError.
     """
 
-    path: str | os.PathLike[str] = "~/.cache/steadyvoice"
-    max_megabytes: int = 1024
-    max_age_days: float = 30.0
+    path: str | os.PathLike[str] = "~/.cache/steadyvoice"  # folder, which is made if it is missing
+    max_megabytes: int = 1024  # size limit in megabytes; 0: no cache
+    max_age_days: float = 30.0  # days until a recording is played only while its provider cannot speak
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str | os.PathLike) or not os.fspath(self.path):

@@ -35,7 +35,7 @@ class ConversationOptions(SynthesisOptions, total=False):
 
     timeouts: TimeoutConfig | None  # for this conversation; the service's if None
     muted: bool  # True: silence when no provider can speak; False, the default: an error, whatever the service does
-    max_text_characters: int  # of one turn; 100,000 if absent
+    max_text_characters: int  # characters of one turn; 100,000 if absent
     hold_back: bool  # True: a sentence without timestamps is heard once it is complete, and no word is ever repeated
 
 
@@ -59,6 +59,8 @@ class AsyncConversation:
     """Session of one listener: opens turns, and closes them with `aclose()`. All of it belongs to one event loop.
 
     Keyword arguments: see `ConversationOptions`. Raises TypeError, TTSConfigurationError and TTSError for bad ones.
+
+    - `id`: name of the turn in events and logs; made up if None.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ class Audio:
     and resumptions.
     """
 
-    data: bytes
+    data: bytes  # in the format of the conversation
     at: float
     seconds: float
 
@@ -30,7 +30,7 @@ class Words:
     times are estimated, because the vendor sends none.
     """
 
-    words: Sequence[Word]
+    words: Sequence[Word]  # with their seconds within the turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ class Flushed:
 class Ended:
     """End of a turn, with its outcome and report. No event follows."""
 
-    outcome: Outcome
-    report: UtteranceReport
+    outcome: Outcome  # outcome of the whole turn
+    report: UtteranceReport  # attempts, spans and costs of the turn
 
 
 TurnEvent = Audio | Words | Switched | Flushed | Ended

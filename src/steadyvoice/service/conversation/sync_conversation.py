@@ -93,7 +93,7 @@ class Turn(_ClosedOnExit, ReportedUtterance):
         self._run(lambda: _call(self._turn.end))
 
     def feed(self, source: Iterable[str]) -> None:
-        """Push every piece of text of an iterable, then end the turn. Returns early when the turn is interrupted."""
+        """Push every piece of text of an iterable, then end the turn: see AsyncTurn.feed."""
         for text in source:
             if not self._run(lambda text=text: _call(lambda: self._push_unless_interrupted(text))):  # type: ignore[misc]
                 return

@@ -119,6 +119,9 @@ class AsyncTurn(ReportedUtterance):
     `push()`, `flush()` and `end()` never block, and never raise for a vendor. The iteration ends with `Ended`, or
     raises the TTSError for which the rest of the text was not spoken. After `end()` or `interrupt()`, `push()` and
     `flush()` raise RuntimeError.
+
+    - `text`: the next piece of the text, of any length.
+    - `source`: iterable of pieces of text, asynchronous or not.
     """
 
     def __init__(

@@ -45,9 +45,9 @@ class JournalConfig:
     Raises TTSConfigurationError.
     """
 
-    path: str | os.PathLike[str] = "~/.local/state/steadyvoice/journal"
-    max_megabytes: float = 64.0
-    files: int = 8
+    path: str | os.PathLike[str] = "~/.local/state/steadyvoice/journal"  # folder, which is made if it is missing
+    max_megabytes: float = 64.0  # megabytes of each process; the oldest file is removed
+    files: int = 8  # number of files that each process divides that into
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str | os.PathLike) or not os.fspath(self.path):

@@ -44,14 +44,18 @@ class TimeoutConfig:
     Raises TTSConfigurationError.
     """
 
-    connection_timeout: float = 10.0
-    read_timeout: float = _NotSet(30.0)
+    connection_timeout: float = 10.0  # seconds for connecting
+    read_timeout: float = _NotSet(30.0)  # seconds of silence, where the next two are not set
     total_timeout: float = 45.0
+    """Seconds for the whole utterance, all attempts together, plus the seconds of audio delivered."""
     first_audio_timeout: float | None = None
-    stall_timeout: float | None = None
-    slow_timeout: float = 3.0
-    overdue_after: float = 3.0
+    """Seconds from the request to the first decodable audio; if absent, 8 while another provider is left and
+    `read_timeout` is not set, else `read_timeout`."""
+    stall_timeout: float | None = None  # seconds of silence between two chunks; `read_timeout` if absent
+    slow_timeout: float = 3.0  # seconds that a stream may be slower than it is played, with nothing left to play
+    overdue_after: float = 3.0  # seconds of silence after which a caller who leaves counts against the provider
     character_timeout: float = 0.03
+    """Seconds added to the first audio for each character, where the provider cannot stream."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -18,6 +18,8 @@ class TTSCircuitOpenError(TTSError, CircuitOpenError):
     """Refusal of a call by the provider's circuit.
 
     `retry_after` is in seconds; `last_error` is the latest failure, as in `snapshot()`.
+
+    - `refusal`: the circuit's own error.
     """
 
     kind = FailureKind.CIRCUIT_OPEN

@@ -59,6 +59,14 @@ class TTSErrorHandler:
     The failure table says what a TTSError counts in the circuit. For other errors of an operation, the settings
     `failure_on`, `ignore`, `failure_weight` and `cooldown_from_error` of `circuit_config` apply, if one of them is set;
     `failure_result` does not apply.
+
+    - `name`: name of the circuit, in errors, logs and metrics.
+    - `retry_config`: number of attempts and pauses; the defaults of RetryConfig if None.
+    - `rng`: random numbers of the pauses.
+    - `sleep`: coroutine function that pauses for a number of seconds.
+    - `circuit`: circuit to use in place of a new one.
+    - `deadline`: seconds for all attempts together.
+    - `reason`: sentence for logs and events.
     """
 
     def __init__(

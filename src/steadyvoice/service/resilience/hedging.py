@@ -26,10 +26,10 @@ class HedgeConfig:
     twice. Raises TTSConfigurationError.
     """
 
-    percentile: float = 0.95
-    budget: float = 0.05
-    minimum_samples: int = 20
-    window_seconds: float = 3600.0
+    percentile: float = 0.95  # share of a provider's answers that are in time
+    budget: float = 0.05  # share of all characters that may be requested twice
+    minimum_samples: int = 20  # answers before any is called late
+    window_seconds: float = 3600.0  # seconds over which the budget is computed
 
     def __post_init__(self) -> None:
         validate_option("percentile", self.percentile, PROBABILITY)

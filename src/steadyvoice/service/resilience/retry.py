@@ -25,12 +25,12 @@ class RetryConfig:
     to the load in an outage. Raises TTSConfigurationError.
     """
 
-    max_attempts: int = 3
-    base_delay: float = 0.25
-    max_delay: float = 8.0
-    multiplier: float = 2.0
-    budget: float = 0.2
-    budget_reserve: float = 10.0
+    max_attempts: int = 3  # attempts at the last provider left
+    base_delay: float = 0.25  # seconds of backoff before the first retry
+    max_delay: float = 8.0  # seconds, upper bound of the backoff
+    multiplier: float = 2.0  # factor by which each pause is longer than the one before
+    budget: float = 0.2  # share of the first attempts that may be retried
+    budget_reserve: float = 10.0  # retries that can be saved up
 
     def __post_init__(self) -> None:
         validate_option("max_attempts", self.max_attempts, COUNT)
