@@ -139,7 +139,7 @@ class SharedLogOfOne:
 async def test_question_is_answered_by_all_that_answer() -> None:
     coordinator = Coordinator()
     first, second, third = joined(coordinator, 1, 2, 3)
-    coordinator.handle(1, ["ask", 70, "state", None])
+    coordinator.handle(1, ["ask", 70, "calls", None])
     numbers = [channel.of("question")[0][1] for channel in (first, second, third)]
     coordinator.handle(1, ["answer", numbers[0], "mine"])
     coordinator.handle(2, ["answer", numbers[1], "hers"])
@@ -151,7 +151,7 @@ async def test_question_is_answered_by_all_that_answer() -> None:
 async def test_worker_that_hangs_is_left_out() -> None:
     coordinator = Coordinator()
     first, _ = joined(coordinator, 1, 2)
-    coordinator.handle(1, ["ask", 70, "state", None])
+    coordinator.handle(1, ["ask", 70, "calls", None])
     coordinator.handle(1, ["answer", first.of("question")[0][1], "mine"])
     await asyncio.sleep(ANSWER_TIMEOUT + 0.1)
     assert first.of("answers") == [["answers", 70, {1: "mine"}]]

@@ -138,18 +138,20 @@ async def begin_to_speak(client: aiohttp.ClientSession, url: str) -> int:
 async def test_killed_worker_touches_no_other_call_and_comes_back(tmp_path: Path) -> None:
     async with running_workers(tmp_path, pace=0.05) as gateway:
         await gateway.send("PATCH", "/admin/circuits/elevenlabs", {"window_size": 33})
+        await asyncio.gather(*(gateway.speak() for _ in range(8)))
         workers = await gateway.workers()
         async with gateway.connected_to(2) as survivor:
             streams = [asyncio.create_task(speak_on(survivor, gateway.url)) for _ in range(1)]
             async with gateway.connected_to(1) as victim:
                 lost = asyncio.create_task(speak_on(victim, gateway.url))
                 await asyncio.sleep(0.2)
-                before = await gateway.metrics()
+                before, calls_before = await gateway.metrics(), await count_calls(gateway)
                 os.kill(workers[0]["pid"], signal.SIGKILL)
                 with pytest.raises(aiohttp.ClientError):
                     await lost
             complete = [len(await stream) for stream in streams]
             after = await gateway.metrics()
+            assert all(now >= then for now, then in zip(await count_calls(gateway), calls_before, strict=True))
         assert min(complete) > 100_000
         counters = [name for name in before if "_total" in name]
         assert [name for name in counters if after.get(name, 0) < before[name]] == []
@@ -159,6 +161,12 @@ async def test_killed_worker_touches_no_other_call_and_comes_back(tmp_path: Path
             assert state["workers"]["workers"][0]["last_exit"] == "killed by SIGKILL"
             assert (await gateway.get("/admin/config", client))["circuits"]["elevenlabs"]["window_size"] == 33
         await gateway.speak()
+
+
+async def count_calls(gateway: RunningWorkers) -> tuple[int, int]:
+    """Return the number of calls in the state, and in the hour of the dashboard."""
+    state, overview = await gateway.get("/admin/state"), await gateway.get("/admin/overview")
+    return state["totals"]["calls"], sum(sum(counts.values()) for _, counts in overview["outcomes"])
 
 
 async def speak_on(client: aiohttp.ClientSession, url: str) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,7 @@ from steadyvoice.gateway.admin.views import preset_name
 from steadyvoice.gateway.context import GatewayContext, Workers
 from steadyvoice.gateway.http import Response, to_json
 from steadyvoice.gateway.observability.hourly_statistics import STEP_SECONDS, HourlyStatistics
-from steadyvoice.gateway.workers.merging import merged_circuit, merged_overload, merged_provider
+from steadyvoice.gateway.workers.merging import merged_circuit, merged_overload, merged_provider, split_departed
 from steadyvoice.service.error_state import to_iso8601
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.resilience.error_handler import TTSErrorHandler
@@ -41,6 +41,7 @@ class Overview:
         self._encoding = asyncio.Lock()
         context.on_stopped.append(context.subscribe(self._circuit_event))
         context.answers["overview"] = lambda since: overview_parts(context, statistics, since)
+        context.answers["statistics"] = lambda since: statistics.export(since)["steps"]
 
     async def response(self, since: int) -> Response:
         """Return the overview as JSON; of the past hour, the steps from number `since` on."""
@@ -59,8 +60,11 @@ class Overview:
             return response
 
     async def _of_all_workers(self, workers: Workers, since: int) -> dict[str, Any]:
-        answers = await workers.gather("overview", since)
-        statistics = HourlyStatistics.merged([each["statistics"] for each in answers], self._context.wall_clock)
+        gathered = await workers.gather("overview", since)
+        answers, departed = split_departed(gathered)
+        exports = [each["statistics"] for each in answers]
+        steps: list[Any] = next((each["steps"] for each in gathered if "departed" in each), [])
+        statistics = HourlyStatistics.merged(exports, self._context.wall_clock, steps)
         parts: dict[str, list[dict[str, Any]]] = {}
         for answer in answers:
             for name, part in answer["providers"].items():
@@ -68,9 +72,11 @@ class Overview:
         return {
             **_gateway_part(self._context, statistics, since),
             "is_muted": any(each["is_muted"] for each in answers),
-            "overload": merged_overload([each["overload"] for each in answers]),
+            "overload": merged_overload([each["overload"] for each in answers], departed),
             "workers": workers.status(),
-            "providers": {name: _merged_provider_part(name, each, statistics, since) for name, each in parts.items()},
+            "providers": {
+                name: _merged_provider_part(name, each, departed, statistics, since) for name, each in parts.items()
+            },
         }
 
     def _circuit_event(self, event: Event) -> None:
@@ -136,11 +142,11 @@ def _current_part(handler: TTSErrorHandler, timeouts: TimeoutConfig) -> dict[str
 
 
 def _merged_provider_part(
-    name: str, parts: Sequence[dict[str, Any]], statistics: HourlyStatistics, since: int
+    name: str, parts: Sequence[dict[str, Any]], departed: Mapping[str, Any], statistics: HourlyStatistics, since: int
 ) -> dict[str, Any]:
     states = [part["state"] for part in parts]
     return {
-        "state": merged_provider(states),
+        "state": merged_provider(states, departed.get("providers", {}).get(name)),
         "circuit": merged_circuit(states, [part["circuit"] for part in parts]),
         **_statistics_part(name, statistics, since),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any
 
 from steadyvoice.breaker import CircuitState
@@ -155,12 +155,14 @@ class HourlyStatistics:
         }
 
     @classmethod
-    def merged(cls, exports: Sequence[dict[str, Any]], wall_clock: Callable[[], float]) -> HourlyStatistics:
-        """Return the statistics of several workers as one."""
+    def merged(
+        cls, exports: Sequence[dict[str, Any]], wall_clock: Callable[[], float], steps: Iterable[Sequence[Any]] = ()
+    ) -> HourlyStatistics:
+        """Return the statistics of several workers as one, with the steps of workers that ended."""
         merged = cls(wall_clock)
+        for number, outcomes, speakers, providers in chain(steps, *(export["steps"] for export in exports)):
+            merged._add_step(number, outcomes, speakers, providers)
         for export in exports:
-            for number, outcomes, speakers, providers in export["steps"]:
-                merged._add_step(number, outcomes, speakers, providers)
             for name, changes in export["transitions"].items():
                 merged._add_transitions(name, changes)
             merged._first_audio.extend(export["first_audio"])

@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import cycle
 from typing import Any
 
 from steadyvoice.gateway.workers.channel import Channel, encode_message
-from steadyvoice.gateway.workers.merging import lasting_samples
+from steadyvoice.gateway.workers.departed import RECORDED_QUESTIONS, WorkerCounts
 from steadyvoice.service.error_state import to_iso8601
 
 ANSWER_TIMEOUT = 1.0
@@ -23,6 +24,7 @@ ORDER_TIMEOUT = 30.0
 _ENTRIES_KEPT = 500  # of calls, and of others: as many as an event log keeps
 _CALL_KINDS = frozenset({"call", "calls"})
 _SAME_TRANSITION_SECONDS = 5.0
+_SUPERVISOR = 0  # in place of a worker's number
 _LASTING_ACTIONS = frozenset({"open", "disable", "monitor"})
 
 
@@ -71,6 +73,7 @@ class _Question:
     asker: int
     number: int
     name: str
+    argument: Any
     waiting: set[int]
     timer: asyncio.TimerHandle
     answers: dict[int, Any] = field(default_factory=dict)
@@ -129,8 +132,8 @@ class Coordinator:
         self._answering: set[int] = set()
         self._questions: dict[int, _Question] = {}
         self._asked = 0
-        self._metrics: dict[int, list[Any]] = {}
-        self._departed: list[Any] = []
+        self._counts = WorkerCounts()
+        self._recorded = cycle(RECORDED_QUESTIONS)
         self._salt = secrets.token_hex(16)
 
     def join(self, worker: int, channel: Channel, **facts: Any) -> None:
@@ -151,8 +154,7 @@ class Coordinator:
         self._answering.discard(worker)
         if self._channels:
             self._saved(worker, None)
-        if worker in self._metrics:
-            self._departed = lasting_samples([self._departed, self._metrics.pop(worker)])
+        self._counts.end(worker)
         for number, question in list(self._questions.items()):
             question.waiting.discard(worker)
             self._finish(number)
@@ -165,7 +167,7 @@ class Coordinator:
 
     def note(self, kind: str, facts: dict[str, Any]) -> None:
         """Add an entry of the supervisor itself to the event log."""
-        entry = self.events.add(0, kind, json.dumps({"at": to_iso8601(datetime.now(UTC)), **facts}), None)
+        entry = self.events.add(_SUPERVISOR, kind, json.dumps({"at": to_iso8601(datetime.now(UTC)), **facts}), None)
         if entry:
             self.broadcast("entries", [entry])
 
@@ -173,6 +175,12 @@ class Coordinator:
         """Send a message to one process, if it runs."""
         if worker in self._channels:
             self._channels[worker].send(*message)
+
+    def record_counts(self) -> None:
+        """Ask all workers for a part of their counts, the next one each time, to remember them."""
+        question = next(self._recorded)
+        argument = self._counts.argument(question)
+        self._pass_on(_SUPERVISOR, 0, question, argument, ANSWER_TIMEOUT, self.answering)
 
     @property
     def answering(self) -> Iterable[int]:
@@ -211,7 +219,7 @@ class Coordinator:
         self._asked += 1
         mine = self._asked
         timer = asyncio.get_running_loop().call_later(timeout, self._finish, mine, True)
-        self._questions[mine] = _Question(asker, number, name, set(workers), timer)
+        self._questions[mine] = _Question(asker, number, name, argument, set(workers), timer)
         for worker in workers:
             self.send(worker, "question", mine, name, argument)
         self._finish(mine)
@@ -220,8 +228,7 @@ class Coordinator:
         question = self._questions.get(number)
         if question is None:
             return
-        if question.name == "metrics":
-            self._metrics[worker] = answer
+        self._counts.remember(worker, question.name, answer)
         question.answers[worker] = answer
         question.waiting.discard(worker)
         self._finish(number)
@@ -233,5 +240,6 @@ class Coordinator:
             return
         del self._questions[number]
         question.timer.cancel()
-        departed = {0: self._departed} if question.name == "metrics" and self._departed else {}
-        self.send(question.asker, "answers", question.number, dict(sorted(question.answers.items())) | departed)
+        if (departed := self._counts.departed(question.name, question.argument)) is not None:
+            question.answers[_SUPERVISOR] = departed
+        self.send(question.asker, "answers", question.number, dict(sorted(question.answers.items())))

@@ -1,6 +1,7 @@
 """Answers of several workers as one: error states, overviews, readiness and metrics.
 
-Circuits of all workers change together, so the worst state of a circuit is shown, and counts are added up.
+Circuits of all workers change together, so the worst state of a circuit is shown, and counts are added up. Among the
+answers may be one with the counts of workers that ended: a table with the only key `departed`.
 """
 
 from __future__ import annotations
@@ -16,23 +17,48 @@ _BY_SEVERITY = ("closed", "monitoring", "disabled", "half_open", "open", "forced
 State = Mapping[str, Any]
 
 
-def merged_state(states: Sequence[State]) -> dict[str, Any]:
+def split_departed(answers: Sequence[State]) -> tuple[list[State], State]:
+    """Return the answers of workers that run, and the counts of those that ended."""
+    departed: State = next((answer["departed"] for answer in answers if "departed" in answer), {})
+    return [answer for answer in answers if "departed" not in answer], departed
+
+
+def lasting_counts(state: State) -> dict[str, Any]:
+    """Return what of an error state, or of an overview, outlasts its worker: the counts that are added up."""
+    counts: dict[str, Any] = {"refused": state["overload"]["refused"], "providers": {}}
+    for name, part in state["providers"].items():
+        provider = part.get("state", part)  # in an overview, the state is one part of several
+        counts["providers"][name] = {group: provider[group] for group in ("totals", "bills")}
+    for group in ("hedging", "cache"):
+        if values := state.get(group):
+            counts[group] = {name: value for name, value in values.items() if is_number(value)}
+    return counts
+
+
+def merged_state(answers: Sequence[State]) -> dict[str, Any]:
     """Return the error states of workers as one."""
-    providers = {name: merged_provider(parts) for name, parts in _by_name(state["providers"] for state in states)}
+    states, departed = split_departed(answers)
+    ended = departed.get("providers", {})
+    providers = {
+        name: merged_provider(parts, ended.get(name))
+        for name, parts in _by_name(state["providers"] for state in states)
+    }
+    hedging = [each["hedging"] for each in (*states, departed) if each.get("hedging")]
     return {
         **states[0],
         **next(iter(providers.values())),
         "is_muted": any(state["is_muted"] for state in states),
-        "cache": _merged_cache([state["cache"] for state in states]),
+        "cache": _merged_cache([each.get("cache") for each in (*states, departed)]),
         "journal": _merged_journal([state["journal"] for state in states if state["journal"]]),
-        "hedging": _added([state["hedging"] for state in states if state["hedging"]]) or None,
-        "overload": merged_overload([state["overload"] for state in states]),
+        "hedging": added(hedging) or None,
+        "overload": merged_overload([state["overload"] for state in states], departed),
         "providers": providers,
     }
 
 
-def merged_provider(states: Sequence[State]) -> dict[str, Any]:
-    """Return the error states of one provider at several workers as one."""
+def merged_provider(states: Sequence[State], ended: State | None = None) -> dict[str, Any]:
+    """Return the error states of one provider at several workers as one, with the counts of workers that ended."""
+    counts = [*states, ended] if ended else states
     worst = states[_worst(states)]
     calls = sum(state["window"]["calls"] for state in states)
     failed = sum(state["failure_rate"] * state["window"]["calls"] for state in states)
@@ -43,11 +69,11 @@ def merged_provider(states: Sequence[State]) -> dict[str, Any]:
         "consecutive_failures": max(state["consecutive_failures"] for state in states),
         "last_error": _newest([state["last_error"] for state in states]),
         "is_muted": all(state["is_muted"] for state in states),
-        "totals": _added([state["totals"] for state in states]),
+        "totals": added([state["totals"] for state in counts]),
         # Each worker's circuit recovers from the same outage.
         "recoveries": max((state["recoveries"] for state in states), key=lambda each: each["count"]),
         "holds": _merged_holds(states),
-        "bills": _added([state["bills"] for state in states]),
+        "bills": added([state["bills"] for state in counts]),
         "overdue_after": max(state["overdue_after"] for state in states),
         "overdue_after_by_voice": _combined([state["overdue_after_by_voice"] for state in states], max),
         "concurrency": _merged_concurrency([state["concurrency"] for state in states]),
@@ -55,10 +81,11 @@ def merged_provider(states: Sequence[State]) -> dict[str, Any]:
     }
 
 
-def merged_overload(parts: Sequence[State]) -> dict[str, Any]:
+def merged_overload(parts: Sequence[State], departed: State) -> dict[str, Any]:
     """Return the loads of workers as one. Limits are those of all workers together."""
     return {
-        **_added(parts),
+        **added(parts),
+        "refused": added([*(part["refused"] for part in parts), departed.get("refused", {})]),
         "overloaded": any(part["overloaded"] for part in parts),
         "queue_timeout": parts[0]["queue_timeout"],
         "loop_lag": max(part["loop_lag"] for part in parts),
@@ -114,7 +141,7 @@ def _merged_holds(states: Sequence[State]) -> list[State]:
 
 def _merged_concurrency(parts: Sequence[State]) -> dict[str, Any]:
     limits = [part["limit"] for part in parts]
-    return {**_added(parts), "limit": None if None in limits else max(limits)}
+    return {**added(parts), "limit": None if None in limits else max(limits)}
 
 
 def _merged_credit(parts: Sequence[State]) -> dict[str, Any] | None:
@@ -129,7 +156,7 @@ def _merged_cache(parts: Sequence[State | None]) -> dict[str, Any] | None:
     found = [part for part in parts if part]
     if not found:
         return None
-    return {**_added(found), "error": next((part["error"] for part in found if part["error"]), None)}
+    return {**added(found), "error": next((part["error"] for part in found if part.get("error")), None)}
 
 
 def _merged_journal(parts: Sequence[State]) -> dict[str, Any] | None:
@@ -158,7 +185,7 @@ def _combined(tables: Sequence[Mapping[str, float]], combine: Callable[[Sequence
     return {name: combine(values) for name, values in _by_name(tables)}
 
 
-def _added(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def added(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the sums of all numbers, in tables within the tables as well; of other values the first."""
     return {name: _added_values(values) for name, values in _by_name(tables)}
 
@@ -166,7 +193,7 @@ def _added(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _added_values(values: Sequence[Any]) -> Any:
     first = values[0]
     if isinstance(first, Mapping):
-        return _added(values)
+        return added(values)
     if is_number(first):
         return sum(value for value in values if value is not None)
     return first

@@ -44,6 +44,7 @@ _START_SECONDS = 60.0  # a worker that starts imports and connects first
 _ATTEMPTS_TO_START = 3
 _MARGIN = 5.0  # seconds beyond the grace time of a shutdown
 _TICK = 1.0
+_TICKS_TO_RECORD = 2  # between two parts of the workers' counts; all of a worker's would delay its streams
 
 
 @dataclass
@@ -265,6 +266,7 @@ class Supervisor:
     async def _tick(self) -> None:
         """Look after the workers once a second."""
         last = self._clock()
+        ticks = 0
         while True:
             await asyncio.sleep(_TICK)
             now = self._clock()
@@ -274,6 +276,9 @@ class Supervisor:
                 self._check(worker, now)
             last = now
             self._push_status()
+            ticks += 1
+            if ticks % _TICKS_TO_RECORD == 0:
+                self._coordinator.record_counts()
 
     def _check(self, worker: Worker, now: float) -> None:
         if worker.process is None or worker.state == "stopped":
