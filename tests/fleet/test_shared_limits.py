@@ -235,6 +235,18 @@ def test_block_of_a_replica_that_died_is_lent_again_after_lease_and_grace() -> N
     assert slots.clock() - begin < 10
 
 
+def test_replicas_share_evenly_what_one_that_died_leaves_for_now() -> None:
+    slots = Slots(3, 10)
+    victim, first, second = slots.replicas
+    slots.run(4, *slots.replicas)
+    used, victim.is_stopped = len(victim.ends), True
+    slots.run(4, first)
+    slots.run(3, first, second)
+    assert sorted(len(replica.ends) for replica in (first, second)) == [(10 - used) // 2, (10 - used + 1) // 2]
+    slots.run(8, first, second)
+    assert slots.used[1:] == [5, 5]
+
+
 def test_stopped_replica_finds_its_slots_lent_to_others() -> None:
     slots = Slots(2, 4)
     first, second = slots.replicas

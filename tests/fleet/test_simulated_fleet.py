@@ -265,13 +265,24 @@ def test_failed_probe_of_one_prolongs_the_cooldown_of_all() -> None:
 def test_replica_with_other_settings_shares_nothing(caplog: pytest.LogCaptureFixture) -> None:
     fleet = Simulation(4, CONSECUTIVE, calls_per_second=8)
     different = fleet.add(CircuitBreakerConfig.consecutive(500), rate=2)
-    fleet.run(8)
+    fleet.run(12)
     fleet.failure_rate = 1.0
     fleet.run_until(lambda: fleet.open_replicas == 4, 20)
     fleet.run(5)
     assert not different.is_open
     assert different.fleet.status().different_settings == ("voice",)
     assert caplog.text.count("has other settings at another replica") == 5  # once at each
+
+
+def test_settings_that_spread_from_replica_to_replica_are_no_difference(caplog: pytest.LogCaptureFixture) -> None:
+    fleet = Simulation(4, CONSECUTIVE)
+    fleet.run(2)
+    for replica in fleet.replicas:
+        replica.circuit.update(CircuitBreakerConfig.consecutive(9))
+        fleet.run(2)  # one after the other
+    fleet.run(20)
+    assert "other settings" not in caplog.text
+    assert fleet.replicas[0].fleet.status().different_settings == ()
 
 
 def test_clocks_that_are_minutes_apart_change_nothing() -> None:

@@ -136,6 +136,17 @@ def test_lease_that_ran_out_is_lent_again_after_its_grace(connect: Connect) -> N
     assert list(second.beat("b", b"", 3, [probe()]).leased.values()) == [1]
 
 
+def test_units_of_a_replica_that_died_are_stated_while_they_are_withheld(connect: Connect) -> None:
+    first, second = connect(), connect()
+    claim = probe(wanted=3, limit=10, life=0.0, grace=30.0)
+    first.beat("a", b"", 0.001, [claim])
+    assert second.beat("b", b"", 30.0, [claim]).withheld[claim.resource] in (0, 3)
+    deadline = time.monotonic() + 5
+    while (reply := second.beat("b", b"", 0.001, [claim])).records and time.monotonic() < deadline:
+        pass
+    assert (reply.withheld, reply.leased) == ({claim.resource: 3}, {claim.resource: 3})
+
+
 def test_closed_store_refuses_beats(connect: Connect) -> None:
     store = connect()
     run = store.beat("a", b"", 3, []).run
@@ -174,6 +185,26 @@ def test_keys_of_another_program_are_an_error(server: RedisServer) -> None:
     with pytest.raises(FleetStoreError, match="another program uses the keys"):
         store.beat("a", b"", 3, [])
     store.close()
+
+
+def test_replica_that_left_is_not_brought_back_by_a_beat_that_was_given_up(server: RedisServer) -> None:
+    proxy = DelayingProxy(server.port)
+    late, other = RedisStore(proxy.url, "left"), RedisStore(server.url, "left")
+    with Redis(port=server.port) as client:
+        client.flushall()
+        late.beat("a", b"first", 30, [probe(wanted=3, limit=10)])
+        proxy.delay = 1.0
+        with pytest.raises(FleetStoreError):
+            late.beat("a", b"given up", 30, [probe(wanted=3, limit=10)])
+        proxy.delay = 0.0
+        late.leave("a")
+        refused = client.info("errorstats")
+        wait_until(lambda: client.info("errorstats") != refused)
+    reply = other.beat("b", b"", 30, [probe(wanted=10, limit=10)])
+    assert reply.records == []
+    assert list(reply.leased.values()) == [10]
+    for each in (late, other, proxy):
+        each.close()
 
 
 def test_clock_of_the_server_that_was_set_back_wedges_nothing(server: RedisServer) -> None:

@@ -53,6 +53,8 @@ BEATS_TO_RETURN = 3
 HURRIED_INTERVAL = 0.1
 """Seconds between beats while requests wait for slots that are to come, for `HURRY` seconds at most."""
 HURRY = 2.0
+SETTINGS_SPREAD = 10.0
+"""Seconds that changed settings may take until all replicas have them; a difference that lasts longer is reported."""
 ORDER_LIFE = 24 * 3600.0
 """Seconds for which replicas that join later follow an order for a circuit."""
 CIRCUIT_ORDERS = "circuit/"
@@ -226,7 +228,8 @@ class Fleet:
         self._shared: dict[str, SharedCircuit] = {}
         self._slots = SharedAccounts(self._accounts, self.name, self._expected)
         self._peers: tuple[_Peer, ...] = ()
-        self._different: frozenset[str] = frozenset()
+        self._different: dict[str, float] = {}  # time since when the settings of a circuit differ
+        self._warned: frozenset[str] = frozenset()
         self._run: str | None = None
         self._beats = self._missed = self._ignored = 0
         self._last_error: str | None = None
@@ -469,7 +472,7 @@ class Fleet:
             _logger.info("fleet %s: %s, with %d other replicas", self.name, state.value, len(reply.records))
             self.hurry.set()  # this beat was sent without knowing of the others
         self._peers = tuple(self._read_records(reply, now))
-        self._note_settings()
+        self._note_settings(now)
         self._adopt()
         for name, shared in self._shared.items():
             if state is FleetState.TOGETHER:
@@ -482,7 +485,7 @@ class Fleet:
             else:
                 shared.pass_time(now)
         if state is FleetState.TOGETHER:
-            self._slots.apply(reply.leased, claims, now, lost_data=lost_data)
+            self._slots.apply(reply, claims, now, lost_data=lost_data)
         else:
             self._slots.stand_alone(now)
 
@@ -499,8 +502,8 @@ class Fleet:
             elif 0 <= received.age < RECORD_LIFE:
                 yield _Peer(received.replica, record, received.age, now)
 
-    def _note_settings(self) -> None:
-        """Note the circuits whose settings differ at another replica, and warn of each once."""
+    def _note_settings(self, now: float) -> None:
+        """Note the circuits whose settings differ at another replica, and warn of each once if it lasts."""
         different = {
             name
             for name, shared in self._shared.items()
@@ -509,9 +512,11 @@ class Fleet:
                 for peer in self._peers
             )
         }
-        for name in sorted(different - self._different):
+        self._different = {name: self._different.get(name, now) for name in different}
+        lasting = {name for name, since in self._different.items() if now - since >= SETTINGS_SPREAD}
+        for name in sorted(lasting - self._warned):
             _logger.warning("circuit %s has other settings at another replica: they share nothing of it", name)
-        self._different = frozenset(different)
+        self._warned = frozenset(lasting)
 
 
 class _BeatThread:

@@ -37,6 +37,9 @@ local function forget(owner)
   redis.call('ZREM', written, owner)
   redis.call('HDEL', beats, owner)
 end
+local function keep_keys()
+  for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, KEYS_LIFE) end
+end
 local function lease_fields()
   local found, all = {}, redis.call('HGETALL', leases)
   for i = 1, #all, 2 do
@@ -49,7 +52,7 @@ local function lease_fields()
   end
   return found
 end
-"""
+""".replace("KEYS_LIFE", str(KEYS_LIFE))
 _BEAT = (
     _COMMON
     + """
@@ -67,18 +70,19 @@ redis.call('HSET', records, replica, ARGV[2])
 redis.call('ZADD', written, now, replica)
 for _, old in ipairs(redis.call('ZRANGEBYSCORE', written, '-inf', now - life)) do forget(old) end
 for _, future in ipairs(redis.call('ZRANGEBYSCORE', written, '(' .. now, '+inf')) do forget(future) end
-local leased = {}
+local leased, withheld = {}, {}
 if #ARGV > 5 then
   local held = lease_fields()
   for i = 6, #ARGV, 5 do
     local resource, wanted, limit = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-    local lasts, others = ARGV[i + 3] + ARGV[i + 4], 0
+    local lasts, others, dead = ARGV[i + 3] + ARGV[i + 4], 0, 0
     for _, lease in ipairs(held) do
       if lease.resource == resource and lease.owner ~= replica then
         if lease.units == nil or lease.free_at <= now or lease.free_at > now + lease.span then
           redis.call('HDEL', leases, lease.field)
         else
           others = others + lease.units
+          if not redis.call('HGET', records, lease.owner) then dead = dead + lease.units end
         end
       end
     end
@@ -90,10 +94,11 @@ if #ARGV > 5 then
       redis.call('HDEL', leases, field)
     end
     leased[#leased + 1] = units
+    withheld[#withheld + 1] = dead
   end
 end
-local reply = {redis.call('GET', run), leased}
-for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, KEYS_LIFE) end
+local reply = {redis.call('GET', run), leased, withheld}
+keep_keys()
 local others = redis.call('ZRANGE', written, 0, -1, 'WITHSCORES')
 for i = 1, #others, 2 do
   if others[i] ~= replica then
@@ -106,15 +111,20 @@ for i = 1, #others, 2 do
   end
 end
 return reply
-""".replace("KEYS_LIFE", str(KEYS_LIFE))
+"""
 )
+# The number of the last beat stays for a while: one that was given up and is carried out later is still refused.
 _LEAVE = (
     _COMMON
     + """
-forget(replica)
+local time = redis.call('TIME')
+redis.call('HDEL', records, replica)
+redis.call('HSET', beats, replica, ARGV[2])
+redis.call('ZADD', written, time[1] * 1000 + math.floor(time[2] / 1000), replica)
 for _, lease in ipairs(lease_fields()) do
   if lease.owner == replica then redis.call('HDEL', leases, lease.field) end
 end
+keep_keys()
 return redis.status_reply('OK')
 """
 )
@@ -159,25 +169,25 @@ class RedisStore:
 
     def beat(self, replica: str, payload: bytes, life: float, claims: Sequence[LeaseClaim]) -> BeatReply:
         """Exchange records with the other replicas. Raises FleetStoreError."""
-        number = f"{self._epoch} {next(self._beats)}"
-        arguments: list[Any] = [replica, payload, _milliseconds(life), secrets.token_hex(8), number]
+        arguments: list[Any] = [replica, payload, _milliseconds(life), secrets.token_hex(8), self._next_number()]
         for claim in claims:
             lasting = (_milliseconds(claim.life), _milliseconds(claim.grace))
             arguments += [claim.resource, claim.wanted, claim.limit, *lasting]
         reply = self._evaluate(_BEAT, arguments)
         try:
-            run, leased, *records = reply
+            run, leased, withheld, *records = reply
             return BeatReply(
                 run=run.decode(),
                 records=list(_received(records)),
-                leased={claim.resource: int(units) for claim, units in zip(claims, leased, strict=True)},
+                leased=_by_resource(claims, leased),
+                withheld=_by_resource(claims, withheld),
             )
         except (TypeError, ValueError, AttributeError) as error:
             raise FleetStoreError(f"{self.address}: not the answer of a Redis or Valkey server") from error
 
     def leave(self, replica: str) -> None:
         """Remove a replica's record and leases. Raises FleetStoreError."""
-        self._evaluate(_LEAVE, [replica])
+        self._evaluate(_LEAVE, [replica, self._next_number()])
 
     def renew(self) -> None:
         """Forget the connection of the parent process, without closing it."""
@@ -190,6 +200,9 @@ class RedisStore:
         client, self._client, self._closed = self._client, None, True
         if client is not None:
             client.close()
+
+    def _next_number(self) -> str:
+        return f"{self._epoch} {next(self._beats)}"
 
     def _evaluate(self, script: str, arguments: list[Any]) -> Any:
         from redis.exceptions import RedisClusterException, RedisError
@@ -243,6 +256,10 @@ def _connect(url: StoreURL) -> Redis | RedisCluster:
 def _received(flat: Sequence[bytes]) -> Iterator[ReceivedRecord]:
     for replica, age, payload in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
         yield ReceivedRecord(replica.decode(errors="replace"), int(age) / 1000, payload)
+
+
+def _by_resource(claims: Sequence[LeaseClaim], units: Sequence[int]) -> dict[str, int]:
+    return {claim.resource: int(each) for claim, each in zip(claims, units, strict=True)}
 
 
 def _milliseconds(seconds: float) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from steadyvoice.fleet.records import MAX_ACCOUNTS, SlotRecord
-from steadyvoice.fleet.store import LeaseClaim
+from steadyvoice.fleet.store import BeatReply, LeaseClaim
 
 SLOT_LEASE = 3.0
 """Seconds for which a block is leased; each beat renews it."""
@@ -178,6 +178,7 @@ class SharedSlots:
         self._overshoot = 0
         self._was_together = False
         self._alone_since: float | None = None
+        self._withheld = 0
         self._warned = False
         self._recent: deque[tuple[float, int]] = deque()  # time and use, of those that no later one exceeds
 
@@ -233,7 +234,10 @@ class SharedSlots:
             self._lend(None, 0)
             return LeaseClaim(self.resource, 0, 0, SLOT_LEASE) if self.block else None
         self._note_difference(others)
-        self._target = slot_target(replica, {**others, replica: self.record}, self.limit)
+        # What a replica that died may still use is no part of the shares: whichever replica came first would have its
+        # whole share, and the last one less or none.
+        left = max(1, self.limit - self._withheld)
+        self._target = slot_target(replica, {**others, replica: self.record}, left)
         if self._target.slots < self._usage.bound:
             self._lend(*self._target)
         wanted = max(self._usage.bound, self._usage.used, self._target.slots)
@@ -246,9 +250,9 @@ class SharedSlots:
             return None
         return LeaseClaim(self.resource, self._usage.bound, self.limit, SLOT_LEASE, self.account.grace)
 
-    def apply(self, leased: int, *, may_grow: bool) -> None:
-        """Lend from the block that the store has leased."""
-        self.block = leased
+    def apply(self, leased: int, withheld: int, *, may_grow: bool) -> None:
+        """Lend from the block that the store has leased. `withheld` slots are those of replicas that died."""
+        self.block, self._withheld = leased, withheld
         self._was_together, self._alone_since, self._overshoot = True, None, 0
         if self.limit is not None:
             slots = min(leased, self._target.slots)
@@ -259,7 +263,7 @@ class SharedSlots:
 
         More than the last block only after the grace: until then, requests may run that were begun together.
         """
-        self._others = {}
+        self._others, self._withheld = {}, 0
         self.limit = account_limit([self.record, SlotRecord(maximum=self.limit)])
         if self.limit is None:
             return
@@ -340,14 +344,15 @@ class SharedAccounts:
         ]
         return [claim for claim in claims if claim]
 
-    def apply(self, leased: Mapping[str, int], claims: Sequence[LeaseClaim], now: float, *, lost_data: bool) -> None:
+    def apply(self, reply: BeatReply, claims: Sequence[LeaseClaim], now: float, *, lost_data: bool) -> None:
         """Lend what the store has leased for these claims."""
         if lost_data:
             self._settled_at = now + SETTLING
         claimed = {claim.resource for claim in claims}
         for shared in self._shared.values():
             if shared.resource in claimed:
-                shared.apply(leased.get(shared.resource, 0), may_grow=now >= self._settled_at)
+                leased, withheld = reply.leased.get(shared.resource, 0), reply.withheld.get(shared.resource, 0)
+                shared.apply(leased, withheld, may_grow=now >= self._settled_at)
 
     def stand_alone(self, now: float) -> None:
         """Go on without a store."""

@@ -7,7 +7,8 @@ call, the beat, so that a beat is one round trip.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 
@@ -44,12 +45,14 @@ class ReceivedRecord(NamedTuple):
 class BeatReply(NamedTuple):
     """Answer to a beat: the records of the other replicas, and the units that are leased for each claimed resource.
 
-    `run` names the data of the store: another one means that all leases and records were lost.
+    `run` names the data of the store: another one means that all leases and records were lost. `withheld` are the units
+    of each claimed resource that no replica has and none can get yet: those of replicas that died.
     """
 
     run: str
     records: Sequence[ReceivedRecord]  # of the other replicas
     leased: Mapping[str, int]  # units by resource
+    withheld: Mapping[str, int] = MappingProxyType({})  # units by resource that no living replica has
 
 
 class FleetStore(Protocol):
@@ -73,7 +76,7 @@ class FleetStore(Protocol):
         ...
 
     def leave(self, replica: str) -> None:
-        """Remove a replica's record and return its leases."""
+        """Remove a replica's record and return its leases. A beat that was sent before must not bring them back."""
         ...
 
     def renew(self) -> None:
@@ -108,6 +111,11 @@ class LeaseTable:
         else:
             leases.pop(owner, None)
         return units
+
+    def withheld(self, resource: str, living: Container[str], now: float) -> int:
+        """Return the units that are leased to owners which do not live, for their grace."""
+        leases = self._leases.get(resource, {})
+        return sum(lease.units for owner, lease in leases.items() if owner not in living and lease.free_at > now)
 
     def release_all(self, owner: str) -> None:
         """Return everything that an owner holds."""

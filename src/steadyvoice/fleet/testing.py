@@ -81,7 +81,9 @@ class InMemoryFleet:
             ]
             if self._random() < self.loss or self.delay >= BEAT_TIMEOUT:
                 raise FleetStoreError("timed out")
-            return BeatReply(self._run, others, leased)
+            living = {replica, *(other.replica for other in others)}
+            withheld = {claim.resource: self._leases.withheld(claim.resource, living, now) for claim in claims}
+            return BeatReply(self._run, others, leased, withheld)
 
     def remove(self, store: InMemoryStore, replica: str) -> None:
         """Remove a replica that leaves. Raises FleetStoreError."""

@@ -38,8 +38,8 @@ class WorkerStore:
 
     def beat(self, replica: str, payload: bytes, life: float, claims: Sequence[LeaseClaim]) -> BeatReply:
         """Exchange records with the other workers. Raises FleetStoreError."""
-        run, records, leased = self._ask("beat", replica, payload, life, [tuple(claim) for claim in claims])
-        return BeatReply(run, [ReceivedRecord(*record) for record in records], leased)
+        run, records, leased, withheld = self._ask("beat", replica, payload, life, [tuple(claim) for claim in claims])
+        return BeatReply(run, [ReceivedRecord(*record) for record in records], leased, withheld)
 
     def leave(self, replica: str) -> None:
         """Remove a worker's record and leases. Raises FleetStoreError."""
@@ -111,4 +111,5 @@ class StoreServer:
         parsed = [LeaseClaim(*claim) for claim in claims]
         leased = {claim.resource: self._leases.claim(replica, claim, now) for claim in parsed}
         others = [(name, now - at, written) for name, (at, _, written) in self._records.items() if name != replica]
-        return self._run, others, leased
+        withheld = {claim.resource: self._leases.withheld(claim.resource, self._records, now) for claim in parsed}
+        return self._run, others, leased, withheld
