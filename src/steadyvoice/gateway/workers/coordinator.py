@@ -14,7 +14,7 @@ from itertools import cycle
 from typing import Any
 
 from steadyvoice.gateway.workers.channel import Channel, encode_message
-from steadyvoice.gateway.workers.departed import RECORDED_QUESTIONS, WorkerCounts
+from steadyvoice.gateway.workers.worker_statistics import RECORDED_QUESTIONS, WorkerCounts
 from steadyvoice.service.error_state import to_iso8601
 
 ANSWER_TIMEOUT = 1.0

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, Tone
 from steadyvoice.gateway.observability.hourly_statistics import HourlyStatistics
-from steadyvoice.gateway.workers.departed import WorkerCounts
 from steadyvoice.gateway.workers.merging import merged_samples, merged_state
+from steadyvoice.gateway.workers.worker_statistics import WorkerCounts
 
 NOW = 1_700_000_000.0
 
