@@ -119,7 +119,7 @@ name = "first"
         (["."], "no utterances of a journal in 0 files"),
         (["JOURNAL", "--set", "circuit.colour=1"], "circuit.colour: unknown key"),
         (["JOURNAL", "--set", "third.circuit.window_size=1"], "the journal has no provider 'third'"),
-        (["JOURNAL", "--circuit", "[]"], "--circuit: must be a JSON object with provider and fields"),
+        (["JOURNAL", "--circuit", "[]"], "--circuit: must be a JSON object with provider and circuits"),
         (["JOURNAL", "--seconds", "0"], "the replay takes longer than 0 s"),
     ],
 )

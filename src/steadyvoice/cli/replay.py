@@ -94,17 +94,19 @@ def _alternatives(options: ReplayOptions) -> list[Alternative]:
     if options.config:
         found.append(settings_of_file(options.config.name, load_arguments(options.config, os.environ)))
     if options.circuit:
-        found.append(_circuit_alternative(options.circuit))
+        found += _circuit_alternatives(options.circuit)
     return [*found, *map(parse_changes, options.changes)]
 
 
-def _circuit_alternative(text: str) -> Alternative:
-    """Return the alternative that a gateway asks for: a provider and all settings of its circuit, as JSON."""
+def _circuit_alternatives(text: str) -> list[Alternative]:
+    """Return the alternatives that a gateway asks for, as JSON: a provider, and settings of its circuit."""
     try:
         request = json.loads(text)
-        return with_circuit_fields(request["provider"], request["fields"])
+        name: str = request["provider"]
+        circuits = enumerate(request["circuits"], 1)
+        return [with_circuit_fields(f"{name}: {number}", name, fields) for number, fields in circuits]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UsageError(f"--circuit: must be a JSON object with provider and fields: {error}") from None
+        raise UsageError(f"--circuit: must be a JSON object with provider and circuits: {error}") from None
 
 
 _ROWS: Sequence[tuple[str, str]] = (

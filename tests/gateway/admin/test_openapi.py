@@ -68,6 +68,7 @@ async def test_openapi_document_is_valid() -> None:
         ("GET", "/admin/circuits", None),
         ("GET", "/admin/circuits/{name}", None),
         ("PATCH", "/admin/circuits/{name}", {"window_size": 30}),
+        ("POST", "/admin/circuits/{name}/preview", {"window_size": 30}),
         ("POST", "/admin/circuits/{name}/open", {"reason": "so", "duration": 5}),
         ("POST", "/admin/circuits/{name}/disable", {}),
         ("POST", "/admin/circuits/{name}/monitor", {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -193,6 +194,40 @@ def test_settings_are_previewed_applied_and_undone(gateway: GatewayThread, visit
     page.get_by_role("button", name="Undo for elevenlabs: cooldown_period back to 5").click()
     until(lambda: circuit.config.cooldown_period == 5, "what was undone")
     visit.ignore_errors("422")
+
+
+def test_without_a_journal_the_settings_say_how_to_begin_one(gateway: GatewayThread, visit: PageVisit) -> None:
+    page = visit.open(gateway.url)
+    page.get_by_role("button", name="Settings… elevenlabs").click()
+    dialog, replay = page.get_by_role("dialog"), page.get_by_role("button", name="Replay recent calls")
+    expect(replay).to_be_disabled()  # nothing is changed yet
+    dialog.get_by_label("cooldown_period").fill("5")
+    replay.click()
+    expect(dialog.locator(".replay")).to_contain_text("No journal: with a table [journal] in the configuration file")
+    visit.ignore_errors("409")
+
+
+def test_settings_show_what_they_would_have_done(browser: Browser, tmp_path: Path) -> None:
+    with GatewayThread(journal=tmp_path) as gateway, page_visit(browser) as visit:
+        gateway.call(2)
+        gateway.break_vendor()
+        gateway.call(2)
+        page = visit.open(gateway.url)
+        page.get_by_role("button", name="Settings… elevenlabs").click()
+        dialog, replay = page.get_by_role("dialog"), page.get_by_role("button", name="Replay recent calls")
+        dialog.get_by_label("consecutive_failures").fill("1")
+        until(lambda: gateway.service.get_error_state()["journal"]["written"] >= 20, "the journal")
+        replay.click()
+        rows = dialog.locator(".numbers tbody tr")
+        expect(rows.first).to_have_text("Callers888", timeout=40_000)
+        expect(rows.filter(has_text="Another voice")).to_have_text("Another voice666")
+        expect(rows.filter(has_text="Circuits opened")).to_have_text("Circuits opened111")
+        expect(rows.filter(has_text="Requests sent")).to_have_text(re.compile("Requests sent(10|11)(10|11)9"))
+        expect(dialog.locator(".replay")).to_contain_text("it meets 8 of 8 of them")
+        assert gateway.service.circuits["elevenlabs"].config.consecutive_failures is None
+        # Another change makes the numbers those of something else.
+        dialog.get_by_label("consecutive_failures").fill("2")
+        expect(rows).to_have_count(0)
 
 
 def test_preset_as_base_of_settings(gateway: GatewayThread, visit: PageVisit) -> None:

@@ -91,6 +91,23 @@ _OVERLOAD: Schema = _object(
     waits=_map(_NUMBER),
 )
 
+_REPLAYED: Schema = _object(
+    callers=_COUNT,
+    outcomes=_map(_COUNT),
+    failed=_COUNT,
+    refused=_COUNT,
+    another_voice=_COUNT,
+    waited=_COUNT,
+    slow=_NUMBER,
+    first_audio=_or_null("object"),
+    attempts=_COUNT,
+    refusals=_COUNT,
+    openings=_COUNT,
+    seconds_open=_NUMBER,
+    billed=_NUMBER,
+    wasted=_NUMBER,
+)
+
 RESPONSE_SCHEMAS: Mapping[str, Schema] = {
     "Health": _object(status=_TEXT),
     "Readiness": _object(ready=_YES_OR_NO, reasons=_list(_TEXT), overloaded=_YES_OR_NO, providers=_map(_READINESS)),
@@ -115,6 +132,9 @@ RESPONSE_SCHEMAS: Mapping[str, Schema] = {
         explanation=_object(text=_TEXT, reason=_TEXT, next=_TEXT, changes_in=_MAYBE_NUMBER),
     ),
     "Changed": _object(name=_TEXT, changed=_list(_TEXT), preset=_MAYBE_TEXT, before=_ANYTHING, after=_ANYTHING),
+    "Preview": _object(
+        journal=_map(_COUNT), fidelity=_map(_COUNT), happened=_REPLAYED, before=_REPLAYED, after=_REPLAYED
+    ),
     "Changes": _object(before=_ANYTHING, after=_ANYTHING, needs_restart=_list(_TEXT)),
     "Calls": _object(calls=_list(_CALL)),
 }
@@ -199,6 +219,9 @@ def _admin_paths() -> dict[str, Any]:
                     for flag in ("dry_run", "everywhere")
                 ],
             },
+        },
+        f"{one}/preview": {
+            "post": _post("Replay the recent journal under changed settings", "Change", _schema_ref("Preview"))
         },
         f"{one}/open": {"post": _post("Refuse every call", "OpenBody", circuit)},
         f"{one}/disable": {"post": _post("Admit every call and record nothing", timed, circuit)},

@@ -15,6 +15,7 @@ from pydantic import Field, StrictBool, ValidationError
 from steadyvoice.breaker import CircuitBreaker
 from steadyvoice.gateway.admin.fleet_settings import SettingsFollower, announce_settings
 from steadyvoice.gateway.admin.overview import Overview
+from steadyvoice.gateway.admin.replay_preview import ReplayPreview
 from steadyvoice.gateway.admin.request import MAX_STEP, AdminRequest, AdminRequestError
 from steadyvoice.gateway.admin.server_sent_events import EventStreamEndpoint
 from steadyvoice.gateway.admin.views import (
@@ -48,6 +49,7 @@ from steadyvoice.gateway.speech_endpoint import SpeechHandler
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest, RawRequest, header_options
 from steadyvoice.gateway.workers.merging import merged_state
 from steadyvoice.service.config_file import ConfigTable, Seconds
+from steadyvoice.service.journal.writer import parse_journal_config
 from steadyvoice.service.options import ResolvedOptions, SynthesisOptions
 from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.speech.text import clean_text
@@ -159,6 +161,7 @@ def admin_routes(
         "/admin/calls": {"GET": handlers.calls},
         "/admin/circuits": {"GET": handlers.circuits},
         circuit: {"GET": handlers.circuit, "PATCH": handlers.change},
+        f"{circuit}/preview": {"POST": handlers.preview},
         f"{circuit}/reset": {"POST": handlers.reset},
         f"{circuit}/close": {"POST": handlers.close},
         f"{circuit}/open": {"POST": handlers.open},
@@ -199,6 +202,7 @@ class _AdminHandlers:
 
     def __init__(self, context: GatewayContext, calls: RecentCalls, overview: Overview, reloader: Reloader) -> None:
         self._context, self._calls, self._overview, self._reloader = context, calls, overview, reloader
+        self._preview = ReplayPreview()
         service = context.service
         context.answers |= {
             "state": lambda _: to_json(service.get_error_state()),
@@ -267,6 +271,15 @@ class _AdminHandlers:
             log.info("%s: settings changed by %s: %s -> %s", circuit.name, request.actor, old, new)
         summary = {"name": circuit.name, "changed": list(new), "preset": preset_name(after)}
         return json_response({**summary, "before": config_view(before), "after": config_view(after)})
+
+    async def preview(self, request: AdminRequest) -> Response:
+        """Replay the recent journal under changed settings of a circuit; nothing is changed."""
+        changes = await request.document()
+        circuit = self._circuit(request)
+        after = apply_changes(circuit.config, changes)
+        journal = parse_journal_config(self._context.service.settings.get("journal"))
+        folder = journal.folder if journal else None
+        return json_response(await self._preview.preview(folder, circuit.name, after, circuit.config))
 
     async def reset(self, request: AdminRequest) -> Response:
         """Close a circuit with an empty window, and release all holds."""

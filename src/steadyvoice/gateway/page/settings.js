@@ -8,6 +8,7 @@ import { notify } from "./notifications.js";
 
 const PRESETS = ["adaptive", "default", "production", "development", "consecutive"];
 const PREVIEW_DELAY = 250; // milliseconds without input, after which the preview is updated
+const REPLAY_TIMEOUT = 40_000; // milliseconds
 
 /** Show and change the settings of a circuit; in a fleet, of all replicas if that is asked for. */
 export async function settings(name, inFleet = false) {
@@ -22,14 +23,15 @@ export async function settings(name, inFleet = false) {
   const preset = h("select", {}, h("option", { value: "" }, "none"), ...PRESETS.map((each) => h("option", { value: each }, each)));
   const preview = h("div", { class: "preview", role: "status" });
   const requested = () => change(preset.value, inputs);
+  const replay = replayOf(name, requested);
   const everywhere = h("input", { type: "checkbox", name: "everywhere" });
   const everywhereField = h("label", { class: "choice", hidden: !inFleet }, everywhere, h("span", {}, "At all replicas of the fleet, until they restart"));
   const fields = h("div", { class: "fields" }, ...inputs.map(([key, , control]) => field(key, control)));
   const form = dialog(`Settings of ${name}`, [
     h("p", { class: "aside" }, "Settings in force. Changes apply from the next call, keep the window, and last until the configuration file is reloaded."),
-    field("Base preset", preset, now.preset ? `In force: preset “${now.preset}”.` : "In force: no preset."), fields, everywhereField, preview,
+    field("Base preset", preset, now.preset ? `In force: preset “${now.preset}”.` : "In force: no preset."), fields, everywhereField, preview, replay.element,
   ], "Apply", async () => apply(name, requested(), inFleet && everywhere.checked));
-  const showPreview = preview_of(name, requested, preview, form);
+  const showPreview = preview_of(name, requested, preview, form, replay.reset);
   form.element.addEventListener("input", showPreview);
   showPreview();
 }
@@ -54,12 +56,65 @@ export async function undo(name, before, everywhere = false) {
   }
 }
 
-function preview_of(name, requested, preview, form) {
+/** Button and table: what the callers of the recent journal would have met with under the requested settings. */
+function replayOf(name, requested) {
+  let latest = 0;
+  const result = h("div", { class: "replay", role: "status" });
+  const button = h("button", { type: "button", disabled: true, onclick: () => show() }, "Replay recent calls");
+  const show = async () => {
+    const number = (latest += 1);
+    set(button, { disabled: true });
+    result.replaceChildren(h("p", { class: "aside" }, "Replaying…"));
+    let parts;
+    try {
+      parts = replayed(await json(`${circuit(name)}/preview`, { method: "POST", body: requested(), signal: AbortSignal.timeout(REPLAY_TIMEOUT) }));
+    } catch (refused) {
+      parts = [h("p", { class: refused.code === "no_journal" ? "aside" : "error" }, `${refused.message[0].toUpperCase()}${refused.message.slice(1)}.`)];
+    }
+    if (number !== latest) return;
+    result.replaceChildren(...parts);
+    set(button, { disabled: false });
+  };
+  const reset = (ready) => {
+    latest += 1;
+    result.replaceChildren();
+    set(button, { disabled: !ready });
+  };
+  return { element: h("div", {}, button, result), reset };
+}
+
+const ROWS = [
+  ["Callers", (each) => each.callers],
+  ["Silence or an error", (each) => each.failed],
+  ["Another voice", (each) => each.another_voice],
+  ["Waited over 2 s", (each) => each.waited],
+  ["First audio, median", (each) => seconds(each.first_audio?.p50)],
+  ["First audio, 95 %", (each) => seconds(each.first_audio?.p95)],
+  ["Requests sent", (each) => each.attempts],
+  ["Circuits opened", (each) => each.openings],
+  ["Characters billed", (each) => Math.round(each.billed + each.perhaps_billed)],
+];
+
+const seconds = (value) => (value === undefined ? "–" : `${value.toFixed(2)} s`);
+
+function replayed({ happened, before, after, fidelity, journal }) {
+  const head = h("tr", {}, h("td", {}), ...["happened", "in force", "requested"].map((each) => h("th", { scope: "col" }, each)));
+  const rows = ROWS.map(([title, value]) => h("tr", {}, h("th", { scope: "row" }, title),
+    ...[happened, before, after].map((each) => h("td", {}, value(each).toLocaleString("en")))));
+  const { modelled_attempts: modelled, evidence_within_10_s: near } = after.coverage;
+  return [
+    h("table", { class: "numbers" }, h("thead", {}, head), h("tbody", {}, ...rows)),
+    h("p", { class: "aside" }, `Replay of the last ${journal.utterances.toLocaleString("en")} calls. Under the settings of that time it meets ${fidelity.utterances_met} of ${fidelity.utterances} of them. ${modelled ? `${modelled} requests were not made then; ${near} are taken from one within 10 s.` : "All requests were made then, too."}`),
+  ];
+}
+
+function preview_of(name, requested, preview, form, changed) {
   let rest;
   let latest = 0;
   const show = (parts, ready) => {
     preview.replaceChildren(...parts);
     set(form.go, { disabled: !ready });
+    changed(ready);
   };
   const showPreview = async () => {
     const number = (latest += 1);
@@ -75,6 +130,7 @@ function preview_of(name, requested, preview, form) {
   return () => {
     setText(form.error, "");
     set(form.go, { disabled: true });
+    changed(false);
     clearTimeout(rest);
     rest = setTimeout(showPreview, PREVIEW_DELAY);
   };

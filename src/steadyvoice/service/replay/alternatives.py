@@ -108,7 +108,7 @@ def settings_of_file(name: str, arguments: ServiceArguments) -> Alternative:
     return Alternative(name, apply)
 
 
-def with_circuit_fields(provider: str, given: Mapping[str, Any]) -> Alternative:
+def with_circuit_fields(name: str, provider: str, given: Mapping[str, Any]) -> Alternative:
     """Return the alternative of one provider's circuit with these fields, others as by default. Raises ValueError."""
     config = CircuitBreakerConfig(**given)
 
@@ -116,7 +116,7 @@ def with_circuit_fields(provider: str, given: Mapping[str, Any]) -> Alternative:
         changed = [replace(each, circuit=config) if each.name == provider else each for each in settings.providers]
         return replace(settings, providers=changed)
 
-    return Alternative("requested settings", apply)
+    return Alternative(name, apply)
 
 
 def _value(text: str) -> Any:

@@ -34,6 +34,7 @@ class AttemptOutcome:
     last: float | None
     settled: float
     duration: float
+    is_proven: bool = False  # a probe that had succeeded by its progress when it failed
     first_audio: float | None = None
     retry_after: float | None = None
     starved: bool = False
@@ -69,7 +70,8 @@ class AttemptOutcome:
             return self
         longer = hangs and limit > self.duration + _TOLERANCE
         return replace(
-            self, kind=kind.value, first=None, last=None, settled=limit, duration=limit, left=False, spoken=0.0,
+            self, kind=kind.value, first=None, last=None, settled=limit, duration=limit, is_proven=False, left=False,
+            spoken=0.0,
             is_censored=self.is_censored or longer,
         )  # fmt: skip
 
@@ -96,6 +98,7 @@ def outcome_of(line: AttemptLine, follower: AttemptLine | None = None) -> Attemp
         last=None if line.last is None else line.last - began,
         settled=(ended if line.settled is None else line.settled) - began,
         duration=ended - began,
+        is_proven=_is_proven(line, ended),
         first_audio=line.first_audio,
         retry_after=line.retry_after,
         starved=line.starved,
@@ -109,10 +112,20 @@ def outcome_of(line: AttemptLine, follower: AttemptLine | None = None) -> Attemp
 
 
 ASSUMED = AttemptOutcome(
-    OK, _ASSUMED_FIRST_AUDIO, _ASSUMED_DURATION, _ASSUMED_DURATION, _ASSUMED_DURATION, _ASSUMED_FIRST_AUDIO,
-    is_charged=True, price=1.0, is_assumed=True,
+    OK, _ASSUMED_FIRST_AUDIO, _ASSUMED_DURATION, _ASSUMED_DURATION, _ASSUMED_DURATION,
+    first_audio=_ASSUMED_FIRST_AUDIO, is_charged=True, price=1.0, is_assumed=True,
 )  # fmt: skip
 """Outcome at a provider that no attempt is known of."""
+
+
+def _is_proven(line: AttemptLine, ended: float) -> bool:
+    """Return whether a probe was settled by its progress, and failed some time later."""
+    failed = line.outcome != OK and line.probe and line.first is not None
+    return failed and line.settled is not None and ended - line.settled > _NOTICED
+
+
+_NOTICED = 0.02
+"""Seconds after a call's result within which its end is noted."""
 
 
 def tells_about_provider(line: AttemptLine) -> bool:

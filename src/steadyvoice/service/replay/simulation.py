@@ -528,22 +528,24 @@ def attempt_steps(
 ) -> Steps:
     """Go through an attempt: report progress to the circuit, and settle the permit, at the outcome's times."""
     began = clock.now
-    error = outcome.error
-    settled_early = error is not None and outcome.settled < outcome.duration - _SAME
-    until = outcome.settled if settled_early or error is None else outcome.duration
-    for at in _progress_times(outcome, until):
+    for at in _progress_times(outcome, outcome.settled):
         yield began + at
         permit.progress()
-    if settled_early:  # a probe that had proved itself by its progress, and failed later
-        yield began + outcome.settled
+    yield began + outcome.settled
+    if outcome.is_proven:
         permit.progress()
-    if error is None:
-        yield began + outcome.settled
-        handler.settle(permit, None, offer, characters)
         yield began + outcome.duration
-        return
+    _settle(permit, outcome, handler, offer, characters)
     yield began + outcome.duration
-    if outcome.kind == FailureKind.HEDGED.value:
+
+
+def _settle(
+    permit: Permit, outcome: AttemptOutcome, handler: TTSErrorHandler, offer: SynthesisOffer, characters: int
+) -> None:
+    error = outcome.error
+    if error is None:
+        handler.settle(permit, None, offer, characters)
+    elif outcome.kind == FailureKind.HEDGED.value:
         permit.ignore()
     elif outcome.left:
         is_overdue = outcome.kind == FailureKind.ABANDONED_IN_SILENCE.value
