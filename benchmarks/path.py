@@ -1,7 +1,9 @@
 """Length of the healthy path: Python calls, C calls and own modules that one warm request touches.
 
 Run: `python benchmarks/path.py`; half a minute. `--top 30` lists the functions that are called most, `--json FILE`
-writes the numbers. These are counts, not times: they are the same on a busy machine, but for a few calls.
+writes the numbers. These are counts, not times. They are the same on a busy machine, but for requests that the fast
+lane leaves to the pipeline because the event loop falls behind: one of 50 makes a path look twelve calls longer. A path
+with such requests is measured again, and they are reported.
 
 The gateway runs in this process, on uvloop where there is one, the vendor in another, and the client in a thread that
 is not counted. After a warm-up, so many requests are made one after the other; what other threads do, and what is
@@ -23,6 +25,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
+from operator import attrgetter
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -38,12 +41,17 @@ WARM_UP, REQUESTS = 20, 50
 SETTLES = 0.3
 """Seconds in which what was deferred is done."""
 
+ATTEMPTS = 4
+"""Measurements of one path at most, until the fast lane has served all of its requests."""
+
 CHUNK_EVERY = 0.004
 """Seconds between the vendor's chunks, so that each is read by itself."""
 
 _OURS = str(Path(steadyvoice.__file__).parent) + os.sep
 _HERE = str(Path(__file__).resolve().parent) + os.sep
 _VOICE = "JBFqnCBsd6RMkjVDRZzb"
+
+_RELAY = "service/fast_lane/relay.py"
 
 Request = Callable[[], Awaitable[object]]
 
@@ -66,6 +74,8 @@ class Length:
     c: float
     own: float
     modules: int
+    relayed: int
+    """Requests that were served by the fast lane to the end."""
     most_called: Sequence[tuple[str, float]]
 
 
@@ -133,6 +143,7 @@ async def measure(name: str, request: Request, profiler: Profiler, requests: int
         (busy.c - idle.c) / requests,
         called.total() / requests,
         len({module for module, _ in called}),
+        called[_RELAY, "Relay.__init__"] - called[_RELAY, "Relay.hand_over"],
         [(f"{module} {function}", count / requests) for (module, function), count in called.most_common()],
     )
 
@@ -252,7 +263,13 @@ async def gateway(url: str, profiler: Profiler) -> list[Length]:
             ("gateway, cached", {"cache": Path(folder)}, ELEVENLABS_CALL),
         ]
         for name, settings, call in paths:
-            lengths.append(await gateway_request(url, profiler, name, settings, call))
+            length = await gateway_request(url, profiler, name, settings, call)
+            for _ in range(ATTEMPTS - 1):
+                if length.relayed in (0, REQUESTS):
+                    break
+                again = await gateway_request(url, profiler, name, settings, call)
+                length = max(length, again, key=attrgetter("relayed"))
+            lengths.append(length)
     return lengths
 
 
@@ -284,7 +301,9 @@ def main() -> int:
     for title, lengths in found.items():
         print(f"{title:<40}{'Python calls':>13}{'C calls':>10}{'own calls':>11}{'own modules':>13}")
         for each in lengths:
-            print(f"  {each.name:<38}{each.python:>13.0f}{each.c:>10.0f}{each.own:>11.0f}{each.modules:>13}")
+            missing = REQUESTS - each.relayed if each.relayed else 0
+            note = f"  {missing} of {REQUESTS} in the pipeline" if missing else ""
+            print(f"  {each.name:<38}{each.python:>13.0f}{each.c:>10.0f}{each.own:>11.0f}{each.modules:>13}{note}")
             for function, calls in each.most_called[: options.top]:
                 print(f"      {calls:8.2f}  {function}")
         print()

@@ -29,7 +29,7 @@ async def test_calls_of_other_threads_and_deferred_calls_are_counted() -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(("pace", "most"), [(0.0, 93), (CHUNK_EVERY, 288)], ids=["in one piece", "in 16 chunks"])
+@pytest.mark.parametrize(("pace", "most"), [(0.0, 93), (CHUNK_EVERY, 268)], ids=["in one piece", "in 16 chunks"])
 async def test_usual_request_to_the_gateway_makes_few_calls(pace: float, most: int) -> None:
     """The numbers are those that were reached, and five per cent; to be lowered when fewer are."""
     length = await shortest_path(pace, "passthrough", {"on_midstream": "error"}, most)
@@ -38,7 +38,7 @@ async def test_usual_request_to_the_gateway_makes_few_calls(pace: float, most: i
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(("pace", "most"), [(0.0, 179), (CHUNK_EVERY, 400)], ids=["in one piece", "in 16 chunks"])
+@pytest.mark.parametrize(("pace", "most"), [(0.0, 179), (CHUNK_EVERY, 366)], ids=["in one piece", "in 16 chunks"])
 async def test_usual_request_that_may_be_resumed_makes_few_calls(pace: float, most: int) -> None:
     """The numbers are those that were reached, and five per cent; to be lowered when fewer are."""
     length = await shortest_path(pace, "resume", {}, most)

@@ -443,7 +443,8 @@ class AsyncTTSService:
 
     def due_relays(self) -> list[Relay]:
         """Return the relays that may be near a timeout."""
-        return self._relays.due()
+        now = self._clock()
+        return [relay for relay in self._relays.running if relay.due <= now]
 
     @property
     def on_midstream(self) -> OnMidstream:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from types import SimpleNamespace
 from typing import Any, cast
 
 from steadyvoice.gateway.http import OUTLET_FACTORY
 from steadyvoice.gateway.http_server.output import _FLUSH_BYTES, MAX_UNSENT_BYTES, BufferedOutput, ChunkWriter
 from steadyvoice.gateway.request_context import RequestContext
+
+from ..conftest import Run
 
 
 class Wire:
@@ -130,3 +133,37 @@ def test_bytes_of_the_sink_are_counted() -> None:
     assert outlet
     outlet.write(b"three")
     assert request.bytes_sent == 5
+
+
+def test_client_that_reads_late_gets_all_chunks_in_order(run: Run) -> None:
+    """Chunks that the socket does not take, in whole or in part, wait in the transport with what follows them."""
+    chunks = [number.to_bytes(4) * 10_000 for number in range(20)]  # 800 KB: more than the sockets hold
+
+    async def scenario() -> None:
+        outputs: asyncio.Queue[tuple[BufferedOutput, asyncio.Transport]] = asyncio.Queue()
+
+        class Server(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                written = cast(asyncio.Transport, transport)
+                written.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
+                outputs.put_nowait((BufferedOutput(written, loop, lambda: None), written))
+
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Server, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1], limit=1024)
+        output, transport = await outputs.get()
+        output.write_at_once((b"first",))
+        assert await reader.readexactly(5) == b"first"
+        output.write(b"head")
+        for chunk in chunks:
+            output.write_at_once((chunk[:100], chunk[100:]))
+        assert transport.get_write_buffer_size() > 0
+        output.write(b"end")
+        assert await reader.readexactly(800_007) == b"head" + b"".join(chunks) + b"end"
+        writer.transport.abort()  # a client that leaves is noticed by the transport
+        while not transport.is_closing():
+            output.write_at_once((chunks[0],))
+            await asyncio.sleep(0.001)
+        server.close()
+
+    run(scenario())

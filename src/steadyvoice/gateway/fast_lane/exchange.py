@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -39,7 +39,7 @@ class ExchangeConnection(Protocol):
         ...
 
     @property
-    def send_now(self) -> Callable[[Iterable[bytes]], None]:
+    def send_now(self) -> Callable[[Sequence[bytes]], None]:
         """Function that sends parts at once."""
         ...
 

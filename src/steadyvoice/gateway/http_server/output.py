@@ -9,13 +9,16 @@ are not buffered, because their last event marks the end. A response too large t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
 from steadyvoice.gateway.http import ClientDisconnectedError, Message
 
 _FLUSH_BYTES = 64 * 1024  # pending bytes that are sent without waiting for the end of the turn
+
+_MAX_PARTS = 1_000  # of one write: POSIX systems take 1,024
 
 MAX_UNSENT_BYTES = 1024 * 1024
 """Bytes that a transport may hold unsent when more is written: beyond, the connection is aborted.
@@ -32,7 +35,7 @@ class BufferedOutput:
     Everything written within one turn of the event loop is sent at once: a short response in one packet, not three.
     """
 
-    __slots__ = ("_loop", "_pending", "_size", "_transport", "close", "is_closing")
+    __slots__ = ("_descriptor", "_loop", "_pending", "_size", "_transport", "close", "is_closing")
 
     def __init__(
         self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, close: Callable[[], None]
@@ -41,6 +44,11 @@ class BufferedOutput:
         self.is_closing, self.close = transport.is_closing, close
         self._pending: list[bytes] = []
         self._size = 0  # of the pending bytes
+        # uvloop writes after its turn, by a turn of its own with another look for events. To write a chunk here
+        # instead saves that. asyncio's own loops do so.
+        is_uvloop = type(transport).__module__ == "uvloop.loop"
+        deferred = is_uvloop and transport.get_extra_info("sslcontext") is None
+        self._descriptor: int | None = transport.get_extra_info("socket").fileno() if deferred else None
 
     def write(self, data: bytes) -> None:
         """Send data at the end of this turn; drop it when the connection is closing, where uvloop would raise."""
@@ -54,13 +62,21 @@ class BufferedOutput:
         if self._size > _FLUSH_BYTES:
             self.flush()
 
-    def write_at_once(self, parts: Iterable[bytes]) -> None:
+    def write_at_once(self, parts: Sequence[bytes]) -> None:
         """Send what is pending and these parts, without waiting for more."""
-        if self._pending or self.is_closing() or self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+        if self._pending or self.is_closing() or (unsent := self._transport.get_write_buffer_size()) > MAX_UNSENT_BYTES:
             self._pending += parts
             self.flush()
-        else:
+            return
+        if self._descriptor is None or unsent or len(parts) > _MAX_PARTS:
             self._transport.write(b"".join(parts))
+            return
+        try:
+            sent = os.writev(self._descriptor, parts)  # without a copy of all of them
+        except OSError:  # the socket is full, or the client has left: the transport notes it
+            sent = 0
+        if sent < sum(map(len, parts)):
+            self._transport.write(b"".join(parts)[sent:])
 
     def disconnect(self) -> None:
         """Release the lost connection, which refers to this object and would be kept alive by it."""

@@ -13,7 +13,7 @@ import logging
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple, cast
 
@@ -109,7 +109,7 @@ class ClientConnection(HttpToolsProtocol):
         self._running: Any = None  # uvicorn's cycle of the request that is answered; others may wait behind it
         self._write_progress = WriteProgress()
         self._output: Any = None
-        self.send_now: Callable[[Iterable[bytes]], None]
+        self.send_now: Callable[[Sequence[bytes]], None]
         self.origin: ConnectionOrigin
         self._on_disconnect: Callable[[], None] | None = None
         self._half_closed: HalfCloseProbe | None = None  # once the client has ended its own side

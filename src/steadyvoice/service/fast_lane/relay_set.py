@@ -42,11 +42,6 @@ class RelaySet:
         """Relays in progress."""
         return self.services.running
 
-    def due(self) -> list[Relay]:
-        """Return the relays that may be near a timeout."""
-        now = self.services.clock()
-        return [relay for relay in self.services.running if relay.due <= now]
-
     def hand_over_all(self) -> None:
         """Hand all relays over to the pipeline, so that each has a stream."""
         for relay in list(self.services.running):
