@@ -46,7 +46,7 @@ PAGES = [
         "settings.md",
         "API: settings",
         "Settings of a service. The same as tables of a file: [configuration](../configuration.md).",
-        {"steadyvoice": _words("TimeoutConfig RetryConfig CacheConfig HedgeConfig JournalConfig")},
+        {"steadyvoice": _words("TimeoutConfig RetryConfig CacheConfig HedgeConfig JournalConfig TelemetryConfig")},
     ),
     ReferencePage(
         "conversations.md",

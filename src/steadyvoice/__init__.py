@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from steadyvoice.service.service import AsyncTTSService
     from steadyvoice.service.stream import AsyncSpeechStream
     from steadyvoice.service.sync_service import SpeechStream, TTSService
+    from steadyvoice.service.telemetry.config import TelemetryConfig
     from steadyvoice.speech.alignment import Alignment, Word
     from steadyvoice.speech.errors import (
         TTSAbandonedInSilenceError,
@@ -147,6 +148,7 @@ _HOMES = {
     "service.stream": ("AsyncSpeechStream",),
     "service.result": ("Attempt", "Span", "Speech"),
     "service.sync_service": ("SpeechStream", "TTSService"),
+    "service.telemetry.config": ("TelemetryConfig",),
     "speech.alignment": ("Alignment", "Word"),
     "speech.errors": (
         "TTSAbandonedInSilenceError",
@@ -309,6 +311,7 @@ __all__ = [
     "TTSUnsupportedScriptError",
     "TTSVoiceUnknownError",
     "TTSWrongFormatError",
+    "TelemetryConfig",
     "TimeoutConfig",
     "Tone",
     "Turn",

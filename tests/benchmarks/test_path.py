@@ -35,6 +35,7 @@ async def test_usual_request_to_the_gateway_makes_few_calls(pace: float, most: i
     length = await shortest_path(pace, "passthrough", {"on_midstream": "error"}, most)
     assert length.own <= most, length.most_called[:20]
     assert len({name.split()[0] for name, calls in length.most_called if calls > 0.5}) <= 42
+    assert telemetry_calls(length) == []
 
 
 @pytest.mark.timeout(240)
@@ -43,6 +44,12 @@ async def test_usual_request_that_may_be_resumed_makes_few_calls(pace: float, mo
     """The numbers are those that were reached, and five per cent; to be lowered when fewer are."""
     length = await shortest_path(pace, "resume", {}, most)
     assert length.own <= most, length.most_called[:20]
+    assert telemetry_calls(length) == []
+
+
+def telemetry_calls(length: Length) -> list[str]:
+    """Return the calls that only OpenTelemetry needs: there are none while it is off."""
+    return [name for name, _ in length.most_called if any(word in name for word in ("telemetry", "tracing", "export"))]
 
 
 async def shortest_path(pace: float, name: str, server: dict[str, Any], most: int) -> Length:
@@ -112,6 +119,7 @@ def test_calls_of_a_library_request_are_no_more_than_reached(pace: float, reache
     uvloop = pytest.importorskip("uvloop")  # asyncio's own loop calls Python functions
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, Profiler() as profiler, vendor(pace) as url:
         for length in runner.run(library(url, profiler)):
+            assert telemetry_calls(length) == []
             calls, modules = reached[length.name]
             assert length.python <= 1.05 * calls, f"{length.name}: {length.most_called[:40]}"
             assert length.modules <= modules

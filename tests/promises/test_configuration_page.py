@@ -13,7 +13,7 @@ import pytest
 from steadyvoice import CacheConfig, CircuitBreakerConfig, HedgeConfig, JournalConfig, RetryConfig, TimeoutConfig
 from steadyvoice.fleet import FleetConfig
 from steadyvoice.providers import plugins
-from steadyvoice.service.config_file import ConfigFile, FallbackConfig, ServerConfig
+from steadyvoice.service.config_file import ConfigFile, FallbackConfig, ServerConfig, TelemetryTable
 
 from .layers import ROOT
 
@@ -37,7 +37,7 @@ def default_in(cell: str) -> Any:
 
 
 def defaults_of(kind: Any) -> dict[str, Any]:
-    if issubclass(kind, ServerConfig | FallbackConfig):
+    if issubclass(kind, ServerConfig | FallbackConfig | TelemetryTable):
         return {name: field.default for name, field in kind.model_fields.items()}
     return {field.name: field.default for field in fields(kind) if field.name not in NOT_IN_FILES}
 
@@ -52,6 +52,7 @@ TABLES: Mapping[str, type] = {
     "[journal]": JournalConfig,
     "[hedge]": HedgeConfig,
     "[fleet]": FleetConfig,
+    "[telemetry]": TelemetryTable,
 }
 
 

@@ -15,6 +15,7 @@ EXPECTED = {
     "fall_back.py": ["1: substituted by tone", "4: substituted by tone", "elevenlabs (refused)", "circuit open"],
     "circuit_breaker.py": ["failed: no route", "refused: "],
     "stream_captions.py": ["spoken: ", "12 words"],
+    "trace_outage.py": ["utterance: resumed", "-> refused by: circuit open [5]", "circuit closed: 1 probe"],
 }
 # They need frameworks: tests/plugins/test_frameworks.py runs them where those are.
 IN_FRAMEWORKS = {"livekit_agent.py", "pipecat_agent.py"}
@@ -22,6 +23,7 @@ WRITTEN_FILES = {
     "fall_back.py": [f"sentence-{number}.wav" for number in range(1, 5)],
     "circuit_breaker.py": [],
     "stream_captions.py": ["weather.mp3", "weather.vtt"],
+    "trace_outage.py": [],
 }
 
 

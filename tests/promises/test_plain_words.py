@@ -24,7 +24,7 @@ MAX_SHARE_OF_BAD_DOCSTRINGS = 0.03
 """Share of docstrings that open with a pronoun, a relative clause or a question, or mention indefinite persons."""
 
 MIN_DOCSTRINGS = 2_900
-MAX_MODULES = 349
+MAX_MODULES = 358
 MIN_MEDIAN_LINES = 110
 MIN_SHARE_OF_COMMENTS = 0.01
 
@@ -37,7 +37,8 @@ server-sent events, access log, quota
 """Terms that an engineer searches for. Each is in the name of a module or of a class."""
 
 _TERMS = """
-access account accounting actions admin admission alignment alternatives announcements app arguments attempt audio azure
+access account accounting actions admin admission alignment alternatives announcements app arguments attempt attributes
+audio azure
 backoff base billing body breaker buffers
 cache call calls candidates captions cartesia catalog
 channel check checks
@@ -47,7 +48,7 @@ coalescing codec coding command concurrency config conformance connection connec
 conversation conversion coordinator
 credentials crossfade
 dashboard decoders decorators deepgram definitions delivery demo dialect dialects dialogue duration
-elevenlabs endpoint engine environment error errors espeak estimate event events evidence exchange extras
+elevenlabs endpoint engine environment error errors espeak estimate event events evidence exchange export extras
 failover failure fallback fast fault
 file
 flac fleet flight
@@ -80,17 +81,17 @@ shared shutdown
 sim simulation simulator
 sliding
 snapshot
-speaker speech splitting
+spans speaker speech splitting
 standard state states statistics status stitching store stream streams
 supervisor
 svg
 sync syntax synthesis systems
 table
-template templates terminal testing text
+telemetry template templates terminal testing text
 thread
 timeline timeouts timestamps timing
 tone tones
-transport trial
+tracing transport trial
 turn
 url urls utterance
 validation validators vendor version views voice voices

@@ -27,6 +27,7 @@ from steadyvoice.cli.audio_output import (
 )
 from steadyvoice.cli.errors import ExitStatus, UsageError
 from steadyvoice.cli.standard_streams import MAX_STDIN_BYTES, print_error, read_stdin, was_closed
+from steadyvoice.cli.telemetry import exporting_as_configured
 from steadyvoice.providers import plugins
 from steadyvoice.providers.base import Provider
 from steadyvoice.providers.tone import Tone
@@ -228,7 +229,8 @@ def say(options: SayOptions) -> ExitStatus:
     plays = options.play or _plays_by_default(options)
     format = _format(options, plays=plays)
     plan = load_plan(options.config, options.provider, os.environ)
-    return asyncio.run(_synthesize(options, text, format, plan, plays=plays))
+    with exporting_as_configured(plan) as plan:
+        return asyncio.run(_synthesize(options, text, format, plan, plays=plays))
 
 
 async def _synthesize(

@@ -21,6 +21,7 @@ from typing import cast as typed
 
 from steadyvoice.cli.errors import ExitStatus, UsageError
 from steadyvoice.cli.standard_streams import redirect_to_null
+from steadyvoice.cli.telemetry import exporting_as_configured
 from steadyvoice.gateway.http_server.listener import bind_sockets, raise_descriptor_limit
 from steadyvoice.gateway.http_server.shutdown import notify_systemd
 from steadyvoice.gateway.observability.access_log import JSONFormatter
@@ -87,8 +88,9 @@ def serve(options: ServeOptions) -> ExitStatus:
     with _reporting_busy_port(server):
         if server.workers > 1:
             return _supervise(options, server, plan)
-        service = AsyncTTSService(**plan)
-        _run(serve_gateway(service, server, source=source, loaded=loaded, show=_show, open=_tune_garbage_collector))
+        with exporting_as_configured(plan) as plan:
+            service = AsyncTTSService(**plan)
+            _run(serve_gateway(service, server, source=source, loaded=loaded, show=_show, open=_tune_garbage_collector))
     return ExitStatus.SPOKEN
 
 
@@ -185,17 +187,18 @@ def _serve_as_worker(
 
     link = SupervisorLink(descriptors)
     _name_worker_in_log(link.number)
-    service = AsyncTTSService(**_joined(plan, link.store))
 
     def joined_source(former: LoadedConfig | None) -> LoadedConfig:
         assert source is not None  # noqa: S101 - used only if it is set
         read = source(former)
         return replace(read, plan=_joined(read.plan, link.store))
 
-    main = serve_as_worker(
-        service, server, link, source=source and joined_source, loaded=loaded, open=_tune_garbage_collector
-    )
-    _run(main)
+    with exporting_as_configured(plan, worker=link.number) as plan:
+        service = AsyncTTSService(**_joined(plan, link.store))
+        main = serve_as_worker(
+            service, server, link, source=source and joined_source, loaded=loaded, open=_tune_garbage_collector
+        )
+        _run(main)
     return ExitStatus.SPOKEN
 
 

@@ -6,13 +6,14 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from steadyvoice.gateway.admin.request import AdminRequestError
 from steadyvoice.gateway.admin.views import configuration_view
 from steadyvoice.gateway.context import GatewayContext, log
 from steadyvoice.gateway.request_context import Actor, acting_as, current_actor
 from steadyvoice.service.config_file import LoadedConfig, ServerConfig
+from steadyvoice.service.options import SettingChanges
 from steadyvoice.speech.errors import TTSConfigurationError
 
 ConfigSource = Callable[[LoadedConfig | None], LoadedConfig]
@@ -108,12 +109,19 @@ class Reloader:
         # Settings first: they cannot fail, and are restored if a provider cannot be built.
         context.apply_settings(server)
         try:
-            await context.service.reconfigure(**loaded.plan)
+            await context.service.reconfigure(**_changes_of(loaded))
         except BaseException:
             context.apply_settings(former)
             raise
-        self._loaded = loaded
+        former_file, self._loaded = self._loaded and self._loaded.file, loaded
+        if former_file and former_file.telemetry != loaded.file.telemetry:
+            needs_restart.append("telemetry")
         return {**configuration_difference(before, configuration_view(context)), "needs_restart": needs_restart}
+
+
+def _changes_of(loaded: LoadedConfig) -> SettingChanges:
+    """Return the settings of a file that can be changed while the service runs."""
+    return cast(SettingChanges, {name: value for name, value in loaded.plan.items() if name != "telemetry"})
 
 
 def configuration_difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.resilience.admission_control import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT
 from steadyvoice.service.resilience.hedging import HedgeConfig
 from steadyvoice.service.resilience.retry import RetryConfig
+from steadyvoice.service.telemetry.config import TelemetryConfig
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.option_validation import validate_option
 from steadyvoice.speech.request import OnMidstream, VoiceSubstitution
@@ -183,6 +184,14 @@ class FallbackConfig(ConfigTable):
     recorded: str | None = None  # audio file that is played instead of silence
 
 
+class TelemetryTable(ConfigTable):
+    """Table `[telemetry]`: what is reported to OpenTelemetry, whose own settings are variables `OTEL_*`."""
+
+    traces: StrictBool = True  # spans of calls, attempts and circuits
+    metrics: StrictBool = True  # those of /metrics
+    texts: StrictBool = False  # texts that are spoken, and vendors' error messages
+
+
 class ConfigFile(ConfigTable):
     """Whole file. Tables whose fields belong to a class outside this module are checked by that class."""
 
@@ -195,6 +204,7 @@ class ConfigFile(ConfigTable):
     hedge: dict[str, Any] | None = None  # no hedging without the table
     journal: dict[str, Any] | None = None  # no journal without the table
     fleet: dict[str, Any] | None = None  # each process stands alone without the table
+    telemetry: TelemetryTable | None = None  # nothing is reported without the table
     providers: list[dict[str, Any]] = []
 
 
@@ -308,6 +318,7 @@ def build_arguments(
         queue_timeout=config.server.queue_timeout,
         journal=attempt(lambda: _build_optional(JournalConfig, config.journal, "journal"), None),
         fleet=attempt(lambda: None if config.fleet is None else _build_fleet(config.fleet), None),
+        telemetry=None if config.telemetry is None else TelemetryConfig(**config.telemetry.model_dump()),
     )
 
 

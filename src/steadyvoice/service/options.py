@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from random import Random
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Required, TypedDict, cast
 
 from steadyvoice._option_rules import FLAG, Number, OneOf
 from steadyvoice.breaker import CircuitBreakerConfig
@@ -25,6 +25,7 @@ from steadyvoice.service.pipeline.timeouts import TimeoutConfig, check_deadline,
 from steadyvoice.service.resilience.admission_control import MAX_ACTIVE, MAX_QUEUED, QUEUE_TIMEOUT, AdmissionLimits
 from steadyvoice.service.resilience.hedging import HedgeConfig
 from steadyvoice.service.resilience.retry import RetryConfig
+from steadyvoice.service.telemetry.config import TelemetryConfig, parse_telemetry
 from steadyvoice.speech.errors import TTSConfigurationError
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.option_validation import validate_option
@@ -126,12 +127,14 @@ class ServiceSettings(ServicePolicies, total=False):
     clock: Callable[[], float]  # monotonic, in seconds
     wall_clock: Callable[[], float]  # seconds since 1970
     rng: Random  # random numbers of pauses and of the cooldown; the system's if absent
+    telemetry: TelemetryConfig | bool | None  # spans and metrics for OpenTelemetry; True: all but texts
 
 
-class ServiceArguments(ServicePolicies):
+class ServiceArguments(ServicePolicies, total=False):
     """Keyword arguments of a service's constructor, as a configuration file gives them."""
 
-    providers: Sequence[Provider]
+    providers: Required[Sequence[Provider]]
+    telemetry: TelemetryConfig | None
 
 
 class SettingChanges(ServicePolicies, total=False):
@@ -161,6 +164,7 @@ def validate_settings(providers: Sequence[Provider], settings: ServiceSettings) 
     _validate_policies(settings)
     _validate_max_audio_bytes(settings.get("max_audio_bytes"))
     _validate_fleet(settings.get("fleet"))
+    parse_telemetry(settings.get("telemetry"))
     names = [provider.name for provider in validated_providers(providers)]
     _validate_names(names)
     for key, named in (

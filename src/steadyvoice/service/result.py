@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -293,10 +294,27 @@ class RelayedSpeech(msgspec.Struct, frozen=True):
         report.add(self.provider, 0, self.characters, self.audio, times, voice=self.voice)
 
 
+class ObservedCall(Protocol):
+    """Call that an observer of its service follows, from its first read or its first text to its report."""
+
+    def start(self) -> None:
+        """Note that the call begins; calling it again changes nothing."""
+        ...
+
+    def finish(self, report: UtteranceReport, text: str | None = None) -> None:
+        """Take the complete report of the call, and its text if it was not known before."""
+        ...
+
+
+current_call: ContextVar[ObservedCall | None] = ContextVar("steadyvoice_call", default=None)
+"""Call that is made in this context, if it is observed."""
+
+
 class ReportedUtterance:
     """Read access to the report of an utterance, for streams and finished speech."""
 
     report: UtteranceReport
+    call: ObservedCall | None = None
 
     @property
     def outcome(self) -> Outcome:

@@ -45,8 +45,9 @@ from steadyvoice.service.resilience.admission_control import AdmissionControl, A
 from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.service.resilience.hedging import Hedging
-from steadyvoice.service.result import Speech, UtteranceReport
+from steadyvoice.service.result import ObservedCall, Speech, UtteranceReport
 from steadyvoice.service.stream import AsyncSpeechStream, OpenStreams
+from steadyvoice.service.telemetry.config import parse_telemetry, require_opentelemetry
 from steadyvoice.service.utterance_templates import UtteranceTemplates
 from steadyvoice.speech.markup import parse_markup, strip_markup
 from steadyvoice.speech.request import OnMidstream
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from steadyvoice.service.conversation.segment_speaker import TurnResources
     from steadyvoice.service.conversation.turn import AsyncTurn
     from steadyvoice.service.journal.recorder import JournalRecorder
+    from steadyvoice.service.telemetry.tracing import Tracing
 
 
 class AsyncTTSService:
@@ -115,6 +117,10 @@ class AsyncTTSService:
         self._apply(self._in_force, providers, dict.fromkeys(ServicePolicies.__annotations__))
         self._membership = FleetMembership(self._providers, clock=self._clock, circuit_clock=self.lag.time)
         self._membership.join(self._in_force.given.get("fleet"))
+        self.telemetry = parse_telemetry(settings.get("telemetry"))
+        """What is reported to OpenTelemetry; None if nothing is."""
+        self.tracing = self._open_tracing()
+        """Tracing of calls and circuits, if it is on."""
         register_fork_aware(self)
 
     fork_lock = None
@@ -163,24 +169,29 @@ class AsyncTTSService:
         """
         resolved = self._templates.resolve(options)
         max_bytes = self._in_force.max_audio_bytes
-        collector = None
+        collector = call = None
         if isinstance(text, str):
             refuse_too_large(strip_markup(text), resolved.request.format, resolved.request.speed, max_bytes)
+            if self.tracing:
+                call = self.tracing.begin(resolved.request.format, text, request=resolved.request)
+                call.start()
             collector = await self._relays.collect(
                 text,
                 self._templates.find(resolved, hold=True, announced=False),
-                lambda request: self.open_stream(text, resolved, hold=True, in_flight=request),
+                lambda request: self.open_stream(text, resolved, hold=True, in_flight=request, call=call),
             )
         if collector is not None:
             if report := collector.report:
                 log_utterance(report)
                 if self.observers:
                     self.report_ended(report)
+                if call:
+                    call.finish(report)
                 return Speech(collector.audio, resolved.request.format, report)
             stream = collector.stream
             assert stream is not None  # noqa: S101 - the relay has ended, or was handed over
         else:
-            stream = self.open_stream(text, resolved, hold=True)
+            stream = self.open_stream(text, resolved, hold=True, call=call)
         async with stream:
             audio = await collect_audio(stream, stream.format, max_bytes)
         return Speech(audio, stream.format, stream.report)
@@ -203,6 +214,8 @@ class AsyncTTSService:
         if utterance is None:
             return self.open_stream(text, resolved, hold=False)
         stream = AsyncSpeechStream(utterance, self._forget)
+        if self.tracing:
+            stream.call = self.tracing.begin(resolved.request.format, text, request=resolved.request)
         self._open.add(stream)
         return stream
 
@@ -223,7 +236,7 @@ class AsyncTTSService:
         services = ConversationServices(
             self._turn_resources,
             lambda *choices: self._in_force.turn_policy(*choices),
-            self._open_turns.add,
+            self._observe_turn if self.tracing else self._open_turns.add,
             self._forget_turn,
         )
         self._warm_up()
@@ -242,6 +255,12 @@ class AsyncTTSService:
         self._open.add(stream)
         return stream
 
+    def _observe_turn(self, turn: AsyncTurn) -> None:
+        """Note that a turn was opened, and have it observed."""
+        assert self.tracing is not None  # noqa: S101 - its caller has looked
+        turn.call = self.tracing.begin(turn.format, None, turn_id=turn.id)
+        self._open_turns.add(turn)
+
     def _turn_resources(self, timeouts: TimeoutConfig | None) -> TurnResources:
         from steadyvoice.service.conversation.segment_speaker import TurnResources
 
@@ -258,15 +277,18 @@ class AsyncTTSService:
         hold: bool,
         announced: bool = False,
         in_flight: InFlightRequest | None = None,
+        call: ObservedCall | None = None,
     ) -> AsyncSpeechStream:
         """Return a stream for options that were resolved before: see `stream()`.
 
         With `hold` no audio is delivered before it is complete. `announced`: the caller sends the outcome with the
         first byte and cannot change it, so that an error is raised instead of silence after speech. `in_flight`: a
-        candidate was sent exactly this already, under admission.
+        candidate was sent exactly this already, under admission. `call`: it is part of an observed one.
         """
         utterance = self._utterance(text, options, hold=hold, announced=announced, in_flight=in_flight)
         stream = AsyncSpeechStream(utterance, self._forget)
+        if self.tracing:
+            stream.call = call or self.tracing.begin(options.request.format, text, request=options.request)
         self._open.add(stream)
         return stream
 
@@ -517,6 +539,8 @@ class AsyncTTSService:
             self._replaced.left(stream)
             if self.observers and stream.begun:
                 self.report_ended(stream.report)
+            if stream.call:
+                stream.call.finish(stream.report)
 
     def _forget_stream(self, stream: AsyncSpeechStream) -> None:
         """Note that a stream has ended, which may have been the last to use a replaced provider."""
@@ -608,6 +632,16 @@ class AsyncTTSService:
         if self._cache and request.text and options.cache:
             return self._cache.utterance(utterance, request, template.policy)
         return utterance
+
+    def _open_tracing(self) -> Tracing | None:
+        """Return the tracing of this service. Raises TTSConfigurationError if OpenTelemetry is not installed."""
+        if self.telemetry is None or not self.telemetry.traces:
+            return None
+        require_opentelemetry()
+        # Imported here, so that only services with tracing load it.
+        from steadyvoice.service.telemetry.tracing import Tracing
+
+        return Tracing(self.telemetry, self._providers, self._wall_clock)
 
     def _warm_up(self) -> None:
         """Start local engines that take a while, so that they are ready once they are needed, and let a fleet act."""

@@ -12,7 +12,7 @@ from steadyvoice.breaker.fork_safety import keep_until_exit
 from steadyvoice.service.log_messages import log_utterance
 from steadyvoice.service.pipeline.provider_call import AudioSink
 from steadyvoice.service.pipeline.utterance import Utterance
-from steadyvoice.service.result import ReportedUtterance
+from steadyvoice.service.result import ReportedUtterance, current_call
 from steadyvoice.speech.errors import (
     TTSCancelledError,
     TTSError,
@@ -95,6 +95,11 @@ class AsyncSpeechStream(ReportedUtterance):
         self.begun = True
         self._reader = task = asyncio.current_task()
         before = task.cancelling() if task else 0
+        outer = None
+        if self.call:
+            self.call.start()
+            outer = current_call.get()
+            current_call.set(self.call)
         try:
             return await anext(chunks)
         except StopAsyncIteration:
@@ -118,6 +123,9 @@ class AsyncSpeechStream(ReportedUtterance):
         finally:
             # A cancelled task keeps its CancelledError, whose traceback keeps this frame: no frame may keep the task.
             self._reader = task = chunks = None
+            if self.call:
+                current_call.set(outer)
+                outer = None
             if self._reader_left and not self._reader_left.done():
                 self._reader_left.set_result(None)
         self.report.error = failure

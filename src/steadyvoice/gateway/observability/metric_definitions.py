@@ -24,6 +24,16 @@ class MetricDefinition:
     buckets: tuple[float, ...] = ()
     rule: Literal["sum", "max", "min"] = "sum"
 
+    @property
+    def instrument(self) -> str:
+        """Name in OpenTelemetry, from which its Prometheus exporters make the same name again, with the unit's."""
+        return self.name.removesuffix("_total").removesuffix("_seconds").replace("_", ".", 1)
+
+    @property
+    def unit(self) -> str:
+        """Unit in OpenTelemetry: seconds, or none."""
+        return "s" if self.name.removesuffix("_total").endswith("_seconds") else ""
+
 
 _LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 _DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 45.0, 90.0, 180.0, 600.0)

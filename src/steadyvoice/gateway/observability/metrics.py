@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate, chain
 from typing import Any
@@ -62,6 +62,8 @@ class LabelledHistogram:
 
     def __init__(self, definition: MetricDefinition) -> None:
         self.definition = definition
+        self.listener: Callable[[Labels, Iterable[float]], object] | None = None
+        """Function that gets the values as well, with their labels."""
         self._buckets = definition.buckets
         self._series: dict[Labels, tuple[list[int], list[float]]] = {}  # counts of the buckets, and the sum
 
@@ -69,7 +71,7 @@ class LabelledHistogram:
         """Observe a value."""
         self.add_all({labels: (value,)})
 
-    def add_all(self, values: Mapping[Labels, Iterable[float]]) -> None:
+    def add_all(self, values: Mapping[Labels, Sequence[float]]) -> None:
         """Observe values by their labels."""
         bounds = self._buckets
         for labels, observed in values.items():
@@ -82,6 +84,8 @@ class LabelledHistogram:
             for value in observed:
                 buckets[bisect_left(bounds, value)] += 1
                 total[0] += value
+            if self.listener:
+                self.listener(labels, observed)
 
     def collected(self) -> Metric:
         """Return the histogram as a metric of prometheus-client, whose buckets are cumulative."""
@@ -179,6 +183,11 @@ class Metrics(RequestObserver):
         self._provider_first_audio.add_all(provider_first_audio)
         self._http.add((RouteClass.SPEECH.value, "2xx"), len(calls))
 
+    def histogram(self, definition: MetricDefinition) -> LabelledHistogram:
+        """Return the histogram with this definition."""
+        histograms = (self._first_audio, self._duration, self._provider_first_audio, self._recovery)
+        return next(each for each in histograms if each.definition is definition)
+
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics, for prometheus-client."""
         self._context.record_finished()
@@ -190,7 +199,7 @@ class Metrics(RequestObserver):
             yield histogram.collected()
         yield from _state_metrics(self._context.service.get_error_state())
         yield from _gateway_metrics(self._context)
-        yield from _worker_metrics({"workers": ()})  # those of the supervisor are not merged: each worker has them all
+        yield from worker_metrics({"workers": ()})  # those of the supervisor are not merged: each worker has them all
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer `GET /metrics` in the format that the client accepts, Prometheus text or OpenMetrics."""
@@ -206,7 +215,7 @@ class Metrics(RequestObserver):
 
     async def _of_all_workers(self, workers: Workers) -> CollectorRegistry:
         """Return the metrics of all workers, those that ended included."""
-        own = {metric.name: metric for metric in _worker_metrics(workers.status())}
+        own = {metric.name: metric for metric in worker_metrics(workers.status())}
         merged = imported_metrics(merged_samples(await workers.gather("metrics")))
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Collected([own.get(metric.name, metric) for metric in merged]))
@@ -274,7 +283,8 @@ def imported_metrics(exported: Iterable[MetricSamples]) -> Iterator[Metric]:
         yield metric
 
 
-def _worker_metrics(status: Mapping[str, Any]) -> Iterator[Metric]:
+def worker_metrics(status: Mapping[str, Any]) -> Iterator[Metric]:
+    """Yield the metrics of a gateway's worker processes, by what any of them knows."""
     states = Counter(worker["state"] for worker in status["workers"])
     yield filled_metric(metric_definitions.WORKERS, {(state,): float(count) for state, count in states.items()})
     restarts = sum(worker["restarts"] for worker in status["workers"])

@@ -16,7 +16,7 @@ from steadyvoice.service.conversation.segment_speaker import SegmentSpeaker
 from steadyvoice.service.conversation.text_stream_speaker import TextStreamSpeaker
 from steadyvoice.service.log_messages import log_utterance
 from steadyvoice.service.resilience.failover import CLOCK_RESOLUTION
-from steadyvoice.service.result import ReportedUtterance, UtteranceReport
+from steadyvoice.service.result import ReportedUtterance, UtteranceReport, current_call
 from steadyvoice.speech.errors import (
     TTSAllProvidersFailedError,
     TTSError,
@@ -239,6 +239,9 @@ class AsyncTurn(ReportedUtterance):
         """Speak segment after segment until the text has ended."""
         speaker = self._speaker
         assert speaker is not None  # noqa: S101 - released at the end of this
+        if self.call:
+            self.call.start()
+            current_call.set(self.call)  # in the context of this task, which is its own
         try:
             await self._speak(speaker)
         except asyncio.CancelledError:
@@ -254,6 +257,8 @@ class AsyncTurn(ReportedUtterance):
             self._buffer.put(Ended(self.report.outcome, self.report))
         finally:
             self._finish()
+            if self.call:  # not before, because an interruption does not wait until its costs are recorded
+                self.call.finish(self.report, self._ledger.text)
             del speaker
 
     async def _speak(self, speaker: SegmentSpeaker) -> None:
