@@ -10,7 +10,7 @@ QUICK := tests/breaker tests/speech tests/wire tests/audio tests/service tests/g
 # Half of the tests wait: for sockets, clocks and browsers. So there are half as many more workers than processors.
 WORKERS = $(shell $(BIN)/python -c 'import os; print(max(3, os.cpu_count() * 3 // 2))')
 
-.PHONY: demo test quick lint types bench long docs reference clean
+.PHONY: demo test quick lint types bench long wheels docs reference clean
 
 demo: $(READY)
 	$(BIN)/steadyvoice demo
@@ -42,6 +42,11 @@ docs: $(READY)
 # Pages of docs/ that are generated from the code.
 reference: $(READY)
 	$(BIN)/python docs/builder/api_reference.py
+
+# The wheel, installed on every Python that is found on the PATH, under pyenv or in STEADYVOICE_PYTHONS: the tests of the
+# circuit breaker where nothing else is installed, and the gateway without uvloop. A few minutes for each Python.
+wheels: $(READY)
+	$(BIN)/python -m pytest -m long tests/packaging
 
 # pip checks the hashes, and uses the index that the machine is configured for.
 $(READY): pyproject.toml constraints.txt
