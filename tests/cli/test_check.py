@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from steadyvoice import (
     Accepted,
@@ -22,6 +23,7 @@ from steadyvoice import (
     Tone,
     TTSServerError,
 )
+from steadyvoice.cli.app import app
 from steadyvoice.cli.check.command import CheckOptions, run_checks
 from steadyvoice.cli.check.machine import check_fleet
 from steadyvoice.cli.check.providers import check_provider
@@ -325,29 +327,45 @@ async def test_environment_is_checked_without_a_file() -> None:
 # The command
 
 
-def test_command_prints_json_and_table_and_its_exit_status(shell: Shell) -> None:
-    shell.write("good.toml", f"[server]\nport = 0\n{TONE}")
-    printed = shell.run("check", "--config", "good.toml", "--json")
-    document = json.loads(printed.out)
-    assert (printed.status, printed.err, document["status"]) == (0, "", "well")
+def run(*arguments: str, width: int = 100) -> tuple[int, str, str]:
+    """Run the command, and return its exit status, output and messages."""
+    result = CliRunner().invoke(app, ["check", *arguments], env={"COLUMNS": str(width)})
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_command_prints_json_or_tables_and_its_exit_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("good.toml").write_text(f"[server]\nport = 0\n{TONE}", "utf-8")
+    status, printed, messages = run("--config", "good.toml", "--json")
+    document = json.loads(printed)
+    assert (status, messages, document["status"]) == (0, "", "well")
     assert document["failures"][0]["otherwise"] == "silence"
-    table = shell.run("check", "--config", "good.toml").out.decode()
-    assert "speaks, voice tone" in table
-    assert "muted: silence" in table
-    shell.write("bad.toml", INVALID)
-    bad = shell.run("check", "--config", "bad.toml")
-    assert bad.status == 2
-    assert bad.out.decode().splitlines()[0] == "bad.toml:2: server.prot: unknown key; did you mean port?"
+    _, tables, _ = run("--config", "good.toml")
+    assert "speaks, voice tone" in tables
+    assert "muted: silence" in tables
+    Path("bad.toml").write_text(INVALID, "utf-8")
+    status, errors, _ = run("--config", "bad.toml")
+    assert status == 2
+    assert errors.splitlines()[0] == "bad.toml:2: server.prot: unknown key; did you mean port?"
 
 
-def test_preview_names_the_next_provider_and_its_time(shell: Shell, closed_port: str) -> None:
-    shell.environ["COLUMNS"] = "200"
-    shell.write("two.toml", f"[server]\nport = 0\n{vendor('openai', closed_port)}")
-    printed = shell.run("check", "--config", "two.toml", "--timeout", "1")
-    text = " ".join(printed.out.decode().split())
-    assert printed.status == 1
+def test_preview_names_the_next_provider_and_its_time(tmp_path: Path, closed_port: str) -> None:
+    file = tmp_path / "two.toml"
+    file.write_text(f"[server]\nport = 0\n{vendor('openai', closed_port)}", "utf-8")
+    status, printed, _ = run("--config", str(file), "--timeout", "1", width=200)
+    text = " ".join(printed.split())
+    assert status == 1
     assert "openai tone speaks: voice tone, with word times, converted from pcm_44100" in text
     assert "8 s (no answer), 0.5 s (errors)" in text
+
+
+@pytest.mark.slow
+def test_reader_that_closes_the_pipe_is_no_failed_check(shell: Shell) -> None:
+    shell.write("good.toml", f"[server]\nport = 0\n{TONE}")
+    with shell.start("check", "--config", "good.toml") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(50) == 141
 
 
 @pytest.mark.slow

@@ -129,6 +129,7 @@ def test_written_file_is_in_the_current_directory_and_the_next_commands_name_it(
     assert out == ""
     assert "steadyvoice.toml: providers, in order of preference: openai, " in messages
     assert "steadyvoice serve --config steadyvoice.toml" in messages
+    assert "steadyvoice check --config steadyvoice.toml" in messages
     assert [path.name for path in folder.iterdir()] == ["steadyvoice.toml"]
     arguments = ["say", "Hello", "-o", "a.wav", "--config", "steadyvoice.toml", "--provider", "tone"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
@@ -177,6 +178,14 @@ def test_unusable_key_is_left_out_with_the_reason(folder: Path, monkeypatch: pyt
     assert "left out: azure: AZURE_SPEECH_REGION is not set" in messages
     assert "your_key_here" not in messages
     assert "preference: openai, " in messages
+
+
+def test_vendor_that_is_left_out_is_not_called_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1")
+    messages = run()[1]
+    assert "left out: openai: the environment variable HTTPS_PROXY is a SOCKS proxy" in messages
+    assert "no vendor can be used yet; correct what is named above" in messages
+    assert "no vendor's key was found" not in messages
 
 
 def test_environment_without_keys_gets_local_voices_and_the_names_of_the_keys(

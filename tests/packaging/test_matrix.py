@@ -67,7 +67,7 @@ def test_breaker_passes_its_tests_where_nothing_else_is_installed(
     installed.install(*TOOLS, *(() if version.endswith("t") else ("--constraint", str(pins))))
     printed = installed.run(
         "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "-p", "no:cacheprovider",
-        "--hypothesis-profile=quick", "--timeout=300", str(ROOT / "tests" / "breaker"), timeout=1200,
+        "-m", "not slow", "--hypothesis-profile=quick", "--timeout=300", str(ROOT / "tests" / "breaker"), timeout=1200,
     )  # fmt: skip
     assert re.search(r"\d+ passed", printed)
     assert "failed" not in printed

@@ -44,6 +44,10 @@ ERRORS = ErrorTable(
 class Inworld(VendorProvider):
     """Provider of Inworld's voices. `api_key` is the vendor's, in base64 as its portal shows it: INWORLD_API_KEY."""
 
+    # The list of voices is free of charge. Unverified: its path, and that it is sent to valid keys only.
+    key_check_path = voices_path = "/tts/v1/voices"
+    voice_id_field = "voiceId"
+
     def __init__(
         self,
         api_key: str | None = None,

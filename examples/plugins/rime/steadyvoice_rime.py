@@ -23,7 +23,10 @@ ERRORS = ErrorTable(codes={})
 
 
 class Rime(VendorProvider):
-    """Provider of Rime's voices. `api_key` is the vendor's; by default RIME_API_KEY of the environment."""
+    """Provider of Rime's voices. `api_key` is the vendor's; by default RIME_API_KEY of the environment.
+
+    Keys are not checked: the vendor's lists of voices are sent without one (https://docs.rime.ai/docs/api-reference).
+    """
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from steadyvoice._extras import install_command
 from steadyvoice.breaker import CircuitBreakerConfig
 from steadyvoice.cli.audio_output import check_target
 from steadyvoice.cli.errors import ExitStatus, UsageError
-from steadyvoice.cli.standard_streams import print_error
+from steadyvoice.cli.standard_streams import print_error, was_closed
 from steadyvoice.providers.environment import VENDORS, FoundProvider, FoundProviders, find_providers, installed_voices
 from steadyvoice.service.cache.keys import CacheConfig
 from steadyvoice.service.config_file import FallbackConfig, ServerConfig
@@ -215,6 +215,8 @@ def init(output: Path, *, force: bool = False) -> ExitStatus:
     """
     if to_file := str(output) != STDOUT:
         _check_output(output, force=force)
+    elif was_closed(1):
+        raise UsageError("standard output is closed; write a file: --output steadyvoice.toml")
     findings = find_providers(os.environ, installed_voices())
     text = configuration_text(findings.providers)
     if to_file:
@@ -249,7 +251,10 @@ def _report(findings: FoundProviders, path: Path | None) -> Iterator[str]:
     kinds = [each.kind for each in findings.providers]
     yield f"{'configuration' if path is None else path}: providers, in order of preference: {', '.join(kinds)}"
     yield from (f"left out: {reason.message}" for reason in findings.left_out)
-    if not any(each.variables for each in findings.providers):
+    found_one = any(each.variables for each in findings.providers)
+    if not found_one and findings.left_out:
+        yield "no vendor can be used yet; correct what is named above and run the command again with --force"
+    elif not found_one:
         names = ", ".join(vendor.credentials[0][0] for vendor in VENDORS)
         yield f"no vendor's key was found ({names}); set one and run the command again with --force"
     if "espeak" not in kinds:

@@ -18,7 +18,6 @@ import pytest
 
 from steadyvoice.breaker import CircuitBreakerConfig, CircuitConfigError, ConsecutiveFailures
 from steadyvoice.breaker.testing import assert_opens_after, assert_stays_closed
-from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from tests.parametrize_ids import stable_repr
 
 
@@ -261,9 +260,3 @@ def test_documentation_lists_all_settings_of_a_preset(preset: str) -> None:
     assert changed <= documented.keys()
     for name, value in documented.items():
         assert getattr(config, name) == (7 if value == "n" else ast.literal_eval(value))
-
-
-def test_service_without_settings_uses_the_adaptive_preset() -> None:
-    handler = TTSErrorHandler("voice")
-    assert handler.circuit.config == CircuitBreakerConfig.adaptive()
-    assert (CircuitBreakerConfig.adaptive().cooldown_period, CircuitBreakerConfig().cooldown_period) == (2, 60)

@@ -325,3 +325,17 @@ def test_impossible_retry_settings_are_refused_by_name(field: str, value: object
 def test_base_delay_over_the_maximum_delay_is_rejected() -> None:
     with pytest.raises(TTSConfigurationError, match="base_delay: must not be more than max_delay"):
         RetryConfig(base_delay=9, max_delay=1)
+
+
+def test_handler_without_settings_uses_the_adaptive_preset() -> None:
+    handler = TTSErrorHandler("voice")
+    assert handler.circuit.config == CircuitBreakerConfig.adaptive()
+    assert (CircuitBreakerConfig.adaptive().cooldown_period, CircuitBreakerConfig().cooldown_period) == (2, 60)
+
+
+def test_refusal_of_the_service_keeps_the_last_failure_of_its_circuit() -> None:
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig.consecutive(1))
+    breaker.acquire().failure(ConnectionError("gone"))
+    with pytest.raises(CircuitOpenError) as refused:
+        breaker.acquire()
+    assert TTSCircuitOpenError(refused.value).last_error == breaker.snapshot().last_error

@@ -42,7 +42,10 @@ def check(options: CheckOptions) -> CheckExit:
     if options.as_json:
         print(json.dumps(report.as_dict(), indent=2))
     else:
-        report.show(Console(highlight=False))
+        console = Console(highlight=False)
+        with console.capture() as captured:
+            report.show(console)
+        print(captured.get(), end="")  # rich itself would hide that the reader of a pipe has closed it
     return report.exit_status
 
 
