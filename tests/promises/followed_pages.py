@@ -35,7 +35,7 @@ _STEP = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _READY = re.compile(r"https?://(?:127\.0\.0\.1|localhost):(\d+)")
-_PATIENCE = 40.0
+_PATIENCE = 90.0
 """Seconds after which a server that does not listen, or commands that do not end, are a stumble."""
 
 
