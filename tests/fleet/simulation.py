@@ -10,7 +10,7 @@ from random import Random
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitState, Event, Permit, StateChanged
 from steadyvoice.breaker.testing import VirtualClock
 from steadyvoice.fleet import Fleet, FleetStore
-from steadyvoice.fleet.fleet import BEAT_INTERVAL
+from steadyvoice.fleet.heartbeat import BEAT_INTERVAL
 from steadyvoice.fleet.testing import InMemoryFleet
 
 

@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 
 from steadyvoice.breaker import CircuitBreakerConfig, ConsecutiveFailures, FailureRate
 from steadyvoice.fleet import FleetState
-from steadyvoice.fleet.fleet import Membership
-from steadyvoice.fleet.quorum import Observation, decide_opening, merge, needed_witnesses
+from steadyvoice.fleet.heartbeat import Membership
+from steadyvoice.fleet.quorum import (
+    MAX_RETURN_SECONDS,
+    Observation,
+    decide_opening,
+    merge,
+    needed_witnesses,
+    return_delay,
+)
 from steadyvoice.fleet.records import (
     CircuitRecord,
     FailureGroup,
@@ -263,3 +270,17 @@ def apply_fault(fleet: Simulation, fault: str) -> None:
 @pytest.mark.parametrize("config", CONFIGS)
 def test_merging_nothing_is_no_evidence(config: CircuitBreakerConfig) -> None:
     assert merge(observations([CircuitRecord(state="closed")]), config).stats.calls == 0
+
+
+# ---------------------------------------------------------------- return
+
+
+@given(jitters=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=60), elapsed=st.floats(0, 1))
+def test_replicas_return_on_a_ramp_from_a_tenth_to_all(jitters: list[float], elapsed: float) -> None:
+    names = [f"replica-{number}" for number in range(len(jitters))]
+    delays = [return_delay(name, set(names) - {name}, jitter) for name, jitter in zip(names, jitters, strict=True)]
+    seconds = min(MAX_RETURN_SECONDS, 0.1 * len(names))
+    assert all(0 <= delay <= seconds + 1e-9 for delay in delays)
+    returned = sum(delay <= elapsed * seconds for delay in delays) / len(delays)
+    expected, one_replica = 0.1 + 0.9 * elapsed, 1 / len(names) + 1e-6
+    assert expected - one_replica <= returned <= expected + one_replica

@@ -8,7 +8,7 @@ import pytest
 
 from steadyvoice.breaker import Cause, CircuitBreaker, CircuitBreakerConfig, CircuitState
 from steadyvoice.fleet import Fleet, FleetState
-from steadyvoice.fleet.fleet import BEAT_INTERVAL
+from steadyvoice.fleet.heartbeat import BEAT_INTERVAL
 from steadyvoice.fleet.records import config_digest
 
 from .simulation import SimulatedReplica, Simulation

@@ -55,7 +55,7 @@ flac fleet flight
 fork format
 frames framing
 gateway google guarded
-half handler hedge hedging hints holds hourly http
+half handler heartbeat hedge hedging hints holds hourly http
 in init injection
 journal json
 keys kinds

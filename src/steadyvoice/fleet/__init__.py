@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from steadyvoice.fleet.announcements import Announcement
-from steadyvoice.fleet.fleet import Fleet, FleetConfig, FleetHold, FleetState, FleetStatus
+from steadyvoice.fleet.fleet import Fleet, FleetConfig, FleetHold, FleetStatus
+from steadyvoice.fleet.heartbeat import FleetState
 from steadyvoice.fleet.shared_circuit import SharedCircuitStatus
 from steadyvoice.fleet.shared_limits import SharedSlotsStatus, SlotAccount, SlotUsage
 from steadyvoice.fleet.store import (

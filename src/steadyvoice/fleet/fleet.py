@@ -7,7 +7,6 @@ and applies what follows. While the store cannot be reached, each replica goes o
 from __future__ import annotations
 
 import logging
-import math
 import os
 import random as random_module
 import secrets
@@ -16,15 +15,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from types import TracebackType
 from typing import Any, NamedTuple
-from weakref import ref
 
 from steadyvoice._option_rules import Number, short_repr
 from steadyvoice.breaker import Cause, CircuitBreaker
 from steadyvoice.breaker.fork_safety import register_fork_aware
 from steadyvoice.fleet.announcements import Announcement, Announcements, Listener
+from steadyvoice.fleet.heartbeat import RECORD_LIFE, BeatThread, FleetState, Membership
 from steadyvoice.fleet.quorum import Observation
 from steadyvoice.fleet.records import (
     MAX_CIRCUITS,
@@ -40,19 +38,6 @@ from steadyvoice.fleet.shared_circuit import SharedCircuit, SharedCircuitStatus
 from steadyvoice.fleet.shared_limits import SharedAccounts, SharedSlotsStatus, SlotAccount
 from steadyvoice.fleet.store import BeatReply, FleetStore, FleetStoreError, FleetURLError, LeaseClaim
 
-BEAT_INTERVAL = 0.25
-"""Seconds between beats, before jitter."""
-BEAT_JITTER = 0.1
-"""Share by which intervals between beats vary, so that replicas that started together do not beat together."""
-RECORD_LIFE = 3.0
-"""Seconds for which a record counts after it was written."""
-BEATS_TO_STALE = 3
-"""Missed beats in a row after which a replica learns nothing new of the others."""
-BEATS_TO_RETURN = 3
-"""Beats in a row that come back, after which a replica that was alone trusts the store again."""
-HURRIED_INTERVAL = 0.1
-"""Seconds between beats while requests wait for slots that are to come, for `HURRY` seconds at most."""
-HURRY = 2.0
 SETTINGS_SPREAD = 10.0
 """Seconds that changed settings may take until all replicas have them; a difference that lasts longer is reported."""
 ORDER_LIFE = 24 * 3600.0
@@ -60,46 +45,7 @@ ORDER_LIFE = 24 * 3600.0
 CIRCUIT_ORDERS = "circuit/"
 MANUAL_CAUSES = (Cause.MANUAL, Cause.RESET)
 REPLICAS = Number(integer=True, minimum=1, maximum=10_000)
-MIN_BEAT_INTERVAL = 0.02
-"""Seconds between beats, however often the next one is hurried."""
-
 _logger = logging.getLogger("steadyvoice.fleet")
-
-
-class FleetState(StrEnum):
-    """State of a replica: together with the others; stale, while it hears nothing new of them; or alone."""
-
-    TOGETHER = "together"  # the store answers, and others are heard of
-    STALE = "stale"  # nothing new is heard of the others
-    ALONE = "alone"  # the store does not answer, or has not yet
-
-
-class Membership:
-    """State of a replica, from the beats that came back and those that were missed.
-
-    Only beats that were sent can be missed. A process that was stopped, or began a beat late, has missed none.
-    """
-
-    def __init__(self) -> None:
-        self.state = FleetState.ALONE
-        self._answered = self._missed = 0  # in a row
-        self._answered_at: float | None = None
-
-    def record_answer(self, now: float) -> FleetState:
-        """Record a beat that came back, and return the state. The first one ever is enough to join."""
-        first = self._answered_at is None
-        self._answered, self._missed, self._answered_at = self._answered + 1, 0, now
-        if first or self.state is FleetState.STALE or self._answered >= BEATS_TO_RETURN:
-            self.state = FleetState.TOGETHER
-        return self.state
-
-    def record_miss(self, now: float) -> FleetState:
-        """Record a beat that failed, and return the state."""
-        self._answered, self._missed = 0, self._missed + 1
-        if self._missed >= BEATS_TO_STALE and self.state is not FleetState.ALONE:
-            silent = now - (self._answered_at or 0.0)
-            self.state = FleetState.ALONE if silent >= RECORD_LIFE else FleetState.STALE
-        return self.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +163,7 @@ class Fleet:
         self.announcements = Announcements(clock)
         """Facts and orders of all replicas that count here."""
         self._listeners: tuple[Listener, ...] = ()
-        self._thread: _BeatThread | None = None
+        self._thread: BeatThread | None = None
         self._begin()
         register_fork_aware(self)
 
@@ -240,7 +186,7 @@ class Fleet:
         """Begin to beat, in a daemon thread. Started already, nothing changes."""
         with self._beat_lock:
             if self._thread is None:
-                self._thread = _BeatThread(self, self._random)
+                self._thread = BeatThread(self, self._random)
                 self._thread.start()
 
     def close(self) -> None:
@@ -517,42 +463,3 @@ class Fleet:
         for name in sorted(lasting - self._warned):
             _logger.warning("circuit %s has other settings at another replica: they share nothing of it", name)
         self._warned = frozenset(lasting)
-
-
-class _BeatThread:
-    """Daemon thread that beats until it is stopped."""
-
-    def __init__(self, fleet: Fleet, random: Callable[[], float]) -> None:
-        self._fleet = ref(fleet)  # one that was forgotten, not closed, ends with its thread
-        self._hurry = fleet.hurry
-        self._random = random
-        self._is_stopping = False
-        self._thread = threading.Thread(target=self._run, name=f"steadyvoice-fleet-{fleet.name}", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop it after the present beat, and wait for that."""
-        self._is_stopping = True
-        self._hurry.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
-
-    def _run(self) -> None:
-        hurried_at = -math.inf
-        while not self._is_stopping and (fleet := self._fleet()) is not None:
-            self._hurry.clear()  # before the beat, which reads whatever a hurry was for
-            began = time.monotonic()
-            try:
-                fleet.beat()
-            except Exception:
-                # A beat that fails for another reason than the store must not be the last one.
-                _logger.exception("fleet %s: a beat failed", fleet.name)
-            hurries = fleet.wants_slots and began - hurried_at < HURRY
-            del fleet
-            interval = HURRIED_INTERVAL if hurries else BEAT_INTERVAL
-            if self._hurry.wait(interval * (1 + BEAT_JITTER * (2 * self._random() - 1))) and not self._is_stopping:
-                hurried_at = time.monotonic()
-                time.sleep(max(0.0, began + MIN_BEAT_INTERVAL - hurried_at))

@@ -25,6 +25,11 @@ SAME_MOMENT = 0.25
 """Seconds by which the times of results are inexact: the interval of beats."""
 COOLDOWN_TOLERANCE = 0.5
 """Seconds by which cooldowns of replicas may differ."""
+RETURN_SECONDS_PER_REPLICA = 0.1
+MAX_RETURN_SECONDS = 5.0
+"""Seconds over which the replicas of a large fleet return to a vendor that recovered."""
+FIRST_TO_RETURN = 0.1
+"""Share of the replicas that return at once."""
 
 
 class Observation(NamedTuple):
@@ -143,6 +148,18 @@ def probes_suffice(mine: Observation, others: Iterable[Observation], config: Cir
     failed = sum(record.probe_failures for record in half_open)
     succeeded = sum(record.probe_successes for record in half_open)
     return mine.record.probe_successes > 0 and not failed and succeeded >= config.success_threshold
+
+
+def return_delay(replica: str, others: Iterable[str], jitter: float) -> float:
+    """Return the seconds for which a replica keeps its circuit open after a recovery elsewhere.
+
+    All together the replicas are a ramp from a tenth to all of the traffic, on which each has a place of its own, by
+    name; `jitter`, in [0, 1), is where in its place it returns. A replica that knows fewer others returns sooner.
+    """
+    replicas = sorted({replica, *others})
+    seconds = min(MAX_RETURN_SECONDS, RETURN_SECONDS_PER_REPLICA * len(replicas))
+    place = (replicas.index(replica) + jitter) / len(replicas)
+    return seconds * max(0.0, place - FIRST_TO_RETURN) / (1 - FIRST_TO_RETURN)
 
 
 # ---------------------------------------------------------------- merging

@@ -19,9 +19,6 @@ PROBE_GRANT = 1.5
 """Seconds from a beat on for which its circuit may probe: less than the lease, so that it never outlasts it."""
 PROBE_HEARD = 1.0
 """Age in seconds up to which a record says that another replica probes; after that, it may have died."""
-RETURN_SECONDS_PER_REPLICA = 0.1
-MAX_RETURN_SECONDS = 5.0
-"""Seconds over which the replicas of a large fleet return to a vendor that recovered."""
 MAX_SPREAD = 5.0
 """Seconds over which replicas that find themselves alone begin to probe."""
 
@@ -113,8 +110,8 @@ class SharedCircuit:
         if quorum.recovered_elsewhere(mine, others):
             # Not all at once: a vendor that just came back must not meet the traffic of all replicas in one moment.
             if self._recover_at is None:
-                spread = min(MAX_RETURN_SECONDS, RETURN_SECONDS_PER_REPLICA * (len(others) + 1))
-                self._recover_at = now + spread * self._random()
+                names = [each.replica for each in others]
+                self._recover_at = now + quorum.return_delay(mine.replica, names, self._random())
             if now >= self._recover_at:
                 self.circuit.recover("probes of another replica succeeded")
             return
