@@ -102,6 +102,20 @@ def test_results_that_no_window_holds_are_forgotten(clock: VirtualClock) -> None
     assert sum(bucket.calls for bucket in record.buckets) == 4
 
 
+@pytest.mark.parametrize("config", [CircuitBreakerConfig.adaptive(), CircuitBreakerConfig(window_size=1000)])
+def test_record_of_a_busy_circuit_stays_small(clock: VirtualClock, config: CircuitBreakerConfig) -> None:
+    circuit = CircuitBreaker("voice", config, clock=clock)
+    evidence, sizes = CircuitEvidence(circuit), []
+    for beat in range(400):
+        for call in range(50):
+            permit = circuit.acquire()
+            permit.failure("down") if (beat + call) % 25 == 0 else permit.success()
+        sizes.append(len(encode_record(ReplicaRecord(circuits={"voice": evidence.observe(clock())}))))
+        clock.advance(0.25)
+    assert circuit.state is CircuitState.CLOSED
+    assert max(sizes) < 1200, "bytes a beat, whatever the number of calls"
+
+
 def test_lease_that_no_caller_uses_is_given_back_after_a_second(clock: VirtualClock) -> None:
     circuit = CircuitBreaker("voice", CONFIG, clock=clock)
     evidence = CircuitEvidence(circuit)
