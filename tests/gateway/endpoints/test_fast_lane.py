@@ -151,13 +151,23 @@ async def test_request_whose_connection_takes_long_is_left_to_the_pipeline() -> 
     url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     timeouts = TimeoutConfig(connection_timeout=0.5)
     vendor = ElevenLabs("sk_test", base_url=url, name="silent")
-    async with running_gateway(vendor, on_midstream="error", muted=False, timeouts=timeouts, circuit=NEVER_OPENS) as at:
+    settings: dict[str, Any] = {"on_midstream": "error", "muted": False, "timeouts": timeouts, "circuit": NEVER_OPENS}
+    async with running_gateway(vendor, server={"max_connections": 1}, **settings) as at:
         for number in (1, 2):  # the first request also finds out that there are connections to be opened
             answer = await at.fetch("POST", STREAM, json=elevenlabs_body())
             assert answer.status >= 500
             _, account = await at.next_call()
             assert len(connections) == number
             assert [type(each.error) for each in account.report.attempts] == [TTSConnectTimeoutError]
+        # A connection whose request waits is not idle: it is not closed in favour of another client's.
+        waiting = asyncio.ensure_future(at.fetch("POST", STREAM, json=elevenlabs_body()))
+        while len(connections) < 3:  # noqa: ASYNC110 - the server has no notification
+            await asyncio.sleep(0.001)
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(at.gateway.url.rpartition(":")[2]))
+        assert await reader.readline() == b"HTTP/1.1 503 Service Unavailable\r\n"
+        writer.close()
+        assert (await waiting).status >= 500
+        await at.next_call()
         # A client that leaves meanwhile is recorded as any.
         with pytest.raises(TimeoutError):
             await at.fetch("POST", STREAM, json=elevenlabs_body(), timeout=aiohttp.ClientTimeout(0.1))

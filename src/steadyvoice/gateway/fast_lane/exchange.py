@@ -51,6 +51,10 @@ class ExchangeConnection(Protocol):
         """Note that the request has begun."""
         ...
 
+    def keep_request(self, request: bytes) -> None:
+        """Keep a whole request that is about to begin."""
+        ...
+
     def use_application(self) -> None:
         """Leave the request that is in progress, or waited for, to the application."""
         ...

@@ -105,7 +105,7 @@ class FastLane:
         """Wait for a connection to the vendor, if a request lacks nothing else; return whether it waits."""
         if self._connecting or not (awaited := self._context.service.open_connection(order.text, order.style)):
             return False
-        connection.held = data
+        connection.keep_request(data)
         timer = asyncio.get_running_loop().call_later(awaited.seconds, _give_up, connection, data)
         awaited.opened.add_done_callback(partial(self._retry, connection, data, timer, self._context.clock()))
         return True

@@ -331,6 +331,11 @@ class ClientConnection(HttpToolsProtocol):
         self._phase, self._since = ConnectionPhase.RESPONSE, self.loop.time()
         self._connections.idle.pop(self, None)
 
+    def keep_request(self, request: bytes) -> None:
+        """Keep a whole request that the fast lane is about to begin; it is not idle any more."""
+        self.held = request
+        self._connections.idle.pop(self, None)
+
     def use_application(self) -> None:
         """Leave the request that the fast lane has, or waits for, to the application."""
         if self._exchange:
