@@ -204,6 +204,26 @@ def test_store_that_fails_while_circuits_are_open_wedges_none() -> None:
     assert fleet.open_replicas == 0
 
 
+@pytest.mark.parametrize("period", [0.5, 1.0, 4.0])
+def test_store_that_comes_and_goes_opens_nothing_and_wedges_none(period: float) -> None:
+    fleet = Simulation(4, CONSECUTIVE, calls_per_second=10)
+
+    def flap(seconds: float) -> None:
+        for number in range(round(seconds / period)):
+            fleet.server.partition(*(replica.store for replica in fleet.replicas if number % 2))
+            fleet.run(period)
+
+    fleet.run(4)
+    flap(8)
+    assert all(replica.transitions == [] for replica in fleet.replicas)
+    fleet.failure_rate = 1.0
+    flap(8)
+    assert all(replica.transitions for replica in fleet.replicas)
+    fleet.failure_rate = 0.0
+    flap(16)
+    assert fleet.open_replicas == 0
+
+
 def test_store_that_loses_its_data_in_the_middle_of_a_probe_wedges_none() -> None:
     fleet = Simulation(5, CONSECUTIVE, calls_per_second=20)
     fleet.run(3)
