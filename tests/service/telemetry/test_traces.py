@@ -25,7 +25,7 @@ from .story import CollectedSpans, id_of, values
 
 pytestmark = pytest.mark.looptime
 
-DOWN = TTSServerError("HTTP 503: no capacity to speak 'my secret words'", status=503)
+DOWN = TTSServerError("HTTP 503: secret reasons", status=503)
 
 
 async def test_outage_is_lines_from_the_first_failure_to_the_recovery(make_service: MakeService) -> None:
@@ -92,6 +92,25 @@ async def test_recovery_ends_the_trace_of_the_outage(make_service: MakeService) 
     assert values(probe[0])["steadyvoice.attempt.result"] == "completed"
     assert values(maintenance)["steadyvoice.circuit.reason"] == "maintenance"
     assert maintenance.get_span_context().trace_id != outage.get_span_context().trace_id  # type: ignore[union-attr]
+
+
+async def test_refusal_is_linked_to_the_opening_before_it_though_others_followed_until_its_call_ended(
+    make_service: MakeService,
+) -> None:
+    collected = CollectedSpans()
+    first = ScriptedProvider([DOWN, DOWN, DOWN], name="first")
+    second = ScriptedProvider([Say(), Say(pieces=8, every=0.1), Say()], name="second")
+    async with make_service(first, second, telemetry=collected.config) as tts:
+        await tts.synthesize(TEXT, format="pcm_8000")
+        async with tts.stream(TEXT, format="pcm_8000") as long_call:
+            await anext(long_call)
+            await asyncio.sleep(61)
+            await tts.synthesize(TEXT, format="pcm_8000")  # the probe, which fails
+        await tts.synthesize(TEXT, format="pcm_8000")
+    opened, reopened = collected.named("circuit open")
+    refusals = [span for span in collected.spans if values(span).get("steadyvoice.attempt.result") == "refused"]
+    refusals.sort(key=lambda span: span.start_time or 0)
+    assert [collected.linked(span)[0][1] for span in refusals] == [opened, reopened]
 
 
 async def test_spans_have_times_costs_and_the_words_of_the_conventions(make_service: MakeService) -> None:
