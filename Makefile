@@ -42,6 +42,7 @@ docs: $(READY)
 # Pages of docs/ that are generated from the code.
 reference: $(READY)
 	$(BIN)/python docs/builder/api_reference.py
+	$(BIN)/python docs/builder/configuration_reference.py
 
 # The wheel, installed on every Python that is found on the PATH, under pyenv or in STEADYVOICE_PYTHONS: the tests of the
 # circuit breaker where nothing else is installed, and the gateway without uvloop. A few minutes for each Python.

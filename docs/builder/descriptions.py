@@ -51,7 +51,7 @@ def fields_of(kind: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in reversed(kind.__mro__):
         if each.__module__.startswith("steadyvoice"):
-            found.update(_source_fields(each) | described_items(inspect.cleandoc(vars(each).get("__doc__") or "")))
+            found.update(described_items(inspect.cleandoc(vars(each).get("__doc__") or "")) | _source_fields(each))
     return found
 
 
@@ -107,7 +107,9 @@ def _docstrings(body: list[ast.stmt]) -> dict[str, str]:
     for node, below in pairwise(body):
         match below:
             case ast.Expr(value=ast.Constant(value=str(text))) if name := _target(node):
-                found[name] = " ".join(text.split()).removesuffix(".")
+                found[name] = re.sub(
+                    r"^[A-Z](?=[a-z ])", lambda first: first[0].lower(), " ".join(text.split()).removesuffix(".")
+                )
     return found
 
 

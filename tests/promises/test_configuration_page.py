@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import inspect
 import tomllib
-from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
 import pytest
+from configuration_reference import IN_CODE_ONLY, PAGE, TABLES, render, rows
+from pydantic import BaseModel
 
-from steadyvoice import CacheConfig, CircuitBreakerConfig, HedgeConfig, JournalConfig, RetryConfig, TimeoutConfig
-from steadyvoice.fleet import FleetConfig
 from steadyvoice.providers import plugins
-from steadyvoice.service.config_file import ConfigFile, FallbackConfig, ServerConfig, TelemetryTable
+from steadyvoice.service.config_file import ConfigFile
 
 from .layers import ROOT
 
-NOT_IN_FILES = {"opens_when", "failure_on", "ignore", "failure_result", "failure_weight", "cooldown_from_error"}
 NOT_OF_FILES = {"name", "voices", "wall_clock", "files"}  # of providers: common to all, or for code only
 
 
@@ -36,24 +34,22 @@ def default_in(cell: str) -> Any:
     return tomllib.loads(f"x = {cell.strip('`')}")["x"]
 
 
+def test_tables_are_those_of_the_code() -> None:
+    assert render(PAGE.read_text("utf-8")) == PAGE.read_text("utf-8"), "make reference"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_key_has_an_effect_and_a_range(name: str) -> None:
+    for key, value, _, change, effect in rows(name):
+        assert value, key
+        assert effect.partition(":")[0], key
+        assert change in ("reload", "reload, admin API", "restart")
+
+
 def defaults_of(kind: Any) -> dict[str, Any]:
-    if issubclass(kind, ServerConfig | FallbackConfig | TelemetryTable):
+    if issubclass(kind, BaseModel):
         return {name: field.default for name, field in kind.model_fields.items()}
-    return {field.name: field.default for field in fields(kind) if field.name not in NOT_IN_FILES}
-
-
-TABLES: Mapping[str, type] = {
-    "[server]": ServerConfig,
-    "[fallback]": FallbackConfig,
-    "[timeouts]": TimeoutConfig,
-    "[retry]": RetryConfig,
-    "[circuit]": CircuitBreakerConfig,
-    "[cache]": CacheConfig,
-    "[journal]": JournalConfig,
-    "[hedge]": HedgeConfig,
-    "[fleet]": FleetConfig,
-    "[telemetry]": TelemetryTable,
-}
+    return {field.name: field.default for field in fields(kind) if field.name not in IN_CODE_ONLY}
 
 
 def _is_built_in(kind: plugins.ProviderKind) -> bool:
@@ -61,12 +57,12 @@ def _is_built_in(kind: plugins.ProviderKind) -> bool:
 
 
 def test_every_table_of_the_file_has_a_section() -> None:
-    assert {name.strip("[]") for name in TABLES} | {"providers"} == set(ConfigFile.model_fields)
+    assert set(TABLES) | {"providers"} == set(ConfigFile.model_fields)
 
 
 @pytest.mark.parametrize("title", TABLES)
 def test_section_lists_every_key_with_its_default(title: str) -> None:
-    shown = {row[0].strip("`"): default_in(row[2]) for row in section(title) if row[0] != "`preset`"}
+    shown = {row[0].strip("`"): default_in(row[2]) for row in section(f"[{title}]") if row[0] != "`preset`"}
     assert shown == defaults_of(TABLES[title])
 
 

@@ -119,17 +119,15 @@ class CircuitBreakerConfig(_Derived):
     or None.
 
     Raises CircuitConfigError, a ValueError that names the field, for settings that cannot work.
-
-    - `minimum_calls`: calls in the window before a rate is evaluated; None: half the window, rounded up, or five in a
-      window of seconds.
     """
 
-    failure_threshold: float | None = 0.5  # failure rate in the window that opens the circuit; None: no such rule
+    failure_threshold: float | None = 0.5  # failure rate in the window that opens the circuit
     window_size: int = 10  # calls in the window
     cooldown_period: Seconds = default(60.0)  # seconds before the first probe
     success_threshold: int = 3  # successful probes that close the circuit
     _: KW_ONLY
     minimum_calls: int | None = None
+    """Calls in the window before a rate is evaluated; if absent, half of it, or 5 in a window of seconds."""
     window_seconds: OptionalSeconds = default(None)  # seconds of the window; if set, `window_size` does not apply
     consecutive_failures: int | None = None  # failures in a row that open the circuit
     significance: float | None = None

@@ -118,9 +118,8 @@ class ServerConfig(ConfigTable):
     allowed_hosts: list[str] = []  # `Host` names besides the gateway's addresses
     max_body_bytes: Count = 1024 * 1024  # bytes of a request body
     max_text_characters: Count = 100_000  # characters of a text
-    max_answer_bytes: Annotated[int, Field(ge=MIN_AUDIO_BYTES)] = (
-        MAX_AUDIO_BYTES  # bytes of audio held in memory for one request
-    )
+    max_answer_bytes: Annotated[int, Field(ge=MIN_AUDIO_BYTES)] = MAX_AUDIO_BYTES
+    """Bytes of audio held in memory for one request."""
     body_timeout: Seconds = 10.0  # seconds for a request's body
     header_timeout: Seconds = 10.0  # seconds for a request's head
     idle_timeout: Seconds = 75.0  # seconds that an idle connection is kept
@@ -129,9 +128,8 @@ class ServerConfig(ConfigTable):
     max_active: Count = MAX_ACTIVE  # utterances synthesized at the same time
     max_queued: Annotated[int, Field(ge=0)] = MAX_QUEUED  # utterances that wait for that
     queue_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = QUEUE_TIMEOUT  # seconds that one waits
-    shutdown_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = (
-        0.0  # seconds between a failing `/readyz` and the closed port
-    )
+    shutdown_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Seconds between a failing `/readyz` and the closed port."""
     shutdown_timeout: Seconds = 30.0  # seconds for streams in progress to end
     state_file: str | None = None  # file in which circuits and holds survive a restart
     metrics: Literal["open", "admin"] = "open"  # whether `/metrics` needs no token, or that of `/admin`

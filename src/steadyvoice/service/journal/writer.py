@@ -46,8 +46,8 @@ class JournalConfig:
     """
 
     path: str | os.PathLike[str] = "~/.local/state/steadyvoice/journal"  # folder, which is made if it is missing
-    max_megabytes: float = 64.0  # megabytes of each process; the oldest file is removed
-    files: int = 8  # number of files that each process divides that into
+    max_megabytes: float = 64.0  # size limit of the folder, in megabytes
+    files: int = 8  # number of files of each process; the oldest is deleted first
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str | os.PathLike) or not os.fspath(self.path):
