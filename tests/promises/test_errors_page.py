@@ -55,7 +55,7 @@ def instance(kind: type[TTSError]) -> TTSError:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0].strip("`"))
 def test_row_agrees_with_the_code(row: list[str]) -> None:
-    name, kind, cause, fault, reacts, status = row
+    name, kind, cause, fault, reacts, status, advice = row
     error = instance(getattr(steadyvoice, name.strip("`")))
 
     assert kind == f"`{error.kind.value}`"
@@ -63,6 +63,7 @@ def test_row_agrees_with_the_code(row: list[str]) -> None:
     assert fault == error.meaning.blame.value
     assert reacts == reaction(error.meaning)
     assert status == str(http_error(error).status)
+    assert advice == error.meaning.advice
 
 
 def test_table_has_each_kind_of_error_once() -> None:
