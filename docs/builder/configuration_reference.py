@@ -137,9 +137,12 @@ def render(page: str) -> str:
         section, _, after = rest.partition("\n## ")
         if not found:
             raise ValueError(f"{PAGE.name} has no section [{name}]")
-        lines = "\n".join(table(_HEAD, rows(name)))
-        new = re.sub(r"^\| key .*\n(?:\|.*\n?)*", lambda _, lines=lines: lines, section, count=1, flags=re.MULTILINE)
-        page = before + heading + new + ("\n## " + after if after else "")
+        former = re.search(r"^\| key .*\n(?:\|.*\n?)*", section, re.MULTILINE)
+        if not former:
+            raise ValueError(f"{PAGE.name} has no table in its section [{name}]")
+        new = "\n".join(table(_HEAD, rows(name)))
+        section = section[: former.start()] + new + section[former.end() :]
+        page = before + heading + section + ("\n## " + after if after else "")
     return page
 
 
