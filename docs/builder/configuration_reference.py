@@ -24,7 +24,7 @@ from steadyvoice import CacheConfig, CircuitBreakerConfig, HedgeConfig, JournalC
 from steadyvoice._option_rules import Number
 from steadyvoice.fleet import FleetConfig
 from steadyvoice.gateway.reload import RESTART_KEYS
-from steadyvoice.service.config_file import PRESETS, TIMEOUT_PRESETS, FallbackConfig, ServerConfig
+from steadyvoice.service.config_file import PRESETS, TIMEOUT_PRESETS, FallbackConfig, ServerConfig, TelemetryTable
 
 PAGE = Path(__file__).parents[1] / "configuration.md"
 
@@ -38,6 +38,7 @@ TABLES: Mapping[str, type] = {
     "journal": JournalConfig,
     "hedge": HedgeConfig,
     "fleet": FleetConfig,
+    "telemetry": TelemetryTable,
 }
 """Class of each table of the file."""
 
@@ -53,6 +54,7 @@ DETAILS = {
     "fallback.on_midstream": "[resume](resume.md)",
     "fallback.voice_substitution": "[voices](voices.md)",
     "fallback.recorded": "[recorded message](failover.md#recorded-message)",
+    "telemetry.metrics": "[OpenTelemetry](metrics.md#opentelemetry)",
     "timeouts.overdue_after": "[silent providers](timeouts.md#silent-providers)",
 }
 """Links behind the effect of a key."""
@@ -69,10 +71,10 @@ def rows(name: str) -> Iterator[list[str]]:
         presets = _choices(PRESETS_OF[name])
         yield [code("preset"), presets, '`"default"`', change, "settings that the other keys of the table override"]
     for key, value, default in _keys(kind):
-        changed = "restart" if name == "server" and key in RESTART_KEYS else change
+        fixed = name == "telemetry" or (name == "server" and key in RESTART_KEYS)
         details = DETAILS.get(f"{name}.{key}")
         effect = effects.get(key, "") + (f": {details}" if details else "")
-        yield [code(key), value, default, changed, effect]
+        yield [code(key), value, default, "restart" if fixed else change, effect]
 
 
 def _keys(kind: type) -> Iterator[tuple[str, str, str]]:

@@ -18,7 +18,7 @@ from tests.gateway.browser import chromium
 from .documentation import PAGES
 from .layers import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
 BUILDER = ROOT / "docs" / "builder" / "build_site.py"
 NO_TARGET = {"search.html"}  # of no link: the form of each page leads there

@@ -185,9 +185,10 @@ class FallbackConfig(ConfigTable):
 class TelemetryTable(ConfigTable):
     """Table `[telemetry]`: what is reported to OpenTelemetry, whose own settings are variables `OTEL_*`."""
 
-    traces: StrictBool = True  # spans of calls, attempts and circuits
-    metrics: StrictBool = True  # those of /metrics
-    texts: StrictBool = False  # texts that are spoken, and vendors' error messages
+    traces: StrictBool = True  # spans of calls, attempts and changes of circuits
+    metrics: StrictBool = True  # the gateway's metrics
+    texts: StrictBool = False
+    """Whether spans may have the texts that are spoken, and vendors' messages, which quote them."""
 
 
 class ConfigFile(ConfigTable):
