@@ -48,6 +48,8 @@ class TimedVendor:
     stretches: Sequence[Stretch] = ()
     local: bool = False
     seed: int = 1
+    pieces: int = 3
+    every: float = 0.05  # seconds between two pieces
     billed: int = 0
     origin: float | None = None
     _rng: Random = field(init=False)
@@ -74,9 +76,9 @@ class TimedVendor:
             await asyncio.Event().wait()
         await asyncio.sleep(latency + (4.0 if state else 0.0))
         self.billed += len(request.text)
-        for _ in range(3):
-            yield AudioChunk(pcm(0.4))
-            await asyncio.sleep(0.05)
+        for _ in range(self.pieces):
+            yield AudioChunk(pcm(1.2 / self.pieces))
+            await asyncio.sleep(self.every)
 
     async def aclose(self) -> None:
         pass

@@ -20,6 +20,7 @@ from steadyvoice.service.journal.records import (
     AttemptLine,
     HeaderLine,
     ResetLine,
+    SettingsLine,
     UtteranceLine,
     encode_line,
     read_journal,
@@ -204,6 +205,19 @@ def test_folder_never_exceeds_its_bound(lengths: list[int], files: int, runs: in
         for path in folder.iterdir():
             assert path.read_bytes().startswith(b'{"line":"header"')
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_each_file_begins_with_the_settings_in_force(tmp_path: Path) -> None:
+    files = JournalFiles(JournalConfig(tmp_path, max_megabytes=0.2, files=4), "run", header)
+    for muted in (True, False):
+        settings = SettingsLine(at=1.0, providers=[], retry={}, muted=muted)
+        files.write([encode_line(settings) + b"\n", *[encode_line(utterance_line()) + b"\n"] * 600])
+    files.close()
+    heads = [path.read_bytes().splitlines()[:2] for path in sorted(tmp_path.iterdir())]
+    assert len(heads) >= 3
+    assert all(b'"header"' in first and b'"settings"' in second for first, second in heads)
+    assert b'"muted":false' in heads[-1][1]
+    assert [line.muted for line in read_journal([tmp_path]).runs[0].settings][-1] is False
 
 
 WHOLE = b"".join(

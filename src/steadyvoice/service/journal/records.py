@@ -173,6 +173,11 @@ class Run:
         return len(self._unfinished)
 
     @property
+    def wall_offset(self) -> float:
+        """Seconds to add to a time of the circuits' clock to get the time of day."""
+        return self.header.wall_time - self.header.clock if self.header else 0.0
+
+    @property
     def missing_parts(self) -> int:
         """Number of files that were deleted, or not given, before the last one."""
         return max(self.parts) + 1 - len(self.parts) if self.parts else 0

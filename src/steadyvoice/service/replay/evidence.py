@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from steadyvoice.service.journal.records import AttemptLine, JournaledUtterance
+from steadyvoice.service.journal.records import AttemptLine, Run
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.resilience.failover import TryProvider
 from steadyvoice.speech.errors import TTSError
@@ -144,20 +144,23 @@ def tells_about_provider(line: AttemptLine) -> bool:
 
 @dataclass(slots=True)
 class Evidence:
-    """Recorded attempts by provider, in the order of their beginning."""
+    """Recorded attempts by provider, in the order of their beginning, by the time of day: of all processes."""
 
     _times: dict[str, list[float]] = field(default_factory=dict)
     _outcomes: dict[str, list[AttemptOutcome]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, utterances: Iterable[JournaledUtterance]) -> Evidence:
-        """Return the evidence of one run's utterances."""
+    def of(cls, runs: Iterable[Run]) -> Evidence:
+        """Return the evidence of all runs of a journal."""
         found: dict[str, list[tuple[float, AttemptOutcome]]] = {}
-        for utterance in utterances:
-            lines = sorted((each for each in utterance.attempts if each.began is not None), key=_began)
-            for line, follower in zip(lines, [*lines[1:], None], strict=False):
-                if tells_about_provider(line):
-                    found.setdefault(line.provider, []).append((_began(line), outcome_of(line, follower)))
+        for run in runs:
+            offset = run.wall_offset
+            for utterance in run.utterances:
+                lines = sorted((each for each in utterance.attempts if each.began is not None), key=_began)
+                for line, follower in zip(lines, [*lines[1:], None], strict=False):
+                    if tells_about_provider(line):
+                        known = found.setdefault(line.provider, [])
+                        known.append((_began(line) + offset, outcome_of(line, follower)))
         evidence = cls()
         for name, pairs in found.items():
             pairs.sort(key=lambda pair: pair[0])
@@ -166,7 +169,7 @@ class Evidence:
         return evidence
 
     def at(self, provider: str, now: float) -> AttemptOutcome:
-        """Return the outcome of the attempt nearest to a time; the assumed one if there is none."""
+        """Return the outcome of the attempt nearest to a time of day; the assumed one if there is none."""
         times = self._times.get(provider)
         if not times:
             return ASSUMED

@@ -67,13 +67,13 @@ def replay_journal(
     recorded = [list(each.utterances) for each in runs]
     replays: dict[str, Mapping[str, Any]] = {}
     fidelity: Mapping[str, Any] = {}
-    evidence = [Evidence.of(run.utterances) for run in runs]
+    evidence = Evidence.of(runs)
     for alternative in (RECORDED, *alternatives):
         results = []
-        for run, known in zip(runs, evidence, strict=True):
+        for run in runs:
             if end is not None and monotonic() > end:
                 raise ReplayTimeoutError(f"the replay takes longer than {seconds:g} s; replay fewer utterances")
-            results.append(Simulation(run, alternative, known).run())
+            results.append(Simulation(run, alternative, evidence).run())
         replays[alternative.name] = summary_of(results, slow=slow)
         if alternative is RECORDED:
             fidelity = fidelity_of(runs, results)

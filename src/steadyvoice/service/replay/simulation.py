@@ -120,7 +120,7 @@ class Simulation:
         self._run, self._alternative, self._evidence = run, alternative, evidence
         began = [each.line.began for each in run.utterances] + [change.at for change in run.changes]
         self.clock = VirtualTime(min([*began, run.header.clock if run.header else inf]))
-        self._wall_offset = (run.header.wall_time - run.header.clock) if run.header else 0.0
+        self._wall_offset = run.wall_offset
         self._rng = Random(seed)
         self._recorded = ReplaySettings.of(run.settings[0])
         self.settings = alternative.apply(self._recorded)
@@ -143,7 +143,7 @@ class Simulation:
             self._start(change.at, self._act(change))
         results = []
         for utterance in sorted(self._run.utterances, key=lambda each: each.line.began):
-            replay = UtteranceReplay(self, utterance, self._evidence)
+            replay = UtteranceReplay(self, utterance)
             results.append(replay.result)
             self._start(utterance.line.began, replay.steps())
             for hedge in replay.hedges:
@@ -174,6 +174,10 @@ class Simulation:
     def provider(self, name: str) -> ReplayedProvider:
         """Return a provider with its settings in force."""
         return next(each for each in self.settings.providers if each.name == name)
+
+    def evidence_now(self, name: str) -> AttemptOutcome:
+        """Return what a provider did in the recorded attempt that is nearest to the present time."""
+        return self._evidence.at(name, self._wall_time())
 
     def _use(self, settings: ReplaySettings) -> None:
         for provider in settings.providers:
@@ -256,8 +260,8 @@ class Simulation:
 class UtteranceReplay:
     """Replay of one utterance: its decisions, and the attempts that follow from them."""
 
-    def __init__(self, simulation: Simulation, utterance: JournaledUtterance, evidence: Evidence) -> None:
-        self._simulation, self._evidence, self._clock = simulation, evidence, simulation.clock
+    def __init__(self, simulation: Simulation, utterance: JournaledUtterance) -> None:
+        self._simulation, self._clock = simulation, simulation.clock
         self._line, self._attempts = utterance.line, utterance.attempts
         self.result = ReplayedUtterance(utterance.line)
         sent = sorted((each for each in utterance.attempts if each.began is not None and not each.refused), key=_began)
@@ -398,7 +402,7 @@ class UtteranceReplay:
             bounded = outcome.within(step, timeouts)
             self._on_path &= bounded is outcome
             return bounded
-        outcome = self._own_outcome(name) or self._evidence.at(name, self._clock.now)
+        outcome = self._own_outcome(name) or self._simulation.evidence_now(name)
         self.result.gaps.append(outcome.gap)
         return self._with_patience(outcome.within(step, timeouts))
 
@@ -409,7 +413,7 @@ class UtteranceReplay:
             if line.provider != name or key in self._used or key not in self._own or line.left:
                 continue
             gap = abs(_began(line) - self._clock.now)
-            nearest = self._evidence.at(name, self._clock.now).gap
+            nearest = self._simulation.evidence_now(name).gap
             if gap <= max(nearest, 1.0):
                 self._used.add(key)
                 return self._own[key]
