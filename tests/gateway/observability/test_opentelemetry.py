@@ -143,7 +143,14 @@ async def test_metrics_are_those_of_the_endpoint() -> None:
         from_a_thread = await asyncio.to_thread(exported, reader)
         answer = await gateway.fetch("GET", "/metrics")
         scraped = parsed(await answer.text())
-    moving = ("loop_lag", "loop_lost", "connections", "http_requests", "retry_after", "engine_wait")  # between two collections
+    moving = (
+        "loop_lag",
+        "loop_lost",
+        "connections",
+        "http_requests",
+        "retry_after",
+        "engine_wait",
+    )  # between two collections
     for found in (from_inside, from_a_thread):
         assert without(found, moving) == without(scraped, moving)
     assert from_inside["steadyvoice_requests_total"]["elevenlabs", "spoken", "elevenlabs"] == 1
