@@ -107,12 +107,13 @@ async def count_held_connections(url: str, of: int) -> int:
 async def test_connection_has_room_while_another_worker_has_idle_ones(tmp_path: Path) -> None:
     async with running_workers(tmp_path, "max_connections = 12", pace=1) as gateway, AsyncExitStack() as opened:
         for _ in range(4):
-            assert await begin_to_speak(await connected(gateway, opened, worker=1), gateway.url) == 200
+            busy = await connected(gateway, opened, worker=1)
+            assert await begin_to_speak(busy, gateway.url, opened) == 200
         for _ in range(4):
             await connected(gateway, opened, worker=2)  # and stays idle
         # Four more fit. For the next four, whichever worker accepts them, the second one closes its idle connections.
         clients = [await opened.enter_async_context(one_connection()) for _ in range(11)]
-        assert [await begin_to_speak(each, gateway.url) for each in clients] == [200] * 8 + [503] * 3
+        assert [await begin_to_speak(each, gateway.url, opened) for each in clients] == [200] * 8 + [503] * 3
 
 
 def one_connection() -> aiohttp.ClientSession:
@@ -129,9 +130,10 @@ async def connected(gateway: RunningWorkers, opened: AsyncExitStack, worker: int
         await client.close()
 
 
-async def begin_to_speak(client: aiohttp.ClientSession, url: str) -> int:
-    """Begin to read a long answer, and return its status; the connection is busy until the client closes."""
+async def begin_to_speak(client: aiohttp.ClientSession, url: str, opened: AsyncExitStack) -> int:
+    """Begin to read a long answer, and return its status; the connection is busy until `opened` is closed."""
     answer = await client.post(url + SPEECH, json={"text": 8 * LONG})
+    opened.callback(answer.close)
     return answer.status
 
 
