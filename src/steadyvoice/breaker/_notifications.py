@@ -290,7 +290,7 @@ class EventDispatcher:
         delivery = _Delivery()
         own_reference = ref(delivery)
         try:
-            while pending and pending[0].addressed and self._claim(own_reference, lock):
+            while _is_due(pending) and self._claim(own_reference, lock):
                 while pending and pending[0].addressed:
                     _call_listeners(pending[0])
                     with lock:  # `_address_notifications` iterates over the queue under it
@@ -309,6 +309,15 @@ class EventDispatcher:
                 return False
             self._delivery = own_reference
         return True
+
+
+def _is_due(pending: deque[Notification]) -> bool:
+    """Return whether the first notification can be delivered."""
+    # Another thread may deliver it and take it away between two looks at the queue: seen with free threads.
+    try:
+        return pending[0].addressed
+    except IndexError:
+        return False
 
 
 class _Delivery:

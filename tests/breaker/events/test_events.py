@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from threading import Barrier
+from threading import Barrier, Lock
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from steadyvoice.breaker import (
     StateChanged,
     WouldHaveOpened,
 )
+from steadyvoice.breaker._notifications import EventDispatcher
 from steadyvoice.breaker.testing import VirtualClock
 
 
@@ -231,3 +233,13 @@ def test_sixteen_threads_deliver_each_event_once_and_in_order(clock: VirtualCloc
     assert all(earlier.to_state is later.from_state for earlier, later in pairwise(events))
     assert events[-1].to_state == "closed"
     assert Counter(e.from_state for e in events) == Counter(e.to_state for e in events)
+
+
+def test_queue_that_another_thread_empties_between_two_looks_is_left_to_it() -> None:
+    class EmptiedMeanwhile(deque[Any]):
+        """Queue whose last notification is taken away after the first look."""
+
+        def __bool__(self) -> bool:
+            return True
+
+    EventDispatcher(()).deliver(EmptiedMeanwhile(), Lock())
