@@ -2,6 +2,9 @@
 
 The navigation comes from docs/README.md: its headings are the sections, and the first links in the rows of its tables
 are the pages. A link to a file that is no page, such as an example, leads to a page that shows the file.
+
+Decision records and shown files are listed by an index page, and not by the menu: Sphinx renders the menu anew for each
+page, and took most of the time for these.
 """
 
 from __future__ import annotations
@@ -24,6 +27,9 @@ LANGUAGES = {".json": "json", ".py": "python", ".toml": "toml", ".yaml": "yaml",
 """Languages of the files that a page may link to, by ending."""
 
 NOT_COPIED = (".md", ".py", ".pyc", ".css", ".js")
+
+OUTSIDE_MENU = "---\norphan: true\n---\n\n"
+"""Beginning of a page that is not in the menu."""
 
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<=\]\()(?P<path>[^)\s#:]+)(?P<anchor>#[^)\s]*)?(?=\))")
@@ -48,7 +54,8 @@ class PageCopier:
         shutil.rmtree(self._target, ignore_errors=True)
         for page in self._pages():
             text = page.read_text("utf-8")
-            self._write(self._name(page), self._linked(page, text) + "".join(self._navigation(page, text)))
+            listed = OUTSIDE_MENU if page.parent.name == "decisions" and page.name != "README.md" else ""
+            self._write(self._name(page), listed + self._linked(page, text) + "".join(self._navigation(page, text)))
         for path in (self._root / "docs").rglob("*"):
             if path.is_file() and not path.name.endswith(NOT_COPIED):
                 copied = self._target / self._name(path)
@@ -91,8 +98,6 @@ class PageCopier:
             for section in _SECTION.finditer(text):
                 yield _navigation(section["title"], self._rows(page, section["body"]))
             yield _navigation("Files", ["files/index.md"])
-        elif page.name == "README.md" and page.parent != self._root:
-            yield _navigation("", self._rows(page, text))
 
     def _rows(self, page: Path, text: str) -> list[str]:
         """Return the entries of the navigation for the rows of a page's tables."""
@@ -101,9 +106,9 @@ class PageCopier:
     def _show_files(self) -> None:
         names = {path.relative_to(self._root).as_posix(): path for path in sorted(self._shown)}
         for name, path in names.items():
-            self._write(f"files/{name}.md", f"# `{name}`\n\n{self._content(path)}")
-        pages = [f"{name}.md" for name in names]
-        self._write("files/index.md", f"# Files\n\nFiles of the repository that these pages refer to.\n{_list(pages)}")
+            self._write(f"files/{name}.md", f"{OUTSIDE_MENU}# `{name}`\n\n{self._content(path)}")
+        listed = "\n".join(f"- [`{name}`]({name}.md)" for name in names)
+        self._write("files/index.md", f"# Files\n\nFiles of the repository that these pages refer to.\n\n{listed}\n")
 
     def _content(self, path: Path) -> str:
         if path.is_dir():
@@ -125,7 +130,3 @@ def _files_in(path: Path) -> list[Path]:
 def _navigation(title: str, entries: list[str]) -> str:
     caption = [f":caption: {title}"] if title else []
     return "\n".join(["", "```{toctree}", ":hidden:", *caption, "", *entries, "```", ""])
-
-
-def _list(entries: list[str]) -> str:
-    return "\n".join(["", "```{toctree}", ":maxdepth: 1", "", *entries, "```", ""])

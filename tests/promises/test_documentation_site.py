@@ -108,9 +108,12 @@ def test_every_resource_of_the_site_is_local(pages: dict[Path, ParsedPage], site
     assert not any("@import" in style.read_text("utf-8") for style in site.rglob("*.css"))
 
 
-def test_every_page_of_the_site_is_in_its_navigation(pages: dict[Path, ParsedPage], site: Path) -> None:
+def test_every_page_of_the_site_is_in_its_navigation_or_an_index(pages: dict[Path, ParsedPage], site: Path) -> None:
     home = site / "index.html"
     listed = {target(home, link)[0] for link in pages[home].navigation}
+    for index in ("decisions/index.html", "files/index.html"):
+        assert site / index in listed
+        listed |= {target(site / index, link)[0] for link in pages[site / index].links if is_local(link)}
     assert {page.relative_to(site).as_posix() for page in set(pages) - listed - {home}} == NO_TARGET
 
 
