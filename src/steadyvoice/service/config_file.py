@@ -132,6 +132,7 @@ class ServerConfig(ConfigTable):
     """Seconds between a failing `/readyz` and the closed port."""
     shutdown_timeout: Seconds = 30.0  # seconds for streams in progress to end
     state_file: str | None = None  # file in which circuits and holds survive a restart
+    first_audio_objective: Seconds = 2.0  # seconds after which first audio counts as late in the service level
     metrics: Literal["open", "admin"] = "open"  # whether `/metrics` needs no token, or that of `/admin`
     access_log: StrictBool = True  # one log line per request
     log_texts: StrictBool = False  # whether texts may appear in logs and `/admin/calls`

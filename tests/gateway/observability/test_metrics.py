@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from steadyvoice import CircuitBreakerConfig, ElevenLabs, HedgeConfig, Tone
 from steadyvoice.gateway.observability.metric_definitions import METRIC_DEFINITIONS
+from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.simulator import Fault, Simulator
 from steadyvoice.simulator.fault_injection import actions
 
@@ -197,3 +200,42 @@ def _rows(page: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         if line.startswith("| `steadyvoice_"):
             name, kind, labels, _ = (cell.strip() for cell in line.strip("|").split("|"))
             yield name.strip("`"), kind, tuple(re.findall(r"`(\w+)`", labels))
+
+
+async def heard(gateway: RunningGateway, *faults: Fault, path: str = f"{ELEVENLABS}/stream") -> None:
+    """Make a call in which these faults happen."""
+    gateway.sim.faults.set(*faults)
+    answer = await gateway.post(path, elevenlabs_body(), headers={"x-steadyvoice-deadline": "20"})
+    with suppress(aiohttp.ClientError):
+        await answer.read()
+
+
+def levels(found: dict[str, dict[tuple[str, ...], float]]) -> dict[str, float]:
+    return {result: n for (_, result), n in found["steadyvoice_service_level_total"].items() if n}
+
+
+async def test_service_level_counts_what_callers_hear() -> None:
+    down = Fault(actions.Refuse(status=503), endpoint="text-to-speech*")
+    async with running_gateway() as gateway:
+        for _ in range(3):  # through the pipeline, then in the fast lane
+            await heard(gateway)
+        await heard(gateway, down)
+        gateway.context.apply_settings(ServerConfig(first_audio_objective=1e-9, port=0))
+        await heard(gateway)
+        await heard(gateway, path=ELEVENLABS)  # sent whole: its audio may take as much longer
+        await gateway.fetch("POST", "/admin/say", json={"text": TEXT})
+        assert levels(await scraped(gateway)) == {"good": 4, "substituted": 1, "late": 1}
+
+
+async def test_service_level_tells_cut_muted_and_failed_from_mistakes_of_callers() -> None:
+    down = Fault(actions.Refuse(status=503))
+    async with running_gateway(only_elevenlabs=True, on_midstream="error") as gateway:
+        await heard(gateway, Fault(actions.Refuse("invalid_parameters")))
+        await heard(gateway, Fault(actions.Cut(after=0.8)))
+        await heard(gateway, down)
+        assert levels(await scraped(gateway)) == {"cut": 1, "muted": 1}
+    async with running_gateway(only_elevenlabs=True, muted=False) as gateway:
+        await heard(gateway, down)
+        found = await scraped(gateway)
+        assert levels(found) == {"failed": 1}
+        assert len(found["steadyvoice_service_level_total"]) == 6, "those that did not happen are 0"

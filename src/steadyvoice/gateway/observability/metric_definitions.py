@@ -46,6 +46,12 @@ REQUESTS = MetricDefinition(
     ("api", "provider", "outcome"),
     "Finished utterances by API, first provider and outcome",
 )
+SERVICE_LEVEL = MetricDefinition(
+    "steadyvoice_service_level_total",
+    "counter",
+    ("api", "result"),
+    "Utterances by what their callers heard: good, late, substituted, cut, muted or failed",
+)
 FIRST_AUDIO = MetricDefinition(
     "steadyvoice_first_audio_seconds",
     "histogram",

@@ -30,9 +30,18 @@ from steadyvoice.gateway.observability.recent_calls import first_audio
 from steadyvoice.gateway.request_context import RequestContext, client_outcome, request_context
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.gateway.workers.merging import MetricSamples, merged_samples
+from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.service.result import Attempt, ReportedUtterance, UtteranceReport
+from steadyvoice.speech.errors import TTSError
+from steadyvoice.speech.failure_kinds import Blame, FailureKind, meaning_of
 
 Labels = tuple[str, ...]
+
+SERVICE_LEVELS = ("good", "late", "substituted", "cut", "muted", "failed")
+"""Results of utterances for their callers; `good` is first audio in time, whole, in the wanted voice."""
+
+_TEST_CALLS = "say"
+_MISTAKES = {kind for kind in FailureKind if meaning_of(kind).blame is Blame.CALLER} - {FailureKind.DEADLINE}
 
 
 class LabelledCounter:
@@ -118,6 +127,7 @@ class Metrics(RequestObserver):
             LabelledCounter(metric_definitions.REQUESTS),
             LabelledCounter(metric_definitions.HTTP),
         )
+        self._service_level = LabelledCounter(metric_definitions.SERVICE_LEVEL)
         self._characters, self._audio = (
             LabelledCounter(metric_definitions.CHARACTERS),
             LabelledCounter(metric_definitions.AUDIO),
@@ -147,6 +157,8 @@ class Metrics(RequestObserver):
         self._duration.add((api,), request.seconds_at(self._context.clock()))
         if (seconds := first_audio(request)) is not None:
             self._first_audio.add((api,), seconds)
+        if api != _TEST_CALLS and (level := service_level(request, order, account, self._context.server)):
+            self._count_levels({(api, level): 1})
         self._count(report)
 
     def request_finished(self, request: RequestContext) -> None:
@@ -160,6 +172,7 @@ class Metrics(RequestObserver):
         characters, audio, attempts = requests.copy(), requests.copy(), requests.copy()
         seconds: dict[Labels, list[float]] = defaultdict(list)
         first_audio, provider_first_audio = seconds.copy(), seconds.copy()
+        levels, objective = requests.copy(), self._context.server.first_audio_objective
         for request, api, _, _, speech in calls:
             provider = speech.provider
             requests[api, provider, speech.outcome] += 1
@@ -167,6 +180,10 @@ class Metrics(RequestObserver):
             if now is not None and began is not None:
                 seconds[api,].append(now - request.received_at)
                 first_audio[api,].append(began - request.received_at)
+                in_time = began - request.received_at <= objective
+                # Streams that one provider spoke: of their outcomes, only a substitute is not as good as asked for.
+                substituted = speech.outcome not in ("spoken", "cached")
+                levels[api, "substituted" if substituted else "good" if in_time else "late"] += 1
             characters[provider,] += speech.characters
             audio[provider,] += speech.audio
             for attempt in speech.refusals:
@@ -175,6 +192,7 @@ class Metrics(RequestObserver):
             if speech.first_audio is not None:
                 provider_first_audio[provider,].append(speech.first_audio)
         self._requests.add_all(requests)
+        self._count_levels(levels)
         self._characters.add_all(characters)
         self._audio.add_all(audio)
         self._attempts.add_all(attempts)
@@ -191,7 +209,7 @@ class Metrics(RequestObserver):
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics, for prometheus-client."""
         self._context.record_finished()
-        for counter in (self._requests, self._http, self._characters, self._audio, self._attempts):
+        for counter in (self._requests, self._service_level, self._http, self._characters, self._audio, self._attempts):
             yield counter.collected()
         for counter in (self._transitions, self._would_open):
             yield counter.collected()
@@ -221,6 +239,12 @@ class Metrics(RequestObserver):
         registry.register(_Collected([own.get(metric.name, metric) for metric in merged]))
         return registry
 
+    def _count_levels(self, counts: Mapping[Labels, float]) -> None:
+        # All results of an API appear with its first call: Prometheus sees no increase in a counter that is new.
+        for api in {api for api, _ in counts}:
+            self._service_level.add_all({(api, level): 0 for level in SERVICE_LEVELS})
+        self._service_level.add_all(counts)
+
     def _count(self, report: UtteranceReport) -> None:
         for span in report.spans:
             labels = (span.provider or _NONE,)
@@ -245,6 +269,31 @@ class Metrics(RequestObserver):
         seconds = self._context.service.circuits[name].snapshot().recoveries.last_seconds
         if seconds is not None:
             self._recovery.add((name,), seconds)
+
+
+def service_level(
+    request: RequestContext, order: GatewaySpeechRequest, account: ReportedUtterance, settings: ServerConfig
+) -> str | None:
+    """Return the result of an utterance for its caller; None if the caller left, or made a mistake.
+
+    An answer that is sent whole is late by the audio that it has: it may take as much longer.
+    """
+    error, seconds = account.report.error, first_audio(request)
+    match client_outcome(request, account):
+        case "interrupted":
+            return None
+        # A call's own deadline is no mistake: a vendor that hangs makes all of them expire.
+        case "failed" if isinstance(error, TTSError) and error.kind in _MISTAKES:
+            return None
+        case "failed":
+            return "failed" if seconds is None else "cut"
+        case "muted" | "recorded":
+            return "muted"
+        case "substituted" | "resumed":
+            return "substituted"
+        case _:
+            allowed = settings.first_audio_objective + (account.duration if order.buffered else 0.0)
+            return "late" if seconds is None or seconds > allowed else "good"
 
 
 class _Collected:
