@@ -1,20 +1,28 @@
 """Generate steadyvoice.json, the Grafana dashboard. Run: `python deploy/grafana/draw.py [FOLDER]`.
 
-Import the file in Grafana, and choose the Prometheus data source that scrapes the gateway.
+Import the file in Grafana, and choose the Prometheus data source that scrapes the gateway. A panel without a
+description of its own has that of its metrics' definitions.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steadyvoice.gateway.observability.metric_definitions import METRIC_DEFINITIONS
+
 HERE = Path(__file__).parent
 SOURCE = {"type": "prometheus", "uid": "${source}"}
 SOME = 'instance=~"$instance"'
-WITHOUT_SPEECH = "outcome=~'recorded|muted|failed'"
+WORSE = "result!='good'"
+TURNS = "api=~'.*websocket'"
+
+_HELP = {each.name: each.help for each in METRIC_DEFINITIONS}
+_METRIC = re.compile(r"\bsteadyvoice_\w+?(?=_bucket|\b)")
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,12 @@ def _rate(metric: str, by: str, more: str = "") -> str:
     return f"sum by ({by}) (rate({metric}{{{SOME}{more}}}[$__rate_interval]))"
 
 
-def _quantile(share: float, metric: str, by: str) -> str:
-    return f"histogram_quantile({share}, {_rate(f'{metric}_bucket', f'{by}, le')})"
+def _increase(metric: str, by: str) -> str:
+    return f"sum by ({by}) (increase({metric}{{{SOME}}}[$__rate_interval]))"
+
+
+def _quantile(share: float, metric: str, by: str, more: str = "") -> str:
+    return f"histogram_quantile({share}, {_rate(f'{metric}_bucket', f'{by}, le', more)})"
 
 
 PANELS = [
@@ -64,13 +76,15 @@ PANELS = [
     ),
     Panel(
         "timeseries",
-        "Muted and failed calls",
+        "Service level: calls that are worse than good",
         {
-            "share": f"sum(rate(steadyvoice_requests_total{{{SOME},{WITHOUT_SPEECH}}}[$__rate_interval]))"
-            f" / sum(rate(steadyvoice_requests_total{{{SOME}}}[$__rate_interval]))"
+            "{{result}}": f"sum by (result) (rate(steadyvoice_service_level_total{{{SOME},{WORSE}}}[$__rate_interval]))"
+            f" / scalar(sum(rate(steadyvoice_service_level_total{{{SOME}}}[$__rate_interval])))"
         },
         "percentunit",
         12,
+        "Share of calls that are late, in another voice, cut, silent or failed, instead of in time and whole.",
+        stacked=True,
     ),
     Panel(
         "timeseries",
@@ -174,6 +188,101 @@ PANELS = [
     ),
     Panel(
         "timeseries",
+        "Turns of websockets by outcome",
+        {
+            "{{outcome}}": _rate("steadyvoice_requests_total", "outcome", f",{TURNS}"),
+            "open websockets": f"sum(steadyvoice_websockets{{{SOME}}})",
+        },
+    ),
+    Panel(
+        "timeseries",
+        "Turns: time to first audio",
+        {
+            "median": _quantile(0.5, "steadyvoice_first_audio_seconds", "job", f",{TURNS}"),
+            "p95": _quantile(0.95, "steadyvoice_first_audio_seconds", "job", f",{TURNS}"),
+        },
+        "s",
+        about="From the first text of a turn to its first audio.",
+    ),
+    Panel(
+        "timeseries",
+        "Duration of calls (p95)",
+        {"{{api}}": _quantile(0.95, "steadyvoice_request_seconds", "api")},
+        "s",
+    ),
+    Panel(
+        "timeseries",
+        "Speech delivered",
+        {
+            "characters per second, {{provider}}": _rate("steadyvoice_characters_total", "provider"),
+            "seconds of audio per second, {{provider}}": _rate("steadyvoice_audio_seconds_total", "provider"),
+        },
+    ),
+    Panel(
+        "timeseries",
+        "HTTP requests by status",
+        {
+            "{{route_class}} {{status}}": _rate("steadyvoice_http_requests_total", "route_class, status"),
+            "in progress": f"sum(steadyvoice_http_requests_in_flight{{{SOME}}})",
+        },
+    ),
+    Panel(
+        "timeseries",
+        "Calls of circuits by result",
+        {
+            "{{provider}}: {{result}}": _rate("steadyvoice_circuit_calls_total", "provider, result"),
+            "{{provider}}: refused": _rate("steadyvoice_circuit_refused_total", "provider"),
+            "{{provider}}: would have opened": _rate("steadyvoice_circuit_would_have_opened_total", "provider"),
+        },
+        "reqps",
+    ),
+    Panel(
+        "stat",
+        "Holds of keys, voices and models",
+        {"{{provider}}: {{kind}}": f"max by (provider, kind) (steadyvoice_provider_holds{{{SOME}}})"},
+    ),
+    Panel(
+        "state-timeline",
+        "Fleet: state of the replicas",
+        {"{{instance}}: {{state}}": f"max by (instance, state) (steadyvoice_fleet_state{{{SOME}}}) == 1"},
+        width=12,
+        about="together: shares; stale: beats are missed; alone: goes on by its own evidence.",
+    ),
+    Panel(
+        "timeseries",
+        "Fleet: replicas, outliers, missed beats and duplicate probes",
+        {
+            "replicas, seen by {{instance}}": f"max by (instance) (steadyvoice_fleet_replicas{{{SOME}}})",
+            "{{instance}} is an outlier: {{provider}}": "max by (instance, provider) "
+            f"(steadyvoice_fleet_outlier{{{SOME}}}) == 1",
+            "missed beats of {{instance}}": _increase("steadyvoice_fleet_missed_beats_total", "instance"),
+            "duplicate probes: {{provider}}": _increase("steadyvoice_fleet_duplicate_probes_total", "provider"),
+        },
+        width=12,
+    ),
+    Panel(
+        "timeseries",
+        "Fleet: slots of accounts",
+        {"{{provider}}: {{slots}}": f"sum by (provider, slots) (steadyvoice_fleet_slots{{{SOME}}})"},
+    ),
+    Panel(
+        "timeseries",
+        "Journal",
+        {
+            "lines per second, {{result}}": _rate("steadyvoice_journal_lines_total", "result"),
+            "failing": f"max(steadyvoice_journal_failing{{{SOME}}})",
+        },
+    ),
+    Panel(
+        "timeseries",
+        "Workers",
+        {
+            "{{instance}}: {{state}}": f"max by (instance, state) (steadyvoice_workers{{{SOME}}})",
+            "restarts of {{instance}}": _increase("steadyvoice_worker_restarts_total", "instance"),
+        },
+    ),
+    Panel(
+        "timeseries",
         "Cache and hedging",
         {
             "cache {{result}}": _rate("steadyvoice_cache_requests_total", "result"),
@@ -231,13 +340,18 @@ def _placed() -> list[dict[str, Any]]:
     return placed
 
 
+def _described(panel: Panel) -> str:
+    names = dict.fromkeys(name for query in panel.queries.values() for name in _METRIC.findall(query))
+    return ". ".join(_HELP[name] for name in names) + "."
+
+
 def _panel(panel: Panel, number: int) -> dict[str, Any]:
     custom = {"stacking": {"mode": "normal"}, "fillOpacity": 40} if panel.stacked else {}
     return {
         "id": number,
         "type": panel.kind,
         "title": panel.title,
-        "description": panel.about,
+        "description": panel.about or _described(panel),
         "datasource": SOURCE,
         "fieldConfig": {"defaults": {"unit": panel.unit, "custom": custom}, "overrides": []},
         "targets": [
