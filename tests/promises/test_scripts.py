@@ -23,13 +23,16 @@ WRITTEN_FILES = {
 CHECKED = ["docs/draw_states.py"]
 """Scripts that change a page, or with `--check` compare it."""
 
+TOOLS = ["deploy/check_release.py", "deploy/prometheus/record.py", "deploy/sbom.py", "deploy/unpack_helm.py"]
+"""Scripts that tests of their own, and `make tools`, run."""
+
 SITE = "docs/builder/"
 """Folder of the documentation site's builder, which test_documentation_site.py runs."""
 
 
 def test_every_script_is_run() -> None:
     found = {path.relative_to(ROOT).as_posix() for name in ("docs", "deploy") for path in (ROOT / name).rglob("*.py")}
-    assert {path for path in found if not path.startswith(SITE)} == {*WRITTEN_FILES, *CHECKED}
+    assert {path for path in found if not path.startswith(SITE)} == {*WRITTEN_FILES, *CHECKED, *TOOLS}
 
 
 @pytest.mark.slow
