@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -18,7 +19,7 @@ import yaml  # type: ignore[import-untyped]
 
 from steadyvoice.fleet import FleetConfig
 from steadyvoice.service.config_file import ServerConfig, build_arguments, parse_file
-from tests.required_tools import require_tool
+from tests.required_tools import release_tool, require_tool
 
 from .layers import ROOT
 
@@ -72,13 +73,26 @@ def unit() -> RawConfigParser:
     return parser
 
 
-@pytest.fixture
-def container() -> list[tuple[str, str]]:
-    """Return the container file's instructions, with continued lines joined."""
-    lines = (DEPLOY / "Containerfile").read_text().splitlines()
-    text = "\n".join(line for line in lines if not line.startswith("#"))
-    found = re.sub(r"\\\n\s*", "", text).splitlines()
-    return [(line.split()[0], line.partition(" ")[2].strip()) for line in found if line.strip()]
+PARSER = """
+import json, sys
+from dockerfile import parse_file
+print(json.dumps([(each.cmd.upper(), list(each.flags), list(each.value)) for each in parse_file(sys.argv[1])]))
+"""
+
+Instruction = tuple[str, list[str], list[str]]
+
+
+@pytest.fixture(scope="module")
+def container() -> list[Instruction]:
+    """Return the instructions of the container file, by BuildKit's parser: name, flags, and values."""
+    command = [release_tool("python"), "-c", PARSER, str(DEPLOY / "Containerfile")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [(name, flags, values) for name, flags, values in json.loads(done.stdout)]
+
+
+def values_of(container: list[Instruction], name: str) -> list[str]:
+    """Return the values of the last instruction of this name, which is the one that counts."""
+    return [values for each, _, values in container if each == name][-1]
 
 
 def test_deployed_configuration_is_valid_and_requires_keys(server: ServerConfig) -> None:
@@ -114,30 +128,83 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, [line for line in done.stderr.splitlines() if "steadyvoice" in line]) == (0, [])
 
 
-def test_container_copies_existing_files_and_runs_unprivileged(container: list[tuple[str, str]]) -> None:
-    copied = [what.split()[:-1] for name, what in container if name == "COPY" and not what.startswith("--from=build")]
-    assert len(copied) == 3
-    assert all((ROOT / each).exists() for names in copied for each in names)
-    (user,) = [what for name, what in container if name == "USER"]
-    assert int(user) > 0
+def test_container_copies_existing_files_and_runs_unprivileged(container: list[Instruction]) -> None:
+    copied = {name for each, flags, values in container if each == "COPY" and not flags for name in values[:-1]}
+    assert all((ROOT / each).exists() for each in copied)
+    assert int(values_of(container, "USER")[0]) > 0
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for name, what in container:
-        if name == "FROM" and (version := re.search(r"python:(3\.\d+)-slim", what)):
-            assert f"Programming Language :: Python :: {version[1]}" in project["classifiers"]
+    bases = [values[0] for name, _, values in container if name == "FROM"]
+    for base in bases:
+        version = re.fullmatch(r"docker\.io/library/python:(3\.\d+)-slim", base)
+        assert version
+        assert f"Programming Language :: Python :: {version[1]}" in project["classifiers"]
     needed = {"README.md", "LICENSE", "NOTICE", "src", "pyproject.toml", "constraints.txt"}
-    assert needed <= {each for names in copied for each in names}, "what the wheel is made of"
+    assert copied == {*needed, "deploy/steadyvoice.toml"}, "what the wheel is made of, and its configuration"
 
 
-def test_container_command_serves_on_the_port_of_the_health_check(
-    container: list[tuple[str, str]], server: ServerConfig
-) -> None:
-    environment = dict(container)
-    assert json.loads(environment["ENTRYPOINT"])[0].endswith("/bin/steadyvoice")
-    command = json.loads(environment["CMD"])
-    assert command[:3] == ["serve", "--config", "/etc/steadyvoice/steadyvoice.toml"]
-    assert environment["EXPOSE"] == str(server.port)
-    assert f":{server.port}/healthz" in environment["HEALTHCHECK"]
-    assert json.loads(environment["VOLUME"]) == ["/var/lib/steadyvoice", "/var/cache/steadyvoice"]
+def test_context_of_the_container_is_what_it_copies(container: list[Instruction]) -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    rules = [line for line in ignored if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    copied = {name for each, flags, values in container if each == "COPY" and not flags for name in values[:-1]}
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
+
+
+def test_stage_that_is_shipped_has_no_sources_and_no_build_tools(container: list[Instruction]) -> None:
+    last = [number for number, each in enumerate(container) if each[0] == "FROM"][-1]
+    shipped = container[last:]
+    copied = [(flags, values) for name, flags, values in shipped if name == "COPY"]
+    assert copied == [
+        (["--from=build"], ["/opt/steadyvoice", "/opt/steadyvoice"]),
+        ([], ["deploy/steadyvoice.toml", "/etc/steadyvoice/steadyvoice.toml"]),
+    ]
+    assert not [
+        values for name, _, values in shipped if name == "RUN" and re.search(r"\b(pip|apt-get|curl)\b", values[0])
+    ]
+    order = [name for name, _, _ in shipped]
+    assert order.index("RUN") < order.index("USER"), "what root has to do is done before"
+
+
+@pytest.mark.slow
+def test_container_command_serves_and_its_health_check_passes(container: list[Instruction], tmp_path: Path) -> None:
+    """Run the command of the image with its own configuration, its folders and its port moved."""
+    entry, command = values_of(container, "ENTRYPOINT"), values_of(container, "CMD")
+    assert entry == ["/opt/steadyvoice/bin/steadyvoice"]
+    assert command == ["serve", "--config", "/etc/steadyvoice/steadyvoice.toml", "--host", "0.0.0.0"]
+    config = (DEPLOY / "steadyvoice.toml").read_text()
+    for folder in values_of(container, "VOLUME"):
+        assert f'"{folder}' in config, "the folders that it writes to are volumes"
+        config = config.replace(folder, str(tmp_path / Path(folder).parent.name))
+        (tmp_path / Path(folder).parent.name).mkdir()
+    (tmp_path / "steadyvoice.toml").write_text(config)
+    arguments = ["serve", "--config", str(tmp_path / "steadyvoice.toml"), *command[3:], "--port", "0"]
+    keys = {name: f"{value}-0123456789" for name, value in ENVIRON.items()}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "steadyvoice", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **keys},
+    )  # fmt: skip
+    with process:
+        assert process.stdout
+        url = ""
+        for line in process.stdout:
+            url = line.split()[-1] if "ElevenLabs" in line else url
+            if "Ctrl-C" in line:
+                break
+        health = values_of(container, "HEALTHCHECK")
+        (port,) = values_of(container, "EXPOSE")
+        assert f"127.0.0.1:{port}/healthz" in health[-1]
+        program = health[-1].replace(f":{port}/", f":{url.rpartition(':')[2]}/")
+        checks = [subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)]
+        process.send_signal(getattr(signal, values_of(container, "STOPSIGNAL")[0]))
+        assert process.wait(20) == 0
+        checks.append(subprocess.run([sys.executable, "-c", program], capture_output=True, check=False))
+        assert [each.returncode for each in checks] == [0, 1], "healthy while it runs, and not afterwards"
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"steadyvoice.toml", "lib", "cache"}
+
+
+def test_container_without_a_key_says_which(container: list[Instruction]) -> None:
+    command = values_of(container, "CMD")
     result = subprocess.run(
         [sys.executable, "-m", "steadyvoice", *command[:2], str(DEPLOY / "steadyvoice.toml"), *command[3:]],
         capture_output=True, text=True, check=False, env={**os.environ, "STEADYVOICE_API_KEY": ""},
