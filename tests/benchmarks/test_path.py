@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import pytest
-from path import CHUNK_EVERY, Length, Profiler, gateway_request, library, measure, vendor
+from path import CHUNK_EVERY, REQUESTS, Length, Profiler, gateway_request, library, measure, vendor
 
 from steadyvoice.speech.text import count_letters_and_digits
+
+MOST_IN_THE_PIPELINE = 1000
+"""Calls of a request in 16 chunks that the pipeline takes over: some 600 were counted."""
 
 
 async def test_calls_of_other_threads_and_deferred_calls_are_counted() -> None:
@@ -33,7 +37,7 @@ async def test_calls_of_other_threads_and_deferred_calls_are_counted() -> None:
 async def test_usual_request_to_the_gateway_makes_few_calls(pace: float, most: int) -> None:
     """The numbers are those that were reached, and five per cent; to be lowered when fewer are."""
     length = await shortest_path(pace, "passthrough", {"on_midstream": "error"}, most)
-    assert length.own <= most, length.most_called[:20]
+    assert length.own <= most + handed_over(length), length.most_called[:20]
     assert len({name.split()[0] for name, calls in length.most_called if calls > 0.5}) <= 42
     assert telemetry_calls(length) == []
 
@@ -43,8 +47,14 @@ async def test_usual_request_to_the_gateway_makes_few_calls(pace: float, most: i
 async def test_usual_request_that_may_be_resumed_makes_few_calls(pace: float, most: int) -> None:
     """The numbers are those that were reached, and five per cent; to be lowered when fewer are."""
     length = await shortest_path(pace, "resume", {}, most)
-    assert length.own <= most, length.most_called[:20]
+    assert length.own <= most + handed_over(length), length.most_called[:20]
     assert telemetry_calls(length) == []
+
+
+def handed_over(length: Length) -> float:
+    """Return the calls that the requests cost which the pipeline took, because this machine was busy."""
+    assert length.relayed > REQUESTS / 2
+    return MOST_IN_THE_PIPELINE * (REQUESTS - length.relayed) / REQUESTS
 
 
 def telemetry_calls(length: Length) -> list[str]:
@@ -54,12 +64,14 @@ def telemetry_calls(length: Length) -> list[str]:
 
 async def shortest_path(pace: float, name: str, server: dict[str, Any], most: int) -> Length:
     """Measure up to six times: on a busy machine, requests are late and are handed over to the pipeline."""
+    lengths = list[Length]()
     for _ in range(6):
         with Profiler() as profiler, vendor(pace) as url:
             length = await gateway_request(url, profiler, name, server)
+        lengths.append(length)
         if length.own <= most:
             break
-    return length
+    return max(lengths, key=attrgetter("relayed"))
 
 
 async def test_baseline_calls_are_subtracted() -> None:

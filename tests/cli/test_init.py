@@ -102,9 +102,10 @@ def test_file_as_it_is_changes_no_default(text: str, tmp_path: Path) -> None:
 def test_every_table_has_a_comment_above_it(text: str) -> None:
     lines = text.splitlines()
     tables = {line.strip("#[]"): above for above, line in pairwise(lines) if line.strip("#")[:1] == "["}
-    assert tables.keys() | {"fleet"} == set(ConfigFile.model_fields)
+    assert tables.keys() | {"fleet", "telemetry"} == set(ConfigFile.model_fields)
     assert all(above.startswith("# ") for above in tables.values())
     assert "# Table [fleet]" in text
+    assert "# Table [telemetry]" in text
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch, name: str, framework: dict[str, Modu
     """Import a plugin on top of a stand-in, and forget it afterwards."""
     for each, stand_in in framework.items():
         monkeypatch.setitem(sys.modules, each, stand_in)
+    monkeypatch.delitem(sys.modules, f"steadyvoice.{name}", raising=False)  # imported on top of something else
     yield importlib.import_module(f"steadyvoice.{name}")
     del sys.modules[f"steadyvoice.{name}"]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import sys
+from collections.abc import Iterator
 
 import pytest
 from api_reference import FOLDER, PublicName, public_names, render
@@ -29,6 +31,14 @@ UNITS = re.compile(
     re.IGNORECASE,
 )
 """Words of a description that say what a number counts or measures."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_plugins() -> Iterator[None]:
+    """Forget the plugins of frameworks afterwards: they were imported on top of mocks."""
+    yield
+    for name in ("livekit", "pipecat"):
+        sys.modules.pop(f"steadyvoice.{name}", None)
 
 
 def documented() -> set[str]:

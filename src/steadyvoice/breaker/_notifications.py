@@ -313,6 +313,8 @@ class EventDispatcher:
 
 def _is_due(pending: deque[Notification]) -> bool:
     """Return whether the first notification can be delivered."""
+    if not pending:
+        return False
     # Another thread may deliver it and take it away between two looks at the queue: seen with free threads.
     try:
         return pending[0].addressed

@@ -150,7 +150,7 @@ TABLES: Mapping[str, Table] = {
         optional=True,
     ),
 }
-"""Tables of the file besides providers and fleet, in their order."""
+"""Tables of the file besides providers, fleet and telemetry, in their order."""
 
 _HEAD = """\
 # Configuration of steadyvoice, written by `steadyvoice init`.
@@ -161,8 +161,9 @@ _HEAD = """\
 # Providers in order of preference: when one fails, the next one continues.
 """
 
-_FLEET = """\
+_FURTHER = """\
 # Table [fleet]: gateways on several machines share their circuits through Redis or Valkey. docs/fleet.md
+# Table [telemetry]: traces and metrics for OpenTelemetry, with the extra [otel]. docs/tracing.md
 """
 
 
@@ -170,7 +171,7 @@ def configuration_text(providers: Sequence[FoundProvider]) -> str:
     """Return the configuration file: equal for equal providers, and without any value of the environment."""
     blocks = [_provider_lines(each) for each in providers]
     blocks += [_table_lines(name, table) for name, table in TABLES.items()]
-    return _HEAD + "\n" + "\n".join("".join(f"{line}\n" for line in block) for block in blocks) + "\n" + _FLEET
+    return _HEAD + "\n" + "\n".join("".join(f"{line}\n" for line in block) for block in blocks) + "\n" + _FURTHER
 
 
 def _provider_lines(found: FoundProvider) -> Iterator[str]:
