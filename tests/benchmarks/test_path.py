@@ -69,7 +69,7 @@ async def shortest_path(pace: float, name: str, server: dict[str, Any], most: in
         with Profiler() as profiler, vendor(pace) as url:
             length = await gateway_request(url, profiler, name, server)
         lengths.append(length)
-        if length.own <= most:
+        if length.relayed == REQUESTS or length.own <= most + handed_over(length):
             break
     return max(lengths, key=attrgetter("relayed"))
 

@@ -28,8 +28,12 @@ RETRIES = {
 
 
 def subclasses(kind: type[TTSError]) -> set[type[TTSError]]:
-    """Return all classes below an error class, at any depth, that belong to the package."""
+    """Return all classes below an error class, at any depth, that belong to the package.
+
+    Those of a replay are never raised.
+    """
     found = {each for each in kind.__subclasses__() if each.__module__.startswith("steadyvoice.")}
+    found = {each for each in found if not each.__module__.startswith("steadyvoice.service.replay.")}
     return found.union(*(subclasses(each) for each in found))
 
 

@@ -127,16 +127,22 @@ class FlacFramer:
 
     def _frames_reached(self) -> bool:
         """Read past the marker and the metadata blocks, and return whether audio frames follow in the buffer."""
-        buffer = self._buffer
-        if self._coding is None and not self._in_metadata:
-            start = buffer.find(b"fLaC")
+        while self._coding is None and not self._in_metadata:
+            start = self._buffer.find(b"fLaC")
             if start < 0:
-                self._drop(max(0, len(buffer) - 3))
+                self._drop(max(0, len(self._buffer) - 3))
                 return False
             self._drop(start)
-            del buffer[:4]
+            del self._buffer[:4]
             self._in_metadata = True
-        at = 0
+            self._read_metadata()  # may end without a STREAMINFO: then another stream may begin behind it
+        if self._in_metadata:
+            self._read_metadata()
+        return self._coding is not None and not self._in_metadata and not self._skip
+
+    def _read_metadata(self) -> None:
+        """Read the metadata blocks that the buffer begins with."""
+        buffer, at = self._buffer, 0
         while self._in_metadata:
             if len(buffer) - at < 4:
                 break
@@ -150,7 +156,6 @@ class FlacFramer:
             self._skip = length - step
             at += step
         del buffer[:at]
-        return self._coding is not None and not self._in_metadata and not self._skip
 
     def _next_header(self) -> tuple[int, _Header | None] | None:
         """Find where the next frame starts, or another stream (then without a header).

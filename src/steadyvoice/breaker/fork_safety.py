@@ -84,7 +84,13 @@ def _after_in_child() -> None:
     _release()
     for each in _owners.copy():
         if owner := each():
-            owner.after_fork()
+            try:
+                owner.after_fork()
+            except Exception:  # the others are renewed all the same
+                import logging  # breakers that never fork do without it
+
+                log = logging.getLogger("steadyvoice.breaker")
+                log.exception("%s was not renewed in a forked child", type(owner).__name__)
 
 
 if hasattr(os, "register_at_fork"):

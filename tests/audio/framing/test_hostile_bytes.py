@@ -7,7 +7,7 @@ from functools import cache
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from steadyvoice.audio.conversion import convert
@@ -62,6 +62,7 @@ def assemble(name: str, parts: list[bytes | tuple[int, int]]) -> bytes:
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(parts=joined, begins=st.booleans(), places=st.lists(st.integers(0, 1 << 30), max_size=40))
+@example(parts=[b"fLaC\x84\0\0\x10", b"\0" * 17, (0, 66)], begins=False, places=[8])  # metadata, but no STREAMINFO
 def test_splits_of_any_bytes_do_not_change_the_frames(
     name: str, parts: list[bytes | tuple[int, int]], begins: bool, places: list[int]
 ) -> None:
