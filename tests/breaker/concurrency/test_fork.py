@@ -160,3 +160,28 @@ async def test_child_delivers_events_after_a_fork_inside_a_listener() -> None:
         tell(child_heard, heard)
     """)
     assert result == [["forced_open", "closed", "disabled"], ["forced_open", "closed"]]
+
+
+async def test_owner_that_fails_keeps_no_other_from_being_renewed() -> None:
+    result = await run("""
+        import logging
+        from steadyvoice.breaker.fork_safety import register_fork_aware
+
+        class Messages(logging.Handler):
+            def emit(self, record):
+                messages.append(record.getMessage())
+
+        class Owner:
+            fork_lock = None
+            def __init__(self):
+                register_fork_aware(self)
+            def after_fork(self):
+                renewed.append(1)
+                raise OSError("no more descriptors")
+
+        renewed, messages = [], []
+        logging.getLogger("steadyvoice.breaker").addHandler(Messages())
+        owners = [Owner() for _ in range(3)]
+        tell(*in_child(lambda: [len(renewed), messages]))
+    """)
+    assert result == [3, ["Owner was not renewed in a forked child"] * 3]
