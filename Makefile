@@ -7,8 +7,8 @@ READY := $(VENV)/.ready
 # Packages of `make quick`: the core, over real sockets where it has any. No browser, no npm, no test marked slow.
 QUICK := tests/breaker tests/speech tests/wire tests/audio tests/service tests/gateway
 
-# Half of the tests wait: for sockets, clocks and browsers. So there are half as many more workers than processors.
-WORKERS = $(shell $(BIN)/python -c 'import os; print(max(3, os.cpu_count() * 3 // 2))')
+# Half of the tests wait: for sockets, clocks and browsers. So there are twice as many workers as processors.
+WORKERS = $(shell $(BIN)/python -c 'import os; print(max(3, os.cpu_count() * 2))')
 
 .PHONY: demo test quick lint types bench long wheels tools sbom licences dist release-check docs reference clean
 
