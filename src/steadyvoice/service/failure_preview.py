@@ -62,7 +62,7 @@ class VoicePreview:
 
 @dataclass(frozen=True, slots=True)
 class FailurePreview:
-    """What happens to an utterance when some providers fail.
+    """Preview of an utterance when some providers fail.
 
     - `failed`: names of the providers that fail, in their order.
     - `speaks`: voice that is heard instead; None if no provider is left.

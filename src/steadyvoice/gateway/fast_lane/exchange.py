@@ -30,7 +30,7 @@ class ExchangeConnection(Protocol):
 
     @property
     def origin(self) -> ConnectionOrigin:
-        """What ASGI's scopes say about the connection."""
+        """Facts about the connection for ASGI's scopes."""
         ...
 
     @property

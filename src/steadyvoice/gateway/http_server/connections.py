@@ -143,7 +143,7 @@ class WriteProgress:
 
 
 class ConnectionOrigin(NamedTuple):
-    """What ASGI's scopes say about the connection of a request."""
+    """Facts about the connection of a request for ASGI's scopes."""
 
     asgi_version: str
     server: Any

@@ -155,7 +155,7 @@ class JournaledUtterance:
 
 @dataclass(slots=True)
 class Run:
-    """One process from its start on: what it journaled, in the order of the lines."""
+    """Journal of a process from its start on, in the order of the lines."""
 
     id: str
     header: HeaderLine | None = None

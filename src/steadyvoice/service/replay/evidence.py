@@ -27,7 +27,7 @@ _TIMEOUTS = (FailureKind.READ_TIMEOUT.value, FailureKind.TOTAL_TIMEOUT.value, Fa
 
 @dataclass(frozen=True, slots=True)
 class AttemptOutcome:
-    """What an attempt does once it is sent. Durations are in seconds from its permit."""
+    """Outcome of an attempt once it is sent. Durations are in seconds from its permit."""
 
     kind: str
     first: float | None
