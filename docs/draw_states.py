@@ -97,7 +97,8 @@ def _wrapped(why: str) -> list[str]:
 
 def table() -> str:
     """Return a table of every state and every transition from it."""
-    rows = [f"| from \\ to | {' | '.join(map(_name, CircuitState))} |", "|---" * (len(CircuitState) + 1) + "|"]
+    rows = ["<!-- tested: tests/breaker/configuration/test_state_diagram.py -->"]
+    rows += [f"| from \\ to | {' | '.join(map(_name, CircuitState))} |", "|---" * (len(CircuitState) + 1) + "|"]
     rows += [f"| **{_name(start)}** | {' | '.join(_cells(start))} |" for start in CircuitState]
     return "\n".join([*rows, ""])
 

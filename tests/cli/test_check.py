@@ -7,10 +7,12 @@ import json
 import shutil
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from steadyvoice import (
@@ -322,6 +324,18 @@ async def test_environment_is_checked_without_a_file() -> None:
     assert keys[1].message == "left out: azure: AZURE_SPEECH_REGION is not set"
     invalid = await run_checks(CheckOptions(), {"OPENAI_API_KEY": "your_key_here"})
     assert invalid.exit_status is CheckExit.INVALID
+
+
+async def test_second_table_is_that_of_the_page(sim: Simulator, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text("utf-8")
+    shown = page.partition("```text\nWhen providers fail")[2].partition("```")[0].splitlines()[1:]
+    providers = [vendor(kind, sim.url).removesuffix(TONE) for kind in ("elevenlabs", "openai")]
+    report = await checked(tmp_path, "".join(providers))
+    printed = StringIO()
+    report.show(Console(file=printed, width=len(shown[1])))
+    assert [line.rstrip() for line in shown] == [
+        line.rstrip() for line in printed.getvalue().splitlines()[-1 - len(shown) : -1]
+    ]
 
 
 # The command

@@ -136,6 +136,15 @@ def test_written_file_is_in_the_current_directory_and_the_next_commands_name_it(
     assert CliRunner().invoke(app, arguments).exit_code == 0
 
 
+def test_messages_are_those_of_the_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text("utf-8")
+    shown = page.partition("```console\n$ steadyvoice init\n")[2].partition("```")[0]
+    monkeypatch.setenv("ELEVENLABS_API_KEY", VALUES["ELEVENLABS_API_KEY"])
+    monkeypatch.setenv("AZURE_SPEECH_KEY", VALUES["AZURE_SPEECH_KEY"])
+    # The neural voice is no part of the extras that the page installs.
+    assert run()[1].replace("neural, ", "") == shown
+
+
 def test_existing_file_is_replaced_only_by_force(folder: Path) -> None:
     (folder / "mine.toml").write_text("precious")
     message = run("-o", "mine.toml", status=2)[1]

@@ -131,3 +131,11 @@ def test_mistakes_are_usage_errors(
     result = run.invoke(app, ["replay", *(str(journal) if each == "JOURNAL" else each for each in arguments)])
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
+
+
+def test_page_shows_the_rows_of_the_table(journal: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "journal.md").read_text("utf-8")
+    shown = page.partition("```console\n$ steadyvoice replay")[2].partition("```")[0]
+    printed = run.invoke(app, ["replay", str(journal), "--set", "circuit.cooldown_period=5"]).stdout
+    rows = re.compile(r"^ *(\S.*?)  +[\d.,]+ ", re.MULTILINE)
+    assert rows.findall(shown) == rows.findall(printed)

@@ -28,6 +28,8 @@ UPDATE = "to update it: python -m tests.faults.page"
 INTRO = """\
 # Fault injection results
 
+<!-- all tables: tested: tests/faults/test_every_fault.py -->
+
 Measured reaction to every fault of [the simulator](simulator.md), injected one at a time. The simulator takes
 ElevenLabs' place, and the local voice is the next provider. To see one of them:
 

@@ -50,7 +50,8 @@ def table(results: list[Row]) -> str:
 def updated_page(page: str, results: list[Row]) -> str:
     """Return the page with this table in it."""
     before, _, rest = page.partition(BEGIN)
-    return before + BEGIN + "\n" + table(results) + "\n" + END + rest.partition(END)[2]
+    mark = "<!-- tested: tests/length/test_error_rates.py -->\n"
+    return before + BEGIN + "\n" + mark + table(results) + "\n" + END + rest.partition(END)[2]
 
 
 def main() -> str | None:

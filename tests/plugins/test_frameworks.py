@@ -6,6 +6,7 @@ pytest's cache folder; the versions are pinned here, and the extras' bounds are 
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from steadyvoice.simulator import words_in
+from tests.promises.documentation import all_blocks
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -27,6 +29,46 @@ PINNED = {
 TEST_TOOLS = ("pytest>=8.4,<10", "pytest-asyncio>=1.1,<2", "pytest-timeout>=2.4,<3")
 CONFIGURATION = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\ntimeout = 60\n"
 
+PAGES = {"livekit": ("docs/livekit.md", "docs/guides/migrate-livekit-fallback.md"), "pipecat": ("docs/pipecat.md",)}
+EXAMPLES = {
+    name: [
+        block
+        for block in all_blocks()
+        if block.page in pages and block.language == "python" and block.mark.argument.endswith(Path(__file__).name)
+    ]
+    for name, pages in PAGES.items()
+}
+"""Pieces of code of the pages about each framework."""
+
+KEYS = dict.fromkeys(("ELEVENLABS_API_KEY", "ELEVEN_API_KEY", "CARTESIA_API_KEY"), "sk_" + "0" * 48)
+
+# What the pages leave out: the application's own service, session and context.
+SETUPS = {
+    "livekit": """
+from types import SimpleNamespace
+import livekit.agents.tts
+from livekit.agents import AgentSession
+from livekit.plugins import elevenlabs
+from steadyvoice import AsyncTTSService, Cartesia, ElevenLabs, Espeak, Tone
+from steadyvoice.livekit import TTS
+fallback = livekit.agents.tts.FallbackAdapter
+tts = TTS(AsyncTTSService([Tone()]))
+tts.FallbackAdapter, cartesia = fallback, elevenlabs
+ctx = SimpleNamespace(add_shutdown_callback=lambda callback: None)
+session = AgentSession(tts=tts)
+""",
+    "pipecat": """
+from steadyvoice import AsyncTTSService, Tone
+from steadyvoice.pipecat import TTSService
+tts = TTSService(AsyncTTSService([Tone()]))
+""",
+}
+RUN = """
+import ast, asyncio, sys
+text = sys.stdin.read() + "\\nawait asyncio.sleep(0)"
+asyncio.run(eval(compile(text, "example.py", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)))
+"""
+
 
 @pytest.fixture
 def framework(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> tuple[str, Path]:
@@ -34,7 +76,7 @@ def framework(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> tu
     name: str = request.param
     folder = pytestconfig.cache.mkdir(f"{name}-plugin")
     python, stamp = folder / "bin/python", folder / "installed.txt"
-    packages = [f"{ROOT}[{name}]", *PINNED[name], *TEST_TOOLS]
+    packages = [f"{ROOT}[{name},local]", *PINNED[name], *TEST_TOOLS]
     if not stamp.exists() or stamp.read_text("utf-8") != repr(packages):
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "-qq", "-e", *packages], check=True)
@@ -92,3 +134,24 @@ def test_import_without_the_extra_names_the_command_that_installs_it(module: str
     code = f"import sys; sys.modules['{module}'] = None; import steadyvoice.{module}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert f'MissingExtraError: {extra} is not installed: pip install "steadyvoice[{module}]"' in done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("framework", sorted(PINNED), indirect=True)
+def test_code_of_the_pages_runs(framework: tuple[str, Path], tmp_path: Path) -> None:
+    name, python = framework
+    for block in EXAMPLES[name]:
+        command = [str(python), "-W", "ignore", "-c", RUN]
+        code, environment = SETUPS[name] + block.code, {**os.environ, **KEYS}
+        done = subprocess.run(
+            command, input=code, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{block}: {done.stderr[-2000:]}"
+
+
+@pytest.mark.parametrize("name", sorted(PINNED))
+def test_code_of_the_pages_is_valid_python(name: str) -> None:
+    assert len(EXAMPLES[name]) >= 3
+    for block in EXAMPLES[name]:
+        ast.parse(block.code)

@@ -16,21 +16,64 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 
-_FENCE = re.compile(r"^(?P<runs><!-- runs -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+_TABLE = re.compile(r"^\|.*\n\|[-| :]+\|\n(?:\|.*\n?)+", re.MULTILINE)
+_MARK = re.compile(r"<!-- (?P<verb>[a-z][a-z ]*)(?:: (?P<argument>[^\n]+?))? -->\n\Z")
+_OF_ALL = re.compile(
+    r"^<!-- all (?P<what>fences|tables): (?P<verb>[a-z][a-z ]*?)(?:: (?P<argument>.+?))? -->$", re.MULTILINE
+)
 _INDENTED = re.compile(r"(?<=\n\n)(?:    .+\n)+")
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """Comment in the line above a fence or table: `<!-- VERB -->` or `<!-- VERB: ARGUMENT -->`, how it is checked.
+
+    `<!-- all fences: ... -->` and `<!-- all tables: ... -->` are the marks of those of a page that have none.
+    """
+
+    verb: str = ""
+    argument: str = ""
+
+    @classmethod
+    def above(cls, text: str, start: int, what: str) -> Mark:
+        """Return the mark of what begins at a position of a page."""
+        found = _MARK.search(text, max(0, start - 200), start)
+        if not found:
+            found = next((each for each in _OF_ALL.finditer(text) if each["what"] == what), None)
+        return cls(found["verb"], found["argument"] or "") if found else cls()
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
-    """Fenced block of code. `runs`: the line above its fence says that it can be run as it is."""
+    """Fenced block of code."""
 
     page: str
     line: int
     language: str
     code: str
-    runs: bool
+    mark: Mark
+
+    @property
+    def runs(self) -> bool:
+        """True if it is executed as it stands, or loaded as a configuration."""
+        return self.mark.verb == "runs"
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Table with the cells of its head and rows."""
+
+    page: str
+    line: int
+    head: list[str]
+    rows: list[list[str]]
+    mark: Mark
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
@@ -39,17 +82,38 @@ class Block:
 def blocks(page: str, text: str) -> Iterator[Block]:
     for found in _FENCE.finditer(text):
         line = text.count("\n", 0, found.start("language")) + 1
-        yield Block(page, line, found["language"], found["code"], bool(found["runs"]))
+        yield Block(page, line, found["language"], found["code"], Mark.above(text, found.start(), "fences"))
+
+
+def tables(page: str, text: str) -> Iterator[Table]:
+    outside = _FENCE.sub(lambda found: "\n" * found[0].count("\n"), text)
+    for found in _TABLE.finditer(outside):
+        line = outside.count("\n", 0, found.start()) + 1
+        head, _, *rows = [_cells(each) for each in found[0].splitlines()]
+        yield Table(page, line, head, rows, Mark.above(outside, found.start(), "tables"))
+
+
+def _cells(row: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip().removeprefix("|").removesuffix("|"))]
+
+
+def indented_blocks(text: str) -> list[str]:
+    """Return the blocks of code that are set off by indentation."""
+    return _INDENTED.findall(_FENCE.sub("", text))
 
 
 def all_blocks() -> list[Block]:
     return [block for page in PAGES for block in blocks(_name(page), page.read_text("utf-8"))]
 
 
+def all_tables() -> list[Table]:
+    return [table for page in PAGES for table in tables(_name(page), page.read_text("utf-8"))]
+
+
 def commands(text: str) -> Iterator[list[str]]:
     """Yield the words of each command in a page's shell blocks, fenced or indented; pipes and `&&` separate them."""
     shell = [block.code for block in blocks("", text) if block.language in ("sh", "bash", "console")]
-    for line in "\n".join([*shell, *_INDENTED.findall(_FENCE.sub("", text))]).replace("\\\n", " ").splitlines():
+    for line in "\n".join([*shell, *indented_blocks(text)]).replace("\\\n", " ").splitlines():
         words = shlex.shlex(line.strip().removeprefix("$ "), posix=True, punctuation_chars="|&;<>")
         command: list[str] = []
         for word in words:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-import tomllib
+import wave
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -26,67 +24,44 @@ from .documentation import (
     steadyvoice_calls,
 )
 from .layers import ROOT
+from .snippets import SETUPS, ExampleRunner, example_runner
 
 RUNNABLE = [block for block in all_blocks() if block.runs and block.language != "toml"]
-SETTINGS = [block for block in all_blocks() if block.language == "toml"]
-CONFIGURATIONS = [block for block in SETTINGS if block.runs]
-
-# Examples may connect to a server that they started themselves, and to no other.
-OFFLINE = """
-import runpy, sys
-
-def refuse_network(event, args):
-    if event == "socket.getaddrinfo":
-        host = args[0]
-    elif event == "socket.connect":
-        host = args[1][0] if isinstance(args[1], tuple) else None
-    else:
-        return
-    if host not in (None, "localhost", "127.0.0.1", "::1"):
-        raise RuntimeError(f"an example needs the network: {host}")
-
-sys.addaudithook(refuse_network)
-runpy.run_path("example.py", run_name="__main__")
-"""
+CONFIGURATIONS = [block for block in all_blocks() if block.runs and block.language == "toml"]
+ENVIRONMENT = dict.fromkeys(("ELEVENLABS_API_KEY", "STEADYVOICE_API_KEY", "STEADYVOICE_ADMIN_TOKEN"), "k" * 32) | {
+    "CORPORATE_PROXY": "http://proxy.example:3128",
+    "STEADYVOICE_FLEET_URL": "redis://127.0.0.1:6379/0",
+}
 
 
-def run(code: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run an example in an empty directory, without API keys, configuration or network."""
-    (directory / "example.py").write_text(code, "utf-8")
-    secret_or_own = re.compile(r"STEADYVOICE|ELEVENLABS|OPENAI|KEY|TOKEN|SECRET")
-    environment = {name: value for name, value in os.environ.items() if not secret_or_own.search(name)}
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", OFFLINE],
-        cwd=directory,
-        env=environment | {"HOME": str(directory)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+@pytest.fixture(scope="module")
+def runner() -> Iterator[ExampleRunner]:
+    with example_runner() as started:
+        yield started
 
 
 @pytest.mark.parametrize("block", RUNNABLE, ids=str)
-def test_marked_examples_run(block: Block, tmp_path: Path) -> None:
+def test_marked_examples_run(runner: ExampleRunner, block: Block, tmp_path: Path) -> None:
     assert block.language == "python"
-    done = run(block.code, tmp_path)
-    assert done.returncode == 0, f"{block}\n{done.stderr}"
+    setup = SETUPS[block.mark.argument] if block.mark.argument else ""
+    done = runner.run(setup + block.code, tmp_path)
+    assert done.status == 0, f"{block}\n{done.printed}"
 
 
 def test_readme_has_a_marked_example() -> None:
     assert "README.md" in [block.page for block in RUNNABLE]
 
 
-@pytest.mark.parametrize("block", SETTINGS, ids=str)
-def test_toml_blocks_are_valid_toml(block: Block) -> None:
-    assert tomllib.loads(block.code)
-
-
 @pytest.mark.parametrize("block", CONFIGURATIONS, ids=str)
-def test_marked_configurations_are_accepted(block: Block, tmp_path: Path) -> None:
+def test_marked_configurations_are_accepted(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with wave.open("sorry.wav", "wb") as recording:
+        recording.setparams((1, 2, 8000, 0, "NONE", ""))
+        recording.writeframes(bytes(800))
     path = tmp_path / "steadyvoice.toml"
-    path.write_text(block.code, "utf-8")
-    assert load_arguments(path, {})["providers"]
+    complete = "[[providers]]" in block.code
+    path.write_text(block.code if complete else f'{block.code}\n[[providers]]\nkind = "tone"\n', "utf-8")
+    assert load_arguments(path, ENVIRONMENT)["providers"]
 
 
 def test_readme_begins_with_make_demo_and_make_test() -> None:
@@ -193,10 +168,13 @@ def test_anchors_are_those_of_github() -> None:
         ("import urllib.request; urllib.request.urlopen('http://example.com')", "needs the network: example.com"),
         ("import os; print(os.environ['OPENAI_API_KEY'])", "KeyError"),
         ("open('README.md')", "FileNotFoundError"),
+        ("await missing()", "NameError"),
     ],
 )
-def test_failing_example_is_reported(code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_example_is_reported(
+    runner: ExampleRunner, code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
-    done = run(code, tmp_path)
-    assert done.returncode != 0
-    assert message in done.stderr
+    done = runner.run(code, tmp_path)
+    assert done.status != 0
+    assert message in done.printed

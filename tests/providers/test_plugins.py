@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pytest
 
 from steadyvoice.providers.base import Accepted
 from steadyvoice.providers.elevenlabs import ElevenLabs
-from steadyvoice.providers.plugins import installed_kinds, load_kind
+from steadyvoice.providers.plugins import GROUP, installed_kinds, load_kind
+from steadyvoice.service.config_file import load_arguments
 from steadyvoice.speech.errors import TTSConfigurationError
 from tests.providers.scripted_vendor import collect_events, speech_request
 
@@ -109,3 +112,20 @@ def test_unknown_kind_lists_the_installed_ones() -> None:
         load_kind("nuance")
 
     assert refused.value.kind.value == "misconfigured"
+
+
+def test_plugin_of_the_page_is_a_kind(install: Install, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "providers.md").read_text("utf-8")
+    section = page.partition("### Publish it as a plugin\n")[2].partition("\n### ")[0]
+    project, settings = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+    code = page.partition("## Write a provider\n")[2].partition("```python\n")[2].partition("\n\nwith ")[0]
+    ((group, targets),) = tomllib.loads(project)["project"]["entry-points"].items()
+    ((kind, target),) = targets.items()
+    install(target.partition(":")[0].replace(".", "_"), code, **{kind: target.partition(":")[2]})
+    config = tmp_path / "steadyvoice.toml"
+    config.write_text(settings, "utf-8")
+
+    (provider,) = load_arguments(config, {})["providers"]
+
+    assert group == GROUP
+    assert (provider.name, vars(provider)["every"]) == ("metronome", 0.25)

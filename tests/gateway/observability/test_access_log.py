@@ -263,3 +263,12 @@ class CollectedRecords(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(json.loads(self.format(record)))
+
+
+async def test_page_shows_the_fields_of_a_line(log: pytest.LogCaptureFixture) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text("utf-8")
+    shown = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    async with running_gateway() as gateway:
+        await gateway.fetch("POST", STREAM, json=elevenlabs_body())
+        (line,) = lines(log)
+    assert shown.keys() == line.keys()
