@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from steadyvoice.gateway.http import ClientDisconnectedError, Receive, Response, Scope, Send, read_body
-from steadyvoice.gateway.http_server.listener import HTTPListener
+from steadyvoice.gateway.http_server.listener import HTTPListener, Neighbours
 from steadyvoice.service.config_file import ServerConfig
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -49,8 +49,10 @@ class RawClient:
         return int(line.split()[1]), {name: value for name, _, value in (each.partition(": ") for each in rest)}
 
     async def read_all(self) -> bytes:
-        """Read until the end. Raises ConnectionResetError for a reset."""
-        return await self._reader.read()
+        """Read until the end, and close the connection. Raises ConnectionResetError for a reset."""
+        received = await self._reader.read()
+        self.disconnect()
+        return received
 
     def disconnect(self) -> None:
         self._writer.close()
@@ -96,12 +98,14 @@ class RawListener:
 
 
 @asynccontextmanager
-async def listening(app: Application, **server: Any) -> AsyncIterator[RawListener]:
+async def listening(
+    app: Application, *, neighbours: Neighbours | None = None, **server: Any
+) -> AsyncIterator[RawListener]:
     """Serve an application on a free port."""
     # Bound here and not by its number, so that no other process can take the port in between.
     bound = socket.create_server(("127.0.0.1", 0))
     bound.setblocking(False)
-    listener = HTTPListener(app, ServerConfig(**{"shutdown_timeout": 5, **server}))
+    listener = HTTPListener(app, ServerConfig(**{"shutdown_timeout": 5, **server}), neighbours=neighbours)
     await listener.open(bound)
     line = RawListener(listener)
     try:

@@ -27,7 +27,7 @@ class ConnectionPhase(Enum):
     IDLE = "idle"  # the next request
     RESPONSE = "response"  # the response; bodies and providers have timeouts of their own
     DRAIN = "drain"  # the end of a body that nothing reads any more
-    CLOSING = "closing"  # the client's close, after the last bytes were sent to it
+    CLOSING = "closing"  # the client's close, after the last bytes were sent to it; see `ConnectionSet.lingering`
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,15 @@ class ConnectionLimits:
     body_bytes: int = 1024 * 1024  # as the reader counts them; on the wire, a chunk may carry a single byte
     answer_bytes: int = MAX_AUDIO_BYTES  # buffered where a response cannot be streamed: HTTP/1.0
     pipelined: int = 8  # requests of one connection that wait behind another
-    # Beyond these, connections are reset: each response to a refused one needs memory as well.
-    over_limit: int = 512  # connections beyond the limit, while they are being refused
+    # Connections that are open only until their clients have read the end. Each needs memory and a descriptor, of those
+    # that the limit of open files reserves.
+    lingering: int = 128  # beyond, the oldest is closed
+    lingering_bytes: int = 64 * 1024 * 1024  # discarded of one
     head: float = 10.0
     # Longer than clients keep idle connections: the client closes first, and no request meets a closing connection.
     idle: float = 75.0
     drain: float = 10.0
-    closing: float = 2.0
+    closing: float = 2.0  # without a byte from the client; `drain` in all
     write: float = 60.0  # in which a client reads not a single byte
 
     @staticmethod
@@ -121,6 +123,11 @@ def malformed_request(data: bytes, reason: str = "") -> ConnectionRefusal:
 def head_too_large(limits: ConnectionLimits) -> ConnectionRefusal:
     """Return the refusal of a request whose headers are too large."""
     return ConnectionRefusal(431, f"request headers too large: the limit is {limits.head_bytes} bytes")
+
+
+def request_too_large(limits: ConnectionLimits) -> ConnectionRefusal:
+    """Return the refusal of a request whose body takes more bytes on the wire than its size allows."""
+    return ConnectionRefusal(413, f"request body too large: the limit is {limits.body_bytes} bytes")
 
 
 class WriteProgress:
@@ -234,12 +241,14 @@ class RejectedConnection(NamedTuple):
 class ConnectionSet:
     """All open connections. When there are too many, the one that has been idle the longest is closed for a new one.
 
-    `idle` holds the connections without a request, in the order in which they became idle.
+    `idle` holds the connections without a request, in the order in which they became idle. `lingering` has those to
+    which everything is sent, oldest first, each with the time when it is closed at the latest.
     """
 
     limits: ConnectionLimits
     state: ServerState = field(default_factory=ServerState)
     idle: dict[ManagedConnection, None] = field(default_factory=dict)
+    lingering: dict[ManagedConnection, float] = field(default_factory=dict)
     fast_lane: RequestShortcut | None = None
     closing: bool = False
     closed_one: asyncio.Event = field(default_factory=asyncio.Event)  # set whenever a connection is closed
@@ -251,13 +260,17 @@ class ConnectionSet:
         connections: Any = self.state.connections
         return list(connections)
 
+    @property
+    def count(self) -> int:
+        """Number of connections that count towards the limit.
+
+        Lingering ones do not: a flood of refused connections would keep out all others while it is being refused.
+        """
+        return len(self.state.connections) - len(self.lingering)
+
     def is_over_limit(self) -> bool:
         """Return whether one connection too many is open."""
-        return len(self.state.connections) > self.limits.connections
-
-    def is_overcrowded(self) -> bool:
-        """Return whether so many connections are open that new ones are reset without a response."""
-        return len(self.state.connections) > self.limits.connections + self.limits.over_limit
+        return self.count > self.limits.connections
 
     def make_room(self, newcomer: ManagedConnection) -> bool:
         """Close the connection that has been idle the longest; return False if there is none but the newcomer."""
@@ -274,6 +287,12 @@ class ConnectionSet:
         for each in longest:
             each.close()
         return len(longest)
+
+    def linger(self, connection: ManagedConnection, until: float) -> None:
+        """Keep a connection until its client has read the end; close the oldest if that makes one too many."""
+        self.lingering[connection] = until
+        if len(self.lingering) > self.limits.lingering:
+            next(iter(self.lingering)).close()
 
     def note_idle(self) -> None:
         """State how many connections are idle, if others have to know."""
@@ -359,12 +378,8 @@ class WorkerConnections(ConnectionSet):
 
     def is_over_limit(self) -> bool:
         """Return whether one connection too many is open, at all workers together."""
-        return self._counts.total > self.limits.connections
-
-    def is_overcrowded(self) -> bool:
-        """Return whether so many connections are open at all workers that new ones are reset without a response."""
         self._count()
-        return self._counts.total > self.limits.connections + self.limits.over_limit
+        return self._counts.total > self.limits.connections
 
     def make_room(self, newcomer: ManagedConnection) -> bool:
         """Close an idle connection here, or have the newcomer wait until another worker has closed one.
@@ -374,7 +389,7 @@ class WorkerConnections(ConnectionSet):
         """
         if super().make_room(newcomer):
             return True
-        if self._counts.idlest is None:
+        if self._counts.idlest is None or len(self._held) >= self.limits.lingering:
             return False
         newcomer.hold()
         self._held.append(newcomer)
@@ -394,6 +409,11 @@ class WorkerConnections(ConnectionSet):
             while self._held:
                 self._held.popleft().end_hold(admitted=False)
 
+    def linger(self, connection: ManagedConnection, until: float) -> None:
+        """Keep a connection until its client has read the end, and count it no more."""
+        super().linger(connection, until)
+        self._count()
+
     def close_idle(self, count: int) -> int:
         """Close up to so many connections, as another worker has asked."""
         closed = super().close_idle(count)
@@ -405,5 +425,5 @@ class WorkerConnections(ConnectionSet):
         self._counts.note_idle(len(self.idle))
 
     def _count(self) -> None:
-        self._counts.own = len(self.state.connections)
+        self._counts.own = self.count
         self.note_idle()

@@ -201,7 +201,7 @@ def _bind(family: socket.AddressFamily, address: str, port: int, shared: bool) -
     return bound
 
 
-_RESERVED = 256  # descriptors for the log, the cache, and files that are read meanwhile
+_RESERVED = 256  # descriptors for lingering connections, the log, the cache, and files that are read meanwhile
 
 
 def raise_descriptor_limit(connections: int) -> int:

@@ -1,8 +1,8 @@
 """HTTP/1.1 protocol of one client connection: uvicorn's, with limits and timeouts.
 
-Errors at this level are answered in one line of plain text, in no vendor's dialect, and end the connection. It is
-closed in a way that lets the client read the response: a socket that is closed with unread bytes is reset, and the
-reset discards what was sent last.
+Errors at this level are answered in one line of plain text, in no vendor's dialect, and end the connection. Wherever
+the server ends a connection after a response, or in the middle of one, the connection lingers (`_linger`): a socket
+that is closed with unread bytes is reset, and the reset discards what the client has not read yet.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from steadyvoice.gateway.http_server.connections import (
     check_head,
     head_too_large,
     malformed_request,
+    request_too_large,
 )
 from steadyvoice.gateway.http_server.half_close import HalfCloseProbe
 from steadyvoice.gateway.http_server.output import BufferedOutput, ChunkWriter, ClientFlowControl, HTTP10Response
@@ -44,6 +45,8 @@ log = logging.getLogger("steadyvoice.gateway")
 
 # SO_LINGER: on close, unsent data is discarded and the client gets a reset instead of an orderly end.
 _LINGER_RESET = struct.pack("ii", 1, 0)
+
+_NEVER = float("inf")
 
 _BETWEEN_REQUESTS = (ConnectionPhase.HEAD, ConnectionPhase.IDLE)
 
@@ -130,17 +133,16 @@ class ClientConnection(HttpToolsProtocol):
         self.origin = ConnectionOrigin(self.asgi_version, self.server, self.client, self.scheme, self.root_path)
         # Responses write to this instead of the transport: a short one, which uvicorn writes in three parts, goes out
         # in one packet.
-        self._output = BufferedOutput(transport, self.loop, self._hang_up)
+        self._output = BufferedOutput(transport, self.loop, self._linger)
         self.send_now = self._output.write_at_once
         self._enter(ConnectionPhase.HEAD)
-        if self._connections.is_overcrowded():
-            self.reset()
-        elif self._connections.is_over_limit() and not self._connections.make_room(self):
+        if self._connections.is_over_limit() and not self._connections.make_room(self):
             self._refuse_for_limit()
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, within the limits."""
         if self._phase is ConnectionPhase.CLOSING:
+            self._discard(data)
             return
         if self._websocket:
             self._websocket.receive_data(data)
@@ -175,7 +177,7 @@ class ClientConnection(HttpToolsProtocol):
         if self._in_head and self._bytes > self._limits.head_bytes:
             self._refuse(head_too_large(self._limits))
         elif self._bytes > self._limits.head_bytes and self._bytes > self._limits.request_bytes:
-            self.reset()  # far beyond any body: a response would not be read
+            self._refuse(request_too_large(self._limits))
 
     def _parse(self, data: bytes) -> None:
         if self.parser is None:
@@ -225,6 +227,7 @@ class ClientConnection(HttpToolsProtocol):
         if self._half_closed:
             self._half_closed.stop()
         self._connections.idle.pop(self, None)
+        self._connections.lingering.pop(self, None)
         self.pipeline.clear()
         super().connection_lost(exc)
         self._is_lost = True
@@ -398,8 +401,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def end_output(self) -> None:
         """Send nothing more, and wait a moment for the client's end."""
-        if self._phase is not ConnectionPhase.CLOSING:
-            self._linger()
+        self._linger()
 
     # Callbacks of responses.
 
@@ -436,7 +438,7 @@ class ClientConnection(HttpToolsProtocol):
         if cycle.response_started and self._half_closed and self._half_closed.dangling:
             self.reset()
         elif cycle.response_started:
-            self._hang_up()
+            self._linger()
         else:
             body, request_id = b"request failed: no response\n", _request_id(cycle) or request_id_from(None)
             self._send_error(503 if self._connections.closing else 500, request_id, body)
@@ -481,10 +483,15 @@ class ClientConnection(HttpToolsProtocol):
         unsent = self.transport.get_write_buffer_size() if self.flow.write_paused or self.transport.is_closing() else 0
         if self._write_progress.stuck(unsent, now) > self._limits.write:
             self.reset()
-        elif unsent or now - self._since <= self._limits.timeout(self._phase):
+        elif unsent or (
+            now - self._since <= self._limits.timeout(self._phase)
+            and now <= self._connections.lingering.get(self, _NEVER)
+        ):
             pass
         elif self._phase is ConnectionPhase.HEAD and self._in_head:
             self._refuse(ConnectionRefusal(408, f"request timeout: no complete head within {self._limits.head:g} s"))
+        elif self._phase is ConnectionPhase.DRAIN:
+            self._linger()
         else:
             self.close()
 
@@ -501,6 +508,7 @@ class ClientConnection(HttpToolsProtocol):
     def close(self) -> None:
         """Close the connection without a response."""
         self._enter(ConnectionPhase.CLOSING)
+        self._connections.lingering.pop(self, None)
         self._output.flush()
         self.transport.close()
 
@@ -522,10 +530,11 @@ class ClientConnection(HttpToolsProtocol):
             return
         self._enter(ConnectionPhase.HEAD)
         self.flow.resume_reading()
+        data, self.held = self.held, b""
         if not admitted:
+            # What has arrived is dropped first: a request that is under way cannot be refused any more, only reset.
             self._refuse_for_limit()
-        elif self.held:
-            data, self.held = self.held, b""
+        elif data:
             self._receive(data)
 
     def _refuse_for_limit(self) -> None:
@@ -568,27 +577,31 @@ class ClientConnection(HttpToolsProtocol):
         self._output.write(("\r\n".join([*head, "", ""]).encode() + body)[sent:])
         self._linger()
 
-    def _hang_up(self) -> None:
-        """Close the connection after a response, or in the middle of one."""
-        if self.cycle.more_body and self.cycle.response_complete:
-            self._linger()
-        else:
-            self.close()
-
     def _linger(self) -> None:
-        """Send nothing more, and discard what the client sends until it has read the response.
+        """Send nothing more, and discard what the client sends until it has read the end and closes.
 
-        Closing at once would reset the connection, because bytes of the client are unread, and the client would lose
-        the response.
+        Closing at once would reset the connection if bytes of the client are unread or still come, and the client would
+        lose the response (RFC 9112, section 9.6). Bounded in bytes, in time and in number, see `ConnectionLimits`.
         """
-        if self._half_closed:  # nothing more is received
+        if self._is_leaving:
+            return
+        if self._half_closed or self.transport.is_closing():  # nothing more is received
             self.close()
             return
         self._enter(ConnectionPhase.CLOSING)
+        self._bytes = 0
         self._output.flush()
-        if self.transport.can_write_eof() and not self.transport.is_closing():
+        if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
+        self._connections.linger(self, self._since + self._limits.drain)
+
+    def _discard(self, data: bytes) -> None:
+        """Drop bytes of a client that may not have read its response yet."""
+        self._bytes += len(data)
+        self._since = self.loop.time()
+        if self._bytes > self._limits.lingering_bytes:
+            self.close()
 
     def _enter(self, phase: ConnectionPhase) -> None:
         self._phase, self._since = phase, self.loop.time()

@@ -35,7 +35,10 @@ class GracefulShutdown:
         await self._cancel_tasks()
         await first_of(connections.wait_until_empty(), timeout=_FLUSH_SECONDS)
         for each in connections.all:
-            each.reset()
+            if each.busy:
+                each.reset()
+            else:  # its client may not have read all
+                each.close()
         return cut
 
     async def _cancel_tasks(self) -> None:
