@@ -249,9 +249,11 @@ def count_frames(
         samples += count * run.header.samples
         at, last = end, shortest
     # The last frame of a stream is often filled up with equal bytes: then all of it counts, but for the padding.
-    quiet = to_sound and frames and len(set(data[at - min(last, SOUND_BYTES) : at])) <= MAX_DISTINCT_BYTES_OF_SILENCE
-    if quiet and len(set(data[at - last : at])) <= MAX_DISTINCT_BYTES_OF_SILENCE:
-        return None
+    if to_sound and frames and len(set(data[at - min(last, SOUND_BYTES) : at])) <= MAX_DISTINCT_BYTES_OF_SILENCE:
+        # Where its beginning sounds, the rest of the frame, which takes longer, need not be looked at.
+        begins_quiet = len(set(data[at - last : at - last + SOUND_BYTES])) <= MAX_DISTINCT_BYTES_OF_SILENCE
+        if begins_quiet and len(set(data[at - last : at])) <= MAX_DISTINCT_BYTES_OF_SILENCE:
+            return None
     return samples, frames, coding, at, needed
 
 

@@ -30,7 +30,7 @@ from steadyvoice.breaker._locking import LockedStateMachine
 from steadyvoice.breaker.call_lifecycle import CallLifecycle, CallRefusal
 from steadyvoice.breaker.config import CircuitBreakerConfig
 from steadyvoice.breaker.decorators import guard, guard_async_stream, guard_stream
-from steadyvoice.breaker.errors import CircuitArgumentError, CircuitOpenError
+from steadyvoice.breaker.errors import CircuitArgumentError, CircuitOpenError, RefusalFields
 from steadyvoice.breaker.guarded_calls import (
     NOT_CALLED,
     UNFINISHED_TYPES,
@@ -234,6 +234,19 @@ class CircuitBreaker(LockedStateMachine):
         if self._run_locked(CallLifecycle.admit, call) is None:
             return permit
         permit._drop()
+        return None
+
+    def count_refusal(self) -> RefusalFields | None:
+        """Count a refused call and return what its error says, without the cost of an error; None if admitted.
+
+        For callers that have other work to do and make the error only if it is read.
+        """
+        if (refusal := self._era.open_refusal) and (shown := self._refuse_without_lock(refusal)):
+            return shown
+        try:
+            self.acquire().ignore()
+        except CircuitOpenError as error:
+            return error._refusal_fields
         return None
 
     def _unless_refused(self, permit: Permit, refusal: CallRefusal | None) -> None:

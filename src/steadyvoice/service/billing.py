@@ -88,6 +88,10 @@ class Billing:
         if bill.wasted and error:
             self._wasted[error.kind] = self._wasted.get(error.kind, 0.0) + bill.wasted
 
+    def add_unsent(self) -> None:
+        """Add an attempt that was refused before anything was sent."""
+        self._attempts[Charge.NOT_SENT] += 1
+
     def add_delivered(self, billed: float | None, characters: int) -> None:
         """Add the bill of an attempt that was delivered to its end: see `delivered_bill`."""
         charge, cost = (Charge.UNKNOWN, float(characters)) if billed is None else (Charge.BILLED, billed)

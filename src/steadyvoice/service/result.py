@@ -15,6 +15,7 @@ import msgspec
 from steadyvoice.breaker.in_flight_calls import CallTiming
 from steadyvoice.providers.base import Accepted
 from steadyvoice.service.billing import FREE, Bill, Charge, delivered_bill
+from steadyvoice.service.resilience.error_classification import ProviderRefusal
 from steadyvoice.speech.alignment import Alignment, EstimatedAlignment
 from steadyvoice.speech.captions import captions
 from steadyvoice.speech.errors import TTSError
@@ -247,20 +248,20 @@ class RelayedSpeech(msgspec.Struct, frozen=True):
     first_audio: float | None
     held_back: float
     accepted: Accepted
-    refusals: Sequence[Attempt] = ()
-    """Refused attempts before it."""
+    refusals: Sequence[ProviderRefusal] = ()
+    """Refusals of the providers before it."""
     facts: UtteranceFacts | None = None
     timing: CallTiming | None = None
 
     @property
     def attempts(self) -> list[Attempt]:
         """All attempts."""
-        billed = self.accepted.characters_billed
+        billed, at = self.accepted.characters_billed, datetime.fromtimestamp(self.sent_at, UTC)
         attempt = Attempt(
             self.provider,
             0,
             self.characters,
-            datetime.fromtimestamp(self.sent_at, UTC),
+            at,
             self.waited,
             self.answered,
             self.first_audio,
@@ -272,7 +273,11 @@ class RelayedSpeech(msgspec.Struct, frozen=True):
             voice=self.voice,
             timing=self.timing,
         )
-        return [*self.refusals, attempt]
+        refused = (
+            Attempt(each.provider, 0, self.characters, at, error=each.error, refused=True, voice=each.voice)
+            for each in self.refusals
+        )
+        return [*refused, attempt]
 
     @property
     def spans(self) -> list[Span]:

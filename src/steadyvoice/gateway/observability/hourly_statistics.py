@@ -60,8 +60,8 @@ class HourlyStatistics:
             speakers[call.provider] += 1
             first_audio.append((now, call.first_audio))
             provider, seconds = call.provider, call.speech.first_audio
-            for refused, _ in call.refusals:
-                step.of(refused.provider)[_REFUSED] += 1
+            for refusal in call.speech.refusals:
+                step.of(refusal.provider)[_REFUSED] += 1
             results = step.providers.get(provider) or step.of(provider)
             results[_SUCCEEDED] += 1
             if seconds is not None:

@@ -186,8 +186,8 @@ class Metrics(RequestObserver):
                 levels[api, "substituted" if substituted else "good" if in_time else "late"] += 1
             characters[provider,] += speech.characters
             audio[provider,] += speech.audio
-            for attempt in speech.refusals:
-                attempts[attempt.provider, attempt.error.kind.value if attempt.error else "ok"] += 1
+            for refusal in speech.refusals:
+                attempts[refusal.provider, refusal.kind] += 1
             attempts[provider, "ok"] += 1
             if speech.first_audio is not None:
                 provider_first_audio[provider,].append(speech.first_audio)

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-import msgspec
-
 from steadyvoice.gateway.context import FinishedCall
 from steadyvoice.gateway.http import to_json
 from steadyvoice.gateway.request_context import RequestContext, client_outcome
@@ -106,13 +104,12 @@ class UsualCall(NamedTuple):
     format: AudioFormat
     characters: int
     bytes_sent: int
-    refusals: Sequence[tuple[Attempt, CallError | None]]
     speech: RelayedSpeech
     text: str | None
 
     def described(self) -> RecentCall:
         """Return the call with all that is shown of it."""
-        attempts = [*self.refusals, (self.speech.attempts[-1], None)]
+        attempts = [*map(_without_traceback, self.speech.attempts)]
         return RecentCall(
             number=self.number,
             at=datetime.fromtimestamp(self.ended - self.seconds, UTC),
@@ -196,15 +193,13 @@ class RecentCalls:
         added: list[UsualCall] = []
         for request, api, order, _, speech in calls:
             self._number += 1
-            synthesis, refusals = order.style.request, [*map(_without_traceback, speech.refusals)]
-            if refusals:
-                speech = msgspec.structs.replace(speech, refusals=())
+            synthesis = order.style.request
             finished, received = request.finished_at or now, request.received_at
             fields = (
                 self._number, wall_time - (now - finished), finished - received,
                 (request.response_started_at or received) - received, request.request_id, api, speech.outcome,
                 speech.provider, synthesis.voice, synthesis.model, synthesis.format, len(order.text),
-                request.bytes_sent, refusals, speech, order.text[:_MAX_TEXT] if text else None,
+                request.bytes_sent, speech, order.text[:_MAX_TEXT] if text else None,
             )  # fmt: skip
             added.append(_usual_call(fields))
         self._calls += added

@@ -12,7 +12,6 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
@@ -31,10 +30,10 @@ from steadyvoice.service.pipeline.speech_rate import SpeechRates
 from steadyvoice.service.pipeline.timeouts import Deadline, Stopwatch
 from steadyvoice.service.resilience.admission_control import AdmissionControl
 from steadyvoice.service.resilience.concurrency import QueueEntry, QueueSlot
-from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError
+from steadyvoice.service.resilience.error_classification import ProviderRefusal, TTSCircuitOpenError
 from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
-from steadyvoice.service.result import Attempt, RelayedSpeech, UtteranceFacts
+from steadyvoice.service.result import RelayedSpeech, UtteranceFacts
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.duration_estimate import is_surely_complete
 from steadyvoice.speech.errors import TTSError, TTSHoldError
@@ -140,7 +139,7 @@ class Relay:
         now: float,
         permit: Permit,
         entry: QueueEntry,
-        refusals: Sequence[TTSError],
+        refusals: Sequence[ProviderRefusal | None],
         started: StartedHTTPRequest,
         client: RelayClient,
         connecting: float,
@@ -263,7 +262,7 @@ class Relay:
             self._permit,
             QueueSlot.running(handler.account_limits.queue, handler.name, self._entry),
             self._choice.step,
-            self._refusals,
+            [None if each is None else each.error for each in self._refusals],
             deadline,
             deadline.stopwatch,
             timeouts,
@@ -471,16 +470,14 @@ class Relay:
             timing,
         )
 
-    def _recorded_refusals(self) -> list[Attempt]:
+    def _recorded_refusals(self) -> list[ProviderRefusal]:
         """Record that the candidates before the chosen one refused: nothing was sent to them. Return that."""
-        attempts = []
-        at, length = datetime.fromtimestamp(self._sent_at, UTC), len(self._text)
-        for candidate, refusal in zip(self._plan.candidates, self._refusals, strict=False):
-            handler, voice = candidate.guarded.handler, candidate.offer.voice
-            attempt = Attempt(handler.name, 0, length, at, error=refusal, refused=True, voice=voice)
-            handler.bills.add(attempt.bill, refusal)
-            attempts.append(attempt)
-        return attempts
+        recorded = []
+        for handler, refusal in zip(self._plan.handlers, self._refusals, strict=False):
+            if refusal is not None:
+                handler.bills.add_unsent()
+                recorded.append(refusal)
+        return recorded
 
     def _release(self) -> None:
         """End the relay: the connection and the set of relays refer to it no more."""
@@ -490,7 +487,7 @@ class Relay:
         self._services.running.discard(self)
 
 
-_refusal = TTSErrorHandler.refusal
+_count_refusal = TTSErrorHandler.count_refusal
 
 
 class AwaitedConnection(NamedTuple):
@@ -551,8 +548,8 @@ def start_relay(
             queue.notify(queue.limiter.release(entry, now))
         admission.leave()
         return None
-    refusals: Sequence[TTSError] = ()
+    refusals: Sequence[ProviderRefusal | None] = ()
     if before := plan.handlers[: choice.step.index]:  # counted by their circuits
-        refusals = [*filter(None, map(_refusal, before, plan.offers, repeat(length)))]
+        refusals = [*map(_count_refusal, before, plan.offers, repeat(length))]
     started.start(text)
     return kind(plan, choice, text, services, now, permit, entry, refusals, started, client, connecting)

@@ -63,7 +63,8 @@ class DeliveredWords:
 class InFlightRequest:
     """State of a request that was sent before its utterance was made, to be adopted at whatever point it is.
 
-    - `step`: decision by which the candidate was chosen; `refusals`: recorded refusals of the candidates before it.
+    - `step`: decision by which the candidate was chosen; `refusals`: those of the candidates before it,
+      counted by their circuits; None for one that did not refuse any more.
     - `deadline`, `timeouts`, `validator`: those of the request, with all that they have seen; `stopwatch` runs.
     - `at`: time of day of the request, in seconds since 1970.
     - `lost`: seconds that the event loop lost while it waited for the provider.
@@ -79,7 +80,7 @@ class InFlightRequest:
     permit: Permit
     slot: QueueSlot
     step: TryProvider
-    refusals: Sequence[TTSError]
+    refusals: Sequence[TTSError | None]
     deadline: Deadline
     stopwatch: Stopwatch
     timeouts: AttemptTimeouts

@@ -273,8 +273,9 @@ class Utterance:
     def _continue(self, request: InFlightRequest) -> AsyncGenerator[bytes, None]:
         """Yield the rest of the answer to a request that was sent already."""
         for candidate, refusal in zip(self._candidates, request.refusals, strict=False):
-            candidate.history.failed(refusal)
-            self._accounting.record_refusal(candidate, refusal)
+            if refusal is not None:
+                candidate.history.failed(refusal)
+                self._accounting.record_refusal(candidate, refusal)
         candidate = self._candidates[request.step.index]
         if request.delivered:
             candidate.offer, self._output = request.delivered.offer, request.delivered.output

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from steadyvoice.breaker import CircuitOpenError, CircuitState
+from steadyvoice.breaker.errors import RefusalFields
 from steadyvoice.breaker.failure_classification import is_cancellation, iter_leaf_errors
 from steadyvoice.speech.errors import (
     TTSConnectError,
     TTSError,
+    TTSHoldError,
     TTSReadTimeoutError,
     TTSUnexpectedError,
     copy_without_traceback,
@@ -28,6 +32,26 @@ class TTSCircuitOpenError(TTSError, CircuitOpenError):
         name, state, reason, retry_after, _ = refusal._refusal_fields  # its attributes take as long as all the rest
         TTSError.__init__(self, f"circuit {_WORDS[state]}: {reason}", provider=name, retry_after=retry_after)
         self._refusal_fields = refusal._refusal_fields  # set by the other base class as well, to the same
+
+
+class ProviderRefusal(msgspec.Struct, frozen=True):
+    """Refusal of a provider by its circuit or a hold; the error is made when it is read.
+
+    A structure, because an outage makes one for each utterance that the next provider speaks.
+    """
+
+    provider: str
+    voice: str | None
+    kind: str
+    """Value of the error's FailureKind."""
+    refused: RefusalFields | TTSHoldError
+
+    @property
+    def error(self) -> TTSError:
+        """Error with which the call is refused."""
+        if isinstance(self.refused, TTSHoldError):
+            return self.refused
+        return TTSCircuitOpenError(CircuitOpenError.from_fields(self.refused))
 
 
 _WORDS = {state: state.value.replace("_", "-") for state in CircuitState}

@@ -33,7 +33,7 @@ from steadyvoice.service.error_state import (
 from steadyvoice.service.log_messages import log_failure, log_hold, log_transition
 from steadyvoice.service.resilience.account_limits import AccountLimits, TextLimits
 from steadyvoice.service.resilience.concurrency import QueueSlot
-from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError, classify
+from steadyvoice.service.resilience.error_classification import ProviderRefusal, TTSCircuitOpenError, classify
 from steadyvoice.service.resilience.failover import CandidateStatus, GiveUp, TryProvider, WaitForProvider, next_step
 from steadyvoice.service.resilience.holds import Holds
 from steadyvoice.service.resilience.latency import ProbeTimeout, SilenceLimits
@@ -46,6 +46,7 @@ T = TypeVar("T")
 
 _ABANDONED_WEIGHT = meaning_of(FailureKind.ABANDONED_IN_SILENCE).circuit_weight
 
+_CIRCUIT_OPEN = FailureKind.CIRCUIT_OPEN.value
 _OPEN_STATES = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 
 
@@ -279,17 +280,21 @@ class TTSErrorHandler:
 
     def refusal(self, offer: SynthesisOffer | None = None, characters: int | None = None) -> TTSError | None:
         """Return the error with which a call is refused now, counted by the circuit; None if it is not."""
-        holds, circuit = self.holds, self.circuit
-        try:
-            if holds.provider_holds or holds.shared:
+        refusal = self.count_refusal(offer, characters)
+        return None if refusal is None else refusal.error
+
+    def count_refusal(self, offer: SynthesisOffer | None, characters: int | None) -> ProviderRefusal | None:
+        """Have the circuit count a call that is refused now, and return its refusal; None if it is not refused."""
+        holds, circuit, voice = self.holds, self.circuit, offer.voice if offer else None
+        if holds.provider_holds or holds.shared:
+            try:
                 self.check(offer, characters)
-            if circuit.state in _OPEN_STATES and circuit.retry_after != 0:  # as `circuit_refuses`
-                circuit.acquire().ignore()  # admitted: its cooldown has ended just now
-        except CircuitOpenError as refusal:
-            return TTSCircuitOpenError(refusal)
-        except TTSHoldError as hold:
-            return hold
-        return None
+            except TTSHoldError as hold:
+                return ProviderRefusal(self.name, voice, hold.kind.value, hold.with_traceback(None))
+        if circuit.state not in _OPEN_STATES or circuit.retry_after == 0:  # as `circuit_refuses`
+            return None
+        fields = circuit.count_refusal()
+        return fields and ProviderRefusal(self.name, voice, _CIRCUIT_OPEN, fields)
 
     def pause(self, error: TTSError, tries: int) -> float:
         """Return the seconds to wait before the next attempt, after so many that failed."""
