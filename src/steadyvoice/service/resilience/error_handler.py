@@ -284,7 +284,11 @@ class TTSErrorHandler:
         return None if refusal is None else refusal.error
 
     def count_refusal(self, offer: SynthesisOffer | None, characters: int | None) -> ProviderRefusal | None:
-        """Have the circuit count a call that is refused now, and return its refusal; None if it is not refused."""
+        """Have the circuit count a call that is refused now, and return its refusal; None if it is not refused.
+
+        - `offer`: how the provider would have spoken; what it needs may be on hold.
+        - `characters`: length of the text, in characters.
+        """
         holds, circuit, voice = self.holds, self.circuit, offer.voice if offer else None
         if holds.provider_holds or holds.shared:
             try:
