@@ -11,7 +11,7 @@ from steadyvoice.audio.conversion import Converter
 from steadyvoice.providers.base import Accepted, AudioChunk, SynthesisOffer
 from steadyvoice.providers.tone import Tone
 from steadyvoice.simulator.fault_injection.actions import FaultAction, Silent, Stall, TooShort
-from steadyvoice.simulator.synthesis import EncodedAudio, EncodedAudioCache, ResponseShape, SynthesisOrder
+from steadyvoice.simulator.synthesis import AudioEntries, EncodedAudio, EncodedAudioCache, ResponseShape, SynthesisOrder
 from steadyvoice.speech.format import AudioFormat
 from steadyvoice.speech.request import SpeechRequest
 
@@ -39,7 +39,7 @@ async def audio_of(
 
 async def test_repeated_order_is_served_from_the_cache() -> None:
     engine = Counted()
-    memory = EncodedAudioCache(engine)
+    memory = EncodedAudioCache(engine, AudioEntries())
     first = await audio_of(memory)
     assert await audio_of(memory, replace(ORDER, shape=ResponseShape.WHOLE), Stall()) == first != []
     assert engine.spoke == 1
@@ -47,8 +47,9 @@ async def test_repeated_order_is_served_from_the_cache() -> None:
 
 async def test_encoders_run_at_their_fastest_setting() -> None:
     plain, mp3 = AudioFormat.parse("pcm_44100"), AudioFormat.parse("mp3_44100_128")
+    memory = EncodedAudioCache(Tone(), AudioEntries())
     samples, audio = [
-        b"".join(piece.data for piece in await audio_of(EncodedAudioCache(Tone()), replace(ORDER, format=format)))
+        b"".join(piece.data for piece in await audio_of(memory, replace(ORDER, format=format)))
         for format in (plain, mp3)
     ]
     hasty = Converter(plain, mp3, quick=True)
@@ -67,14 +68,14 @@ async def test_encoders_run_at_their_fastest_setting() -> None:
 )
 async def test_different_order_is_synthesized(other: SynthesisOrder) -> None:
     engine = Counted()
-    memory = EncodedAudioCache(engine)
+    memory = EncodedAudioCache(engine, AudioEntries())
     await audio_of(memory)
     await audio_of(memory, other)
     assert engine.spoke == 2
 
 
 async def test_audio_faults_are_cached_separately() -> None:
-    memory = EncodedAudioCache(Tone())
+    memory = EncodedAudioCache(Tone(), AudioEntries())
     assert (
         len(
             {
@@ -88,7 +89,7 @@ async def test_audio_faults_are_cached_separately() -> None:
 
 async def test_abandoned_audio_is_not_cached() -> None:
     engine = Counted()
-    memory = EncodedAudioCache(engine)
+    memory = EncodedAudioCache(engine, AudioEntries())
     long = replace(ORDER, text="Good evening, this is the news.")
     pieces = memory.speak(long)
     await anext(pieces)
@@ -100,8 +101,8 @@ async def test_abandoned_audio_is_not_cached() -> None:
 async def test_least_recently_used_audio_is_evicted_first() -> None:
     one, two, three = (replace(ORDER, seed=seed) for seed in range(3))
     engine = Counted()
-    size = sum(len(piece.data) for piece in await audio_of(EncodedAudioCache(engine)))
-    memory = EncodedAudioCache(engine, max_bytes=2 * size)
+    size = sum(len(piece.data) for piece in await audio_of(EncodedAudioCache(engine, AudioEntries())))
+    memory = EncodedAudioCache(engine, AudioEntries(2 * size))
     for order in (one, two, one, three, one):
         await audio_of(memory, order)
     assert engine.spoke == 1 + 3
@@ -111,8 +112,16 @@ async def test_least_recently_used_audio_is_evicted_first() -> None:
 
 async def test_audio_larger_than_the_cache_is_not_cached_and_evicts_nothing() -> None:
     engine = Counted()
-    size = sum(len(piece.data) for piece in await audio_of(EncodedAudioCache(engine)))
-    memory = EncodedAudioCache(engine, max_bytes=size)
+    size = sum(len(piece.data) for piece in await audio_of(EncodedAudioCache(engine, AudioEntries())))
+    memory = EncodedAudioCache(engine, AudioEntries(size))
     for text in (ORDER.text, 2 * ORDER.text, 2 * ORDER.text, ORDER.text):
         await audio_of(memory, replace(ORDER, text=text))
     assert engine.spoke == 1 + 3
+
+
+async def test_simulators_of_a_process_share_the_audio_of_a_voice() -> None:
+    engines = [Counted(), Counted()]
+    entries = AudioEntries()
+    first, second = [await audio_of(EncodedAudioCache(engine, entries)) for engine in engines]
+    assert first == second
+    assert [engine.spoke for engine in engines] == [1, 0]

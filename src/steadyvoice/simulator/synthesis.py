@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cache
+from threading import Lock
 from typing import Any
 from zlib import crc32
 
@@ -257,17 +259,48 @@ def _join_alignments(pieces: list[Alignment]) -> Alignment | None:
 _CACHE_BYTES = 32 * 1024 * 1024  # bytes of audio
 
 
+class AudioEntries:
+    """Encoded audio by order, least recently used out first, up to `max_bytes` of audio. Threads may share it."""
+
+    def __init__(self, max_bytes: int = _CACHE_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[Any, list[EncodedAudio]] = OrderedDict()  # least recently used first
+        self._size = 0
+        self._lock = Lock()
+
+    def get(self, key: Any) -> list[EncodedAudio] | None:
+        """Return the audio of an order, if it was kept."""
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+            return self._entries.get(key)
+
+    def keep(self, key: Any, spoken: list[EncodedAudio]) -> None:
+        """Keep the complete audio of an order, unless it is larger than all entries may be."""
+        with self._lock:
+            if key in self._entries or _size(spoken) > self._max_bytes:
+                return
+            self._entries[key] = spoken
+            self._size += _size(spoken)
+            while self._size > self._max_bytes:
+                self._size -= _size(self._entries.popitem(last=False)[1])
+
+
+@cache
+def entries_of(voice: VoiceEngine) -> AudioEntries:
+    """Return the audio that the simulators of this process share: tests often start one for each test."""
+    return AudioEntries()
+
+
 class EncodedAudioCache:
-    """Cache of encoded audio, least recently used out first, up to `max_bytes` of audio.
+    """Engine whose encoded audio is kept.
 
     Encoding is most of a simulator's work, and tests and benchmarks ask for the same texts often.
     """
 
-    def __init__(self, engine: Provider, max_bytes: int = _CACHE_BYTES) -> None:
+    def __init__(self, engine: Provider, entries: AudioEntries) -> None:
         self._engine = engine
-        self._max_bytes = max_bytes
-        self._entries: OrderedDict[Any, list[EncodedAudio]] = OrderedDict()  # least recently used first
-        self._size = 0
+        self._entries = entries
 
     async def speak(
         self, order: SynthesisOrder, action: FaultAction | None = None
@@ -275,7 +308,6 @@ class EncodedAudioCache:
         """Yield the audio of an order as `synthesize` does. Only complete audio is kept."""
         key = _cache_key(order, action)
         if known := self._entries.get(key):
-            self._entries.move_to_end(key)
             for piece in known:
                 yield piece
                 # Other connections get their turn between pieces, as they do while audio is synthesized.
@@ -286,15 +318,7 @@ class EncodedAudioCache:
             async for piece in pieces:
                 spoken.append(piece)
                 yield piece
-        self._keep(key, spoken)
-
-    def _keep(self, key: Any, spoken: list[EncodedAudio]) -> None:
-        if key in self._entries or _size(spoken) > self._max_bytes:
-            return
-        self._entries[key] = spoken
-        self._size += _size(spoken)
-        while self._size > self._max_bytes:
-            self._size -= _size(self._entries.popitem(last=False)[1])
+        self._entries.keep(key, spoken)
 
 
 def _cache_key(order: SynthesisOrder, action: FaultAction | None) -> Any:

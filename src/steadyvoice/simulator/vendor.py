@@ -20,7 +20,7 @@ from steadyvoice.simulator.ledger import RequestLedger
 from steadyvoice.simulator.openai import SimulatedOpenAI
 from steadyvoice.simulator.polly import SimulatedPolly
 from steadyvoice.simulator.script import SimulatorSettings
-from steadyvoice.simulator.synthesis import EncodedAudioCache
+from steadyvoice.simulator.synthesis import EncodedAudioCache, entries_of
 from steadyvoice.simulator.vendor_dialect import VendorDialect
 from steadyvoice.wire.elevenlabs.catalog import Subscription
 
@@ -123,7 +123,7 @@ class SimulatedVendor:
         """Return a vendor with full credit and no running requests."""
         return cls(
             settings,
-            EncodedAudioCache(engine),
+            EncodedAudioCache(engine, entries_of(settings.voice)),
             faults,
             ledger,
             CharacterCredit(settings.character_count, settings.character_limit, settings.character_reset or None),
