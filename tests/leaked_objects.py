@@ -40,14 +40,14 @@ _PYAV_FILTERS = "av.filter."  # since Python 3.12 filter graphs and their contex
 
 
 @pytest.fixture
-def frozen_heap() -> Iterator[None]:
-    """Exclude all present objects from garbage collection.
+def frozen_heap() -> None:
+    """Exclude all present objects from garbage collection, from now on.
 
     A test process has millions of objects of earlier tests, and each collection of them takes a second.
     """
+    # What earlier tests left in cycles is freed first: later, nothing would find it.
+    gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @contextmanager
