@@ -22,12 +22,22 @@ from steadyvoice.gateway.server import Gateway
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
 from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.service.result import ReportedUtterance
-from steadyvoice.simulator import Simulator, words_in
+from steadyvoice.simulator import Simulator
 from steadyvoice.simulator.fault_injection.actions import RefuseConnection, SlowAccept, TlsFailure, WrongLength
 from steadyvoice.speech.request import OnMidstream
 
 from .fault_cases import FaultCase
-from .scenario import CLOCKS, NEVER_OPENS, QUICK, TEN_TIMES_REAL_TIME, TEXT, VENDOR, run_each_way, run_together
+from .scenario import (
+    CLOCKS,
+    NEVER_OPENS,
+    QUICK,
+    TEN_TIMES_REAL_TIME,
+    TEXT,
+    VENDOR,
+    heard_words,
+    run_each_way,
+    run_together,
+)
 from .test_passthrough import CASES
 
 pytestmark = pytest.mark.timeout(300)  # the first test runs all cases
@@ -94,7 +104,7 @@ async def run_case(mode: OnMidstream, case: FaultCase, local: Provider, *, fast:
             "headers": headers,
             "complete": complete,
             "body": body if report.outcome == "spoken" else len(body) > 0,
-            "words": words_in(body, case.format) if mode == "resume" and status == 200 else [],
+            "words": heard_words(body, case.format) if mode == "resume" and status == 200 else [],
             "outcome": account.outcome,
             "error": type(report.error),
             "attempts": attempts,
