@@ -26,7 +26,7 @@ from steadyvoice.breaker.guarded_calls import (
     settle_when_done,
 )
 from steadyvoice.breaker.in_flight_calls import InFlightCall
-from steadyvoice.breaker.permit import Permit
+from steadyvoice.breaker.permit import Permit, forget_nothing
 
 
 def guard(breaker: LockedStateMachine, acquire: Callable[[], Permit], fn: Any) -> Any:
@@ -155,7 +155,11 @@ def guard_stream(acquire: Callable[[], Permit], fn: Callable[..., Any]) -> Any:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         permit = acquire()
         thrown: BaseException | None = None
+        forget = permit.__del__
         try:
+            # The collector closes this generator, which settles the permit. In a cycle of garbage the permit's own
+            # finaliser might come first, as it does on free-threaded Python: the call would be ignored, whatever came.
+            permit.__del__ = forget_nothing
             source: Any = _iterator(permit, fn(*args, **kwargs))
             item = next(source)
             while True:
@@ -173,9 +177,11 @@ def guard_stream(acquire: Callable[[], Permit], fn: Callable[..., Any]) -> Any:
                     permit.resume()
                     item = next(source) if sent is None else source.send(sent)
         except StopIteration as end:
+            permit.__del__ = forget  # a signal handler may raise before the permit is settled
             permit.success()
             return end.value
         except BaseException as error:
+            permit.__del__ = forget
             _settle(permit, error, thrown)
             raise
 

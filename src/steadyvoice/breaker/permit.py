@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 _CONFIGURED = "None: the configured one"
 
-_nothing = bool
+forget_nothing = bool
+"""Finaliser of a permit that needs none."""
 """Finaliser that does nothing, in C. It takes less time than a missing one, for which Python makes an error."""
 
 
@@ -105,10 +106,10 @@ class Permit:
                     breaker._run_locked(CallLifecycle.settle_quiet_call, quiet.era, call)
                 elif len(ended) >= MOST_QUIET_RESULTS or len(silences) >= quiet.silences_wanted:
                     breaker._run_locked(CallLifecycle.record_quiet_results, quiet.era)
-                self.__del__ = _nothing
+                self.__del__ = forget_nothing
                 return
         breaker._run_locked(CallLifecycle.succeed, call, seconds)
-        self.__del__ = _nothing
+        self.__del__ = forget_nothing
 
     def failure(
         self,
@@ -153,10 +154,10 @@ class Permit:
                 quiet.failed.append(((failure, breaker._wall_clock(), latency), len(quiet.ended), now))
                 if breaker._quiet is not quiet:
                     breaker._run_locked(CallLifecycle.settle_quiet_call, quiet.era, call)
-                self.__del__ = _nothing
+                self.__del__ = forget_nothing
                 return
         breaker._run_locked(CallLifecycle.fail, call, failure, duration)
-        self.__del__ = _nothing
+        self.__del__ = forget_nothing
 
     def ignore(self) -> None:
         """Settle a call that says nothing about the provider, such as the caller's own mistake.
@@ -164,7 +165,7 @@ class Permit:
         Where the caller was cancelled or gave up, use `abandon()`: there, a call that hangs counts as a failure.
         """
         self._breaker._run_locked(CallLifecycle.ignore, self._call)
-        self.__del__ = _nothing
+        self.__del__ = forget_nothing
 
     def abandon(self, *, weight: float = 1.0) -> None:
         """Settle a call whose consumer left: a success if something useful had come, else ignored.
@@ -173,7 +174,7 @@ class Permit:
         added to the failures for it from then on. Raises ValueError for another weight.
         """
         self._breaker._run_locked(CallLifecycle.abandon, self._call, _validators.weight(weight))
-        self.__del__ = _nothing
+        self.__del__ = forget_nothing
 
     def settle(self, error: BaseException | None) -> None:
         """Settle by the error that ended the call, as the configuration classifies it; None is a success."""
@@ -204,7 +205,7 @@ class Permit:
         """
         if hasattr(self._call, "unsettled"):
             self.__del__()
-        self.__del__ = _nothing
+        self.__del__ = forget_nothing
 
     # ---------------------------------------------------------------- progress
 
