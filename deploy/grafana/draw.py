@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steadyvoice.gateway.observability.metric_definitions import METRIC_DEFINITIONS
+from steadyvoice.service.metrics.metric_definitions import METRIC_DEFINITIONS
 
 HERE = Path(__file__).parent
 SOURCE = {"type": "prometheus", "uid": "${source}"}

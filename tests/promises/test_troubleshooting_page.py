@@ -7,7 +7,7 @@ import re
 import pytest
 
 from steadyvoice.breaker.states import Cause
-from steadyvoice.gateway.observability import metric_definitions
+from steadyvoice.service.metrics import metric_definitions
 from steadyvoice.service.resilience.admission_control import CAUSES
 from steadyvoice.speech.errors import TTSError
 from steadyvoice.speech.failure_kinds import FailureKind

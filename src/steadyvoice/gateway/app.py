@@ -28,7 +28,6 @@ from steadyvoice.gateway.router import Endpoints, RouteTable
 from steadyvoice.gateway.speech_endpoint import SpeechHandler
 from steadyvoice.gateway.websocket.endpoint import SocketHandler
 from steadyvoice.gateway.workers.merging import merged_readiness
-from steadyvoice.service.telemetry.config import require_opentelemetry
 from steadyvoice.wire.elevenlabs import speech as elevenlabs_speech
 from steadyvoice.wire.elevenlabs.dialogue import DIALOGUE_PATH
 from steadyvoice.wire.elevenlabs.speech import SpeechEndpoint
@@ -46,7 +45,7 @@ def all_routes(context: GatewayContext, reloader: Reloader) -> dict[RouteClass, 
     context.answers["readiness"] = lambda argument: readiness(context)
     metrics, recorder, access_log = Metrics(context), EventRecorder(context), AccessLog(context)
     context.observers += [metrics, recorder, access_log]
-    report_to_opentelemetry(context, metrics)
+    report_calls(context)
     context.connection_rejected = access_log.connection_rejected
     return {
         # Speech comes first: paths with a parameter are tried in this order.
@@ -63,19 +62,13 @@ def all_routes(context: GatewayContext, reloader: Reloader) -> dict[RouteClass, 
     }
 
 
-def report_to_opentelemetry(context: GatewayContext, metrics: Metrics) -> None:
-    """Report calls and metrics to OpenTelemetry, as far as the service does. Raises TTSConfigurationError."""
-    telemetry, tracing = context.service.telemetry, context.service.tracing
-    # Imported here, because they need an extra.
-    if tracing:
+def report_calls(context: GatewayContext) -> None:
+    """Report calls to OpenTelemetry, if the service does."""
+    if tracing := context.service.tracing:
+        # Imported here, because it needs an extra.
         from steadyvoice.gateway.observability.call_tracing import CallTracing
 
         context.observers.append(CallTracing(context, tracing))
-    if telemetry and telemetry.metrics:
-        require_opentelemetry()
-        from steadyvoice.gateway.observability.metric_export import MetricExport
-
-        MetricExport(context, metrics, telemetry.meter_provider)
 
 
 def _speech_routes(context: GatewayContext) -> dict[str, Endpoints]:

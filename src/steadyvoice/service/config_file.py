@@ -187,7 +187,7 @@ class TelemetryTable(ConfigTable):
     """Table `[telemetry]`: what is reported to OpenTelemetry, whose own settings are variables `OTEL_*`."""
 
     traces: StrictBool = True  # spans of calls, attempts and changes of circuits
-    metrics: StrictBool = True  # the gateway's metrics
+    metrics: StrictBool = True  # counts and times of calls, circuits and providers
     texts: StrictBool = False
     """Whether spans may have the texts that are spoken, and vendors' messages, which quote them."""
 

@@ -36,6 +36,26 @@ class EndedUtterance:
         return min(began, default=self.circuit_time)
 
     @property
+    def seconds(self) -> float:
+        """Seconds from its beginning to its end."""
+        return self.circuit_time - self.began
+
+    @property
+    def first_audio(self) -> float | None:
+        """Seconds until the first audio of a provider was there for the caller; None if none was."""
+        report = self.report
+        if report.cached:
+            return 0.0
+        if report.provider is None or not report.duration:
+            return None
+        if report.facts and report.facts.holds:
+            return self.seconds if not report.error else None
+        for attempt in report.attempts:
+            if attempt.provider == report.provider and attempt.timing and attempt.timing.first_output is not None:
+                return attempt.timing.first_output - self.began
+        return None
+
+    @property
     def characters(self) -> int:
         """Characters of its text; of a turn, those that were sent to a provider."""
         report = self.report

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from steadyvoice.service.conversation.segment_speaker import TurnResources
     from steadyvoice.service.conversation.turn import AsyncTurn
     from steadyvoice.service.journal.recorder import JournalRecorder
+    from steadyvoice.service.metrics.service_metrics import ServiceMetrics
     from steadyvoice.service.telemetry.tracing import Tracing
 
 
@@ -121,6 +122,8 @@ class AsyncTTSService:
         """What is reported to OpenTelemetry; None if nothing is."""
         self.tracing = self._open_tracing()
         """Tracing of calls and circuits, if it is on."""
+        self.metrics = self._open_metrics()
+        """Metrics that are reported to OpenTelemetry, if they are."""
         register_fork_aware(self)
 
     fork_lock = None
@@ -512,6 +515,7 @@ class AsyncTTSService:
         if self._hedging:
             await self._hedging.aclose()
         await self._replaced.aclose()
+        self.close_metrics()
         await self._membership.leave()
         if self._cache:
             await self._cache.aclose()
@@ -642,6 +646,29 @@ class AsyncTTSService:
         from steadyvoice.service.telemetry.tracing import Tracing
 
         return Tracing(self.telemetry, self._providers, self._wall_clock)
+
+    def _open_metrics(self) -> ServiceMetrics | None:
+        """Return the metrics of this service, exported. Raises TTSConfigurationError without OpenTelemetry."""
+        if self.telemetry is None or not self.telemetry.metrics:
+            return None
+        require_opentelemetry()
+        # Imported here, so that only services with metrics load it.
+        from steadyvoice.service.metrics.service_metrics import ServiceMetrics
+        from steadyvoice.service.telemetry.metric_export import MetricExport
+
+        metrics = ServiceMetrics(self)
+        metrics.observe_calls()
+        MetricExport.of(self.telemetry.meter_provider).add(metrics)
+        return metrics
+
+    def close_metrics(self) -> None:
+        """Report the metrics as they are for the last time: the service is about to be closed, or its gateway."""
+        metrics, self.metrics = self.metrics, None
+        if metrics and self.telemetry:
+            from steadyvoice.service.telemetry.metric_export import MetricExport
+
+            MetricExport.of(self.telemetry.meter_provider).remove(metrics)
+            metrics.close()
 
     def _warm_up(self) -> None:
         """Start local engines that take a while, so that they are ready once they are needed, and let a fleet act."""

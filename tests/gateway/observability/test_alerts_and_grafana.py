@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from steadyvoice.gateway.observability.metric_definitions import METRIC_DEFINITIONS
+from steadyvoice.service.metrics.metric_definitions import METRIC_DEFINITIONS
 from tests.required_tools import require_tool
 
 DEPLOY = Path(__file__).parents[3] / "deploy"

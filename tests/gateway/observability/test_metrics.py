@@ -13,8 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from steadyvoice import CircuitBreakerConfig, ElevenLabs, HedgeConfig, Tone
-from steadyvoice.gateway.observability.metric_definitions import METRIC_DEFINITIONS
 from steadyvoice.service.config_file import ServerConfig
+from steadyvoice.service.metrics.metric_definitions import METRIC_DEFINITIONS
 from steadyvoice.simulator import Fault, Simulator
 from steadyvoice.simulator.fault_injection import actions
 

@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client.parser import text_string_to_metric_families
 
 from steadyvoice import TelemetryConfig
-from steadyvoice.gateway.observability.metric_definitions import METRIC_DEFINITIONS
+from steadyvoice.service.metrics.metric_definitions import METRIC_DEFINITIONS
 from steadyvoice.simulator import Fault
 from steadyvoice.simulator.fault_injection import actions
 from tests.service.telemetry.story import CollectedSpans, values

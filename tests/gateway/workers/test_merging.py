@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from steadyvoice import AsyncTTSService, CircuitBreakerConfig, Tone
 from steadyvoice.gateway.observability.hourly_statistics import HourlyStatistics
-from steadyvoice.gateway.observability.metric_definitions import METRIC_DEFINITIONS
-from steadyvoice.gateway.observability.metrics import LabelledHistogram, exported_samples, imported_metrics
+from steadyvoice.gateway.observability.metrics import exported_samples, filled_histogram, imported_metrics
 from steadyvoice.gateway.state_file import merged_worker_states
 from steadyvoice.gateway.workers.merging import lasting_samples, merged_readiness, merged_samples, merged_state
+from steadyvoice.service.metrics.metric_definitions import METRIC_DEFINITIONS
+from steadyvoice.service.metrics.service_metrics import LabelledHistogram
 
 
 def state_after(*failures: bool, forced: bool = False) -> dict[str, Any]:
@@ -72,8 +73,8 @@ def test_merged_histograms_are_that_of_one_process(workers: list[list[tuple[str,
         for label, value in values:
             whole.add((label,), value)
             part.add((label,), value)
-    (merged,) = imported_metrics(merged_samples(exported_samples([part.collected()]) for part in parts))
-    expected = {(each.name, *each.labels.items()): each.value for each in whole.collected().samples}
+    (merged,) = imported_metrics(merged_samples(exported_samples([filled_histogram(part)]) for part in parts))
+    expected = {(each.name, *each.labels.items()): each.value for each in filled_histogram(whole).samples}
     found = {(each.name, *each.labels.items()): each.value for each in merged.samples}
     assert found.keys() == expected.keys()
     assert all(abs(found[key] - value) <= 1e-6 * (1 + value) for key, value in expected.items())

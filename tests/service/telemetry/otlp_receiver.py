@@ -1,10 +1,11 @@
-"""Collector of the tests: takes OTLP over HTTP on a real socket, and decodes it by OpenTelemetry's own definitions."""
+"""Collector of the tests: takes OTLP over HTTP or gRPC on a socket, and decodes it by the protocol's definitions."""
 
 from __future__ import annotations
 
 import gzip
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -80,6 +81,39 @@ def otlp_receiver() -> Iterator[ReceivedTelemetry]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def grpc_receiver() -> Iterator[ReceivedTelemetry]:
+    """Receive over gRPC on a free port until the end of the block; needs grpcio."""
+    import grpc  # type: ignore[import-untyped]
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+    received = ReceivedTelemetry("")
+
+    def handler(service: str, request: Any, response: Any, kept: list[Any]) -> Any:
+        def export(exported: Any, context: Any) -> Any:
+            kept.append(exported)
+            return response()
+
+        method = grpc.unary_unary_rpc_method_handler(export, request.FromString, response.SerializeToString)
+        name = f"opentelemetry.proto.collector.{service.lower()}.v1.{service}Service"
+        return grpc.method_handlers_generic_handler(name, {"Export": method})
+
+    server = grpc.server(ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers(
+        [
+            handler("Trace", ExportTraceServiceRequest, ExportTraceServiceResponse, received.traces),
+            handler("Metrics", ExportMetricsServiceRequest, ExportMetricsServiceResponse, received.metrics),
+        ]
+    )
+    received.url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield received
+    finally:
+        server.stop(None).wait()
 
 
 def attributes_of(described: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from steadyvoice import AsyncTTSService, TelemetryConfig, Tone, TTSConfiguration
 from steadyvoice.cli.telemetry import RepetitionFilter
 from steadyvoice.service.telemetry.export import describe_process, exporting
 
-from .otlp_receiver import attributes_of, otlp_receiver
+from .otlp_receiver import attributes_of, grpc_receiver, otlp_receiver
 
 TRACES = TelemetryConfig(metrics=False)
+GRPC = "opentelemetry.exporter.otlp.proto.grpc"
 
 
 @pytest.fixture(autouse=True)
@@ -69,8 +71,8 @@ async def test_nothing_is_sent_if_the_environment_says_so(
     [
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: must be otlp, console or none, got 'zipkin'"),
         (
-            {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-            "OTEL_EXPORTER_OTLP_PROTOCOL: must be http/protobuf, which collectors take on port 4318, got 'grpc'",
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+            "OTEL_EXPORTER_OTLP_PROTOCOL: must be http/protobuf or grpc, got 'http/json'",
         ),
     ],
 )
@@ -78,6 +80,28 @@ def test_what_is_not_supported_is_refused_at_the_start(environ: dict[str, str], 
     with pytest.raises(TTSConfigurationError) as refused, exporting(TelemetryConfig(), environ):
         pass
     assert message in str(refused.value)
+
+
+@pytest.mark.skipif(find_spec(GRPC) is not None, reason=f"{GRPC} is installed")
+def test_grpc_without_its_package_is_refused_with_what_to_install() -> None:
+    environ = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}
+    with pytest.raises(TTSConfigurationError) as refused, exporting(TRACES, environ):
+        pass
+    assert "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: grpc needs a further package" in str(refused.value)
+    assert "pip install opentelemetry-exporter-otlp-proto-grpc" in str(refused.value)
+
+
+async def test_spans_and_metrics_reach_a_collector_by_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(GRPC, reason="the exporter for gRPC is not installed")
+    with grpc_receiver() as received:
+        environ = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": received.url,
+            "OTEL_EXPORTER_OTLP_INSECURE": "true",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        }
+        await _speak_with(environ, monkeypatch, config=TelemetryConfig())
+    assert sorted(span.name for _, span in received.spans()) == ["generate_content tone", "utterance"]
+    assert [points for points in received.last_values("steadyvoice.requests").values() if points]
 
 
 async def test_collector_that_hangs_delays_neither_speech_nor_the_end(
@@ -125,11 +149,15 @@ def test_same_message_of_the_sdk_is_logged_once_a_minute() -> None:
 
 
 async def _speak_with(
-    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, times: int = 1, flush_seconds: float = 10.0
+    environ: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    times: int = 1,
+    flush_seconds: float = 10.0,
+    config: TelemetryConfig = TRACES,
 ) -> None:
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    with exporting(TRACES, environ, flush_seconds=flush_seconds) as config:
+    with exporting(config, environ, flush_seconds=flush_seconds) as config:
         async with AsyncTTSService([Tone()], telemetry=config) as tts:
             for _ in range(times):
                 assert (await tts.synthesize("Hello.", format="pcm_8000")).outcome == "spoken"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from steadyvoice._option_rules import is_number
+from steadyvoice.service.metrics.metric_definitions import RULES
 
 _BY_SEVERITY = ("closed", "monitoring", "disabled", "half_open", "open", "forced_open")
 """States of a circuit, the one that is shown last: a worker that refuses calls is what matters."""
@@ -214,9 +215,6 @@ class MetricSamples(NamedTuple):
     samples: Sequence[tuple[str, Sequence[str], float]]
 
 
-_RULES: Mapping[str, Callable[[float, float], float]] = {"sum": lambda a, b: a + b, "max": max, "min": min}
-
-
 def merged_samples(exports: Iterable[Iterable[Sequence[Any]]]) -> list[MetricSamples]:
     """Return the metrics of several workers as one, each by its rule."""
     merged: dict[str, tuple[MetricSamples, dict[tuple[str, tuple[str, ...]], float]]] = {}
@@ -224,7 +222,7 @@ def merged_samples(exports: Iterable[Iterable[Sequence[Any]]]) -> list[MetricSam
         for fields in metrics:
             metric = MetricSamples(*fields)
             _, values = merged.setdefault(metric.name, (metric, {}))
-            combine = _RULES[metric.rule]
+            combine = RULES[metric.rule]
             for name, labels, value in metric.samples:
                 key = (name, tuple(labels))
                 values[key] = combine(values[key], value) if key in values else value

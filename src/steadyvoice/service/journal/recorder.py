@@ -32,7 +32,7 @@ from steadyvoice.service.journal.writer import JournalConfig, JournalFiles, Jour
 from steadyvoice.service.observers import EndedUtterance, UtteranceObserver
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.resilience.retry import RetryConfig
-from steadyvoice.service.result import Attempt, UtteranceReport
+from steadyvoice.service.result import Attempt
 from steadyvoice.speech.errors import TTSError
 
 
@@ -146,7 +146,7 @@ class JournalRecorder:
         error = report.error
         return UtteranceLine(
             number=self._number,
-            wall_time=ended.wall_time - (ended.circuit_time - ended.began),
+            wall_time=ended.wall_time - ended.seconds,
             began=ended.began,
             ended=ended.circuit_time,
             outcome=report.outcome,
@@ -154,7 +154,7 @@ class JournalRecorder:
             audio=report.duration,
             provider=report.provider,
             voice=report.voice,
-            first_audio=_first_audio(ended),
+            first_audio=ended.first_audio,
             deadline=facts.deadline if facts else None,
             candidates=None if candidates == names else candidates,
             holds=facts.holds if facts else False,
@@ -237,21 +237,6 @@ def _attempt_line(attempt: Attempt, number: int, *, is_retry: bool) -> AttemptLi
 
 def _began(attempt: Attempt) -> float:
     return attempt.at.timestamp()
-
-
-def _first_audio(ended: EndedUtterance) -> float | None:
-    """Return the seconds until the first audio of a provider was there for the caller; None if none was."""
-    report: UtteranceReport = ended.report
-    if report.cached:
-        return 0.0
-    if report.provider is None or not report.duration:
-        return None
-    if report.facts and report.facts.holds:
-        return ended.circuit_time - ended.began if not report.error else None
-    for attempt in report.attempts:
-        if attempt.provider == report.provider and attempt.timing and attempt.timing.first_output is not None:
-            return attempt.timing.first_output - ended.began
-    return None
 
 
 _CIRCUIT_FIELDS = {field.name: field.default for field in fields(CircuitBreakerConfig)}

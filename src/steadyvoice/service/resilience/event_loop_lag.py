@@ -74,6 +74,11 @@ class LoopLag:
         self.beat, self.recent = (self.beat[0], math.inf), 0.0
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """Event loop on which it runs, or ran last; None before that."""
+        return self._loop
+
+    @property
     def overdue(self) -> float:
         """Seconds for which the loop has had no turn, 0.0 if the next heartbeat is not due yet."""
         return max(0.0, self._clock() - self.beat[1])

@@ -16,7 +16,7 @@ class TelemetryConfig:
     """What a service reports to OpenTelemetry, and by which providers of its SDK.
 
     - `traces`: spans of calls, attempts and changes of circuits;
-    - `metrics`: the gateway's metrics, as at `/metrics`;
+    - `metrics`: metrics by the definitions of the gateway's `/metrics`;
     - `texts`: the texts that are spoken, and vendors' error messages, which quote them;
     - `tracer_provider`, `meter_provider`: the application's own, if they are not those that it has set for the whole
       process. The command `steadyvoice serve` makes some by the variables `OTEL_*` of the environment.

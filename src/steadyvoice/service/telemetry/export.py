@@ -12,15 +12,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
 from steadyvoice._version import __version__
 from steadyvoice.service.telemetry.attributes import REPLICA, WORKER
@@ -29,8 +30,6 @@ from steadyvoice.speech.errors import TTSConfigurationError
 
 FLUSH_SECONDS = 2.0
 """Seconds that the end of a process waits at most for a collector to take the rest."""
-
-_PROTOCOL = "http/protobuf"
 
 log = logging.getLogger("steadyvoice.telemetry")
 
@@ -95,32 +94,34 @@ def _exporter(signal: str, environ: Mapping[str, str]) -> Callable[[], Any] | No
         case "console":
             return ConsoleSpanExporter if signal == "TRACES" else ConsoleMetricExporter
         case "otlp":
-            _check_protocol(signal, environ)
-            return _span_exporter if signal == "TRACES" else _metric_exporter
+            return _otlp_exporter(signal, environ)
         case other:
             raise TTSConfigurationError(f"{variable}: must be otlp, console or none, got {other!r:.100}")
 
 
-def _check_protocol(signal: str, environ: Mapping[str, str]) -> None:
-    for variable in (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        if protocol := environ.get(variable, "").strip():
-            if protocol != _PROTOCOL:
-                raise TTSConfigurationError(
-                    f"{variable}: must be {_PROTOCOL}, which collectors take on port 4318, got {protocol!r:.100}"
-                )
-            return
+def _otlp_exporter(signal: str, environ: Mapping[str, str]) -> Callable[[], Any]:
+    variables = (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    variable = next((each for each in variables if environ.get(each, "").strip()), variables[1])
+    match environ.get(variable, "").strip() or "http/protobuf":
+        case "http/protobuf":
+            package = "http"
+        case "grpc":
+            package = "grpc"
+        case other:
+            raise TTSConfigurationError(f"{variable}: must be http/protobuf or grpc, got {other!r:.100}")
+    module, name = ("trace_exporter", "OTLPSpanExporter") if signal == "TRACES" else _METRIC_EXPORTER
+    try:
+        exporter = import_module(f"opentelemetry.exporter.otlp.proto.{package}.{module}")
+    except ImportError as error:  # the extra has the one for HTTP only
+        raise TTSConfigurationError(
+            f"{variable}: {package} needs a further package: pip install opentelemetry-exporter-otlp-proto-{package}; "
+            "or set http/protobuf, which collectors take on port 4318"
+        ) from error
+    made: Callable[[], Any] = getattr(exporter, name)
+    return made
 
 
-def _span_exporter() -> SpanExporter:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-    return OTLPSpanExporter()
-
-
-def _metric_exporter() -> MetricExporter:
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-
-    return OTLPMetricExporter()
+_METRIC_EXPORTER = ("metric_exporter", "OTLPMetricExporter")
 
 
 def _close_all(closes: list[Callable[[], object]], seconds: float) -> None:

@@ -6,15 +6,19 @@ providers are those of the configuration.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+RULES: Mapping[str, Callable[[float, float], float]] = {"sum": lambda one, other: one + other, "max": max, "min": min}
+"""Rules by which values of several workers, or of several services of one process, become one."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricDefinition:
     """Definition of a metric. Durations are in seconds, shares from 0 to 1; `buckets` are a histogram's bounds.
 
-    `rule` is how the values of several workers become one.
+    `rule` is how the values of several workers become one: see RULES.
     """
 
     name: str

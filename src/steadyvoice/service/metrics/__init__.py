@@ -1,0 +1,1 @@
+"""Metrics: definitions, counts of calls and circuits, and values of the error state."""
