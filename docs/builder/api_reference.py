@@ -245,7 +245,8 @@ def _linked(page: ReferencePage, text: str) -> Iterator[str]:
 
 
 def _link(page: ReferencePage, found: re.Match[str]) -> str:
-    place = PLACES.get(found[1])
+    # A field of one word may have the name of a function of another page: `run` of the simulator.
+    place = PLACES.get(found[1]) if re.search(r"[A-Z_]", found[1]) or "()" in found[0] else None
     return f"[{found[0]}]({place.removeprefix(page.file)})" if place else found[0]
 
 

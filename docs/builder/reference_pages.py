@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import steadyvoice
-from steadyvoice import breaker, fleet, testing
+from steadyvoice import breaker, fleet, simulator, testing
 from steadyvoice.breaker import testing as breaker_testing
 from steadyvoice.fleet import testing as fleet_testing
 from steadyvoice.providers import vendor
@@ -28,6 +28,8 @@ def _words(text: str) -> list[str]:
 
 _BREAKER = set(breaker.__all__)
 _ERRORS = [name for name in steadyvoice.__all__ if name.endswith("Error") and name not in _BREAKER]
+
+_SHOWN_ELSEWHERE = {"Simulator", "actions"}
 
 PAGES = [
     ReferencePage(
@@ -110,6 +112,13 @@ PAGES = [
         {"steadyvoice.testing": list(testing.__all__)},
     ),
     ReferencePage(
+        "simulator.md",
+        "API: simulator",
+        "Simulated vendors for tests of an application. The classes of `actions` are the "
+        "[faults](../simulator.md#fault-actions). Guide: [simulator](../simulator.md).",
+        {"steadyvoice.simulator": ["Simulator", *(name for name in simulator.__all__ if name not in _SHOWN_ELSEWHERE)]},
+    ),
+    ReferencePage(
         "plugins.md",
         "API: LiveKit and Pipecat",
         "Plugins for voice agents. Guides: [LiveKit Agents](../livekit.md), [Pipecat](../pipecat.md).",
@@ -147,6 +156,9 @@ INTERNAL: Mapping[str, frozenset[str]] = {
         "CircuitOpenError": "from_fields",
         "Permit": "of timing",
         "Fleet": "beat wants_slots",
+        "Fault": "matches",
+        "RequestLedger": "open charge sent end track close",
+        "Script": "locate",
         "SlotAccount": "identity usage lend grace",
         "Rule": "parts",
         "TTSService": "can_generate_metrics supports_processing_metrics language_to_service_language setup stop cancel "

@@ -19,6 +19,7 @@ MODULES = [
     "steadyvoice.fleet",
     "steadyvoice.fleet.testing",
     "steadyvoice.providers.vendor",
+    "steadyvoice.simulator",
     "steadyvoice.testing",
 ]
 
@@ -31,6 +32,16 @@ UNITS = re.compile(
     re.IGNORECASE,
 )
 """Words of a description that say what a number counts or measures."""
+
+UNITS_BY_NAME = {
+    r"(^|_)(timeout|seconds|interval|delay|period|duration|deadline)$": r"\bseconds?\b",
+    r"(^|_)(retry_after|wait|now|pause)$": r"\b(seconds?|clock)\b",
+    r"(^|_)cooldown$|^(start|began|ended)$": r"\bseconds?\b",
+    r"_bytes$": r"\bbytes\b",
+    r"characters": r"\bcharacters\b",
+    r"(^|_)(share|probability|percentile)$|_jitter$": r"\bshare\b",
+}
+"""What the description of a number mentions, by the name of the parameter."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,7 +63,7 @@ def test_page_is_up_to_date(page: ReferencePage) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_public_name_has_a_section(module: str) -> None:
-    assert set(importlib.import_module(module).__all__) - {"__version__"} <= documented()
+    assert set(importlib.import_module(module).__all__) - {"__version__", "actions"} <= documented()
 
 
 @pytest.mark.parametrize("name", [name for _, name in NAMES], ids=lambda name: f"{name.module}.{name.name}")
@@ -69,6 +80,19 @@ def test_every_number_has_a_unit(name: PublicName) -> None:
     parameters = [*name.parameters, *(each for method in name.methods for each in method.parameters)]
     numbers = [each for each in parameters if re.match(r"(float|int)\b", each.type) and each.name != "seed"]
     assert [f"{each.name}: {each.description}" for each in numbers if not UNITS.search(each.description)] == []
+
+
+@pytest.mark.parametrize("pattern", UNITS_BY_NAME)
+def test_name_of_a_number_and_its_unit_agree(pattern: str) -> None:
+    numbers = [
+        (name.name, each)
+        for _, name in NAMES
+        for each in (*name.parameters, *(each for method in name.methods for each in method.parameters))
+        if re.match(r"(float|int)\b", each.type) and re.search(pattern, each.name)
+    ]
+    wrong = [f"{owner}: {each.name}: {each.description}" for owner, each in numbers]
+    assert numbers
+    assert [each for each in wrong if not re.search(UNITS_BY_NAME[pattern], each.partition(": ")[2])] == []
 
 
 def test_internal_members_exist() -> None:

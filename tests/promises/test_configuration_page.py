@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -12,7 +14,7 @@ from configuration_reference import IN_CODE_ONLY, PAGE, TABLES, render, rows
 from pydantic import BaseModel
 
 from steadyvoice.providers import plugins
-from steadyvoice.service.config_file import ConfigFile
+from steadyvoice.service.config_file import ConfigFile, build_arguments
 
 from .layers import ROOT
 
@@ -75,3 +77,44 @@ def test_section_of_providers_lists_every_key_of_each_kind(kind: str) -> None:
     for name, default in shown.items():
         if default.startswith("`"):
             assert default_in(default) == parameters[name].default
+
+
+COMPLETE: dict[str, dict[str, str]] = {
+    "azure": {"region": "westeurope"},
+    "polly": {"region": "eu-central-1", "secret_key": "secret-0123456789"},
+}
+"""Keys without which a provider of a kind is refused."""
+
+REFUSALS: dict[str, Callable[[re.Match[str]], str]] = {
+    r"whole number.*": lambda found: found[0].split(", got")[0],
+    r"valid boolean": lambda _: "true or false",
+    r"valid dictionary": lambda _: "table",
+    r"tags such as": lambda _: "list of text",
+    r"like https?://": lambda _: "URL",
+    r"one of (.*), (.*), got": lambda found: f"{found[1]} or {found[2]}",
+}
+"""What a message refuses, and how the page describes what is taken in its place."""
+
+
+def taken_value(kind: str, key: str) -> str:
+    """Describe the values of a provider's key, by the messages with which wrong ones are refused."""
+    given = {"api_key": "key-0123456789"} | COMPLETE.get(kind, {})
+    allowed = inspect.signature(plugins.load_kind(kind)).parameters
+    table = {name: value for name, value in given.items() if name in allowed}
+    wrong_values: tuple[Any, ...] = (-1, "no such value", [])
+    for wrong in wrong_values:
+        try:
+            build_arguments(ConfigFile(providers=[{"kind": kind, **table, key: wrong}]))
+        except ValueError as error:
+            for pattern, describe in REFUSALS.items():
+                if found := re.search(pattern, str(error)):
+                    return describe(found)
+    return "text"
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in section("[[providers]]") if len(row) == 5], ids=lambda row: row[0] + row[1][:9]
+)
+def test_values_of_providers_are_those_that_are_taken(row: list[str]) -> None:
+    for kind in row[1].split(", "):
+        assert taken_value(kind, row[0].strip("`")) == row[2], kind

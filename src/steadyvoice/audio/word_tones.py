@@ -209,7 +209,7 @@ class DetectedWord:
 
 
 def words_in(audio: bytes, format: AudioFormat | str) -> list[str]:
-    """Return the complete words in a piece of audio of the word-tone voice.
+    """Return the complete words in `audio`, of the word-tone voice and in this `format`.
 
     Raises TTSNotAudioError when the audio cannot be decoded.
     """

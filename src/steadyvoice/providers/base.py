@@ -39,7 +39,7 @@ class SynthesisOffer:
     format: AudioFormat  # of the audio that it will send; the requested format where it can
     voice: str  # the provider's own id of the voice
     model: str | None = None  # the provider's own name of the model
-    max_characters: int | None = None  # in one request; longer texts are split
+    max_characters: int | None = None  # characters in one request; longer texts are split
     knows_voice: bool = True  # False: another voice stands in, or the name is passed on and may mean nothing
     timed: bool = False  # each character's time comes with the audio; without, a stream is held back by the sentence
     scripts: frozenset[str] | None = None  # that it can read, by Unicode name; None: not known; empty: only tones

@@ -112,7 +112,7 @@ class ServicePolicies(TypedDict, total=False):
     on_midstream: OnMidstream  # "resume" (the default), "restart" or "error" when a stream breaks off
     voice_substitution: VoiceSubstitution  # "any" (the default) or "never": whether another voice may speak
     cache: CacheConfig | str | os.PathLike[str] | None  # folder or configuration; None: no cache
-    max_audio_bytes: int | None  # audio that one request may hold in memory; 64 MiB if None
+    max_audio_bytes: int | None  # bytes of audio that one request may hold in memory; 64 MiB if None
     hedging: HedgeConfig | None  # second request when the first provider is late; None: never
     max_active: int | None  # utterances synthesised at once; 4096 if None
     max_queued: int | None  # utterances waiting for that; 2048 if None

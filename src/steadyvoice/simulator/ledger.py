@@ -17,34 +17,34 @@ MAX_ENTRIES = 10_000
 class Ending(Enum):
     """Ending of a request, as seen by the vendor."""
 
-    RUNNING = "running"
+    RUNNING = "running"  # not yet ended
     COMPLETED = "completed"  # the vendor sent everything it meant to, with or without a fault
     REFUSED = "refused"  # with an HTTP error
     CUT = "cut"  # the vendor ended it early; `fault` names the reason
-    CLIENT_LEFT = "client left"
-    CLOSED = "simulator closed"
+    CLIENT_LEFT = "client left"  # the client closed the connection first
+    CLOSED = "simulator closed"  # the simulator was closed first
 
 
 @dataclass(slots=True, eq=False)
 class LedgerEntry:
     """Entry of one request. Times are seconds since the simulator started; None is not yet, or never."""
 
-    number: int
-    endpoint: str
-    received: float
-    voice: str | None = None
-    model: str | None = None
-    characters: int = 0
-    charged: int = 0
-    fault: str | None = None
-    status: int | None = None
-    ending: Ending = Ending.RUNNING
-    request_id: str | None = None
-    accepted: float | None = None
-    first_byte: float | None = None
-    ended: float | None = None
-    bytes_sent: int = 0
-    audio_sent: float = 0.0  # seconds
+    number: int  # number of the request, from 1
+    endpoint: str  # path without its version, voice and query
+    received: float  # seconds at which the head arrived
+    voice: str | None = None  # the vendor's id
+    model: str | None = None  # the vendor's id
+    characters: int = 0  # characters of the text
+    charged: int = 0  # characters that were billed
+    fault: str | None = None  # name of the fault that was applied
+    status: int | None = None  # HTTP status of the response
+    ending: Ending = Ending.RUNNING  # how the request ended
+    request_id: str | None = None  # request id in the response
+    accepted: float | None = None  # seconds at which it was accepted and billed
+    first_byte: float | None = None  # seconds at which the first audio was sent
+    ended: float | None = None  # seconds at which it ended
+    bytes_sent: int = 0  # bytes of the body
+    audio_sent: float = 0.0  # seconds of audio in them
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
@@ -52,7 +52,10 @@ class LedgerEntry:
 
 
 class RequestLedger:
-    """Requests in the order of their arrival, the latest `MAX_ENTRIES` of them, and the totals of all."""
+    """Requests in the order of their arrival, the latest `MAX_ENTRIES` of them, and the totals of all.
+
+    `now` returns the seconds since the simulator started.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now

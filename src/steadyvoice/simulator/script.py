@@ -41,15 +41,15 @@ class SimulatorSettings:
     voice: VoiceEngine = "auto"  # speech where eSpeak NG is installed, tones elsewhere
     seed: int = 0  # of the voice and of chance
     real_time_factor: float = 0.0  # seconds that sending a second of audio takes; 0 is as fast as possible
-    keys: tuple[str, ...] = ()
-    voices: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    errors: ErrorForm = "current"
+    keys: tuple[str, ...] = ()  # valid API keys; any, if there are none
+    voices: tuple[str, ...] = ()  # ids of voices besides the vendors' own
+    models: tuple[str, ...] = ()  # ids of models besides the vendors' own
+    errors: ErrorForm = "current"  # form of ElevenLabs' errors
     socket_times: SocketTimes = "message"  # beginning from which websockets count times; servers of both kinds exist
     concurrency: int = 10  # ElevenLabs requests at once; its Pro plan's
     queue_seconds: float = 0.05  # seconds that a request beyond the limit waits for a slot
-    character_count: int = 0  # of ElevenLabs' subscription: used
-    character_limit: int = 500_000
+    character_count: int = 0  # characters of ElevenLabs' subscription that are used
+    character_limit: int = 500_000  # characters of ElevenLabs' subscription
     character_reset: int = 0  # Unix seconds of its reset, as reported; 0: not reported
 
     def __post_init__(self) -> None:
@@ -73,9 +73,9 @@ class Script:
     `source` is the text that it was parsed from, and `name` the name of its file.
     """
 
-    settings: SimulatorSettings = field(default_factory=SimulatorSettings)
-    faults: tuple[Fault, ...] = ()
-    about: str = ""
+    settings: SimulatorSettings = field(default_factory=SimulatorSettings)  # settings of the simulator
+    faults: tuple[Fault, ...] = ()  # faults that are in force from the start
+    about: str = ""  # description, from the first comment
     name: str = field(default="script", compare=False)
     source: str = field(default="", compare=False, repr=False)
 
@@ -92,7 +92,7 @@ class ScriptError(ValueError):
 
 
 def load_script(path: Path) -> Script:
-    """Load a script from a file. Raises ScriptError, and OSError when the file cannot be opened."""
+    """Load a script from the file at `path`. Raises ScriptError, and OSError when the file cannot be opened."""
     try:
         source = read_text_file(path)
     except UnreadableFileError as error:
@@ -101,7 +101,7 @@ def load_script(path: Path) -> Script:
 
 
 def read_script(source: str, name: str = "script") -> Script:
-    """Parse a script in TOML. Raises ScriptError."""
+    """Parse `source`, a script in TOML; errors begin with its `name`. Raises ScriptError."""
     try:
         document = parse_toml(source)
     except UnreadableFileError as error:
@@ -203,7 +203,7 @@ def profile_names() -> list[str]:
 
 
 def load_profile(name: str) -> Script:
-    """Load a profile by its name. Raises ScriptError, which lists all profiles, for an unknown one."""
+    """Load a profile by its `name`. Raises ScriptError, which lists all profiles, for an unknown one."""
     if (renamed := _RENAMED_PROFILES.get(name)) is not None:
         raise ScriptError(f"unknown profile {name!r}: it is now called {renamed}")
     if name not in profile_names():

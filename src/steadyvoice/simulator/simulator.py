@@ -37,6 +37,10 @@ class Simulator:
             ...  # send requests to sim.url
             sim.ledger[-1].ending
 
+    - `script`: settings and faults to begin with.
+    - `host`: a loopback address.
+    - `port`: port to listen on; 0 is any free one.
+
     `settings` are fields of SimulatorSettings, and override the script's. `clock` returns the seconds that the ledger
     and the times of faults count; by default it is the event loop's. Delays always use the event loop's clock.
 
@@ -226,6 +230,12 @@ def run(
     show: Callable[[str], None] = print,
 ) -> None:
     """Serve until SIGINT or SIGTERM. `show` is called with each line for the terminal.
+
+    - `port`: port to listen on; 0 is any free one.
+    - `host`: a loopback address.
+    - `script`: file of a script.
+    - `profile`: name of a profile, in place of a script.
+    - `tls`: True for https and wss.
 
     Raises ScriptError for an invalid script or profile, ValueError when TLS is not available, OSError when the port is
     in use.

@@ -93,7 +93,7 @@ class FakeSpeech:
     format: AudioFormat  # format of the audio
     audio: bytes = field(repr=False)  # bytes of the audio
     alignment: Alignment = field(repr=False)
-    seconds: float  # length of the audio
+    seconds: float  # seconds of the audio
 
     @property
     def words(self) -> list[Word]:

@@ -38,7 +38,7 @@ CONNECTION_ONLY: FaultTargets = frozenset({FaultTarget.CONNECTION})
 
 
 class FaultError(ValueError):
-    """Invalid fault. `key` names the field that is wrong, or is None."""
+    """Invalid fault. `message` says why; `key` names the field that is wrong, or is None."""
 
     def __init__(self, message: str, key: str | None = None) -> None:
         super().__init__(message)

@@ -67,16 +67,16 @@ class Fault:
     Raises FaultError for impossible conditions.
     """
 
-    action: FaultAction
-    probability: float = 1.0
-    start: float = 0.0
-    end: float = math.inf
-    period: float | None = None
-    nth: int | None = None
-    times: int | None = None
-    voice: str | None = None
-    endpoint: str | None = None  # may have wildcards: "text-to-speech*"
-    longer_than: int | None = None  # characters
+    action: FaultAction  # what happens to the call: an object of a class in `actions`
+    probability: float = 1.0  # share of the calls, 0 to 1
+    start: float = 0.0  # seconds since the rule was set
+    end: float = math.inf  # seconds since the rule was set
+    period: float | None = None  # seconds after which the span from `start` to `end` comes again
+    nth: int | None = None  # number of the one call, counted from 1
+    times: int | None = None  # number of calls, the first ones
+    voice: str | None = None  # the vendor's id of a voice
+    endpoint: str | None = None  # path without version, voice and query; may have wildcards: "text-to-speech*"
+    longer_than: int | None = None  # characters that the text exceeds
 
     def __post_init__(self) -> None:
         validate_fields(self, ("probability",), SHARE)
