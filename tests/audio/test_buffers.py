@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice.audio.buffers import Mp3FrameBuffer, RecentOutput, SampleBuffer
+from steadyvoice.audio.buffers import BufferLimitError, CompandedBuffer, Mp3FrameBuffer, RecentOutput, SampleBuffer
 from steadyvoice.audio.codec import encoder_for
 from steadyvoice.audio.conversion import convert
 from steadyvoice.audio.mpeg import Mp3Framer
@@ -33,6 +33,30 @@ def test_samples_are_released_once_in_order_up_to_the_limit(data: bytes, cuts: l
         assert len(gone) // 2 <= max([0, *(round(place * 44100) for place in places)])
     gone += buffer.release()
     assert gone == data[: len(data) // 2 * 2]
+
+
+@given(st.binary(max_size=300), st.integers(0, 300), st.lists(st.floats(0, 0.04), max_size=4))
+def test_companded_samples_are_released_unmodified_up_to_the_limit(data: bytes, cut: int, places: list[float]) -> None:
+    telephone = AudioFormat.parse("ulaw_8000")
+    buffer, gone = CompandedBuffer(telephone), b""
+    buffer.feed(data[:cut])
+    for upto in sorted(places):
+        gone += buffer.release(upto)
+        assert buffer.released == len(gone) == min(cut, len(data), max(len(gone), round(upto * 8000)))
+    buffer.feed(data[cut:])
+    assert buffer.received == len(data) / 8000
+    held = data[len(gone) :]
+    assert buffer.tail(1.0) == held
+    samples = convert(held[:40], telephone, AudioFormat.parse("pcm_8000")) if held else b""
+    assert buffer.head(40) == samples
+    assert gone + buffer.release() == data
+
+
+def test_companded_samples_have_a_limit() -> None:
+    buffer = CompandedBuffer(AudioFormat.parse("alaw_8000"), limit=100)
+    buffer.feed(bytes(100))
+    with pytest.raises(BufferLimitError):
+        buffer.feed(bytes(1))
 
 
 @given(st.floats(0, 2.5), st.integers(1, 5000))

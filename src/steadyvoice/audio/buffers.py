@@ -1,4 +1,6 @@
-"""Buffers that hold one voice's audio until it may be released: as samples, unmodified MP3 frames, or bytes."""
+"""Buffers that hold one voice's audio until it may be released: as samples, as unmodified MP3 frames or
+companded samples, or as bytes.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from io import BytesIO
 from math import inf
 from typing import Protocol
 
-from steadyvoice.audio.conversion import Converter
+from steadyvoice.audio.conversion import Converter, convert
 from steadyvoice.audio.frames import Frame
 from steadyvoice.audio.mpeg import Mp3Framer, measure_run
 from steadyvoice.speech.format import AudioFormat, Codec
@@ -182,6 +184,49 @@ class Mp3FrameBuffer:
         if (rest := framer.take_rest()) is not None:  # what follows may be a run again
             self._framer, self._uncut = None, bytearray(rest)
         return bool(frames)
+
+
+class CompandedBuffer:
+    """Buffer of unmodified mu-law or A-law, where each byte is a sample: telephone audio is not decoded on its way."""
+
+    unmodified = True
+
+    def __init__(self, format: AudioFormat, limit: float = inf) -> None:
+        self._format, self._rate, self._limit = format, format.sample_rate, limit
+        self.released = 0
+        """Number of samples released so far."""
+        self._pending = bytearray()
+
+    @property
+    def received(self) -> float:
+        """Seconds of audio fed so far, whether held or released."""
+        return (self.released + len(self._pending)) / self._rate
+
+    def head(self, count: int) -> bytes:
+        """Return the first `count` samples still held, as 16-bit samples."""
+        held = bytes(self._pending[: max(0, count)])
+        return convert(held, self._format, AudioFormat(Codec.PCM, self._rate)) if held else b""
+
+    def tail(self, seconds: float) -> bytes:
+        """Return the last `seconds` that are still held, in the buffer's format."""
+        return bytes(self._pending[max(0, len(self._pending) - round(seconds * self._rate)) :])
+
+    def feed(self, data: bytes) -> None:
+        self._pending += data
+        if len(self._pending) > self._limit:
+            raise BufferLimitError(self._limit)
+
+    def finish(self) -> None:
+        """Do nothing: no bytes are held back."""
+
+    def release(self, seconds: float | None = None) -> bytes:
+        count = len(self._pending)
+        if seconds is not None:
+            count = min(count, max(0, round(seconds * self._rate) - self.released))
+        ready = bytes(self._pending[:count])
+        del self._pending[:count]
+        self.released += count
+        return ready
 
 
 class SampleBuffer:

@@ -10,6 +10,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -65,7 +66,7 @@ async def test_usual_requests_take_the_fast_lane(format: str) -> None:
         assert at.service.get_error_state()["totals"]["successes"] == 21
 
 
-@pytest.mark.parametrize("format", ["mp3_44100_128", "pcm_24000"])
+@pytest.mark.parametrize("format", ["mp3_44100_128", "pcm_24000", "ulaw_8000", "alaw_8000"])
 async def test_usual_requests_that_resume_take_the_fast_lane(format: str) -> None:
     path = f"{STREAM}?output_format={format}"
     async with warm_gateway(path=path, on_midstream="resume") as at:
@@ -81,6 +82,17 @@ async def test_usual_requests_that_resume_take_the_fast_lane(format: str) -> Non
             assert account.alignment.exact
 
 
+async def test_wav_that_may_be_resumed_takes_the_fast_lane() -> None:
+    """It is written from the vendor's samples, word by word, behind a header."""
+    async with warm_gateway(path=OPENAI, on_midstream="resume") as at:
+        await at.fetch("POST", OPENAI, json=openai_body(response_format="wav"))
+        await at.next_call()
+        answer = await at.fetch("POST", OPENAI, json=openai_body(TEXT, response_format="wav"))
+        assert words_in(await answer.read(), "wav_24000") == TEXT.split()
+        request, account = await at.next_call()
+        assert (isinstance(request, Exchange), request.continued, account.outcome) == (True, None, "spoken")
+
+
 BREAKS: list[Callable[[float], actions.FaultAction]] = [
     actions.Cut, actions.CutTerminated, actions.CutClose, actions.HalfLine, actions.Reset,
     lambda after: actions.ErrorLine(after=after),
@@ -88,25 +100,29 @@ BREAKS: list[Callable[[float], actions.FaultAction]] = [
 _VOCABULARY = ["rain", "sun", "a", "I", "we", "don't", "42", "über", "home,", "now.", "stop!"]
 
 
-@pytest.mark.parametrize("format", ["mp3_44100_128", "pcm_24000"])
+@pytest.mark.parametrize("format", ["mp3_44100_128", "pcm_24000", "ulaw_8000", "wav_24000"])
 async def test_streams_that_break_off_in_the_fast_lane_are_resumed_at_the_next_word(format: str) -> None:
     """The pipeline takes them over, and the second provider goes on, in the middle of the response."""
-    random, path = Random(2026), f"{STREAM}?output_format={format}"
+    random, path, body_of = Random(2026), f"{STREAM}?output_format={format}", elevenlabs_body
+    if format == "wav_24000":
+        path, body_of = OPENAI, partial(openai_body, response_format="wav")
     async with Simulator(voice="tones") as first, Simulator(voice="tones") as second:
         vendors = [ElevenLabs("any", name=each.url, base_url=each.url) for each in (first, second)]
         async with warm_gateway(*vendors, path=path, on_midstream="resume", circuit=NEVER_OPENS) as at:
+            await at.fetch("POST", path, json=body_of())
+            await at.next_call()
             outcomes = Counter[str]()
             for break_off in BREAKS * 5:
                 text = " ".join(random.choices(_VOCABULARY, k=random.randint(3, 12)))
                 first.faults.set(Fault(break_off(random.uniform(0.05, 4.0)), endpoint="text-to-speech*"))
-                answer = await at.fetch("POST", path, json=elevenlabs_body(text))
+                answer = await at.fetch("POST", path, json=body_of(text))
                 assert words_in(await answer.read(), format) == text.split()
                 request, account = await at.next_call()
                 assert isinstance(request, Exchange)
                 assert account.alignment.text == text
                 outcomes[account.outcome] += 1
                 first.faults.clear()  # the idle connection was lost; another one is opened by the pipeline
-                await at.fetch("POST", path, json=elevenlabs_body())
+                await at.fetch("POST", path, json=body_of())
                 await at.next_call()
             assert outcomes["resumed"] >= 10, outcomes
 

@@ -15,7 +15,14 @@ from threading import Lock
 from typing import ParamSpec, TypeVar, cast
 
 from steadyvoice.audio import crossfade
-from steadyvoice.audio.buffers import AudioBuffer, ByteBuffer, Mp3FrameBuffer, RecentOutput, SampleBuffer
+from steadyvoice.audio.buffers import (
+    AudioBuffer,
+    ByteBuffer,
+    CompandedBuffer,
+    Mp3FrameBuffer,
+    RecentOutput,
+    SampleBuffer,
+)
 from steadyvoice.audio.codec import Encoder, encoder_for
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.service.pipeline.audio_limits import MAX_AUDIO_BYTES, true_header
@@ -176,7 +183,7 @@ class Output:
             self._gains = {voice: gain}
         self._buffer = buffer = self._buffer_for(source, sole, breakable)
         plain = isinstance(buffer, SampleBuffer) and buffer.is_plain_pcm and source.sample_rate == self._rate
-        self.counts_as_validated = plain or isinstance(buffer, Mp3FrameBuffer)
+        self.counts_as_validated = plain or isinstance(buffer, Mp3FrameBuffer | CompandedBuffer)
         return self._flush() if self._buffer.unmodified else b""
 
     def rewrite(self) -> None:
@@ -289,7 +296,7 @@ class Output:
 
     def _last_sounds(self) -> array[int]:
         match self._buffer:
-            case ByteBuffer() | Mp3FrameBuffer() as buffer:
+            case ByteBuffer() | Mp3FrameBuffer() | CompandedBuffer() as buffer:
                 audio = self._recent.samples(self._rate, buffer.tail(_LAST_SOUNDS), self.target, last=_LAST_SOUNDS)
             case SampleBuffer() as buffer:
                 audio = self._recent.samples(self._rate, buffer.tail(_LAST_SOUNDS), self._samples, last=_LAST_SOUNDS)
@@ -318,7 +325,7 @@ class Output:
             word, left = self._continue_mp3(buffer, round(boundary.end * self._rate))
             data += self._encode(word)
         else:
-            left = _samples_of(buffer.head(pause) if isinstance(buffer, SampleBuffer) else b"")
+            left = _samples_of(buffer.head(pause) if isinstance(buffer, SampleBuffer | CompandedBuffer) else b"")
         left = left[:pause]
         self._pause = _Pause(left[: crossfade.quietest_position(left, self._rate)], pause)
         return data
@@ -358,8 +365,11 @@ class Output:
         if self._must_join or encoding:
             return SampleBuffer(source, self._rate, self._max_bytes)
         if breakable:
-            mp3 = same and source.codec is Codec.MP3
-            return Mp3FrameBuffer(source, self._max_bytes) if mp3 else SampleBuffer(source, self._rate, self._max_bytes)
+            if same and source.codec is Codec.MP3:
+                return Mp3FrameBuffer(source, self._max_bytes)
+            if same and source.codec in (Codec.ULAW, Codec.ALAW):
+                return CompandedBuffer(source, self._max_bytes)
+            return SampleBuffer(source, self._rate, self._max_bytes)
         # A vendor's WAV or FLAC is parsed and written again: its header may be wrong about its length and its samples.
         whole = sole and not self.has_output and source.codec not in (Codec.WAV, Codec.FLAC)
         untouched = same and (source.is_concatenable or whole)
