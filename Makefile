@@ -4,16 +4,24 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Compiled modules are kept: otherwise each of the hundreds of processes that tests start would compile the package again,
+# and each worker of pytest would compile all tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Packages of `make quick`: the core, over real sockets where it has any. No browser, no npm, no test marked slow.
 QUICK := tests/breaker tests/speech tests/wire tests/audio tests/service tests/gateway
 
 # Half of the tests wait: for sockets, clocks and browsers. So there are twice as many workers as processors.
 WORKERS = $(shell $(BIN)/python -c 'import os; print(max(3, os.cpu_count() * 2))')
 
-.PHONY: demo test quick lint types bench long wheels tools sbom licences dist release-check docs reference clean
+.PHONY: demo collect test quick lint types bench long wheels tools sbom licences dist release-check docs reference clean
 
 demo: $(READY)
 	$(BIN)/steadyvoice demo
+
+# Reports errors of collection, and leaves the compiled tests behind.
+collect: $(READY)
+	$(BIN)/python -m pytest --collect-only -q
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -29,10 +37,11 @@ lint: $(READY)
 bench: $(READY)
 	@for script in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-# Tests marked long (frameworks in environments of their own, screenshots of the dashboard), then the soak test: forty
-# minutes on a quiet machine. The results of the soak test are in docs/soak.md.
+# Tests marked long (frameworks in environments of their own, screenshots of the dashboard), random tests with many times
+# the examples, then the soak test: an hour on a quiet machine. The results of the soak test are in docs/soak.md.
 long: $(READY)
 	$(BIN)/python -m pytest -m long
+	STEADYVOICE_DEEP=1 $(BIN)/python -m pytest -n auto --dist loadfile $$(grep -rl --include='*.py' STEADYVOICE_DEEP tests)
 	$(BIN)/python benchmarks/soak.py
 
 # The documentation site: open build/docs/index.html.
@@ -84,7 +93,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 		{ echo "this Python cannot create virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -104,15 +104,16 @@ async def test_no_word_is_lost_and_repeated_ones_are_announced(
     rate = 2 * format.sample_rate
     edges = [0, *(round(switch.at * rate / 2) * 2 for switch in listener.switches), len(listener.audio)]
     parts = [listener.audio[start:stop] for start, stop in pairwise(edges)]
-    heard, expected = [word for part in parts for word in words_in(part, format)], text.split()
+    heard_parts = [words_in(part, format) for part in parts]
+    heard, expected = [word for words in heard_parts for word in words], text.split()
     assert not (hold_back and any(switch.repeats for switch in listener.switches))
     places = iter(heard)
     assert all(word in places for word in expected)  # all of them, in order
     if not any(switch.repeats for switch in listener.switches):
         assert heard == expected
     # From each place on that is announced, the words are those of the text at its offset.
-    for switch, part in zip(listener.switches, parts[1:], strict=True):
-        from_there, here = text[switch.begin :].split(), words_in(part, format)
+    for switch, here in zip(listener.switches, heard_parts[1:], strict=True):
+        from_there = text[switch.begin :].split()
         assert here == from_there[: len(here)]
 
 
