@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from steadyvoice.service.journal.records import read_journal
 from tests.gateway.gateway_process import gateway_process
 from tests.gateway.running_gateway import ELEVENLABS
 from tests.gateway.workers.running_workers import running_workers
@@ -52,7 +53,8 @@ async def test_workers_export_what_each_has_done_and_nothing_twice(
 ) -> None:
     with otlp_receiver() as received:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", received.url)
-        async with running_workers(tmp_path, more="[telemetry]") as gateway:
+        more = f'[telemetry]\n[journal]\npath = "{tmp_path / "journal"}"'
+        async with running_workers(tmp_path, more=more) as gateway:
             for number in (1, 2):
                 async with (
                     gateway.connected_to(number) as client,
@@ -67,6 +69,9 @@ async def test_workers_export_what_each_has_done_and_nothing_twice(
     assert totals(received, "steadyvoice.requests") == 2
     states = [points for points in received.last_values("steadyvoice.workers").values() if points]
     assert [sum(value for _, value in points) for points in states] == [2], "counted by one of them"
+    journal = read_journal([tmp_path / "journal"])
+    assert [len(run.utterances) for run in journal.runs] == [1, 1], "each worker writes files of its own"
+    assert journal.damaged == []
     assert b'"sk"' not in received.raw
 
 

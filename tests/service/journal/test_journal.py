@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice import CircuitBreakerConfig, RetryConfig
+from steadyvoice import CircuitBreakerConfig, RetryConfig, Tone, TTSService
+from steadyvoice.service.journal.recorder import JournalRecorder
 from steadyvoice.service.journal.records import (
     AttemptLine,
     HeaderLine,
@@ -26,6 +29,7 @@ from steadyvoice.service.journal.records import (
     read_journal,
 )
 from steadyvoice.service.journal.writer import MIN_FILE_BYTES, JournalConfig, JournalFiles, JournalWriter
+from steadyvoice.service.replay.report import replay_journal
 from steadyvoice.speech.errors import TTSConfigurationError, TTSServerError
 
 from ..conftest import MakeService
@@ -205,6 +209,77 @@ def test_folder_never_exceeds_its_bound(lengths: list[int], files: int, runs: in
         for path in folder.iterdir():
             assert path.read_bytes().startswith(b'{"line":"header"')
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, MIN_FILE_BYTES // 2)), max_size=60), st.integers(2, 5))
+def test_processes_that_write_at_once_exceed_the_bound_by_one_file_of_each(
+    lines: list[tuple[int, int]], files: int
+) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        config = JournalConfig(folder, max_megabytes=files * MIN_FILE_BYTES / 1e6, files=files)
+        journals = [JournalFiles(config, f"run{number}", header) for number in range(4)]
+        for number, length in lines:
+            assert journals[number].write([b"." * (length - 1) + b"\n"]) == 0
+            held = sum(path.stat().st_size for path in folder.iterdir())
+            assert held <= config.max_bytes + (len(journals) - 1) * config.file_bytes
+        for journal in journals:
+            journal.close()
+
+
+def test_forked_child_writes_a_run_of_its_own(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    with TTSService([Tone()], journal=tmp_path) as tts:
+        tts.synthesize("Hello.", format="pcm_8000")
+
+        def in_child() -> None:
+            for _ in range(2):
+                tts.synthesize("Hello.", format="pcm_8000")
+            tts.close()
+
+        child = context.Process(target=in_child)
+        child.start()
+        child.join(20)
+        assert child.exitcode == 0
+        tts.synthesize("Hello.", format="pcm_8000")
+    journal = read_journal([tmp_path])
+    assert journal.damaged == []
+    assert sorted(len(run.utterances) for run in journal.runs) == [2, 2]
+    processes = {run.id.split("-")[1]: run for run in journal.runs}
+    assert set(processes) == {str(os.getpid()), str(child.pid)}
+    assert all(run.header and run.settings for run in journal.runs)
+    report = replay_journal(journal, []).as_dict()
+    assert (report["journal"]["runs"], report["happened"]["callers"]) == (2, 4)
+    assert report["fidelity"]["utterances_met"] == 4
+
+
+def test_fork_asks_no_clock_that_may_belong_to_the_parents_loop(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class NoService:
+        """Service without providers."""
+
+        providers: tuple[()] = ()
+        settings: ClassVar[dict[str, object]] = {"retry": RetryConfig(), "muted": True}
+
+        def observe(self, observer: object) -> Callable[[], None]:
+            """Observe nothing."""
+            return lambda: None
+
+        subscribe = observe
+
+    def clock() -> float:
+        asked.append("asked")
+        return 1.0
+
+    recorder = JournalRecorder(JournalConfig(tmp_path), NoService(), clock=clock)  # type: ignore[arg-type]
+    asked.clear()
+    recorder.after_fork()
+    assert asked == []
+    recorder.settings_changed()
+    assert asked
+    asyncio.run(recorder.aclose())
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_each_file_begins_with_the_settings_in_force(tmp_path: Path) -> None:

@@ -95,12 +95,17 @@ class JournalRecorder:
             )
             return encode_line(line) + b"\n"
 
+        self._is_inherited = False
         self._settings: SettingsLine | None = None  # as they were noted last
         self._writer = JournalWriter(JournalFiles(self.config, run, header), self.config.folder)
 
     def after_fork(self) -> None:
-        """Begin a run of its own in a forked child: the file and its thread are the parent's."""
-        self._begin_run()
+        """Have the next line begin a run of its own in a forked child: the file and its thread are the parent's.
+
+        Not at once: the clocks may be those of an event loop, and none runs in the child yet.
+        """
+        self._is_inherited = True
+        self._writer.leave_behind()
 
     def state(self) -> dict[str, Any]:
         """Return the state of the journal as a JSON-ready value: see JournalWriter.state."""
@@ -108,6 +113,8 @@ class JournalRecorder:
 
     def settings_changed(self) -> None:
         """Note the settings in force, unless they are the last that were noted."""
+        if self._is_inherited:
+            self._begin_run()
         line, last = self._settings_in_force(), self._settings
         if last is None or line != replace(last, at=line.at):
             self._writer.put([line])
@@ -127,7 +134,7 @@ class JournalRecorder:
 
     def utterance_ended(self, ended: EndedUtterance) -> None:
         """Note an utterance and its attempts."""
-        if self._settings is None:
+        if self._settings is None or self._is_inherited:
             self.settings_changed()
         self._number += 1
         report = ended.report
@@ -164,7 +171,7 @@ class JournalRecorder:
 
     def _circuit_event(self, event: Event) -> None:
         """Note a change of a circuit. A fleet's thread calls this, too."""
-        if self._settings is None:
+        if self._settings is None or self._is_inherited:
             self.settings_changed()
         at, wall_time, name = event.at, event.wall_time.timestamp(), event.name
         match event:

@@ -200,6 +200,17 @@ class JournalWriter:
             self._thread.join(_CLOSE_SECONDS)
             self._thread = None
 
+    def leave_behind(self) -> None:
+        """Forget what a forked child has of its parent: the thread does not exist there, and the lines are not its own.
+
+        The parent's file is closed in the child only.
+        """
+        with suppress(OSError):
+            self._files.close()
+        self._waiting.clear()
+        self._thread, self._failed_at, self.error = None, None, None
+        self.written = self.lost = 0
+
     def _run(self) -> None:
         while True:
             self._wanted.wait()
