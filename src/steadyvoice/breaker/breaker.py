@@ -237,12 +237,14 @@ class CircuitBreaker(LockedStateMachine):
         return None
 
     def count_refusal(self) -> RefusalFields | None:
-        """Count a refused call and return what its error says, without the cost of an error; None if admitted.
+        """Count the refusal of a call and return what its error says; None, and nothing has changed, if none is due.
 
-        For callers that have other work to do and make the error only if it is read.
+        For callers that have other work to do instead, and make the error only if it is read.
         """
         if (refusal := self._era.open_refusal) and (shown := self._refuse_without_lock(refusal)):
             return shown
+        if self.state not in (CircuitState.OPEN, CircuitState.FORCED_OPEN) or self.retry_after == 0:
+            return None
         try:
             self.acquire().ignore()
         except CircuitOpenError as error:

@@ -78,3 +78,27 @@ def test_half_open_refusal_names_the_state() -> None:
 def test_repr_of_a_refusal_names_the_circuit() -> None:
     refusal = CircuitOpenError(name="voice", reason="why", retry_after=5.0)
     assert repr(refusal) == """CircuitOpenError("circuit 'voice' is open (why): retry in 5 s")"""
+
+
+def test_counted_refusal_says_what_the_error_would(clock: VirtualClock, kind: type[CircuitBreaker]) -> None:
+    config = CircuitBreakerConfig(window_size=1, success_threshold=1, cooldown_period=60)
+    breaker = kind("voice", config, clock=clock)
+    assert breaker.count_refusal() is None
+    breaker.acquire().failure("down")
+    clock.advance(20)
+    with pytest.raises(CircuitOpenError) as raised:
+        breaker.acquire()
+    fields = breaker.count_refusal()
+    assert fields is not None
+    error = CircuitOpenError.from_fields(fields)
+    assert (str(error), error.retry_after, error.last_error) == (
+        str(raised.value), raised.value.retry_after, raised.value.last_error,
+    )  # fmt: skip
+    assert breaker.snapshot().totals.refused == 2
+    clock.advance(40)
+    assert breaker.count_refusal() is None  # and the next call is the probe
+    assert breaker.state is CircuitState.OPEN
+    breaker.acquire().success()
+    assert (breaker.state, breaker.snapshot().totals.refused) == (CircuitState.CLOSED, 2)
+    breaker.force_open()
+    assert breaker.count_refusal() is not None

@@ -295,9 +295,7 @@ class TTSErrorHandler:
                 self.check(offer, characters)
             except TTSHoldError as hold:
                 return ProviderRefusal(self.name, voice, hold.kind.value, hold.with_traceback(None))
-        if circuit.state not in _OPEN_STATES or circuit.retry_after == 0:  # as `circuit_refuses`
-            return None
-        fields = circuit.count_refusal()
+        fields = circuit.count_refusal() if circuit.state in _OPEN_STATES else None
         return fields and ProviderRefusal(self.name, voice, _CIRCUIT_OPEN, fields)
 
     def pause(self, error: TTSError, tries: int) -> float:
