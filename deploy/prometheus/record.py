@@ -99,6 +99,7 @@ SCENARIOS = (
             "SteadyvoiceCircuitOpen": 5,
             "SteadyvoiceUnheard": 35,
             "SteadyvoiceServiceLevel": 35,
+            "SteadyvoiceServiceLevelSlowly": 65,  # an hour without five worse calls
         },
     ),
     Scenario(
