@@ -90,6 +90,13 @@ TESTS = {
         "gateway/security/test_privacy.py::test_state_file_is_its_owners_only",
         "gateway/observability/test_state_file.py::test_state_file_has_a_salted_fingerprint_instead_of_the_key",
     ],
+    "The journal holds no text, key or vendor's": [
+        "service/journal/test_journal.py::test_outage_is_written_attempt_by_attempt_without_a_word",
+    ],
+    "OpenTelemetry gets no text and no": [
+        "service/telemetry/test_traces.py::test_texts_are_lines_only_if_they_are_wanted",
+        "gateway/observability/test_opentelemetry.py::test_call_of_the_fast_lane_belongs_to_the_trace_of_its_client",
+    ],
     "Keys, texts and audio do not enter the": [
         "fleet/test_quorum.py::test_fingerprint_differs_between_fleets_and_shows_nothing",
         "fleet/test_simulated_fleet.py::test_hostile_record_is_ignored_and_counted",
