@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -73,21 +73,41 @@ class UtteranceObserver(Protocol):
         ...
 
 
-def notify_observers(observers: Sequence[UtteranceObserver], ended: EndedUtterance) -> None:
-    """Tell all observers of an ended utterance. What one of them raises is logged, and harms neither it nor others."""
-    for observer in list(observers):
-        try:
-            observer.utterance_ended(ended)
-        except Exception as error:
-            _log.exception("an observer of utterances failed: %s", type(error).__name__)
+class UtteranceObservers(list[UtteranceObserver]):
+    """Observers of one service's utterances.
 
+    - `clock`: the service's clock, `circuit_clock` that of its circuits, `wall_clock` the time of day.
+    - `ended`: a reading of `clock`; None: now.
+    """
 
-def add_observer(observers: list[UtteranceObserver], observer: UtteranceObserver) -> Callable[[], None]:
-    """Add an observer; return a function that removes it."""
-    observers.append(observer)
+    # A list, because its emptiness is looked up for every utterance: `__bool__` in Python would be a call more.
 
-    def remove() -> None:
-        if observer in observers:
-            observers.remove(observer)
+    def __init__(
+        self, *, clock: Callable[[], float], circuit_clock: Callable[[], float], wall_clock: Callable[[], float]
+    ) -> None:
+        super().__init__()
+        self._clock, self._circuit_clock, self._wall_clock = clock, circuit_clock, wall_clock
 
-    return remove
+    def observe(self, observer: UtteranceObserver) -> Callable[[], None]:
+        """Add an observer; return a function that removes it."""
+        self.append(observer)
+
+        def remove() -> None:
+            if observer in self:
+                self.remove(observer)
+
+        return remove
+
+    def report_ended(self, report: UtteranceReport, *, ended: float | None = None, is_turn: bool = False) -> None:
+        """Tell all observers of an ended utterance.
+
+        What one of them raises is logged, and harms neither the utterance nor the other observers.
+        """
+        now = self._clock()
+        ago = 0.0 if ended is None else max(0.0, now - ended)
+        utterance = EndedUtterance(report, now - ago, self._circuit_clock() - ago, self._wall_clock() - ago, is_turn)
+        for observer in list(self):
+            try:
+                observer.utterance_ended(utterance)
+            except Exception as error:
+                _log.exception("an observer of utterances failed: %s", type(error).__name__)

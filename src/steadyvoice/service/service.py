@@ -15,7 +15,7 @@ from typing import cast as typed
 
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
-from steadyvoice.breaker.fork_safety import keep_until_exit, register_fork_aware
+from steadyvoice.breaker.fork_safety import register_fork_aware
 from steadyvoice.providers.base import Credit, HasQueue, Provider, SupportsWarmUp
 from steadyvoice.service.fast_lane.plan import RelayPlan
 from steadyvoice.service.fast_lane.relay import AwaitedConnection, Relay, RelayClient, open_connection, start_relay
@@ -23,7 +23,7 @@ from steadyvoice.service.fast_lane.relay_set import RelaySet
 from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
 from steadyvoice.service.fleet_membership import FleetMembership
 from steadyvoice.service.log_messages import log_utterance
-from steadyvoice.service.observers import EndedUtterance, UtteranceObserver, add_observer, notify_observers
+from steadyvoice.service.observers import UtteranceObserver, UtteranceObservers
 from steadyvoice.service.options import (
     ResolvedOptions,
     ServicePolicies,
@@ -40,13 +40,13 @@ from steadyvoice.service.pipeline.response_call import InFlightRequest
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
 from steadyvoice.service.pipeline.timeouts import TimeoutConfig
 from steadyvoice.service.pipeline.utterance import SpeechResources, Utterance
-from steadyvoice.service.provider_set import CircuitSettings, Closable, ProviderSet, ReplacedProviders
+from steadyvoice.service.provider_set import CircuitSettings, Closable, ProviderSet
 from steadyvoice.service.resilience.admission_control import AdmissionControl, AdmissionLimits
 from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from steadyvoice.service.resilience.event_loop_lag import LoopLag
 from steadyvoice.service.resilience.hedging import Hedging
-from steadyvoice.service.result import ObservedCall, Speech, UtteranceReport
-from steadyvoice.service.stream import AsyncSpeechStream, OpenStreams
+from steadyvoice.service.result import ObservedCall, Speech
+from steadyvoice.service.stream import AsyncSpeechStream, OpenUtterances
 from steadyvoice.service.telemetry.config import parse_telemetry, require_opentelemetry
 from steadyvoice.service.utterance_templates import UtteranceTemplates
 from steadyvoice.speech.markup import parse_markup, strip_markup
@@ -88,13 +88,11 @@ class AsyncTTSService:
         self._rates = SpeechRates()
         self._workers = AudioThreadPool()
         self._is_muted = False
-        self.observers: list[UtteranceObserver] = []
-        """Observers of ended utterances, to be changed by `observe`."""
-        self._open = OpenStreams[AsyncSpeechStream]()
-        self._open_turns: OpenStreams[AsyncTurn] = OpenStreams()
         self._shared_causes: deque[object] = deque(maxlen=64)  # broken connections that were counted
-        self._replaced = ReplacedProviders()
         self.lag = LoopLag(self._clock)
+        self.observers = UtteranceObservers(clock=self._clock, circuit_clock=self.lag.time, wall_clock=self._wall_clock)
+        """Observers of ended utterances, to be changed by `observe`."""
+        self._open = OpenUtterances(self.observers)
         self.admission = AdmissionControl(self.lag, clock=self._clock)
         # The system's random numbers: a generator with a state would give every forked child the same ones, in step.
         rng = settings.get("rng") or SystemRandom()
@@ -130,16 +128,10 @@ class AsyncTTSService:
 
     def after_fork(self) -> None:
         """Leave the parent's streams and providers behind: its event loop does not exist in this process."""
-        for stream in self._open.all():
-            stream.leave_behind()
-        for turn in self._open_turns.all():
-            turn.leave_behind()
-        self._open, self._open_turns = OpenStreams(), OpenStreams()
+        self._open.after_fork()
         self.lag.after_fork()
         self.admission.after_fork()
-        keep_until_exit(self._replaced)
         self._relays.after_fork()
-        self._replaced = ReplacedProviders()
         if self._hedging:
             self._hedging.forget()
         if self._journal:
@@ -187,7 +179,7 @@ class AsyncTTSService:
             if report := collector.report:
                 log_utterance(report)
                 if self.observers:
-                    self.report_ended(report)
+                    self.observers.report_ended(report)
                 if call:
                     call.finish(report)
                 return Speech(collector.audio, resolved.request.format, report)
@@ -216,10 +208,10 @@ class AsyncTTSService:
             utterance = self._relays.utterance(text, self._templates.find(resolved, hold=False, announced=False))
         if utterance is None:
             return self.open_stream(text, resolved, hold=False)
-        stream = AsyncSpeechStream(utterance, self._forget)
+        stream = AsyncSpeechStream(utterance, self._open.stream_ended)
         if self.tracing:
             stream.call = self.tracing.begin(resolved.request.format, text, request=resolved.request)
-        self._open.add(stream)
+        self._open.add_stream(stream)
         return stream
 
     def conversation(self, **options: Unpack[ConversationOptions]) -> AsyncConversation:
@@ -239,8 +231,8 @@ class AsyncTTSService:
         services = ConversationServices(
             self._turn_resources,
             lambda *choices: self._in_force.turn_policy(*choices),
-            self._observe_turn if self.tracing else self._open_turns.add,
-            self._forget_turn,
+            self._observe_turn if self.tracing else self._open.add_turn,
+            self._open.turn_ended,
         )
         self._warm_up()
         return AsyncConversation(services, self._clock, options, paced=paced)
@@ -254,15 +246,15 @@ class AsyncTTSService:
         # Held back, because bytes cannot announce that a sentence which broke off is spoken again.
         own = {"format": "mp3_44100_128", **options, "muted": self.settings["muted"], "hold_back": True}
         conversation = self.open_conversation(typed("ConversationOptions", own), paced=False)
-        stream = AsyncSpeechStream(TurnUtterance(conversation, pieces), self._forget_stream)  # its turn is observed
-        self._open.add(stream)
+        stream = AsyncSpeechStream(TurnUtterance(conversation, pieces), self._open.stream_of_turn_ended)
+        self._open.add_stream(stream)
         return stream
 
     def _observe_turn(self, turn: AsyncTurn) -> None:
         """Note that a turn was opened, and have it observed."""
         assert self.tracing is not None  # noqa: S101 - its caller has looked
         turn.call = self.tracing.begin(turn.format, None, turn_id=turn.id)
-        self._open_turns.add(turn)
+        self._open.add_turn(turn)
 
     def _turn_resources(self, timeouts: TimeoutConfig | None) -> TurnResources:
         from steadyvoice.service.conversation.segment_speaker import TurnResources
@@ -289,10 +281,10 @@ class AsyncTTSService:
         candidate was sent exactly this already, under admission. `call`: it is part of an observed one.
         """
         utterance = self._utterance(text, options, hold=hold, announced=announced, in_flight=in_flight)
-        stream = AsyncSpeechStream(utterance, self._forget)
+        stream = AsyncSpeechStream(utterance, self._open.stream_ended)
         if self.tracing:
             stream.call = call or self.tracing.begin(options.request.format, text, request=options.request)
-        self._open.add(stream)
+        self._open.add_stream(stream)
         return stream
 
     def get_error_state(self) -> dict[str, Any]:
@@ -409,12 +401,12 @@ class AsyncTTSService:
     @property
     def streams(self) -> list[AsyncSpeechStream]:
         """Streams in progress."""
-        return [stream for stream in self._open.all() if stream.begun]
+        return self._open.streams
 
     @property
     def turns(self) -> list[AsyncTurn]:
         """Turns of conversations whose text has begun and that have not ended."""
-        return [turn for turn in self._open_turns.all() if turn.begun]
+        return self._open.turns
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with every event of every circuit, later ones included; return a function that ends it.
@@ -429,14 +421,7 @@ class AsyncTTSService:
         Utterances that nobody observes cost nothing for it. Those of the gateway's usual requests are told of up to
         50 ms later.
         """
-        return add_observer(self.observers, observer)
-
-    def report_ended(self, report: UtteranceReport, *, ended: float | None = None, is_turn: bool = False) -> None:
-        """Tell the observers of an utterance that ended just now, or at `ended` by the service's clock."""
-        now = self._clock()
-        ago = 0.0 if ended is None else max(0.0, now - ended)
-        times = (now - ago, self.lag.time() - ago, self._wall_clock() - ago)
-        notify_observers(self.observers, EndedUtterance(report, *times, is_turn))
+        return self.observers.observe(observer)
 
     def relay(self, text: str, options: ResolvedOptions, client: RelayClient, connecting: float = 0.0) -> Relay | None:
         """Send a usual request whose audio is passed through; None, and nothing has happened, for any other.
@@ -493,10 +478,10 @@ class AsyncTTSService:
         former = self._apply(SettingsInForce.of(settings), providers, changed)
         if former and self._cache:
             self._cache.close_running()
-        self._replaced.add(former, [*self._open.all(), *self._open_turns.all()])
+        self._open.close_unused(former)
         if "fleet" in changed:
             await self._membership.change(self._in_force.given.get("fleet"))
-        await self._replaced.settled()
+        await self._open.settled()
 
     async def aclose(self) -> None:
         """Close connections and child processes.
@@ -507,14 +492,10 @@ class AsyncTTSService:
         if self._relays.running:
             self._relays.hand_over_all()
             await asyncio.sleep(0)  # their streams begin
-        for stream in self._open.all():
-            await stream.interrupt()
-        for turn in self._open_turns.all():
-            if turn.begun:
-                await turn.aclose()
+        await self._open.aclose()
         if self._hedging:
             await self._hedging.aclose()
-        await self._replaced.aclose()
+        await self._open.close_replaced()
         self.close_metrics()
         await self._membership.leave()
         if self._cache:
@@ -536,27 +517,6 @@ class AsyncTTSService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    def _forget(self, stream: AsyncSpeechStream) -> None:
-        """Note that a stream has ended, and tell the observers of its utterance."""
-        if self._open.discard(stream):
-            self._replaced.left(stream)
-            if self.observers and stream.begun:
-                self.report_ended(stream.report)
-            if stream.call:
-                stream.call.finish(stream.report)
-
-    def _forget_stream(self, stream: AsyncSpeechStream) -> None:
-        """Note that a stream has ended, which may have been the last to use a replaced provider."""
-        if self._open.discard(stream):
-            self._replaced.left(stream)
-
-    def _forget_turn(self, turn: AsyncTurn) -> None:
-        """Note that a turn has ended, which may have been the last to use a replaced provider."""
-        if self._open_turns.discard(turn):
-            self._replaced.left(turn)
-            if self.observers and turn.begun:
-                self.report_ended(turn.report, is_turn=True)
 
     def _apply(
         self, in_force: SettingsInForce, providers: Sequence[Provider], changed: Collection[str]

@@ -1,17 +1,19 @@
-"""Audio stream of one utterance (reading, closing, interruption), and the set of the streams that are open."""
+"""Audio stream of one utterance (reading, closing, interruption), and the streams and turns that are open."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 from weakref import ref
 
 from steadyvoice.breaker.fork_safety import keep_until_exit
 from steadyvoice.service.log_messages import log_utterance
+from steadyvoice.service.observers import UtteranceObservers
 from steadyvoice.service.pipeline.provider_call import AudioSink
 from steadyvoice.service.pipeline.utterance import Utterance
+from steadyvoice.service.provider_set import Closable, ReplacedProviders
 from steadyvoice.service.result import ReportedUtterance, current_call
 from steadyvoice.speech.errors import (
     TTSCancelledError,
@@ -23,14 +25,15 @@ from steadyvoice.speech.errors import (
 
 if TYPE_CHECKING:
     from steadyvoice.service.cache.lookup import CachedUtterance
+    from steadyvoice.service.conversation.turn import AsyncTurn
     from steadyvoice.service.conversation.turn_utterance import TurnUtterance
     from steadyvoice.service.fast_lane.stream_relay import RelayedUtterance
 
 T = TypeVar("T")
 
 
-class OpenStreams(Generic[T]):
-    """Set of open streams, held weakly.
+class _WeakSet(Generic[T]):
+    """Set of open streams or turns, held weakly.
 
     It may be read while other threads add to it: every step is one operation on a dictionary, which is atomic.
     """
@@ -46,6 +49,10 @@ class OpenStreams(Generic[T]):
     def discard(self, stream: T) -> bool:
         """Remove a stream, and return whether it was in the set."""
         return self._refs.pop(id(stream), None) is not None
+
+    def clear(self) -> None:
+        """Remove all."""
+        self._refs.clear()
 
     def all(self) -> list[T]:
         """Return the streams that are in the set now."""
@@ -227,6 +234,83 @@ class AsyncSpeechStream(ReportedUtterance):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+class OpenUtterances:
+    """Streams and turns of one service that are in progress, and what their ends mean to others.
+
+    Its observers are told, a traced stream finishes its span, and providers that were replaced meanwhile are closed
+    after the last one that may use them.
+    """
+
+    def __init__(self, observers: UtteranceObservers) -> None:
+        self._observers = observers
+        self._streams = _WeakSet[AsyncSpeechStream]()
+        self._turns: _WeakSet[AsyncTurn] = _WeakSet()
+        self._replaced = ReplacedProviders()
+        self.add_stream = self._streams.add
+        self.add_turn = self._turns.add
+
+    @property
+    def streams(self) -> list[AsyncSpeechStream]:
+        """Streams in progress."""
+        return [stream for stream in self._streams.all() if stream.begun]
+
+    @property
+    def turns(self) -> list[AsyncTurn]:
+        """Turns whose text has begun and that have not ended."""
+        return [turn for turn in self._turns.all() if turn.begun]
+
+    def stream_ended(self, stream: AsyncSpeechStream) -> None:
+        """Note the end of a stream. Called again, or for a stream of the parent in a forked child, it does nothing."""
+        if self._streams.discard(stream):
+            self._replaced.left(stream)
+            if self._observers and stream.begun:
+                self._observers.report_ended(stream.report)
+            if stream.call:
+                stream.call.finish(stream.report)
+
+    def stream_of_turn_ended(self, stream: AsyncSpeechStream) -> None:
+        """Note the end of a stream that is made of a turn, which is reported by itself."""
+        if self._streams.discard(stream):
+            self._replaced.left(stream)
+
+    def turn_ended(self, turn: AsyncTurn) -> None:
+        """Note the end of a turn."""
+        if self._turns.discard(turn):
+            self._replaced.left(turn)
+            if self._observers and turn.begun:
+                self._observers.report_ended(turn.report, is_turn=True)
+
+    def close_unused(self, former: Iterable[Closable]) -> None:
+        """Close what new utterances do not use any more: now, or after the last of those that are open."""
+        self._replaced.add(former, [*self._streams.all(), *self._turns.all()])
+
+    async def settled(self) -> None:
+        """Wait until the closing that was started has ended."""
+        await self._replaced.settled()
+
+    async def aclose(self) -> None:
+        """Interrupt all streams and turns."""
+        for stream in self._streams.all():
+            await stream.interrupt()
+        for turn in self.turns:
+            await turn.aclose()
+
+    async def close_replaced(self) -> None:
+        """Close all providers that were replaced."""
+        await self._replaced.aclose()
+
+    def after_fork(self) -> None:
+        """Leave the parent's streams and turns behind: their ends in this process mean nothing."""
+        for stream in self._streams.all():
+            stream.leave_behind()
+        for turn in self._turns.all():
+            turn.leave_behind()
+        self._streams.clear()
+        self._turns.clear()
+        keep_until_exit(self._replaced)
+        self._replaced = ReplacedProviders()
 
 
 async def _no_chunks() -> AsyncGenerator[bytes, None]:

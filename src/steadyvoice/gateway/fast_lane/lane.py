@@ -200,9 +200,9 @@ class FastLane:
                     current_request_id.reset(token)
             for observer in self._context.observers:
                 observer.usual_calls_finished(finished)
-            if (service := self._context.service).observers:
+            if watching := self._context.service.observers:
                 for call in finished:
-                    service.report_ended(call.account.report, ended=call.request.finished_at)
+                    watching.report_ended(call.account.report, ended=call.request.finished_at)
 
     def _set_timer(self) -> None:
         if self._timer is None:
