@@ -24,7 +24,7 @@ MAX_SHARE_OF_BAD_DOCSTRINGS = 0.03
 """Share of docstrings that open with a pronoun, a relative clause or a question, or mention indefinite persons."""
 
 MIN_DOCSTRINGS = 2_900
-MAX_MODULES = 361
+MAX_MODULES = 362
 MIN_MEDIAN_LINES = 110
 MIN_SHARE_OF_COMMENTS = 0.01
 

@@ -11,8 +11,9 @@ from typing import Any
 from steadyvoice.breaker import CircuitState
 from steadyvoice.service.journal.records import Journal, Run, TransitionLine
 from steadyvoice.service.replay.alternatives import RECORDED, Alternative
+from steadyvoice.service.replay.circuit_simulation import Transition
 from steadyvoice.service.replay.evidence import Evidence
-from steadyvoice.service.replay.simulation import Replayed, ReplayedUtterance, Simulation, Transition
+from steadyvoice.service.replay.simulation import Replayed, ReplayedUtterance, Simulation
 
 SLOW = 2.0
 """Seconds until the first audio after which a caller has waited."""

@@ -13,20 +13,12 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
-from random import Random
 
-from steadyvoice.breaker import CircuitBreaker, CircuitState, Event, Permit, StateChanged
+from steadyvoice.breaker import Permit
 from steadyvoice.providers.base import SynthesisOffer
-from steadyvoice.service.journal.records import (
-    AttemptLine,
-    JournaledUtterance,
-    ResetLine,
-    Run,
-    SettingsLine,
-    TransitionLine,
-    UtteranceLine,
-)
-from steadyvoice.service.replay.alternatives import Alternative, ReplayedProvider, ReplaySettings
+from steadyvoice.service.journal.records import AttemptLine, JournaledUtterance, Run, UtteranceLine
+from steadyvoice.service.replay.alternatives import Alternative
+from steadyvoice.service.replay.circuit_simulation import SAME_MOMENT, SimulatedCircuits, Steps, Transition, VirtualTime
 from steadyvoice.service.replay.evidence import OK, AttemptOutcome, Evidence, outcome_of
 from steadyvoice.service.resilience.error_classification import TTSCircuitOpenError
 from steadyvoice.service.resilience.error_handler import AttemptHistory, TTSErrorHandler
@@ -44,12 +36,9 @@ from steadyvoice.speech.format import AudioFormat
 TICK = 0.9
 """Seconds between two reports of progress of a stream: less than any circuit takes for hanging."""
 
+_FORMAT = AudioFormat.parse("mp3_44100_128")
+
 _MAX_TICKS = 400  # of one attempt
-
-_SAME = 1e-6  # seconds by which times of the same moment differ, after a subtraction
-
-Steps = Generator[float, None, None]
-"""Process of the simulation: yields the times at which it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +48,9 @@ class WaitUntil:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """Change of a circuit's state."""
-
-    at: float
-    provider: str
-    from_state: str
-    to_state: str
-    cause: str
-
-
 @dataclass(slots=True)
 class ReplayedUtterance:
-    """What an utterance came to. `calls` are its attempts: provider, whether it refused, and its time."""
+    """Result of one utterance. `calls` are its attempts: provider, whether it refused, and its time."""
 
     line: UtteranceLine
     outcome: str = ""
@@ -101,167 +79,11 @@ class Replayed:
     ended: float
 
 
-class VirtualTime:
-    """Clock of a simulation, set by its loop."""
-
-    __slots__ = ("now",)
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Simulation:
-    """Simulation of a run under an alternative. The same arguments give the same result."""
-
-    def __init__(self, run: Run, alternative: Alternative, evidence: Evidence, *, seed: int = 1) -> None:
-        self._run, self._alternative, self._evidence = run, alternative, evidence
-        began = [each.line.began for each in run.utterances] + [change.at for change in run.changes]
-        self.clock = VirtualTime(min([*began, run.header.clock if run.header else inf]))
-        self._wall_offset = run.wall_offset
-        self._rng = Random(seed)
-        self._recorded = ReplaySettings.of(run.settings[0])
-        self.settings = alternative.apply(self._recorded)
-        self.transitions: list[Transition] = []
-        self._jitters = {
-            (change.provider, change.at): change.jitter
-            for change in run.changes
-            if isinstance(change, TransitionLine) and change.to_state == CircuitState.OPEN.value
-        }
-        self.handlers: dict[str, TTSErrorHandler] = {}
-        self._use(self.settings)
-        self._queue: list[tuple[float, int, Steps]] = []
-        self._count = 0
-
-    def run(self) -> Replayed:
-        """Run to the end of the last utterance."""
-        for line in self._run.settings[1:]:
-            self._start(line.at, self._change_settings(line))
-        for change in self._run.changes:
-            self._start(change.at, self._act(change))
-        results = []
-        for utterance in sorted(self._run.utterances, key=lambda each: each.line.began):
-            replay = UtteranceReplay(self, utterance)
-            results.append(replay.result)
-            self._start(utterance.line.began, replay.steps())
-            for hedge in replay.hedges:
-                self._start(hedge.began or 0.0, replay.hedge_steps(hedge))
-        while self._queue:
-            at, _, process = heapq.heappop(self._queue)
-            self.clock.now = max(self.clock.now, at)
-            if (then := next(process, None)) is not None:
-                self._start(then, process)
-        return Replayed(results, self.transitions, self.clock.now)
-
-    def _start(self, at: float, process: Steps) -> None:
-        self._count += 1
-        heapq.heappush(self._queue, (at, self._count, process))
-
-    # ---------------------------------------------------------------- settings and circuits
-
-    @property
-    def retries_as_recorded(self) -> bool:
-        """Whether pauses before retries are the recorded ones."""
-        return self.settings.retry == self._recorded.retry
-
-    def timeouts_as_recorded(self, name: str) -> bool:
-        """Whether attempts of a provider are bounded as they were."""
-        recorded = next((each for each in self._recorded.providers if each.name == name), None)
-        return recorded is not None and recorded.timeouts == self.provider(name).timeouts
-
-    def provider(self, name: str) -> ReplayedProvider:
-        """Return a provider with its settings in force."""
-        return next(each for each in self.settings.providers if each.name == name)
-
-    def evidence_now(self, name: str) -> AttemptOutcome:
-        """Return what a provider did in the recorded attempt that is nearest to the present time."""
-        return self._evidence.at(name, self._wall_time())
-
-    def _use(self, settings: ReplaySettings) -> None:
-        for provider in settings.providers:
-            handler = self.handlers.get(provider.name)
-            if handler is None:
-                circuit = CircuitBreaker(
-                    provider.name,
-                    provider.circuit,
-                    clock=self.clock,
-                    wall_clock=self._wall_time,
-                    random=lambda name=provider.name: self._jitter(name),  # type: ignore[misc]
-                    listeners=[self._note],
-                )
-                handler = TTSErrorHandler(
-                    provider.name,
-                    retry_config=settings.retry,
-                    clock=self.clock,
-                    wall_clock=self._wall_time,
-                    rng=self._rng,
-                    circuit=circuit,
-                )
-                self.handlers[provider.name] = handler
-            elif handler.circuit.config != provider.circuit:
-                handler.circuit.update(provider.circuit)
-            handler.silence_limits.default = provider.timeouts.overdue_after
-        self.settings = settings
-
-    def _wall_time(self) -> float:
-        return self.clock.now + self._wall_offset
-
-    def _jitter(self, name: str) -> float:
-        """Return the random number for a cooldown: the recorded one, if the circuit opened at this time then, too."""
-        recorded = self._jitters.get((name, self.clock.now))
-        if recorded is None:
-            recorded = next(
-                (
-                    jitter
-                    for (other, at), jitter in self._jitters.items()
-                    if other == name and abs(at - self.clock.now) < _SAME
-                ),
-                None,
-            )
-        return self._rng.random() if recorded is None else recorded
-
-    def _note(self, event: Event) -> None:
-        if isinstance(event, StateChanged):
-            states = event.from_state.value, event.to_state.value
-            self.transitions.append(Transition(event.at, event.name, *states, event.cause.value))
-
-    def _change_settings(self, line: SettingsLine) -> Steps:
-        self._recorded = ReplaySettings.of(line)
-        self._use(self._alternative.apply(self._recorded))
-        yield from ()
-
-    def _act(self, change: TransitionLine | ResetLine) -> Steps:
-        """Do what was done by hand, or by a fleet; what a circuit did by itself, it does by itself."""
-        handler = self.handlers.get(change.provider)
-        if handler is not None:
-            circuit = handler.circuit
-            if isinstance(change, ResetLine):
-                circuit.reset()
-            elif change.cause in ("manual", "reset"):
-                match change.to_state:
-                    case "closed":
-                        circuit.reset() if change.cause == "reset" else circuit.close()
-                    case "forced_open":
-                        circuit.force_open("replayed", change.retry_after)
-                    case "disabled":
-                        circuit.disable()
-                    case "monitoring":
-                        circuit.monitor()
-            elif change.cause in ("adopted", "restored"):
-                if change.to_state == "open":
-                    circuit.trip("replayed", change.retry_after)
-                elif change.to_state == "closed":
-                    circuit.recover("replayed")
-        yield from ()
-
-
 class UtteranceReplay:
     """Replay of one utterance: its decisions, and the attempts that follow from them."""
 
-    def __init__(self, simulation: Simulation, utterance: JournaledUtterance) -> None:
-        self._simulation, self._clock = simulation, simulation.clock
+    def __init__(self, circuits: SimulatedCircuits, utterance: JournaledUtterance) -> None:
+        self._circuits, self._clock = circuits, circuits.clock
         self._line, self._attempts = utterance.line, utterance.attempts
         self.result = ReplayedUtterance(utterance.line)
         sent = sorted((each for each in utterance.attempts if each.began is not None and not each.refused), key=_began)
@@ -285,10 +107,10 @@ class UtteranceReplay:
         if not self._attempts:  # from the cache, not admitted, or refused for itself: no provider was asked
             self._end_as_recorded()
             return
-        handlers = self._simulation.handlers
+        handlers = self._circuits.handlers
         names = [name for name in self._candidates() if name in handlers]
         self._histories = {
-            name: AttemptHistory(handlers[name], local=self._simulation.provider(name).local) for name in names
+            name: AttemptHistory(handlers[name], local=self._circuits.provider(name).local) for name in names
         }
         while True:
             step = self._decide(names)
@@ -296,7 +118,7 @@ class UtteranceReplay:
                 yield step.at
                 continue
             if isinstance(step, WaitForProvider):
-                yield self._clock.now + max(step.seconds, _SAME)
+                yield self._clock.now + max(step.seconds, SAME_MOMENT)
                 continue
             if isinstance(step, GiveUp):
                 self._on_path &= not self._recorded
@@ -310,7 +132,7 @@ class UtteranceReplay:
         self._finish(names)
 
     def _candidates(self) -> Sequence[str]:
-        in_force = [each.name for each in self._simulation.settings.providers]
+        in_force = [each.name for each in self._circuits.settings.providers]
         if self._line.candidates is None:
             return in_force
         # Others than the settings' own order: voices decide it. New orders of the settings cannot be weighed with that.
@@ -319,7 +141,7 @@ class UtteranceReplay:
     def _decide(self, names: Sequence[str]) -> TryProvider | WaitForProvider | WaitUntil | GiveUp:
         self._record_refusals(names)
         now, statuses = self._clock.now, [self._status(name) for name in names]
-        if self._on_path and self._recorded and self._simulation.retries_as_recorded:
+        if self._on_path and self._recorded and self._circuits.retries_as_recorded:
             # The pause before a retry was random: it lasted until the recorded attempt began.
             begins = _began(self._recorded[0])
             waited = [status._replace(ready_at=min(status.ready_at, begins)) for status in statuses]
@@ -335,11 +157,11 @@ class UtteranceReplay:
         elapsed = self._clock.now - self._line.began
         remaining = total + self._delivered - elapsed
         return next_step(
-            statuses, now=now, remaining=remaining, max_attempts=self._simulation.settings.retry.max_attempts
+            statuses, now=now, remaining=remaining, max_attempts=self._circuits.settings.retry.max_attempts
         )
 
     def _status(self, name: str) -> CandidateStatus:
-        history, handler = self._histories[name], self._simulation.handlers[name]
+        history, handler = self._histories[name], self._circuits.handlers[name]
         if history.refused:
             return CandidateStatus(refused=True)
         refused = handler.circuit_refuses() if history.tries else handler.refuses(self._offer(name), self._left)
@@ -350,7 +172,7 @@ class UtteranceReplay:
         for name in names:
             history = self._histories[name]
             if history.error is None:
-                refusal = self._simulation.handlers[name].refusal(self._offer(name), self._left)
+                refusal = self._circuits.handlers[name].refusal(self._offer(name), self._left)
                 if refusal is None:
                     return
                 self._refused(name, refusal)
@@ -367,9 +189,9 @@ class UtteranceReplay:
 
     def _try(self, name: str, step: TryProvider) -> Generator[float, None, bool]:
         """Make an attempt; return whether the utterance goes on behind it."""
-        handler, history = self._simulation.handlers[name], self._histories[name]
+        handler, history = self._circuits.handlers[name], self._histories[name]
         expected = self._recorded[0] if self._on_path and self._recorded else None
-        same_pause = self._simulation.retries_as_recorded or not history.tries
+        same_pause = self._circuits.retries_as_recorded or not history.tries
         is_expected = expected is not None and expected.provider == name and same_pause
         if self._on_path and not is_expected and self._refusals[name] <= 0:
             if not self._recorded and self._ended_there():
@@ -392,17 +214,17 @@ class UtteranceReplay:
 
     def _outcome(self, name: str, recorded: AttemptLine | None, step: TryProvider) -> AttemptOutcome:
         """Return what the attempt does: what it did, or what is most probable."""
-        timeouts = self._simulation.provider(name).timeouts
+        timeouts = self._circuits.provider(name).timeouts
         if recorded is not None:
             self._recorded.popleft()
             self._used.add(id(recorded))
             outcome = self._own[id(recorded)]
-            if self._simulation.timeouts_as_recorded(name):
+            if self._circuits.timeouts_as_recorded(name):
                 return outcome
             bounded = outcome.within(step, timeouts)
             self._on_path &= bounded is outcome
             return bounded
-        outcome = self._own_outcome(name) or self._simulation.evidence_now(name)
+        outcome = self._own_outcome(name) or self._circuits.evidence_now(name)
         self.result.gaps.append(outcome.gap)
         return self._with_patience(outcome.within(step, timeouts))
 
@@ -413,7 +235,7 @@ class UtteranceReplay:
             if line.provider != name or key in self._used or key not in self._own or line.left:
                 continue
             gap = abs(_began(line) - self._clock.now)
-            nearest = self._simulation.evidence_now(name).gap
+            nearest = self._circuits.evidence_now(name).gap
             if gap <= max(nearest, 1.0):
                 self._used.add(key)
                 return self._own[key]
@@ -435,13 +257,13 @@ class UtteranceReplay:
 
     def _take(self, name: str, outcome: AttemptOutcome, began: float, *, probed: bool) -> bool:
         """Take the end of an attempt; return whether the utterance goes on."""
-        handler, result = self._simulation.handlers[name], self.result
+        handler, result = self._circuits.handlers[name], self.result
         if outcome.first_audio is not None:
             handler.probe_timeout.record(outcome.first_audio)
         elif probed and outcome.kind == FailureKind.READ_TIMEOUT.value:
             handler.probe_timeout.record_missed()
         cost = outcome.price * self._left
-        if outcome.is_charged and not self._simulation.provider(name).local:
+        if outcome.is_charged and not self._circuits.provider(name).local:
             result.billed += cost if outcome.is_stated else 0.0
             result.unknown += 0.0 if outcome.is_stated else cost
             result.wasted += outcome.wasted * self._left
@@ -459,7 +281,7 @@ class UtteranceReplay:
         if error is None:
             self._clear()
             return self._on_path and bool(self._recorded)
-        if outcome.is_charged and not self._simulation.provider(name).local:
+        if outcome.is_charged and not self._circuits.provider(name).local:
             self._billed.add(name)
         if is_heard:
             self._left = max(1, round(self._left * (1 - outcome.spoken)))
@@ -477,7 +299,7 @@ class UtteranceReplay:
         """Return whether the utterance ended behind its last attempt for a reason that no setting here changes."""
         line = self._line
         broke_off = bool(line.audio) and line.outcome == "failed"
-        return line.outcome == "interrupted" or broke_off or self._simulation.retries_as_recorded
+        return line.outcome == "interrupted" or broke_off or self._circuits.retries_as_recorded
 
     def _end_as_recorded(self) -> None:
         self.result.outcome, self.result.first_audio = self._line.outcome, self._line.first_audio
@@ -494,7 +316,7 @@ class UtteranceReplay:
         if line.outcome == "interrupted" and (not speakers or line.audio):
             result.outcome = "interrupted"
         elif not speakers or (last and not self._completed(last[0])):
-            result.outcome = "muted" if self._simulation.settings.muted else "failed"
+            result.outcome = "muted" if self._circuits.settings.muted else "failed"
         elif len(speakers) > 1:
             result.outcome = "resumed"
         else:
@@ -507,7 +329,7 @@ class UtteranceReplay:
 
     def hedge_steps(self, line: AttemptLine) -> Steps:
         """Make a recorded hedge at its time, whatever has become of the attempt beside it."""
-        handler = self._simulation.handlers.get(line.provider)
+        handler = self._circuits.handlers.get(line.provider)
         if handler is None:
             return
         try:
@@ -576,4 +398,38 @@ def _began(line: AttemptLine) -> float:
     return line.began or 0.0
 
 
-_FORMAT = AudioFormat.parse("mp3_44100_128")
+class Simulation:
+    """Simulation of a run under an alternative. The same arguments give the same result."""
+
+    def __init__(self, run: Run, alternative: Alternative, evidence: Evidence, *, seed: int = 1) -> None:
+        self._run = run
+        began = [each.line.began for each in run.utterances] + [change.at for change in run.changes]
+        start = min([*began, run.header.clock if run.header else inf])
+        self._circuits = SimulatedCircuits(run, alternative, evidence, began=start, seed=seed)
+        self._queue: list[tuple[float, int, Steps]] = []
+        self._count = 0
+
+    def run(self) -> Replayed:
+        """Run to the end of the last utterance."""
+        circuits = self._circuits
+        for line in self._run.settings[1:]:
+            self._start(line.at, circuits.change_settings(line))
+        for change in self._run.changes:
+            self._start(change.at, circuits.act(change))
+        results = []
+        for utterance in sorted(self._run.utterances, key=lambda each: each.line.began):
+            replay = UtteranceReplay(circuits, utterance)
+            results.append(replay.result)
+            self._start(utterance.line.began, replay.steps())
+            for hedge in replay.hedges:
+                self._start(hedge.began or 0.0, replay.hedge_steps(hedge))
+        while self._queue:
+            at, _, process = heapq.heappop(self._queue)
+            circuits.clock.now = max(circuits.clock.now, at)
+            if (then := next(process, None)) is not None:
+                self._start(then, process)
+        return Replayed(results, circuits.transitions, circuits.clock.now)
+
+    def _start(self, at: float, process: Steps) -> None:
+        self._count += 1
+        heapq.heappush(self._queue, (at, self._count, process))
