@@ -62,9 +62,9 @@ class ErrorResponse:
 def build_error(
     kind: type[TTSError], details: ErrorDetails, response: ErrorResponse, provider: str | None = None
 ) -> TTSError:
-    """Build an error of class `kind` from a response and its parsed details."""
+    """Build an error of class `kind` from a response and its parsed details, with the limit of a text too long."""
     code = details.code and single_line(redact(details.code, response.secret), 64)
-    return kind(
+    error = kind(
         _message(details, response),
         provider=provider,
         status=response.status,
@@ -73,6 +73,9 @@ def build_error(
         retry_after=parse_retry_after(response.headers, response.now),
         body=body_excerpt(response.body, response.secret),
     )
+    if isinstance(error, speech.TTSTextTooLongError):
+        error.limit = parse_length_limit(details.message)
+    return error
 
 
 def build_error_in_stream(

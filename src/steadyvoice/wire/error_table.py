@@ -26,7 +26,6 @@ from steadyvoice.wire.error_response import (
     intermediary_error_class,
     is_text_too_long,
     parse_error_details,
-    parse_length_limit,
     single_line,
 )
 
@@ -94,10 +93,7 @@ class ErrorTable:
         kind = intermediary_error_class(response, details) or self.error_class(status, details)
         if status >= 400 and not details.code and not details.message and _content(body):
             details = replace(details, message=_unknown_document(kind, body, api_key))
-        error = build_error(kind, details, response, provider)
-        if isinstance(error, speech.TTSTextTooLongError):
-            error.limit = parse_length_limit(details.message)
-        return error
+        return build_error(kind, details, response, provider)
 
     def parse_in_stream(
         self, status: object, body: bytes, *, api_key: str | None = None, provider: str | None = None

@@ -22,7 +22,6 @@ from steadyvoice.wire.error_response import (
     intermediary_error_class,
     is_text_too_long,
     parse_error_details,
-    parse_length_limit,
 )
 from steadyvoice.wire.request_validation import ValidationIssue
 
@@ -67,10 +66,7 @@ def parse_error(
     details = parse_error_details(body)
     response = ErrorResponse(status, headers, body, now=now, secret=api_key)
     kind = intermediary_error_class(response, details) or error_class(status, details)
-    error = build_error(kind, details, response, provider)
-    if isinstance(error, speech.TTSTextTooLongError):
-        error.limit = parse_length_limit(details.message)
-    return error
+    return build_error(kind, details, response, provider)
 
 
 def error_class(status: int, details: ErrorDetails) -> type[TTSError]:
