@@ -84,7 +84,7 @@ class CurrentSpeaker:
 
 
 class UtteranceFacts(NamedTuple):
-    """What was asked of an utterance, while utterances are observed: see `AsyncTTSService.observe`."""
+    """Order of an utterance, kept while utterances are observed: see `AsyncTTSService.observe`."""
 
     candidates: Sequence[str]
     """Names of the providers that could speak it, in order of preference."""

@@ -274,7 +274,7 @@ class TTSErrorHandler:
 
     @property
     def probes(self) -> bool:
-        """Whether a call now would be a probe."""
+        """True if a call now would be a probe."""
         state = self.circuit.state
         return state is CircuitState.HALF_OPEN or (state in _OPEN_STATES and not self.circuit_refuses())
 
