@@ -141,7 +141,7 @@ INTERNAL: Mapping[str, frozenset[str]] = {
     name: frozenset(members.split())
     for name, members in {
         "AsyncTTSService": "open_connection open_conversation open_stream handler relay relays due_relays on_midstream "
-        "report_ended streams turns max_audio_bytes timeouts settings providers follow_fleet fleet",
+        "streams turns max_audio_bytes timeouts settings providers follow_fleet fleet",
         "AsyncSpeechStream": "attach_sink leave_behind",
         "AsyncTurn": "leave_behind",
         "AsyncConversation": "turns",
