@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 import aiohttp
@@ -16,9 +16,11 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client.parser import text_string_to_metric_families
 
 from steadyvoice import TelemetryConfig
+from steadyvoice.providers.base import Accepted, AudioChunk
 from steadyvoice.service.metrics.metric_definitions import METRIC_DEFINITIONS
 from steadyvoice.simulator import Fault
 from steadyvoice.simulator.fault_injection import actions
+from tests.service.scripted_provider import ScriptedProvider
 from tests.service.telemetry.story import CollectedSpans, values
 
 from ..running_gateway import ELEVENLABS, OPENAI, TEXT, RunningGateway, elevenlabs_body, openai_body, running_gateway
@@ -126,6 +128,37 @@ async def test_turns_of_a_websocket_are_spans_of_its_trace() -> None:
     assert values(turn)["steadyvoice.api"] == "elevenlabs-websocket"
     assert values(turn)["steadyvoice.request_id"].endswith("/1")
     assert [span.name for span in collected.children(turn)] == ["generate_content elevenlabs"]
+
+
+class SlowToClose(ScriptedProvider):
+    """Provider that never speaks, and whose connection is closed when the test says so."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.asked, self.may_close = asyncio.Event(), asyncio.Event()
+
+    async def speak(self, *arguments: Any, **options: Any) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        yield Accepted()
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.may_close.wait()
+
+
+async def test_turn_whose_vendor_is_slow_to_close_has_its_last_attempt() -> None:
+    collected, vendor = CollectedSpans(), SlowToClose(name="slow")
+    async with running_gateway(vendor, telemetry=collected.config) as gateway:
+        socket = f"{gateway.url}{ELEVENLABS}/stream-input?output_format=pcm_24000"
+        async with gateway.client.ws_connect(socket, headers=HEADERS) as client:
+            await client.send_json({"text": "It rains today. ", "flush": True})
+            await vendor.asked.wait()
+        await gateway.next_call()
+        assert collected.named("turn") == []
+        vendor.may_close.set()
+    (turn,) = collected.named("turn")
+    (attempt,) = collected.children(turn)
+    assert values(attempt)["steadyvoice.attempt.result"] == "cancelled"
 
 
 async def test_metrics_are_those_of_the_endpoint() -> None:

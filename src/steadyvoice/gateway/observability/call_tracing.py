@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from steadyvoice.gateway.context import GatewayContext, RequestObserver
 from steadyvoice.gateway.observability.recent_calls import first_audio
 from steadyvoice.gateway.request_context import RequestContext, client_outcome
@@ -48,7 +50,8 @@ class CallTracing(RequestObserver):
         now = context.clock()
         end = context.wall_clock() - (now - (now if request.finished_at is None else request.finished_at))
         call = account.call if isinstance(account.call, CallTrace) else None
-        tracing.export(
+        export = partial(
+            tracing.export,
             call,
             account.report,
             end - request.seconds_at(now),
@@ -59,6 +62,11 @@ class CallTracing(RequestObserver):
             context=tracing.remote_context(request.headers),
             text=order.text if tracing.texts else None,
         )
+        # A turn that is cut off does not wait for a vendor that is slow to close: its last attempt is recorded later.
+        if request.is_turn and call and call.is_running:
+            call.on_finish = export
+        else:
+            export()
 
 
 def _facts(

@@ -70,7 +70,7 @@ class _Outage:
 class CallTrace:
     """Call whose spans will be made: the caller's context, and what its attempts changed."""
 
-    __slots__ = ("_tracing", "began", "caused", "context", "facts", "text", "turn")
+    __slots__ = ("_tracing", "began", "caused", "context", "facts", "on_finish", "text", "turn")
 
     def __init__(
         self, tracing: Tracing, context: Context, facts: Mapping[str, Value], text: str | None, *, turn: bool
@@ -79,6 +79,13 @@ class CallTrace:
         self.context, self.facts, self.text, self.turn = context, facts, text, turn
         self.began: float | None = None
         self.caused: list[tuple[str, CircuitTransition]] = []
+        self.on_finish: Callable[[], object] | None = None
+        """Function of a gateway, called when the report is complete."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has begun, and its report is not complete yet."""
+        return self.began is not None and self._tracing is not None
 
     def start(self) -> None:
         """Note that the call begins; calling it again changes nothing."""
@@ -88,6 +95,9 @@ class CallTrace:
     def finish(self, report: UtteranceReport, text: str | None = None) -> None:
         """Make the spans of the call, unless that is left to a gateway, or it was never begun."""
         tracing, self._tracing = self._tracing, None
+        on_finish, self.on_finish = self.on_finish, None
+        if on_finish:
+            on_finish()
         if tracing is None or tracing.is_deferred or self.began is None:
             return
         if self.text is None and tracing.texts:
