@@ -139,7 +139,7 @@ class InFlightCall:
 
     @property
     def settled(self) -> bool:
-        """Whether the call has ended, or was never admitted."""
+        """True if the call has ended, or was never admitted."""
         return not hasattr(self, "unsettled")
 
     def settle(self) -> bool:

@@ -86,7 +86,7 @@ class CircuitEvidence:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the circuit has changed its state since it was observed."""
+        """True if the circuit has changed its state since it was observed."""
         return self.circuit.snapshot().last_transition != self._transition
 
     def note_recovery(self) -> None:

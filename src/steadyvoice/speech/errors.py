@@ -104,7 +104,7 @@ class TTSError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same request may succeed later. This library has retried already where that made sense."""
+        """True if the same request may succeed later. This library has retried already where that made sense."""
         return self.meaning.retry is not RetryAdvice.NO or self.meaning.blame in (Blame.PROVIDER, Blame.NETWORK)
 
     def hide_text(self, text: str) -> None:

@@ -282,7 +282,7 @@ class WordTiming:
 
     @property
     def covers_text(self) -> bool:
-        """Whether the timestamps reach the end of the text, even in another spelling: their last words are the same."""
+        """True if the timestamps reach the end of the text, even in another spelling: their last words are the same."""
         if self._place and self.complete:
             return True
         return not self.trusted and self.text_is_covered_by(self._reached)
@@ -302,13 +302,13 @@ class WordTiming:
 
     @property
     def complete(self) -> bool:
-        """Whether every spoken character has a timestamp."""
+        """True if every spoken character has a timestamp."""
         rest = self._rest
         return not rest or rest.isspace() or not has_spoken_characters(rest)
 
     @property
     def lacks_word(self) -> bool:
-        """Whether a whole spoken word has no timestamp, as opposed to the end of one that has begun."""
+        """True if a whole spoken word has no timestamp, as opposed to the end of one that has begun."""
         text, place = self._text, self._place
         after = next((begin for begin in (0, *word_boundaries(text)) if begin >= place), None)
         if after is None:

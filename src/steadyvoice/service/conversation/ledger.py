@@ -74,7 +74,7 @@ class Passage:
 
     @property
     def exact(self) -> bool:
-        """Whether the times of its words are the vendor's."""
+        """True if the times of its words are the vendor's."""
         return self.pauses is None
 
 

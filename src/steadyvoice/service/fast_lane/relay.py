@@ -225,7 +225,7 @@ class Relay:
 
     @property
     def has_audio(self) -> bool:
-        """Whether valid audio has come."""
+        """True if valid audio has come."""
         return self._first_sound is not None
 
     @property
@@ -334,7 +334,7 @@ class Relay:
 
     @property
     def _extends(self) -> bool:
-        """Whether audio extends the deadline: once the caller has heard some."""
+        """True if audio extends the deadline: once the caller has heard some."""
         return self._begun
 
     def _set_due(self) -> None:

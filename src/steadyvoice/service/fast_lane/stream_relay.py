@@ -37,7 +37,7 @@ class StreamingRelay(ResumeRelay):
 
     @property
     def is_paused(self) -> bool:
-        """Whether it reads nothing until `resume()`."""
+        """True if it reads nothing until `resume()`."""
         return self._paused_at is not None
 
     def check_time(self) -> None:
@@ -165,7 +165,7 @@ class RelayedUtterance(RelayWatcher):
 
     @property
     def finished(self) -> bool:
-        """Whether every character was spoken, and its audio delivered."""
+        """True if every character was spoken, and its audio delivered."""
         if self._utterance:
             return self._utterance.finished
         return bool(self.report.spans) and self._buffer.empty

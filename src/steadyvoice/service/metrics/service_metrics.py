@@ -183,7 +183,7 @@ class ServiceMetrics:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the service was dropped without being closed."""
+        """True if the service was dropped without being closed."""
         return self._service() is None
 
     def read(self) -> Iterable[MetricValues]:

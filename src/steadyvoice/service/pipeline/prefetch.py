@@ -42,7 +42,7 @@ class PrefetchBuffer:
 
     @property
     def empty(self) -> bool:
-        """Whether no audio waits for the consumer."""
+        """True if no audio waits for the consumer."""
         return not self._waiting
 
     def chunks(self, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -13,7 +13,7 @@ from steadyvoice.speech.option_validation import validate_option
 
 @dataclass(frozen=True, slots=True)
 class TelemetryConfig:
-    """What a service reports to OpenTelemetry, and by which providers of its SDK.
+    """Settings of the reports to OpenTelemetry: which are made, and by which providers of its SDK.
 
     - `traces`: spans of calls, attempts and changes of circuits;
     - `metrics`: metrics by the definitions of the gateway's `/metrics`;

@@ -84,7 +84,7 @@ class CallTrace:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has begun, and its report is not complete yet."""
+        """True from its beginning until its report is complete."""
         return self.began is not None and self._tracing is not None
 
     def start(self) -> None:
