@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -109,11 +110,18 @@ async def test_collector_that_hangs_delays_neither_speech_nor_the_end(
 ) -> None:
     with hanging_collector() as url:
         # The SDK itself would wait for 10 seconds for each answer, and for 30 at the end.
-        environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "10"}
+        environ = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": url,
+            "OTEL_BSP_SCHEDULE_DELAY": "10",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
+        }
         await _speak_with(environ, monkeypatch, times=20, flush_seconds=0.2)
         assert "the collector did not take the last spans and metrics within 0.2 s; they are lost" in caplog.text
         export_threads = [each for each in threading.enumerate() if each.name.startswith("Otel")]
         assert all(thread.daemon for thread in export_threads), "the process can end"
+    for thread in export_threads:  # it draws random numbers for its pauses, which hypothesis forbids in other tests
+        await asyncio.to_thread(thread.join, 20.0)
+        assert not thread.is_alive()
 
 
 async def test_tracing_of_the_application_is_kept() -> None:
