@@ -218,7 +218,12 @@ def words_of_the_code() -> frozenset[str]:
     """Return all words of the package, its settings, and what is built, deployed and shown with it."""
     folders = [ROOT / name for name in ("src", "deploy", "benchmarks", "examples", "tests", ".ci")]
     files = [file for folder in folders for file in folder.rglob("*") if file.suffix in _TEXT and file.is_file()]
-    own = [file for file in files if file.name not in ("test_every_example_and_table.py", "test_docs_run.py")]
+    own = [
+        file
+        for file in files
+        if file.name not in ("test_every_example_and_table.py", "test_docs_run.py")
+        and not {".venv", "node_modules"} & set(file.parts)  # software of others, which benchmarks and tests install
+    ]
     text = " ".join(file.read_text("utf-8") for file in [*own, ROOT / "pyproject.toml", ROOT / "Makefile"])
     return frozenset(re.findall(r"\w+", text))
 
