@@ -17,7 +17,6 @@ from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from steadyvoice.service.resilience.failover import CandidateStatus, TryProvider, next_step
 from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.markup import parse_markup
-from steadyvoice.speech.request import SpeechRequest
 from steadyvoice.speech.word_timing import longest_word_length
 from steadyvoice.speech.writing_systems import is_latin
 
@@ -109,9 +108,9 @@ class RelayPlan:
         candidate, request = self.candidates[step.index], self.template.request
         handler, prepared = candidate.guarded.handler, candidate.prepared
         limits = handler.account_limits
-        if self.resumes and not _is_cut_at_once(candidate.offer, request):
+        if self.resumes and not _is_timed_as_asked(candidate.offer, _samples_behind_header(request.format)):
             return None
-        if self.holds and not _is_timed_as_asked(candidate.offer, request):
+        if self.holds and not _is_timed_as_asked(candidate.offer, request.format):
             return None
         if candidate.guarded.provider.local or not isinstance(prepared, PreparedHTTPRequest):
             return None
@@ -132,24 +131,15 @@ class RelayPlan:
         )
 
 
-def _is_timed_as_asked(offer: SynthesisOffer, request: SpeechRequest) -> bool:
+def _samples_behind_header(format: AudioFormat) -> AudioFormat:
+    """Return the format from which this one is made by a header alone: samples for a WAV, and any other itself."""
+    return AudioFormat(Codec.PCM, format.sample_rate) if format.codec is Codec.WAV else format
+
+
+def _is_timed_as_asked(offer: SynthesisOffer, format: AudioFormat) -> bool:
     """Return whether words can be cut out of the bytes that come, which are delivered as they are."""
-    as_asked = offer.format == request.format and offer.gain == 1.0 and offer.speed is None
-    return offer.timed and as_asked and request.format.codec in _CUT_AS_BYTES
-
-
-def _is_cut_at_once(offer: SynthesisOffer, request: SpeechRequest) -> bool:
-    """Return whether words can be cut out of what comes without a thread: also samples for a WAV, which is a header."""
-    if _is_timed_as_asked(offer, request):
-        return True
-    wanted = AudioFormat(Codec.PCM, request.format.sample_rate)
-    return (
-        request.format.codec is Codec.WAV
-        and offer.format == wanted
-        and offer.timed
-        and offer.gain == 1.0
-        and offer.speed is None
-    )
+    as_asked = offer.format == format and offer.gain == 1.0 and offer.speed is None
+    return offer.timed and as_asked and format.codec in _CUT_AS_BYTES
 
 
 _CUT_AS_BYTES = (Codec.MP3, Codec.PCM, Codec.ULAW, Codec.ALAW)
