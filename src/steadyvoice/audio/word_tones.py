@@ -238,12 +238,23 @@ def _detect(samples: array[int]) -> Iterator[DetectedWord]:
 def _next_start(samples: array[int], at: int) -> int | None:
     """Return the offset of the next start mark, at which its tone is strongest; None if there is none."""
     while at + _WINDOW <= len(samples):
-        if _start_level(samples, at) > _MIN_TONE_LEVEL and _is_start(_chord_at(samples, at)):
+        if _may_be_start(samples, at) and _is_start(_chord_at(samples, at)):
             last = min(at + _CHORD_LENGTH, len(samples) - _WINDOW)
             places = range(at, last + 1, _HOP // 2)
             return max(places, key=lambda place: _start_level(samples, place)) - _CHORD_EDGE
         at += _HOP
     return None
+
+
+def _may_be_start(samples: array[int], place: int) -> bool:
+    """Return whether a start mark's low tone is clear among the low tones of its parity, in the window at `place`."""
+    # Silence and speech are rejected here, by one or two tones: `_chord_at`, which measures all 38, takes five times
+    # as long, and there are 364 windows in each second.
+    if not any(samples[place : place + _WINDOW]):
+        return False
+    quarters = _quarters(_folded(samples, place), START_LOW % 2)
+    most = _level(quarters, START_LOW) / _MIN_LEVEL_RATIO
+    return most > _MIN_TONE_LEVEL / _MIN_LEVEL_RATIO and all(_level(quarters, tone) < most for tone in _START_RIVALS)
 
 
 def _start_level(samples: array[int], place: int) -> float:
@@ -312,4 +323,5 @@ def _reference_waves(tone: int) -> tuple[list[float], list[float]]:
 
 
 _ALL_LOWS = (*LOWS, START_LOW, END_LOW)
+_START_RIVALS = [tone for tone in LOWS if tone % 2 == START_LOW % 2]
 _REFERENCE_WAVES = {tone: _reference_waves(tone) for tone in (*_ALL_LOWS, *HIGHS)}
