@@ -55,6 +55,17 @@ async def test_fails_over_through_all_seven_in_order() -> None:
                     tts.circuits[name].reset()
 
 
+@pytest.mark.parametrize("format", ["pcm_24000", "wav_24000"])
+@pytest.mark.parametrize("name", ENDPOINTS)
+async def test_audio_is_passed_through_from_each_vendor(name: str, format: str) -> None:
+    """Also of a vendor that packs its audio into JSON."""
+    async with Simulator(voice="tones") as sim, AsyncTTSService([provider(name, sim.url)], on_midstream="error") as tts:
+        stream = tts.stream(TEXT, format=format)
+        audio = b"".join([chunk async for chunk in stream])
+    assert (stream.outcome, [attempt.error for attempt in stream.attempts]) == ("spoken", [None])
+    assert words_in(audio, format) == WORDS
+
+
 async def test_no_key_is_sent_to_another_vendor() -> None:
     async with AsyncExitStack() as stack:
         servers = {name: await stack.enter_async_context(scripted_vendor()) for name in ENDPOINTS}

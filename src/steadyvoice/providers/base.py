@@ -217,6 +217,11 @@ class StartedRequest(Protocol):
 class PreparedRequest(Protocol):
     """Request that is complete but for its text."""
 
+    @property
+    def is_packed(self) -> bool:
+        """True if the response packs its audio, in JSON or server-sent events: its decoder is set."""
+        ...
+
     async def send(self, text: str, *, connection_timeout: float) -> AudioResponse:
         """Send the request and return once the vendor has accepted it. Raises TTSError."""
         ...
@@ -226,7 +231,7 @@ class PreparedRequest(Protocol):
 class SupportsPrepare(Protocol):
     """Extension: a provider whose responses can be read without a task that wakes for each chunk.
 
-    The response to a `timed` offer has a decoder; that to any other one is the audio itself.
+    The response to a request that is not packed is the audio itself. A request for a `timed` offer is always packed.
     """
 
     def prepare(self, request: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:

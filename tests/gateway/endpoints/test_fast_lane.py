@@ -82,6 +82,19 @@ async def test_usual_requests_that_resume_take_the_fast_lane(format: str) -> Non
             assert account.alignment.exact
 
 
+async def test_audio_that_is_passed_through_with_its_times_is_unpacked() -> None:
+    """The vendor is asked for JSON with the time of each character, and the client gets the audio in it."""
+    async with Simulator(voice="tones") as sim:
+        vendor = ElevenLabs("any", base_url=sim.url, timestamps=True)
+        async with warm_gateway(vendor) as at:
+            for _ in range(3):
+                answer = await at.fetch("POST", STREAM, json=elevenlabs_body())
+                assert words_in(await answer.read(), "mp3_44100_128") == TEXT.split()
+                _, account = await at.next_call()
+                assert account.outcome == "spoken"
+                assert account.alignment.exact
+
+
 async def test_wav_that_may_be_resumed_takes_the_fast_lane() -> None:
     """It is written from the vendor's samples, word by word, behind a header."""
     async with warm_gateway(path=OPENAI, on_midstream="resume") as at:

@@ -295,7 +295,7 @@ class PreparedHTTPRequest:
         body = self._body(text)
         headers = {**self._headers, **await self._sign(self._target, body)} if self._sign else self._headers
         sending = self._client.post(
-            self._target, body, connection_timeout=connection_timeout, json_expected=self._is_packed, headers=headers
+            self._target, body, connection_timeout=connection_timeout, json_expected=self.is_packed, headers=headers
         )
         return await self._response(sending, text, connection_timeout)
 
@@ -333,7 +333,7 @@ class PreparedHTTPRequest:
 
     async def finish(self, sent: SentRequest, text: str, *, connection_timeout: float) -> HTTPAudioResponse:
         """Wait until the vendor has accepted a request that was started. Raises TTSError."""
-        finishing = self._client.finish(sent, json_expected=self._is_packed)
+        finishing = self._client.finish(sent, json_expected=self.is_packed)
         return await self._response(finishing, text, connection_timeout)
 
     def resumed(self, sent: SentRequest, accepted: Accepted, received: int) -> HTTPAudioResponse:
@@ -353,8 +353,8 @@ class PreparedHTTPRequest:
         return self._decoder(status, headers, accepted) if self._decoder else None
 
     @property
-    def _is_packed(self) -> bool:
-        """True if the audio is expected in JSON."""
+    def is_packed(self) -> bool:
+        """True if the audio is expected in JSON or server-sent events: `decoder` reads it."""
         return self._decoder is not None
 
     def _body(self, text: str) -> bytes:

@@ -114,6 +114,8 @@ class RelayPlan:
             return None
         if candidate.guarded.provider.local or not isinstance(prepared, PreparedHTTPRequest):
             return None
+        if prepared.is_packed and not (self.resumes or self.holds):
+            return None
         # Ids of other accounts' requests are removed by the pipeline, and which are foreign changes.
         if request.options and limits.request_ids.without_foreign_ids(limits.account, request) is not request:
             return None

@@ -25,8 +25,8 @@ from steadyvoice.service.pipeline.provider_call import AudioSink, ProviderCall
 from steadyvoice.service.pipeline.response_call import (
     HeldSink,
     InFlightRequest,
+    PackedCall,
     ResponseCall,
-    TimedCall,
     prepare_request,
 )
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
@@ -141,7 +141,7 @@ class ProviderAttempt:
         if self._paused:
             self._paused = False
             permit.resume()
-        if isinstance(self.call, TimedCall):
+        if isinstance(self.call, PackedCall):
             held = self.delivery.mode is DeliveryMode.WHOLE
             passed: AudioSink | None = HeldSink(self.delivery, permit) if held else None
         else:
@@ -309,7 +309,7 @@ class AttemptFactory:
             extra=extra,
         )
         prepared = self._prepared(candidate, piece, offer)
-        call = self._kind_of_call(prepared, offer)(
+        call = self._kind_of_call(prepared)(
             candidate.guarded.provider,
             piece,
             offer,
@@ -329,11 +329,11 @@ class AttemptFactory:
             return candidate.prepared
         return prepare_request(candidate.guarded.provider, piece, offer) if offer.timed else None
 
-    def _kind_of_call(self, prepared: PreparedRequest | None, offer: SynthesisOffer) -> type[ProviderCall]:
+    def _kind_of_call(self, prepared: PreparedRequest | None) -> type[ProviderCall]:
         if prepared is None:
             return ProviderCall
-        if offer.timed:
-            return TimedCall
+        if prepared.is_packed:
+            return PackedCall
         # The answer's bytes are the very ones that the caller wants, so that they can be passed through.
         return PassthroughCall if self._accounting.broken_starts < MAX_BROKEN_STARTS else ProviderCall
 

@@ -31,8 +31,8 @@ from steadyvoice.speech.request import SpeechRequest
 
 
 def prepare_request(provider: Provider, request: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:
-    """Return the prepared request of a provider whose response packs its audio with timestamps, or is the very bytes
-    that the caller wants; else None.
+    """Return the prepared request of a provider whose audio comes with timestamps, or is the very bytes that the caller
+    wants; else None.
     """
     # A vendor's WAV and FLAC have to be parsed: their headers may be wrong about their length and their samples.
     as_asked = offer.format == request.format and offer.gain == 1.0 and offer.speed is None
@@ -153,8 +153,8 @@ class ResponseCall(ProviderCall):
         return reply
 
 
-class TimedCall(ResponseCall):
-    """Call whose response packs its audio, with timestamps.
+class PackedCall(ResponseCall):
+    """Call whose response packs its audio, with or without timestamps.
 
     While all of it is held, each chunk from the first valid sound on is decoded, validated and held within the read
     callback of its connection.
