@@ -22,6 +22,7 @@ import uvicorn
 import steadyvoice.simulator
 from steadyvoice import CircuitBreakerConfig, ElevenLabs, HedgeConfig, TimeoutConfig, Tone, TTSConnectTimeoutError
 from steadyvoice.gateway.fast_lane.exchange import Exchange
+from steadyvoice.gateway.fast_lane.lane import TICK
 from steadyvoice.simulator import Fault, Simulator, words_in
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.speech.request import OnMidstream
@@ -270,6 +271,22 @@ async def test_body_in_a_packet_of_its_own_takes_the_fast_lane() -> None:
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
             await reader.readuntil(b"\r\n0\r\n\r\n")
             assert await took_the_fast_lane(at) is is_fast
+        writer.close()
+
+
+async def test_request_whose_body_came_in_a_packet_of_its_own_stays_in_the_fast_lane() -> None:
+    """It takes longer than the two ticks after which a missing body is left to the application."""
+    async with warm_gateway(only_elevenlabs=True) as at:
+        at.sim.faults.set(Fault(actions.Stall(0.3, seconds=3 * TICK), endpoint="text-to-speech*"))
+        body = json.dumps(elevenlabs_body()).encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(at.gateway.url.rpartition(":")[2]))
+        writer.write(_head(at, len(body)))
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.write(body)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        await reader.readuntil(b"\r\n0\r\n\r\n")
+        assert await took_the_fast_lane(at)
         writer.close()
 
 

@@ -45,8 +45,8 @@ class FastLane:
         self._rules: object = None  # access rules under which the heads below were admitted
         self._admitted: set[tuple[bytes | None, ...]] = set()
         self._finished: list[FinishedCall] = []
-        self._awaited: list[ExchangeConnection] = []  # connections whose body was incomplete since the last tick
-        self._awaited_before: list[ExchangeConnection] = []
+        self._awaited = set[ExchangeConnection]()  # connections whose body is incomplete, since the last tick
+        self._awaited_before = set[ExchangeConnection]()
         self._timer: asyncio.TimerHandle | None = None
         self._connecting = 0.0  # seconds for which the request that is being started has waited for a connection
         self.running: set[Exchange] = set()
@@ -57,6 +57,10 @@ class FastLane:
 
     def receive(self, connection: ExchangeConnection, data: bytes) -> bool:
         """Begin a usual request, or wait for the rest of one; return False, and do nothing, for any other."""
+        # Many clients send the body in a packet of its own. A connection that was left among the awaited ones would be
+        # given to the application with the second tick, and the request that it has begun meanwhile with it.
+        awaited = self._awaited_before if connection in self._awaited_before else self._awaited
+        awaited.discard(connection)
         missing = self._reader.bytes_missing(data)
         if missing is None or len(data) + missing > MAX_REQUEST:
             return False
@@ -66,7 +70,7 @@ class FastLane:
             return False
         if missing:
             connection.held = data
-            self._awaited.append(connection)
+            awaited.add(connection)
             self._set_timer()
             return True
         request = self._reader.parse(data)
@@ -212,7 +216,7 @@ class FastLane:
         """Record finished requests, and hand over those whose timeouts are near."""
         self._timer = None
         self.record_finished()
-        late, self._awaited_before, self._awaited = self._awaited_before, self._awaited, []
+        late, self._awaited_before, self._awaited = self._awaited_before, self._awaited, set()
         for connection in late:
             connection.use_application()
         for relay in self._context.service.due_relays():
