@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyvoice.gateway.fast_lane.request_reader import RequestReader
+from steadyvoice.gateway.fast_lane.request_reader import RequestReader, WholeRequest
 
 BODY = b'{"text": "Hello"}'
 USUAL = [("Host", "localhost"), ("Content-Type", "application/json"), ("X-Request-Id", "one")]
@@ -20,8 +20,9 @@ def request(*headers: tuple[str, str], line: str = "POST /v1/speech HTTP/1.1", b
     return "\r\n".join(lines).encode() + body
 
 
-def is_usual(reader: RequestReader, data: bytes) -> bool:
-    return reader.bytes_missing(data) == 0 and reader.parse(data) is not None
+def read(reader: RequestReader, data: bytes) -> WholeRequest | None:
+    head = reader.find_head(data)
+    return reader.parse(head, data) if head and head.whole == len(data) else None
 
 
 @given(st.lists(st.lists(st.tuples(names, values), max_size=4), max_size=4))
@@ -30,7 +31,7 @@ def test_requests_without_repeated_headers_are_read_as_they_were_sent(heads: lis
     for headers in heads:
         data = request(*USUAL, *headers)
         sent = {name.lower().encode(): value.encode() for name, value in (*USUAL, *headers)}
-        found = reader.parse(data) if reader.bytes_missing(data) == 0 else None
+        found = read(reader, data)
         if len(sent) < len(USUAL) + len(headers):
             assert found is None
         else:
@@ -61,13 +62,50 @@ def test_requests_without_repeated_headers_are_read_as_they_were_sent(heads: lis
 )
 def test_unusual_request_is_refused_and_the_next_one_is_read(data: bytes) -> None:
     reader = RequestReader()
-    assert is_usual(reader, request(*USUAL))
-    assert not is_usual(reader, data)
-    assert is_usual(reader, request(*USUAL))
+    assert read(reader, request(*USUAL))
+    assert not read(reader, data)
+    assert read(reader, request(*USUAL))
 
 
 @given(st.integers(0, len(request(*USUAL))))
 def test_beginning_of_a_request_tells_how_much_is_missing(size: int) -> None:
     data = request(*USUAL)
-    missing = RequestReader().bytes_missing(data[:size])
-    assert missing == (len(data) - size if size >= data.index(BODY) else None)
+    head = RequestReader().find_head(data[:size])
+    assert (head and head.whole) == (len(data) if size >= data.index(BODY) else None)
+
+
+@given(st.lists(st.tuples(names, values), max_size=4), st.lists(st.binary(max_size=20), min_size=2, max_size=5))
+def test_head_that_is_known_reads_as_by_a_new_reader(headers: list[tuple[str, str]], bodies: list[bytes]) -> None:
+    reader = RequestReader()
+    for body in bodies * 2:
+        data = request(*USUAL, *headers, body=body)
+        assert read(reader, data) == read(RequestReader(), data)
+
+
+def test_known_head_does_not_end_a_body_later_or_sooner() -> None:
+    reader, data = RequestReader(), request(*USUAL)
+    assert read(reader, data)
+    assert read(reader, data + b"POST") is None
+    assert read(reader, data[:-1]) is None
+    other = read(reader, data[:-1] + b"]")
+    assert other is not None
+    assert other.body == BODY[:-1] + b"]"
+
+
+def test_number_of_known_heads_is_limited() -> None:
+    reader = RequestReader()
+    first = request(("X-Request-Id", "first"))
+    read(reader, first)
+    for number in range(600):
+        read(reader, request(("X-Request-Id", str(number))))
+    head = reader.find_head(request(("X-Request-Id", "599")))
+    assert head
+    assert head.headers is not None
+    head = reader.find_head(first)
+    assert head
+    assert head.headers is None
+    long = request(("X-Trace", "a" * 3000))
+    assert read(reader, long)
+    head = reader.find_head(long)
+    assert head
+    assert head.headers is None

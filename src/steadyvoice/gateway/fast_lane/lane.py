@@ -61,20 +61,22 @@ class FastLane:
         # given to the application with the second tick, and the request that it has begun meanwhile with it.
         awaited = self._awaited_before if connection in self._awaited_before else self._awaited
         awaited.discard(connection)
-        missing = self._reader.bytes_missing(data)
-        if missing is None or len(data) + missing > MAX_REQUEST:
+        head = self._reader.find_head(data)
+        if head is None:
             return False
-        url = data[len("POST ") : data.find(b" ", len("POST "))]
+        url, size = head.url, len(data)
+        if size > head.whole or head.whole > MAX_REQUEST:
+            return False
         target = self._targets.get(url)
         if target is None and (url in self._targets or not (target := self._learn(url))):
             return False
-        if missing:
+        if size < head.whole:
             connection.held = data
             awaited.add(connection)
             self._set_timer()
             return True
-        request = self._reader.parse(data)
-        return request is not None and request.url == url and self._start(connection, target, request, data)
+        request = self._reader.parse(head, data)
+        return request is not None and self._start(connection, target, request, data)
 
     def _start(self, connection: ExchangeConnection, target: Target, request: WholeRequest, data: bytes) -> bool:
         """Send a usual request to its provider; return False, and send nothing, for any other."""

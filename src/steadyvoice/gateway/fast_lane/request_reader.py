@@ -2,6 +2,9 @@
 
 Only a POST whose head and body have come, and nothing behind them, is read here. Everything else is left to the parser
 of its own connection, from its first byte on.
+
+Clients repeat their heads byte for byte. One that was parsed before is known with all that it says, the length of its
+body included, so that only the body is cut off.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ MAX_REQUEST = 64 * 1024
 """Bytes of head and body together; longer requests are left to their connection."""
 
 _MAX_HEAD = 8 * 1024
+_MAX_KNOWN, _MAX_KNOWN_HEAD = 512, 2 * 1024  # heads, and bytes of one
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,6})[ \t]*\r\n", re.IGNORECASE)
 
@@ -26,6 +30,18 @@ _UNUSUAL_HEAD = re.compile(rb"\r\n(?:%b)[ \t]*:" % b"|".join(_UNUSUAL_HEADERS), 
 
 
 _lower = lru_cache(maxsize=256)(bytes.lower)  # thousands of requests have the same few headers
+
+
+class UsualHead(NamedTuple):
+    """Head of a request of a usual form."""
+
+    url: bytes
+    size: int
+    """Bytes up to the body."""
+    whole: int
+    """Bytes of head and body together."""
+    headers: dict[bytes, bytes] | None
+    """Headers by their names in lower case, each of which occurs once; None until the head was parsed."""
 
 
 class WholeRequest(NamedTuple):
@@ -48,13 +64,15 @@ class RequestReader:
     """
 
     __slots__ = (
-        "_bodies", "_feed", "_headers", "_open", "_urls", "on_body", "on_header", "on_message_complete", "on_url",
+        "_bodies", "_feed", "_headers", "_known", "_open", "_urls", "on_body", "on_header", "on_message_complete",
+        "on_url",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._urls: list[bytes] = []
         self._bodies: list[bytes] = []
         self._headers: dict[bytes, bytes] = {}
+        self._known: dict[bytes, UsualHead] = {}  # heads that were parsed, by their bytes
         self._open: list[bool] = []  # empty once a message is complete; a second one is an error
         self.on_url, self.on_body = self._urls.append, self._bodies.append
         self.on_header, self.on_message_complete = self._headers.__setitem__, self._open.pop
@@ -63,17 +81,33 @@ class RequestReader:
     def _renew(self) -> None:
         self._feed = httptools.HttpRequestParser(self).feed_data
 
-    def bytes_missing(self, data: bytes) -> int | None:
-        """Return how many bytes of a usual request are still to come; None if this is the beginning of no such."""
-        end = data.find(b"\r\n\r\n", 0, _MAX_HEAD)
-        if end < 0 or not data.startswith(b"POST /"):
+    def find_head(self, data: bytes) -> UsualHead | None:
+        """Return the head of a usual request; None if `data` is the beginning of no such."""
+        size = data.find(b"\r\n\r\n", 0, _MAX_HEAD) + 4
+        known = self._known.get(data[:size])
+        if known is not None:
+            return known
+        if size < 4 or not data.startswith(b"POST /"):
             return None
-        length = _CONTENT_LENGTH.search(data, 0, end + 2)
-        missing = end + 4 + int(length[1]) - len(data) if length else -1
-        return None if missing < 0 or _UNUSUAL_HEAD.search(data, 0, end) else missing
+        length = _CONTENT_LENGTH.search(data, 0, size - 2)
+        if not length or _UNUSUAL_HEAD.search(data, 0, size - 4):
+            return None
+        return UsualHead(data[len("POST ") : data.find(b" ", len("POST "))], size, size + int(length[1]), None)
 
-    def parse(self, data: bytes) -> WholeRequest | None:
-        """Parse a request of which no bytes are missing; None if it is unusual after all."""
+    def parse(self, head: UsualHead, data: bytes) -> WholeRequest | None:
+        """Parse a request with this head, of which no bytes are missing; None if it is unusual after all."""
+        if head.headers is not None:
+            return _whole_request((head.url, head.headers, data[head.size :]))
+        request = self._parse(data)
+        if request is None or request.url != head.url:
+            return None
+        if head.size <= _MAX_KNOWN_HEAD:
+            if len(self._known) >= _MAX_KNOWN:  # the oldest goes: dictionaries keep the order of insertion
+                del self._known[next(iter(self._known))]
+            self._known[data[: head.size]] = head._replace(headers=request.headers)
+        return request
+
+    def _parse(self, data: bytes) -> WholeRequest | None:
         urls, bodies, found = self._urls, self._bodies, self._headers
         urls.clear()
         bodies.clear()
