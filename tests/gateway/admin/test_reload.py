@@ -284,8 +284,7 @@ async def test_sighup_reloads_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
-@pytest.mark.parametrize("content", ["x = " + "[" * 100_000, "x = '\0'", "providers = 5", "#" * 5_000_000])
-async def test_failed_reload_by_signal_is_one_log_line(tmp_path: Path, content: str) -> None:
+async def test_failed_reload_by_signal_is_logged_without_a_traceback(tmp_path: Path) -> None:
     file = File(tmp_path / "steadyvoice.toml", "http://127.0.0.1:9")
     file.write()
     command = [sys.executable, "-m", "steadyvoice", "serve", "--config", str(file.path), "--port", "0"]
@@ -298,12 +297,14 @@ async def test_failed_reload_by_signal_is_one_log_line(tmp_path: Path, content: 
         while "ElevenLabs" not in (line := (await process.stdout.readline()).decode()):
             assert line
         url = line.split()[-1]
-        file.path.write_text(content)
-        process.send_signal(signal.SIGHUP)
-        record = json.loads(await process.stderr.readline())
-        assert record["message"].startswith("configuration not reloaded: ")
-        assert "steadyvoice.toml" in record["message"] or "providers" in record["message"]
-        assert "traceback" not in record
+        for content in ("x = " + "[" * 100_000, "x = '\0'", "providers = 5", "#" * 5_000_000):
+            file.path.write_text(content)
+            process.send_signal(signal.SIGHUP)
+            for begin in ("configuration not reloaded: ", "SIGHUP: "):
+                record = json.loads(await process.stderr.readline())
+                assert record["message"].startswith(begin)
+                assert "steadyvoice.toml" in record["message"] or "providers" in record["message"]
+                assert "traceback" not in record
         async with aiohttp.ClientSession() as client, client.get(f"{url}/healthz") as answer:
             assert answer.status == 200, "and it serves on"
     finally:

@@ -1,4 +1,7 @@
-"""Fast lane: usual requests take it, unusual ones do not, and its requests end as those of the pipeline do."""
+"""Fast lane: usual requests take it, unusual ones do not, and its requests end as those of the pipeline do.
+
+STEADYVOICE_DEEP=1, which `make long` sets, breaks off five times as many streams.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ from steadyvoice.gateway.fast_lane.lane import TICK
 from steadyvoice.simulator import Fault, Simulator, words_in
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.speech.request import OnMidstream
+from tests.case_selection import DEEP
 
 from ..running_gateway import ELEVENLABS, OPENAI, TEXT, RunningGateway, elevenlabs_body, openai_body, running_gateway
 
@@ -126,7 +130,7 @@ async def test_streams_that_break_off_in_the_fast_lane_are_resumed_at_the_next_w
             await at.fetch("POST", path, json=body_of())
             await at.next_call()
             outcomes = Counter[str]()
-            for break_off in BREAKS * 5:
+            for break_off in BREAKS * (10 if DEEP else 2):
                 text = " ".join(random.choices(_VOCABULARY, k=random.randint(3, 12)))
                 first.faults.set(Fault(break_off(random.uniform(0.05, 4.0)), endpoint="text-to-speech*"))
                 answer = await at.fetch("POST", path, json=body_of(text))
@@ -138,7 +142,7 @@ async def test_streams_that_break_off_in_the_fast_lane_are_resumed_at_the_next_w
                 first.faults.clear()  # the idle connection was lost; another one is opened by the pipeline
                 await at.fetch("POST", path, json=body_of())
                 await at.next_call()
-            assert outcomes["resumed"] >= 10, outcomes
+            assert outcomes["resumed"] >= outcomes.total() / 3, outcomes
 
 
 @pytest.mark.parametrize("mode", ["error", "resume"])

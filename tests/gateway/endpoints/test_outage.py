@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 STORY = Path(__file__).parents[3] / "benchmarks" / "outage.py"
-SHORT = ["--callers", "60", "--before", "4", "--dies", "9", "--after", "12", "--pause", "2", "--slack", "5"]
+SHORT = ["--callers", "30", "--before", "4", "--dies", "9", "--after", "12", "--pause", "2", "--slack", "5"]
 
 
 @pytest.mark.timeout(180)  # it is lived through in real time

@@ -99,7 +99,7 @@ async def test_disconnects_at_any_moment_count_against_no_provider(tmp_path: Pat
         assert (await gateway.post(STREAM, elevenlabs_body())).status == 200
         before = gateway.open_files
         random = Random(11)
-        for _ in range(20):
+        for _ in range(10):
             await asyncio.gather(
                 *(leave_early(gateway, random.expovariate(20), random.random() < 0.2) for _ in range(50))
             )

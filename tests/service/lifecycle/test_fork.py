@@ -76,7 +76,7 @@ async def test_fork_while_the_parent_speaks_with_espeak() -> None:
     result = await run("""
         tts = TTSService([Espeak()])
         say(tts)
-        text = "The quick brown fox jumps over the lazy dog. " * 200
+        text = "The quick brown fox jumps over the lazy dog. " * 60
         with ThreadPoolExecutor(2) as threads:
             long = [threads.submit(say, tts, text) for _ in range(2)]
             children = [Child(lambda: [say(tts), tts.close()][0]) for _ in range(3)]

@@ -103,7 +103,7 @@ leaving = pytest.mark.parametrize("leave", LEAVING, ids=lambda leave: leave.__na
 
 def run_on_virtual_time(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a coroutine function in an event loop of its own, so that each example starts anew."""
-    loop = new_event_loop()
+    loop = new_event_loop(noop_cycles=1)
     try:
         loop.run_until_complete(story())
     finally:
