@@ -5,12 +5,14 @@ A new fault is tried with its defaults. Faults of websockets alone are in `webso
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from steadyvoice.simulator.fault_injection import actions
 from steadyvoice.simulator.fault_injection.actions import ACTIONS, FaultAction, FaultTarget, action_name
 from steadyvoice.wire.elevenlabs.errors import CODES
+from tests.case_selection import covering_cases
 
 MP3, SAMPLES = "mp3_44100_128", "pcm_16000"
 AFTER = 0.6
@@ -91,3 +93,21 @@ def _refusals() -> list[FaultCase]:
 EXCLUDED = [name for name, kind in ACTIONS.items() if kind.targets == {FaultTarget.WEBSOCKET}]
 
 ALL_CASES = [case for name, kind in ACTIONS.items() if name not in EXCLUDED for case in _cases_of(kind)] + _refusals()
+
+Path = TypeVar("Path", bound=Hashable)
+
+
+def on_paths(
+    cases: Sequence[FaultCase], paths: Iterable[Path], possible: Callable[[FaultCase, Path], bool] = lambda *_: True
+) -> list[tuple[FaultCase, Path]]:
+    """Return each case on one path at least, so that each kind of fault and each format is tried on every path.
+
+    Variants of a fault take turns, as do its formats. With STEADYVOICE_DEEP=1 each case is tried on all paths.
+    """
+
+    def features(row: tuple[FaultCase, Path]) -> set[Hashable]:
+        case, path = row
+        return {path, case, (type(case.act), path), (case.format, path)}
+
+    rows = [(case, path) for path in paths for case in cases if possible(case, path)]
+    return covering_cases(rows, features)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from difflib import unified_diff
 from itertools import groupby
 from pathlib import Path
 
@@ -123,6 +124,12 @@ def page_parts() -> tuple[str, str]:
     """Return both parts of the page as it is."""
     before, heading, after = PAGE.read_text("utf-8").partition(WEBSOCKETS.splitlines()[0] + "\n")
     return before, heading + after
+
+
+def differences(page: str, outcomes: str) -> str:
+    """Return the lines in which a page differs from what its outcomes would be; empty if it is up to date."""
+    lines = unified_diff(page.splitlines(), outcomes.splitlines(), "the page", "this run", n=0, lineterm="")
+    return "\n".join([UPDATE, *lines]) if page != outcomes else ""
 
 
 def _table(first: str, second: str, rows: Iterator[tuple[str, ...]]) -> list[str]:

@@ -20,7 +20,7 @@ from steadyvoice.simulator.fault_injection.actions import (
 from steadyvoice.speech.failure_kinds import FAILURE_TABLE
 
 from .fault_cases import ALL_CASES, EXCLUDED, FaultCase
-from .page import UPDATE, http_part, page_parts
+from .page import differences, http_part, page_parts
 from .scenario import DEADLINE, ENDPOINTS, TEXT, VENDOR, FaultOutcome, run_all_cases, weight_of
 from .scenario import Endpoint as Way
 
@@ -120,4 +120,5 @@ def test_every_fault_of_the_simulator_is_covered() -> None:
 
 
 def test_page_states_the_outcome_of_each_fault(outcomes: dict[tuple[FaultCase, Way], FaultOutcome]) -> None:
-    assert page_parts()[0] == http_part(list(outcomes.values())), UPDATE
+    changed = differences(page_parts()[0], http_part(list(outcomes.values())))
+    assert not changed, changed

@@ -8,7 +8,7 @@ import pytest
 
 from steadyvoice.simulator.fault_injection.actions import ACTIONS, FaultTarget, WrongRate, action_name
 
-from .page import UPDATE, page_parts, websocket_part
+from .page import differences, page_parts, websocket_part
 from .scenario import weight_of
 from .websocket_scenario import TEXT, WEBSOCKET_CASES, TurnOutcome, name_of, run_all_websocket_cases
 
@@ -73,4 +73,5 @@ def test_every_fault_of_websockets_is_covered() -> None:
 
 
 def test_page_states_the_outcome_of_each_fault(websocket_outcomes: list[TurnOutcome]) -> None:
-    assert page_parts()[1] == websocket_part(websocket_outcomes), UPDATE
+    changed = differences(page_parts()[1], websocket_part(websocket_outcomes))
+    assert not changed, changed

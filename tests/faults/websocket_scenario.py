@@ -6,6 +6,7 @@ Real sockets and real time with short timeouts; their length does not change the
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 
 from steadyvoice import AsyncTTSService, Audio, ElevenLabs, Tone, TTSError, Words
 from steadyvoice.service.result import Attempt
@@ -15,7 +16,17 @@ from steadyvoice.simulator.fault_injection.actions import ACTIONS, FaultAction, 
 from steadyvoice.wire.elevenlabs.errors import CODES
 
 from .fault_cases import AFTER, LATE, FaultCase
-from .scenario import CLOCKS, LOCAL, NEVER_OPENS, QUICK, TEN_TIMES_REAL_TIME, VENDOR, heard_words, run_together
+from .scenario import (
+    CLOCKS,
+    LOCAL,
+    NEVER_OPENS,
+    QUICK,
+    TEN_TIMES_REAL_TIME,
+    VENDOR,
+    heard_words,
+    run_together,
+    run_until_undisturbed,
+)
 
 SENTENCES = ("The quick brown fox jumps over the lazy dog, and nobody saw it. ", "Tomorrow it will do it again. ")
 TEXT = "".join(SENTENCES)
@@ -77,6 +88,10 @@ class TurnOutcome:
 
 async def run_case(case: FaultCase) -> TurnOutcome:
     """Have one answer spoken under one fault, word by word."""
+    return await run_until_undisturbed(partial(_run_once, case))
+
+
+async def _run_once(case: FaultCase) -> TurnOutcome:
     paced = any(field.name in ("after", "every") for field in fields(case.act))
     async with Simulator(voice="tones", real_time_factor=TEN_TIMES_REAL_TIME if paced else 0.0) as sim:
         sim.faults.set(case.act)
@@ -122,7 +137,7 @@ async def run_case(case: FaultCase) -> TurnOutcome:
 
 async def run_all_websocket_cases() -> list[TurnOutcome]:
     """Run all cases, many at a time: a turn takes two seconds, of which it works for some milliseconds."""
-    return await run_together(WEBSOCKET_CASES, lambda case, local: run_case(case), at_once=12)
+    return await run_together(WEBSOCKET_CASES, lambda case, local: run_case(case), at_once=6)
 
 
 def name_of(case: FaultCase) -> str:
