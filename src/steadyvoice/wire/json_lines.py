@@ -104,6 +104,11 @@ class StreamedLine:
             raise TTSNotAudioError("audio in a line of the response is not base64") from error
 
 
+def split_lines(lines: bytes) -> list[bytes]:
+    """Return the lines in a piece, without blank ones."""
+    return list(filter(bytes.strip, lines.split(b"\n")))
+
+
 class JSONLineReader:
     """Splitter of a stream of bytes into lines. Raises TTSNotAudioError for a line of more than `limit` bytes.
 
@@ -119,18 +124,26 @@ class JSONLineReader:
 
     def feed(self, data: bytes) -> list[bytes | StreamedLine]:
         """Add data, and return the lines that are now complete, without blank ones."""
-        end, begun = data.rfind(b"\n") + 1, self._begun
-        left = len(data) - end
-        # Nearly all lines are short.
-        if self._long is None and end and len(begun) + end <= self._limit and left <= self._longest_short:
-            lines = bytes(begun) + data[:end]
-            begun[:] = data[end:]
-            self.held = left
-            short: list[bytes] = list(filter(bytes.strip, lines.split(b"\n")))
-            return [*short]
+        lines = self.feed_short(data)
+        if lines is not None:
+            return [*split_lines(lines)]
         ended = self._split(data)
         self.held = self._long.size if self._long else len(self._begun)
         return ended
+
+    def feed_short(self, data: bytes) -> bytes | None:
+        """Add data, and return the lines that are now complete, in one piece; None, and adds nothing, if one is long.
+
+        None as well if no line is complete.
+        """
+        end, begun = data.rfind(b"\n") + 1, self._begun
+        left = len(data) - end
+        if self._long or not end or len(begun) + end > self._limit or left > self._longest_short:
+            return None
+        lines = bytes(begun) + data[:end]
+        begun[:] = data[end:]
+        self.held = left
+        return lines
 
     def _split(self, data: bytes) -> list[bytes | StreamedLine]:
         ended: list[bytes | StreamedLine] = []

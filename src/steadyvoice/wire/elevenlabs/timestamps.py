@@ -15,7 +15,7 @@ from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError, TTSServerError
 from steadyvoice.wire.elevenlabs.errors import CODES
 from steadyvoice.wire.error_response import body_excerpt, build_error_in_stream, parse_error_details
-from steadyvoice.wire.json_lines import JSONLineReader, StreamedLine
+from steadyvoice.wire.json_lines import JSONLineReader, StreamedLine, split_lines
 
 _MAX_BYTES_WITHOUT_AUDIO = 1024 * 1024  # bytes of consecutive lines without audio
 
@@ -71,8 +71,9 @@ class _Times(msgspec.Struct):
 # are too large, and wrong base64 by itself.
 _BODY = msgspec.json.Decoder(_Body)
 _TIMES = msgspec.json.Decoder(_Times | None)
+_decode_bodies, _decode_times = _BODY.decode_lines, msgspec.json.Decoder(_Times).decode_lines
+_AUDIO_OF, _ALIGNMENT_OF, _NORMALIZED_OF = map(attrgetter, ("audio_base64", "alignment", "normalized_alignment"))
 _LISTS_OF = attrgetter("characters", "starts", "ends")
-_decode_body, _decode_times = _BODY.decode, _TIMES.decode  # one attribute less for each line
 
 
 def _parse_leniently(line: bytes, api_key: str | None, provider: str | None) -> TimedAudio:
@@ -158,39 +159,44 @@ class TimedLineDecoder(Generic[T]):
 
     def feed(self, data: bytes) -> Sequence[T]:
         """Add the next bytes of the response, and return the chunks of the lines that they complete."""
-        reader, timeline = self._lines, self._timeline
-        before = reader.held
-        # The vendor sends each line by itself, and nearly always it arrives like that.
-        is_line = not before and data.find(b"\n") == len(data) - 1
+        reader, before = self._lines, self._lines.held
+        # The vendor sends each line by itself, and nearly always it arrives like that, or with others.
+        is_whole = not before and data.endswith(b"\n")
+        lines = data if is_whole else reader.feed_short(data)
+        if lines is not None:
+            try:
+                return (self._usual_chunk(lines),)
+            except _UNUSUAL:
+                pass
         try:
-            lines: Sequence[bytes | StreamedLine] = (data,) if is_line else reader.feed(data)
+            split = reader.feed(data) if is_whole or lines is None else split_lines(lines)
         except TTSError as error:
             self.error = error
             return ()
-        audio, found, end = list[bytes](), list[_Times](), timeline.end
-        try:
-            for line in lines:
-                body = _decode_body(line)  # type: ignore[arg-type]  # a TypeError is handled
-                times = _decode_times(body.alignment)
-                if times is None or body.normalized_alignment != body.alignment or not body.audio_base64:
-                    raise _UnusualLineError
-                starts, ends = times.starts, times.ends
-                if starts[0] < end - _OVERLAP or not len(times.characters) == len(starts) == len(ends):
-                    raise _UnusualLineError
-                end = ends[-1]
-                audio.append(body.audio_base64)
-                found.append(times)
-            if timeline.offset or not found:
+        return self._feed_each(split, before + len(data))
+
+    def _usual_chunk(self, lines: bytes) -> T:
+        """Return the chunk of complete lines that are as the vendor's nearly always are. Raises one of _UNUSUAL.
+
+        All of them are decoded in one call: each has audio and one alignment, which goes on where the last one ended.
+        """
+        timeline, bodies = self._timeline, _decode_bodies(lines)
+        sent, audio = list(map(_ALIGNMENT_OF, bodies)), list(map(_AUDIO_OF, bodies))
+        if timeline.offset or not all(audio) or sent != list(map(_NORMALIZED_OF, bodies)):
+            raise _UnusualLineError
+        found = _decode_times(b"\n".join(sent))
+        all_characters, all_starts, all_ends = zip(*map(_LISTS_OF, found), strict=True)
+        end = timeline.end
+        for characters, starts, ends in zip(all_characters, all_starts, all_ends, strict=True):
+            if starts[0] < end - _OVERLAP or not len(characters) == len(starts) == len(ends):
                 raise _UnusualLineError
-        except (ValueError, TypeError, IndexError, RecursionError, _UnusualLineError):  # msgspec's are ValueErrors
-            return self._feed_each(reader.feed(data) if is_line else lines, before + len(data))
+            end = ends[-1]
         timeline.begun, timeline.end = True, end
         self._without_audio = 0
-        if len(found) == 1:
-            return (self._make_chunk(audio[0], Alignment(times.characters, starts, ends), None),)
-        all_characters, all_starts, all_ends = zip(*map(_LISTS_OF, found), strict=True)
+        if len(audio) == 1:
+            return self._make_chunk(audio[0], Alignment(characters, starts, ends), None)
         alignment = Alignment(tuple(chain(*all_characters)), tuple(chain(*all_starts)), tuple(chain(*all_ends)))
-        return (self._make_chunk(b"".join(audio), alignment, None),)
+        return self._make_chunk(b"".join(audio), alignment, None)
 
     def finish(self) -> Sequence[T]:
         """End the response, and return the chunks of a last line without a line break."""
@@ -256,6 +262,10 @@ class TimedLineDecoder(Generic[T]):
 
 class _UnusualLineError(Exception):
     """Raised for a line that is not as the vendor's nearly always are."""
+
+
+_UNUSUAL = (ValueError, TypeError, IndexError, RecursionError, _UnusualLineError)
+"""What lines raise that are not: msgspec's errors are ValueErrors."""
 
 
 def _parse_alignment(document: Mapping[str, Any] | None) -> Alignment | None:
