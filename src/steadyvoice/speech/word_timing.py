@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import accumulate, islice, pairwise
 from math import inf
-from operator import attrgetter, ge, methodcaller
+from operator import ge, methodcaller
 from typing import NamedTuple
 
 from steadyvoice.speech.alignment import Alignment
@@ -88,18 +88,44 @@ class WordBoundary(NamedTuple):
     start: float = 0.0
 
 
-class _Entry(NamedTuple):
-    place: int  # of its end in the text, in characters
-    characters: str
-    start: float
-    end: float
+class _Entries:
+    """Timestamps of a text, one list for each of their fields: objects would be one for each character."""
+
+    __slots__ = ("characters", "ends", "places", "starts")
+
+    def __init__(self) -> None:
+        self.places: list[int] = []  # of their ends in the text, in characters
+        self.characters: list[str] = []
+        self.starts: list[float] = []
+        self.ends: list[float] = []
+
+    def add(self, place: int, characters: str, start: float, end: float) -> None:
+        """Add an entry behind the others."""
+        self.places.append(place)
+        self.characters.append(characters)
+        self.starts.append(start)
+        self.ends.append(end)
+
+    @property
+    def last_start(self) -> float:
+        """Start of the last entry, in seconds."""
+        return self.starts[-1] if self.starts else 0.0
+
+    def up_to(self, place: int) -> int:
+        """Return the number of entries that end within so many characters of the text."""
+        return bisect_right(self.places, place)
+
+    def alignment(self, begin: int, end: int) -> Alignment:
+        """Return the entries from one number up to another."""
+        return Alignment(tuple(self.characters[begin:end]), tuple(self.starts[begin:end]), tuple(self.ends[begin:end]))
+
+    def times(self, count: int) -> Iterator[tuple[int, float, float]]:
+        """Yield place, start and end of the first entries."""
+        return islice(zip(self.places, self.starts, self.ends, strict=True), count)
 
 
-# No Python call for each entry, of which there is one per character, and for each word.
-_NEW_ENTRY = partial(tuple.__new__, _Entry)
-_NEW_BOUNDARY = partial(tuple.__new__, WordBoundary)
+_NEW_BOUNDARY = partial(tuple.__new__, WordBoundary)  # no Python call for each word
 _BEGIN_OF_MATCH = methodcaller("start")
-_PLACE_OF, _CHARACTERS_OF, _START_OF, _END_OF = map(attrgetter, ("place", "characters", "start", "end"))
 
 
 class TimestampsEnd:
@@ -157,7 +183,7 @@ class WordTiming:
         self._letters_before: list[int] = []  # letters and digits before each place, once they are needed
         self._marks: deque[WordBoundary] = deque()
         self._passed = WordBoundary()
-        self._entries: list[_Entry] = []
+        self._entries = _Entries()
         self._cached = Alignment()  # of the first `_cached_count` entries
         self._cached_count = 0
         self._place = 0  # characters that have timestamps
@@ -182,7 +208,7 @@ class WordTiming:
             if found.start() > self._place:
                 self._begins.append(found.start())
             else:  # everything before it has timestamps already
-                end = self._entries[-1].end if self._entries else 0.0
+                end = self._entries.ends[-1] if self._entries.ends else 0.0
                 self._add_mark(WordBoundary(found.start(), self.timed, max(end, self.timed)))
 
     @property
@@ -200,7 +226,7 @@ class WordTiming:
             self._markup
             or not (self.trusted and characters and all(characters))
             or not self._text.startswith("".join(characters), place)
-            or starts[0] < (entries[-1].start if entries else 0.0)
+            or starts[0] < entries.last_start
             or ends[0] < self.timed
             or not (starts == tuple(sorted(starts)) and ends == tuple(sorted(ends)) and all(map(ge, ends, starts)))
         ):
@@ -239,7 +265,10 @@ class WordTiming:
             last -= 1
         if last >= 0:
             self.timed = ends[last]
-        entries += map(_NEW_ENTRY, zip(places, characters, starts, ends, strict=True))
+        entries.places += places
+        entries.characters += characters
+        entries.starts += starts
+        entries.ends += ends
         self._letters, self._place, self._last = letters[end], end, alignment
         if marks:
             if not self._marks:
@@ -294,10 +323,10 @@ class WordTiming:
     def letters_between(self, start: float, end: float) -> int:
         """Count the letters and digits whose timestamps begin between two times, in seconds."""
         before, count = 0, 0
-        for entry in self._entries:
-            if start <= entry.start < end:
-                count += self._letters_in(before, entry.place)
-            before = entry.place
+        for place, begin in zip(self._entries.places, self._entries.starts, strict=True):
+            if start <= begin < end:
+                count += self._letters_in(before, place)
+            before = place
         return count
 
     @property
@@ -324,22 +353,19 @@ class WordTiming:
     def times(self, characters: int | None = None) -> Alignment:
         """Return the trusted timestamps so far, of the first `characters` of the text, or of all."""
         end = len(self._text) if characters is None else characters
-        count = bisect_right(self._entries, end, key=_PLACE_OF)
+        entries = self._entries
+        count = entries.up_to(end)
         # Called for each chunk of audio, of which most do not complete a word: the last result is kept.
         if count != self._cached_count:
-            kept = self._entries[:count]
             self._cached_count = count
             self._cached = (
-                Alignment.of_original(self._sent, ((entry.place, entry.start, entry.end) for entry in kept))
-                if self._sent
-                else Alignment(tuple(map(_CHARACTERS_OF, kept)), tuple(map(_START_OF, kept)), tuple(map(_END_OF, kept)))
+                Alignment.of_original(self._sent, entries.times(count)) if self._sent else entries.alignment(0, count)
             )
         return self._cached
 
     def times_after(self, entries: int, characters: int) -> Alignment:
         """Return the trusted timestamps behind the first `entries`, up to this character of the text."""
-        kept = self._entries[entries : bisect_right(self._entries, characters, key=_PLACE_OF)]
-        return Alignment(tuple(map(_CHARACTERS_OF, kept)), tuple(map(_START_OF, kept)), tuple(map(_END_OF, kept)))
+        return self._entries.alignment(entries, self._entries.up_to(characters))
 
     def extrapolated(self, seconds: float) -> Alignment:
         """Return times for all of the text: the trusted ones, and the rest spread evenly up to `seconds`."""
@@ -356,7 +382,7 @@ class WordTiming:
     def _filled_original(self, rest: str, begin: float, end: float) -> Alignment:
         assert self._sent  # noqa: S101 - checked by the caller
         share = (end - begin) / len(rest)
-        times = [(entry.place, entry.start, entry.end) for entry in self._entries]
+        times = list(self._entries.times(len(self._entries.places)))
         times += [
             (self._place + number + 1, begin + number * share, begin + (number + 1) * share)
             for number in range(len(rest))
@@ -387,7 +413,7 @@ class WordTiming:
             return  # behind the end of the text, or a blank that the text does not have
         blank = not self._text[before:after].strip()
         self._skip_blanks(before, after, characters, start)
-        self._entries.append(_Entry(after, characters, start, end))
+        self._entries.add(after, characters, start, end)
         self._place = after
         self._letters += (
             self._letters_in(before, after) if self._markup else count_letters_and_digits(self._text[before:after])
@@ -433,7 +459,7 @@ class WordTiming:
         )
 
     def _increases(self, start: float, end: float) -> bool:
-        before = self._entries[-1].start if self._entries else 0.0
+        before = self._entries.last_start
         return start >= before - _MAX_BACKWARD_STEP and end >= start - _MAX_BACKWARD_STEP
 
     def _skip_blanks(self, before: int, after: int, characters: str, start: float) -> None:
@@ -441,7 +467,7 @@ class WordTiming:
         blanks = len(self._text[before:after]) - len(self._text[before:after].lstrip())
         if blanks and characters.strip() and not characters[0].isspace():
             place = before + blanks
-            self._entries.append(_Entry(place, self._text[before:place], self.timed, max(start, self.timed)))
+            self._entries.add(place, self._text[before:place], self.timed, max(start, self.timed))
             self._add_boundary(place, start)
 
     def _add_boundary(self, place: int, start: float) -> None:
