@@ -265,6 +265,8 @@ class Output:
                 Mp3FrameBuffer(self.target, max_bytes) if mp3 else SampleBuffer(self.target, self._rate, max_bytes)
             )
             self._buffer.feed(data)
+        if last and (self._buffer is None or self._buffer.unmodified):
+            self._remembers = False  # nothing continues it
         if self._buffer and self._has_input:
             self._buffer.finish()
         data, self._buffer = self._emit_all(), None
