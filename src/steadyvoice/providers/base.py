@@ -219,7 +219,10 @@ class PreparedRequest(Protocol):
 
     @property
     def is_packed(self) -> bool:
-        """True if the response packs its audio, in JSON or server-sent events: its decoder is set."""
+        """True if the response packs its audio, in JSON or server-sent events: its decoder is set.
+
+        Where it is missing, only the response to a `timed` offer is.
+        """
         ...
 
     async def send(self, text: str, *, connection_timeout: float) -> AudioResponse:

@@ -309,7 +309,7 @@ class AttemptFactory:
             extra=extra,
         )
         prepared = self._prepared(candidate, piece, offer)
-        call = self._kind_of_call(prepared)(
+        call = self._kind_of_call(prepared, offer)(
             candidate.guarded.provider,
             piece,
             offer,
@@ -329,10 +329,11 @@ class AttemptFactory:
             return candidate.prepared
         return prepare_request(candidate.guarded.provider, piece, offer) if offer.timed else None
 
-    def _kind_of_call(self, prepared: PreparedRequest | None) -> type[ProviderCall]:
+    def _kind_of_call(self, prepared: PreparedRequest | None, offer: SynthesisOffer) -> type[ProviderCall]:
         if prepared is None:
             return ProviderCall
-        if prepared.is_packed:
+        # Prepared requests of other packages may lack the property, which is newer than they are.
+        if getattr(prepared, "is_packed", offer.timed):
             return PackedCall
         # The answer's bytes are the very ones that the caller wants, so that they can be passed through.
         return PassthroughCall if self._accounting.broken_starts < MAX_BROKEN_STARTS else ProviderCall
