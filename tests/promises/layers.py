@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -46,7 +47,8 @@ class Import:
         return f"{self.importer}:{self.line} imports {self.imported}"
 
 
-def all_imports() -> list[Import]:
+@cache
+def all_imports() -> Sequence[Import]:
     """Return every import in the package, wherever in a file it is."""
     return [
         found

@@ -72,7 +72,7 @@ client = Some(chat=Some(completions=Some(create=create)))
 
 # Examples may connect to a server that they started themselves, and to no other.
 TEMPLATE = """
-import ast, asyncio, inspect, json, os, signal, sys, types, warnings
+import ast, asyncio, gc, inspect, json, os, signal, sys, types, warnings
 import av, elevenlabs, openai, steadyvoice.gateway, steadyvoice.simulator, steadyvoice.testing
 
 def refuse_network(event, args):
@@ -85,6 +85,8 @@ def refuse_network(event, args):
     if host not in (None, "localhost", "127.0.0.1", "::1"):
         raise RuntimeError(f"an example needs the network: {host}")
 
+gc.collect()
+gc.freeze()  # the end of each child would collect it, and copy its memory
 for line in sys.stdin:
     child = os.fork()
     if not child:

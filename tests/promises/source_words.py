@@ -7,8 +7,9 @@ import io
 import re
 import tokenize
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -76,17 +77,38 @@ def sources(root: Path = PACKAGE) -> list[Source]:
     ]
 
 
-def docstrings(source: Source) -> Iterator[Docstring]:
-    """Yield the docstrings of a module: its own, those of classes and functions, and those of attributes."""
-    for node in ast.walk(ast.parse(source.text)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
-            text := ast.get_docstring(node)
-        ):
-            yield Docstring(source.file, node.body[0].lineno, text)
-        if isinstance(node, ast.Module | ast.ClassDef) or (
-            isinstance(node, ast.FunctionDef) and node.name == "__init__"
-        ):
-            yield from _of_attributes(source.file, node.body)
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Docstrings, bound names and public top-level classes of a module.
+
+    The docstrings are its own, those of classes and functions, and those of attributes. A name is there once.
+    """
+
+    docstrings: Sequence[Docstring]
+    names: Sequence[Name]
+    classes: Sequence[str]
+
+
+@cache  # parsing all modules takes seconds
+def contents(source: Source) -> Contents:
+    """Return what a module holds."""
+    tree = ast.parse(source.text)
+    found, lines = list[Docstring](), dict[str, int]()
+    for node in ast.walk(tree):
+        found += _docstrings(source.file, node)
+        if name := _bound_name(node):
+            lines.setdefault(name, getattr(node, "lineno", 0))
+    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    return Contents(found, [Name(source.file, line, name) for name, line in lines.items()], classes)
+
+
+def _docstrings(file: str, node: ast.AST) -> Iterator[Docstring]:
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
+        text := ast.get_docstring(node)
+    ):
+        yield Docstring(file, node.body[0].lineno, text)
+    if isinstance(node, ast.Module | ast.ClassDef) or (isinstance(node, ast.FunctionDef) and node.name == "__init__"):
+        yield from _of_attributes(file, node.body)
 
 
 def _of_attributes(file: str, body: list[ast.stmt]) -> Iterator[Docstring]:
@@ -140,16 +162,15 @@ class Name:
         return f"{self.file}:{self.line}: {self.name}: {advice}"
 
 
-def names(source: Source) -> Iterator[Name]:
-    """Yield every name that a module binds."""
-    for node in ast.walk(ast.parse(source.text)):
-        match node:
-            case ast.Name(name, ast.Store()) | ast.arg(name) | ast.Attribute(_, name, ast.Store()):
-                yield Name(source.file, node.lineno, name)
-            case ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
-                yield Name(source.file, node.lineno, name)
-            case ast.ExceptHandler(_, str(name)) | ast.MatchAs(_, str(name)) | ast.MatchStar(str(name)):
-                yield Name(source.file, node.lineno, name)
+def _bound_name(node: ast.AST) -> str | None:
+    match node:
+        case ast.Name(name, ast.Store()) | ast.arg(name) | ast.Attribute(_, name, ast.Store()):
+            return name
+        case ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
+            return name
+        case ast.ExceptHandler(_, str(name)) | ast.MatchAs(_, str(name)) | ast.MatchStar(str(name)):
+            return name
+    return None
 
 
 def javascript_names(file: Path) -> Iterator[Name]:
@@ -182,9 +203,8 @@ def public_classes(found: list[Source]) -> Mapping[str, list[str]]:
     """Return the public top-level classes by name, each with the modules that define one."""
     classes = defaultdict[str, list[str]](list)
     for source in found:
-        for node in ast.parse(source.text).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                classes[node.name].append(source.module)
+        for name in contents(source).classes:
+            classes[name].append(source.module)
     return classes
 
 

@@ -12,9 +12,8 @@ from .source_words import (
     Name,
     Source,
     comment_lines,
-    docstrings,
+    contents,
     javascript_names,
-    names,
     public_classes,
     sources,
     words_of_name,
@@ -109,7 +108,7 @@ def modules() -> list[Source]:
 
 
 def test_docstrings_open_with_an_imperative_or_a_noun_and_speak_of_things(modules: list[Source]) -> None:
-    found = [each for module in modules for each in docstrings(module)]
+    found = [each for module in modules for each in contents(module).docstrings]
     bad = [each for each in found if each.opens_badly or each.speaks_of_persons]
     assert len(found) >= MIN_DOCSTRINGS
     assert len(bad) <= MAX_SHARE_OF_BAD_DOCSTRINGS * len(found), "\n".join(map(str, bad))
@@ -117,7 +116,7 @@ def test_docstrings_open_with_an_imperative_or_a_noun_and_speak_of_things(module
 
 @pytest.mark.parametrize("folder", ["tests", "benchmarks", "examples"])
 def test_docstrings_outside_of_the_package_are_as_plain(folder: str) -> None:
-    found = [each for module in sources(ROOT / folder) for each in docstrings(module)]
+    found = [each for module in sources(ROOT / folder) for each in contents(module).docstrings]
     bad = [each for each in found if each.opens_badly or each.speaks_of_persons]
     assert found
     assert len(bad) <= MAX_SHARE_OF_BAD_DOCSTRINGS * len(found), "\n".join(map(str, bad))
@@ -139,7 +138,7 @@ def test_no_two_public_classes_of_tests_or_benchmarks_share_a_name(folder: str) 
 
 @pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "examples", "docs", "deploy"])
 def test_names_are_made_of_standard_words(folder: str) -> None:
-    found = [name for module in sources(ROOT / folder) for name in names(module)]
+    found = [name for module in sources(ROOT / folder) for name in contents(module).names]
     assert found
     refused = [name for name in found if name.refused_words]
     assert not refused, "\n".join(map(str, refused))
@@ -168,7 +167,7 @@ class A:
             case int() as q: pass
         return lambda r: None
 """
-    found = {name.name for name in names(Source("m", "m.py", text))} - {"A", "self"}
+    found = {name.name for name in contents(Source("m", "m.py", text)).names} - {"A", "self"}
     assert found == set("bcdefghijklmnopqr")
 
 
@@ -258,7 +257,7 @@ class A:
     def f(self):
         """Do it."""
 '''
-    found = [each.text for each in docstrings(Source("m", "m.py", text))]
+    found = [each.text for each in contents(Source("m", "m.py", text)).docstrings]
     assert sorted(found) == ["A class.", "A constant.", "A field.", "A module.", "An attribute.", "Do it."]
 
 
