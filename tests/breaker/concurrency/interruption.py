@@ -1,15 +1,16 @@
 """Interruption by exceptions where CPython looks for signals: at a function's entry, behind a call, at a jump back.
 
-A tracer raises at the n-th of those places in the code of a package, so that a test can try them all, one by one.
+A tracer raises at one of those places in the code of a package, so that a test can try them all, one by one.
 """
 
 from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dis import opname
 from functools import cache
+from itertools import count
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -23,13 +24,22 @@ class InterruptionError(BaseException):
     """Exception that the signal handler raises."""
 
 
-class Interruption:
-    """Raises at the n-th place. As a context manager it swallows what it raised; `happened` tells whether it did."""
+Place = tuple[int, int]
+"""Number of an entry of a frame of the package, and of a place behind that entry."""
 
-    def __init__(self, instruction: int) -> None:
+
+class Interruption:
+    """Raises at a place, or finds all `places` and raises at none. As a context manager it swallows what it raised.
+
+    Only the frame of the place is traced by the instruction, which takes most of the time: the code that is run has to
+    be deterministic.
+    """
+
+    def __init__(self, place: Place | None = None) -> None:
+        self.places: list[Place] = []
         self.happened = False
-        self._left = instruction
-        self._before: dict[FrameType, int] = {}
+        self._place = place
+        self._entries = -1
 
     def __enter__(self) -> Interruption:
         sys._getframe().f_trace_opcodes = True  # 3.12 asks at settrace() whether any frame wants them
@@ -38,26 +48,53 @@ class Interruption:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         sys.settrace(None)
-        self._before.clear()
         return isinstance(error, InterruptionError)
+
+    def __str__(self) -> str:
+        return f"interrupted at place {self._place}"
 
     def _enter_frame(self, frame: FrameType, event: str, about: object) -> Callable[..., Any] | None:
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
+        self._entries += 1
+        if self._place and self._place[0] != self._entries:
+            return None
         # Signals are handled between instructions, of which one line has several.
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
-        return self._step
+        return self._steps_of(self._entries)
 
-    def _step(self, frame: FrameType, event: str, about: object) -> Callable[..., Any]:
-        if event == "opcode":
-            code, before = frame.f_code, self._before.get(frame)
-            self._before[frame] = frame.f_lasti
-            if before is not None and _looks_for_signals(code, before, frame.f_lasti):
-                self._left -= 1
-                if self._left < 0 and not self.happened:
-                    self.happened = True
-                    raise InterruptionError
-        return self._step
+    def _steps_of(self, entry: int) -> Callable[..., Any]:
+        """Return the tracer of one entry of a frame. It keeps no frame, whose objects would live longer by that."""
+        before: int | None = None
+        numbers = count()
+
+        def step(frame: FrameType, event: str, about: object) -> None:
+            nonlocal before
+            if event == "opcode":
+                last, before = before, frame.f_lasti
+                if last is not None and _looks_for_signals(frame.f_code, last, frame.f_lasti):
+                    self._reach((entry, next(numbers)))
+
+        return step
+
+    def _reach(self, place: Place) -> None:
+        if self._place is None:
+            self.places.append(place)
+        elif place == self._place:
+            self.happened = True
+            raise InterruptionError
+
+
+def interruptions() -> Iterator[Interruption]:
+    """Yield an interruption for each place of code that runs under the first two, which raise at none.
+
+    The first one fills caches, such as that of the kinds of functions.
+    """
+    yield Interruption()
+    yield (finding := Interruption())
+    for place in finding.places:
+        yield (interruption := Interruption(place))
+        assert interruption.happened, interruption
 
 
 @cache

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
-from itertools import count, pairwise
+from itertools import pairwise
 from textwrap import dedent
 
 import pytest
@@ -26,7 +26,7 @@ from steadyvoice.breaker.testing import VirtualClock
 from tests.breaker.entry_points import ProviderDownError
 from tests.service.fork_scripts import run_script
 
-from .interruption import Interruption
+from .interruption import interruptions
 
 pytestmark = [
     pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts CPython's instructions"),
@@ -163,35 +163,36 @@ def watched(breaker: CircuitBreaker, clock: VirtualClock) -> None:
 def test_circuit_is_consistent_after_an_exception_at_any_instruction(
     scenario: Scenario, config: CircuitBreakerConfig
 ) -> None:
-    for place in count():
+    places = 0
+    for interruption in interruptions():
         clock = VirtualClock()
         breaker = CircuitBreaker("voice", config, clock=clock)
         first: list[Event] = []
         second: list[Event] = []
         breaker.subscribe(first.append)
         breaker.subscribe(lambda event, received=second: received.append(event))  # type: ignore[misc]
-        with Interruption(place) as interruption:
+        with interruption:
             scenario(breaker, clock)
         try:
             assert_sound(breaker, clock, first, second)
         except AssertionError as error:
-            raise AssertionError(f"interrupted at place {place}") from error
-        if not interruption.happened:
-            assert place > 100
-            return
+            raise AssertionError(str(interruption)) from error
+        places += interruption.happened
+    assert places > 100
 
 
 def test_no_result_of_a_quiet_period_is_lost_or_doubled_by_an_exception_at_any_instruction() -> None:
-    for place in count():
+    places = 0
+    for interruption in interruptions():
         breaker, done = CircuitBreaker("voice", QUIET, clock=VirtualClock()), 97
         for _ in range(done):
             breaker.acquire().success()
         permit = breaker.acquire()
         permit.ignore()
-        with Interruption(place) as interruption:
-            for number in range(6):  # after the third, the hundred results are recorded
+        with interruption:
+            for call in range(6):  # after the third, the hundred results are recorded
                 permit = breaker.acquire()
-                if number % 2:
+                if call % 2:
                     permit.pause()
                     permit.resume()
                 permit.success()
@@ -199,13 +200,12 @@ def test_no_result_of_a_quiet_period_is_lost_or_doubled_by_an_exception_at_any_i
         del permit  # what was interrupted is dropped
         permit = breaker.acquire()
         snapshot = breaker.snapshot()
-        assert snapshot.in_flight == 1, f"interrupted at place {place}"
-        assert snapshot.totals.calls - 1 in (done, done + 1), f"interrupted at place {place}"
-        assert snapshot.totals.successes == snapshot.calls in (done, done + 1), f"interrupted at place {place}"
+        assert snapshot.in_flight == 1, str(interruption)
+        assert snapshot.totals.calls - 1 in (done, done + 1), str(interruption)
+        assert snapshot.totals.successes == snapshot.calls in (done, done + 1), str(interruption)
         in_thread(permit.success)
-        if not interruption.happened:
-            assert place > 100
-            return
+        places += interruption.happened
+    assert places > 100
 
 
 def assert_sound(breaker: CircuitBreaker, clock: VirtualClock, first: list[Event], second: list[Event]) -> None:
@@ -239,9 +239,9 @@ def in_thread(function: Callable[[], object]) -> None:
 
 
 def test_registry_is_consistent_after_an_exception_at_any_instruction() -> None:
-    for place in count():
+    for interruption in interruptions():
         registry = CircuitRegistry()
-        with Interruption(place) as interruption:
+        with interruption:
             registry.circuit("voice", vendor="a")
             registry.tagged(vendor="a")
             registry.configure("voice", PLAIN)
@@ -249,8 +249,6 @@ def test_registry_is_consistent_after_an_exception_at_any_instruction() -> None:
         in_thread(lambda registry=registry: registry.circuit("voice", vendor="a"))  # type: ignore[misc]
         assert registry.tagged(vendor="a") == [registry.circuit("voice")]
         assert registry.circuit("voice") in list(registry)
-        if not interruption.happened:
-            return
 
 
 def test_interrupted_listener_is_not_called_again_and_later_listeners_are_called() -> None:
