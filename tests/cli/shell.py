@@ -8,7 +8,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+from .command_server import CommandServer
 
 COMMAND = (sys.executable, "-m", "steadyvoice")
 TERMINAL = "terminal"
@@ -32,10 +35,8 @@ class Shell:
         self.environ: dict[str, str] = {"PATH": str(folder / "bin"), "COLUMNS": "100", "HOME": str(folder)}
 
     def run(self, *arguments: str | bytes, stdin: bytes = b"") -> Ended:
-        ended = subprocess.run(
-            [*COMMAND, *arguments], input=stdin, capture_output=True, cwd=self.folder, env=self.environ, timeout=120
-        )
-        return Ended(ended.returncode, ended.stdout, ended.stderr.decode())
+        status, out, error = _command_server().run(arguments, self.folder, self.environ, stdin)
+        return Ended(status, out, error.decode())
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -78,6 +79,11 @@ class Shell:
     @property
     def files(self) -> set[str]:
         return {path.name for path in self.folder.iterdir() if path.is_file()}
+
+
+@cache
+def _command_server() -> CommandServer:
+    return CommandServer.start({"PATH": "", "COLUMNS": "100", "HOME": os.devnull})
 
 
 def stopped(process: subprocess.Popen[bytes], with_signal: signal.Signals) -> Ended:
