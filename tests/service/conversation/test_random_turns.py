@@ -1,7 +1,7 @@
 """Random turns: text token by token with pauses, failures at any instant, interruptions at any second.
 
 The words are read back from the audio. Every word comes once and in order where times are exact; elsewhere none is
-lost, and words that are heard again are announced. STEADYVOICE_DEEP=1 tries sixteen times as many.
+lost, and words that are heard again are announced. STEADYVOICE_DEEP=1 tries many times as many.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ async def speak(
         return listener
 
 
-@settings(max_examples=1600 if DEEP else 100)
+@settings(max_examples=1600 if DEEP else 60)
 @given(st.lists(ELEVENLABS, min_size=1, max_size=1), tokens(), PAUSES, FORMATS)
 async def test_every_word_once_and_in_order_where_times_are_exact(
     providers: list[WordToneProvider], written: tuple[list[str], str], pause: float, format: str
@@ -92,7 +92,7 @@ async def test_every_word_once_and_in_order_where_times_are_exact(
     0.0,
     False,
 )
-@settings(max_examples=1600 if DEEP else 100)
+@settings(max_examples=1600 if DEEP else 60)
 @given(PROVIDERS, tokens(), PAUSES, st.booleans())
 async def test_no_word_is_lost_and_repeated_ones_are_announced(
     providers: list[WordToneProvider], written: tuple[list[str], str], pause: float, hold_back: bool
@@ -117,7 +117,7 @@ async def test_no_word_is_lost_and_repeated_ones_are_announced(
         assert here == from_there[: len(here)]
 
 
-@settings(max_examples=1600 if DEEP else 100)
+@settings(max_examples=1600 if DEEP else 60)
 @given(PROVIDERS, tokens(), PAUSES, st.floats(0.0, 8.0), st.floats(0.0, 1.0))
 async def test_heard_is_what_was_played(
     providers: list[WordToneProvider], written: tuple[list[str], str], pause: float, after: float, share: float

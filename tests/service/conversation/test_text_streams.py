@@ -228,7 +228,7 @@ BREAKS = st.lists(st.tuples(st.sampled_from(["cut", "stall", "truncate"]), st.fl
 
 
 @pytest.mark.slow
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(BREAKS, st.booleans(), tokens(), PAUSES)
 async def test_every_word_once_and_in_order_whatever_breaks(
     breaks: list[tuple[str, float]], streams: bool, written: tuple[list[str], str], pause: float

@@ -1,7 +1,7 @@
 """Random failures: every word is heard exactly once, in order.
 
 Providers of every shape speak in word tones and fail at random instants in random ways; the words are read back.
-STEADYVOICE_DEEP=1, which `make long` sets, tries thirty times as many.
+STEADYVOICE_DEEP=1, which `make long` sets, tries fifty times as many.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ PROVIDERS = st.one_of(
 DISTRUSTED = st.one_of(elevenlabs("never", NOTICED), elevenlabs("nonsense", NOTICED), elevenlabs("zero", NOTICED))
 
 
-@settings(max_examples=8_000 if DEEP else 250, database=None)
+@settings(max_examples=8_000 if DEEP else 150, database=None)
 @given(st.sampled_from(TEXTS), PROVIDERS, PROVIDERS, FORMATS)
 async def test_every_word_is_heard_once_in_order(
     text: str, first: WordToneProvider, second: WordToneProvider, name: str
@@ -76,7 +76,7 @@ async def test_every_word_is_heard_once_in_order(
     await assert_heard_once(text, first, second, name)
 
 
-@settings(max_examples=1_000 if DEEP else 60, database=None)
+@settings(max_examples=1_000 if DEEP else 40, database=None)
 @given(st.sampled_from(TEXTS), DISTRUSTED, PROVIDERS, FORMATS)
 async def test_missing_or_invalid_timestamps_lose_no_word(
     text: str, first: WordToneProvider, second: WordToneProvider, name: str

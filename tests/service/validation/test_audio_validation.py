@@ -151,7 +151,7 @@ def test_rejected_audio_is_billed_and_counted(kind: FailureKind) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     name=st.sampled_from(FORMATS),
     hush=st.floats(0, 4.5),
