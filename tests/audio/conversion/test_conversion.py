@@ -272,9 +272,8 @@ def test_damaged_audio_converts_or_raises_not_audio(name: str, place: float, noi
 
 
 @pytest.fixture
-def garbage_collector_disabled() -> Iterator[None]:
+def garbage_collector_disabled(frozen_heap: None) -> Iterator[None]:
     """Native memory has to be freed by reference counting, not by the garbage collector."""
-    gc.collect()
     gc.disable()
     yield
     gc.enable()
