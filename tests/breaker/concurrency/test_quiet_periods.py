@@ -203,7 +203,7 @@ for _name in ("progress", "pause", "suspend", "resume", "ignore", "abandon"):
 @pytest.mark.slow
 @pytest.mark.timeout(3600 if DEEP else 300)
 @settings(
-    max_examples=10_000 if DEEP else 200,
+    max_examples=10_000 if DEEP else 120,
     derandomize=not DEEP,
     database=None,
     deadline=None,

@@ -1,6 +1,6 @@
 """Comparison of the breaker with its model in random scenarios: same states, refusals, counts and events.
 
-STEADYVOICE_DEEP=1, which `make long` sets, runs eighty times as many scenarios, other ones each time.
+STEADYVOICE_DEEP=1, which `make long` sets, runs 130 times as many scenarios, other ones each time.
 """
 
 from __future__ import annotations
@@ -372,7 +372,7 @@ class LockingLives(Lives):
 
 
 SETTINGS = settings(
-    max_examples=16_000 if DEEP else 200,
+    max_examples=16_000 if DEEP else 120,
     stateful_step_count=50,
     derandomize=not DEEP,
     database=None,
