@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from .layers import ROOT
@@ -42,7 +43,7 @@ class Mark:
         """Return the mark of what begins at a position of a page."""
         found = _MARK.search(text, max(0, start - 200), start)
         if not found:
-            found = next((each for each in _OF_ALL.finditer(text) if each["what"] == what), None)
+            found = _marks_of_all(text).get(what)
         return cls(found["verb"], found["argument"] or "") if found else cls()
 
 
@@ -79,6 +80,11 @@ class Table:
         return f"{self.page}:{self.line}"
 
 
+@cache
+def _marks_of_all(text: str) -> dict[str, re.Match[str]]:
+    return {found["what"]: found for found in reversed([*_OF_ALL.finditer(text)])}
+
+
 def blocks(page: str, text: str) -> Iterator[Block]:
     for found in _FENCE.finditer(text):
         line = text.count("\n", 0, found.start("language")) + 1
@@ -102,11 +108,13 @@ def indented_blocks(text: str) -> list[str]:
     return _INDENTED.findall(_FENCE.sub("", text))
 
 
-def all_blocks() -> list[Block]:
+@cache
+def all_blocks() -> Sequence[Block]:
     return [block for page in PAGES for block in blocks(_name(page), page.read_text("utf-8"))]
 
 
-def all_tables() -> list[Table]:
+@cache
+def all_tables() -> Sequence[Table]:
     return [table for page in PAGES for table in tables(_name(page), page.read_text("utf-8"))]
 
 

@@ -67,7 +67,8 @@ def frame(
         head = struct.pack("!BBH", first, 0x80 | 126, size)
     else:
         head = struct.pack("!BBQ", first, 0x80 | 127, size)
-    return head + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
+    masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(data)) if any(mask) else data
+    return head + mask + masked
 
 
 class RawSocket:

@@ -83,7 +83,7 @@ def test_joined_sentences_are_the_text(text: str, language: str | None) -> None:
     assert not any(piece[:1].isspace() for piece in pieces[1:])
 
 
-BLANKS = [chr(code) for code in range(sys.maxunicode) if chr(code).isspace()]
+BLANKS = [*filter(str.isspace, map(chr, range(sys.maxunicode)))]
 
 
 @pytest.mark.parametrize("blank", BLANKS, ids=ascii)
