@@ -41,7 +41,8 @@ bench: $(READY)
 # the examples, then the soak test: an hour on a quiet machine. The results of the soak test are in docs/soak.md.
 long: $(READY)
 	$(BIN)/python -m pytest -m long
-	STEADYVOICE_DEEP=1 $(BIN)/python -m pytest -n auto --dist loadfile $$(grep -rl --include='*.py' STEADYVOICE_DEEP tests)
+	STEADYVOICE_DEEP=1 $(BIN)/python -m pytest -n auto --dist loadfile --hypothesis-profile=deep \
+		$$(grep -rlE --include='test_*.py' 'STEADYVOICE_DEEP|^@given|case_selection|fault_cases' tests)
 	$(BIN)/python benchmarks/soak.py
 
 # The documentation site: open build/docs/index.html.

@@ -14,7 +14,8 @@ from hypothesis import settings
 from tests.leaked_objects import frozen_heap as frozen_heap
 
 # No test asserts on time, so that a busy machine does not make one fail.
-settings.register_profile("steadyvoice", deadline=None)
+settings.register_profile("steadyvoice", deadline=None, max_examples=60)
+settings.register_profile("deep", deadline=None, max_examples=500)  # of `make long`
 settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("steadyvoice")
 
