@@ -25,8 +25,13 @@ class ProviderKind:
     """Kind of provider, not yet imported. A call imports its package and returns a provider."""
 
     kind: str
-    origin: str  # name and version of its package
     entry_point: EntryPoint
+
+    @property
+    def origin(self) -> str:
+        """Name and version of its package, read from the package's metadata: which takes milliseconds."""
+        entry = self.entry_point
+        return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
 
     def load(self) -> Factory:
         """Import and return the factory. Raises TTSConfigurationError when its package is broken."""
@@ -54,7 +59,7 @@ def installed_kinds() -> dict[str, ProviderKind]:
     """Return all installed kinds by name. A plugin cannot replace a built-in kind."""
     found: dict[str, ProviderKind] = {}
     for entry in sorted(entry_points(group=GROUP), key=_built_in_last):
-        found[entry.name] = ProviderKind(entry.name, _origin(entry), entry)
+        found[entry.name] = ProviderKind(entry.name, entry)
     return dict(sorted(found.items()))
 
 
@@ -71,7 +76,3 @@ def load_kind(kind: str) -> Factory:
 
 def _built_in_last(entry: EntryPoint) -> bool:
     return entry.value.startswith("steadyvoice.")
-
-
-def _origin(entry: EntryPoint) -> str:
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
