@@ -74,6 +74,12 @@ async def test_plugin_provider_is_loaded_by_its_kind(install: Install) -> None:
     assert installed_kinds()["parrot"](name="same").name == "same"
 
 
+def test_plugin_installed_while_the_process_runs_is_found(install: Install) -> None:
+    assert "late" not in installed_kinds()
+    install("late_of_tests", PARROT, late="Parrot")
+    assert "late" in installed_kinds()
+
+
 def test_broken_plugin_affects_no_other_kind(install: Install) -> None:
     install("broken_of_tests", "import a_module_that_is_not_there", broken="Anything")
 

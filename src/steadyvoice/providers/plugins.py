@@ -6,10 +6,14 @@ package is imported only when its kind is used, so that a broken one affects no 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Any
 
 from steadyvoice.providers.base import Provider
@@ -55,12 +59,26 @@ class ProviderKind:
         return self.load()(*args, **settings)
 
 
-def installed_kinds() -> dict[str, ProviderKind]:
+def installed_kinds() -> Mapping[str, ProviderKind]:
     """Return all installed kinds by name. A plugin cannot replace a built-in kind."""
+    return _kinds_at(tuple((folder, _modified_at(folder)) for folder in sys.path))
+
+
+# Each provider of a configuration asks for its kind, and reading the entry points of all packages takes milliseconds.
+# A package that is installed later changes the time of its folder.
+@lru_cache(maxsize=1)
+def _kinds_at(folders: tuple[tuple[str, int], ...]) -> Mapping[str, ProviderKind]:
     found: dict[str, ProviderKind] = {}
     for entry in sorted(entry_points(group=GROUP), key=_built_in_last):
         found[entry.name] = ProviderKind(entry.name, entry)
-    return dict(sorted(found.items()))
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+def _modified_at(folder: str) -> int:
+    try:
+        return os.stat(folder or os.curdir).st_mtime_ns
+    except OSError:  # a path that does not exist
+        return 0
 
 
 def load_kind(kind: str) -> Factory:
