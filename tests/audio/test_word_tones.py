@@ -1,11 +1,14 @@
-"""Word tones can be read back, word for word, after everything that may happen to audio."""
+"""Word tones can be read back, word for word, after everything that may happen to audio.
+
+STEADYVOICE_DEEP=1 tries each change in each format.
+"""
 
 from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Callable
-from itertools import islice, pairwise
+from collections.abc import Callable, Hashable
+from itertools import islice, pairwise, product
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +28,7 @@ from steadyvoice.audio.word_tones import (
     words_in,
 )
 from steadyvoice.speech.format import FORMAT_NAMES, AudioFormat, Codec
+from tests.case_selection import covering_cases
 
 from .samples import FORMAT_OF_EACH_CODEC, hum
 
@@ -182,9 +186,20 @@ def test_unfinished_word_is_partial() -> None:
     assert [(word.text, word.partial) for word in heard] == [("", True)]
 
 
-@pytest.mark.parametrize("name", FORMAT_OF_EACH_CODEC)
-@pytest.mark.parametrize("change", ["quieter", "silence before", "silence between", "silence after", "odd start"])
-def test_words_survive_gain_and_added_silence(name: str, change: str) -> None:
+CHANGES = ("quieter", "silence before", "silence between", "silence after", "odd start")
+FRAMED = ("mp3_44100_128", "opus_48000_64")
+
+
+def changes_by_format(case: tuple[str, str]) -> set[Hashable]:
+    """Return what is covered by a change in a format: both, and each change in samples and in each kind of frames."""
+    change, name = case
+    return {name, (change, name if name in FRAMED else "other")}
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), covering_cases(list(product(CHANGES, FORMAT_OF_EACH_CODEC)), changes_by_format)
+)
+def test_words_survive_gain_and_added_silence(change: str, name: str) -> None:
     pcm, alignment = synthesize_tones(TEXT, sample_rate=24000)
     offset = 2 * round(alignment.words()[3].end * 24000)
     changed = {
