@@ -196,9 +196,10 @@ def changes_by_format(case: tuple[str, str]) -> set[Hashable]:
     return {name, (change, name if name in FRAMED else "other")}
 
 
-@pytest.mark.parametrize(
-    ("change", "name"), covering_cases(list(product(CHANGES, FORMAT_OF_EACH_CODEC)), changes_by_format)
-)
+CHANGED: list[tuple[str, str]] = covering_cases(list(product(CHANGES, FORMAT_OF_EACH_CODEC)), changes_by_format)
+
+
+@pytest.mark.parametrize(("change", "name"), CHANGED)
 def test_words_survive_gain_and_added_silence(change: str, name: str) -> None:
     pcm, alignment = synthesize_tones(TEXT, sample_rate=24000)
     offset = 2 * round(alignment.words()[3].end * 24000)
