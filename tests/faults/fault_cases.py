@@ -68,7 +68,7 @@ _VARIANTS: dict[type[FaultAction], tuple[FaultAction, ...]] = {
     actions.Refuse: tuple(actions.Refuse(status=status) for status in (408, 418, 422, 500, 502, 503, 504)),
 }
 
-_IN_THE_SOUND = (actions.Silent, actions.TooShort, actions.HeaderOnly, actions.WrongRate, actions.OddSplits)
+IN_THE_SOUND = (actions.Silent, actions.TooShort, actions.HeaderOnly, actions.WrongRate, actions.OddSplits)
 """Faults that a format may hide. The others look alike in all."""
 
 _WITHOUT_SOUND = (
@@ -81,7 +81,7 @@ _OTHER_FORMATS = (SAMPLES, "wav_24000", "opus_48000_64", "ulaw_8000")
 
 
 def _cases_of(kind: type[FaultAction]) -> list[FaultCase]:
-    formats = (MP3, *_OTHER_FORMATS) if kind in _IN_THE_SOUND else (SAMPLES if kind in _WITHOUT_SOUND else MP3,)
+    formats = (MP3, *_OTHER_FORMATS) if kind in IN_THE_SOUND else (SAMPLES if kind in _WITHOUT_SOUND else MP3,)
     return [FaultCase(act, format_) for act in _VARIANTS.get(kind, (kind(),)) for format_ in formats]
 
 

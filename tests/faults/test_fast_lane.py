@@ -7,7 +7,7 @@ Not each variant of a fault is tried in both modes, unless with STEADYVOICE_DEEP
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from operator import attrgetter
@@ -16,19 +16,26 @@ from typing import Any
 import aiohttp
 import pytest
 
-from steadyvoice import AsyncTTSService, ElevenLabs, Provider
+from steadyvoice import AsyncTTSService, ElevenLabs, OpenAICompatible, Provider
 from steadyvoice.gateway.context import RequestObserver
 from steadyvoice.gateway.fast_lane.exchange import Exchange
 from steadyvoice.gateway.request_context import RequestContext
 from steadyvoice.gateway.server import Gateway
 from steadyvoice.gateway.speech_request import GatewaySpeechRequest
+from steadyvoice.providers.vendor import VendorProvider
 from steadyvoice.service.config_file import ServerConfig
 from steadyvoice.service.result import ReportedUtterance
 from steadyvoice.simulator import Simulator
-from steadyvoice.simulator.fault_injection.actions import RefuseConnection, SlowAccept, TlsFailure, WrongLength
+from steadyvoice.simulator.fault_injection.actions import (
+    RefuseConnection,
+    SlowAccept,
+    TlsFailure,
+    WrongLength,
+)
 from steadyvoice.speech.request import OnMidstream
+from tests.case_selection import DEEP
 
-from .fault_cases import FaultCase, on_paths
+from .fault_cases import IN_THE_SOUND, FaultCase, on_paths
 from .scenario import (
     CLOCKS,
     NEVER_OPENS,
@@ -44,11 +51,56 @@ from .test_passthrough import CASES
 
 pytestmark = pytest.mark.timeout(300)  # the first test runs all cases
 
-MODES: tuple[OnMidstream, ...] = ("error", "resume")
-UNRELAYED = {"error": ("wav",), "resume": ("wav", "opus")}  # formats
-GATEWAY_CASES: list[tuple[FaultCase, OnMidstream]] = on_paths(
-    CASES, MODES, lambda case, mode: not (isinstance(case.act, TlsFailure) or case.format.startswith(UNRELAYED[mode]))
-)
+WAV = "wav_24000"
+FAULTS = [case for case in CASES if not isinstance(case.act, TlsFailure)]
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """Kind of request: what happens when its stream breaks off, its vendor, and its formats, by how they begin."""
+
+    name: str
+    mode: OnMidstream
+    vendor: Callable[..., VendorProvider]
+    formats: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def relays(self, case: FaultCase) -> bool:
+        """Return whether such a request in the case's format takes the fast lane."""
+        return case.format.startswith(self.formats)
+
+
+_TIMED = partial(ElevenLabs, timestamps=True)
+PASSED = Setup("passthrough", "error", ElevenLabs, ("mp3", "pcm", "ulaw", "opus"))
+RESUMED = Setup("resume", "resume", ElevenLabs, ("mp3", "pcm", "ulaw"))
+A_LAW = Setup("A-law", "error", ElevenLabs, ("alaw",))
+PACKED = Setup("packed", "error", _TIMED, ("mp3",))
+SAMPLES = Setup("samples behind a header", "error", ElevenLabs, ("wav",))
+WAV_OF_VENDOR = Setup("WAV of the vendor", "error", OpenAICompatible, ("wav",))
+PACKED_SAMPLES = Setup("packed samples", "error", _TIMED, ("wav",))
+
+
+def _cases_in(format_: str) -> list[FaultCase]:
+    """Return one variant of each fault in a format; all of them with STEADYVOICE_DEEP=1."""
+    acts = dict.fromkeys(case.act for case in FAULTS)
+    return [FaultCase(act, format_) for act in (acts if DEEP else {type(act): act for act in acts}.values())]
+
+
+def _within_audio(cases: Sequence[FaultCase]) -> list[FaultCase]:
+    """Return the faults that are in the audio of a response, or break it off."""
+    return [case for case in cases if hasattr(case.act, "after") or isinstance(case.act, (WrongLength, *IN_THE_SOUND))]
+
+
+GATEWAY_CASES = [
+    *on_paths(FAULTS, (PASSED, RESUMED), lambda case, setup: setup.relays(case)),
+    *on_paths(_cases_in(WAV), (SAMPLES,)),
+    *on_paths(_within_audio(_cases_in(WAV)), (WAV_OF_VENDOR, PACKED_SAMPLES)),
+    *on_paths(_within_audio(_cases_in("alaw_8000")), (A_LAW,)),
+    *on_paths(_within_audio(_cases_in("mp3_44100_128")), (PACKED,)),
+]
+SETUPS = list(dict.fromkeys(setup for _, setup in GATEWAY_CASES))
 
 
 class Witness(RequestObserver):
@@ -71,13 +123,13 @@ class GatewayOutcome:
     seen: dict[str, Any]  # everything that does not depend on time
 
 
-async def run_case(mode: OnMidstream, case: FaultCase, local: Provider, *, fast: bool) -> GatewayOutcome:
+async def run_case(setup: Setup, case: FaultCase, local: Provider, *, fast: bool) -> GatewayOutcome:
     """Have one text spoken under one fault, over a connection to the vendor that has served a healthy request."""
     midway = hasattr(case.act, "after") or isinstance(case.act, WrongLength)
     async with Simulator(voice="tones", real_time_factor=TEN_TIMES_REAL_TIME if midway else 0.0) as sim:
-        vendor = ElevenLabs("any", name=VENDOR, base_url=sim.url)
+        vendor = setup.vendor("any", name=VENDOR, base_url=sim.url)
         providers = [vendor, local]
-        tts = AsyncTTSService(providers, circuit=NEVER_OPENS, retry=QUICK, timeouts=CLOCKS, on_midstream=mode)
+        tts = AsyncTTSService(providers, circuit=NEVER_OPENS, retry=QUICK, timeouts=CLOCKS, on_midstream=setup.mode)
         gateway, witness = Gateway(tts, ServerConfig(port=0)), Witness()
         gateway.context.observers.append(witness)
         async with gateway, aiohttp.ClientSession() as client:
@@ -92,7 +144,7 @@ async def run_case(mode: OnMidstream, case: FaultCase, local: Provider, *, fast:
             await sim.idle()
             report = account.report
             state = tts.get_error_state()
-        asked = [entry for entry in sim.ledger if entry.endpoint.startswith("text-to-speech")]
+        asked = [entry for entry in sim.ledger if entry.characters]
         attempts = [
             (each.provider, each.begin, each.end, type(each.error), each.bill, each.answered is None,
              each.first_audio is None)
@@ -103,7 +155,9 @@ async def run_case(mode: OnMidstream, case: FaultCase, local: Provider, *, fast:
             "headers": headers,
             "complete": complete,
             "body": body if report.outcome == "spoken" else len(body) > 0,
-            "words": heard_words(body, case.format) if mode == "resume" and status == 200 else [],
+            "beginning": body[:1000] if status == 200 and report.outcome in ("spoken", "failed") else b"",
+            "headers in the body": body.count(b"RIFF"),
+            "words": heard_words(body, case.format) if setup.mode == "resume" and status == 200 else [],
             "outcome": account.outcome,
             "error": type(report.error),
             "attempts": attempts,
@@ -126,8 +180,13 @@ async def _post(
     client: aiohttp.ClientSession, gateway: Gateway, format_: str, *, fast: bool
 ) -> tuple[int, dict[str, str], bytes, bool]:
     """Return status, headers that say something, body, and whether it was complete."""
-    url = f"{gateway.url}/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream?output_format={format_}"
-    body, parts, complete = {"text": TEXT}, bytearray(), True
+    if format_ == WAV:  # ElevenLabs' endpoint streams none
+        url = f"{gateway.url}/v1/audio/speech"
+        body = {"input": TEXT, "model": "tts-1", "voice": "alloy", "response_format": "wav"}
+    else:
+        url = f"{gateway.url}/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream?output_format={format_}"
+        body = {"text": TEXT}
+    parts, complete = bytearray(), True
     # A body in chunks is unusual, so its request goes to the pipeline.
     async with client.post(url, json=body, chunked=None if fast else True) as response:
         try:
@@ -155,12 +214,12 @@ def _counters(metrics: str) -> list[str]:
 Ways = dict[FaultCase, tuple[GatewayOutcome, GatewayOutcome]]
 
 
-def run_all(mode: OnMidstream) -> Ways:
-    """Run every fault in this mode, in the fast lane and in the pipeline."""
-    cases = [case for case, each in GATEWAY_CASES if each == mode]
+def run_all(setup: Setup) -> Ways:
+    """Run every fault of a setup, in the fast lane and in the pipeline."""
+    cases = [case for case, each in GATEWAY_CASES if each is setup]
 
     async def both(case: FaultCase, local: Provider) -> tuple[GatewayOutcome, GatewayOutcome]:
-        ways = [partial(run_case, mode, case, local, fast=fast) for fast in (True, False)]
+        ways = [partial(run_case, setup, case, local, fast=fast) for fast in (True, False)]
         fast, slow = await run_each_way(case, ways, attrgetter("seen"))
         return fast, slow
 
@@ -168,24 +227,26 @@ def run_all(mode: OnMidstream) -> Ways:
 
 
 @pytest.fixture(scope="module")
-def outcomes_of_mode() -> Callable[[OnMidstream], Ways]:
+def outcomes_of_setup() -> Callable[[Setup], Ways]:
     """Outcomes of every fault, once they are asked for."""
     return cache(run_all)
 
 
-@pytest.mark.parametrize(("case", "mode"), GATEWAY_CASES, ids=str)
+@pytest.mark.parametrize(("case", "setup"), GATEWAY_CASES, ids=str)
 def test_fast_lane_and_pipeline_are_indistinguishable(
-    outcomes_of_mode: Callable[[OnMidstream], Ways], mode: OnMidstream, case: FaultCase
+    outcomes_of_setup: Callable[[Setup], Ways], setup: Setup, case: FaultCase
 ) -> None:
-    fast, slow = outcomes_of_mode(mode)[case]
+    fast, slow = outcomes_of_setup(setup)[case]
     assert fast.seen == slow.seen
+    if case.format == WAV and fast.seen["status"] == 200:
+        assert fast.seen["headers in the body"] == 1
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_fast_lane_begins_the_requests(outcomes_of_mode: Callable[[OnMidstream], Ways], mode: OnMidstream) -> None:
+@pytest.mark.parametrize("setup", SETUPS, ids=str)
+def test_fast_lane_begins_the_requests(outcomes_of_setup: Callable[[Setup], Ways], setup: Setup) -> None:
     """Otherwise this module would compare equal paths."""
     # These faults of new connections close the idle one, and a new one is opened by the pipeline.
     unconnected = (RefuseConnection, SlowAccept)
-    outcomes = outcomes_of_mode(mode)
+    outcomes = outcomes_of_setup(setup)
     assert all(fast.was_fast for case, (fast, _) in outcomes.items() if not isinstance(case.act, unconnected))
     assert not any(slow.was_fast for _, slow in outcomes.values())

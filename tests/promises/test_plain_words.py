@@ -70,7 +70,7 @@ quorum
 race rate reachability
 reader recent record recorded recorder records redis registry relay reload replay report request
 resampling resilience resource
-response responses result results resume retry
+response responses result results retry
 router routes
 rules runner
 safety say

@@ -103,6 +103,11 @@ class AudioMeter:
         return self._frames > 0 or self._framer.pending_seconds > 0
 
     @property
+    def is_coded(self) -> bool:
+        """True if the audio is known to be anything else than 16-bit mono samples."""
+        return self._coding is not None and not self._coding.is_plain_pcm
+
+    @property
     def format_mismatch(self) -> str | None:
         """Description of audio that differs from the expected format; None while it matches."""
         coding = self._coding

@@ -17,10 +17,10 @@ from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
 from steadyvoice.breaker.fork_safety import register_fork_aware
 from steadyvoice.providers.base import Credit, HasQueue, Provider, SupportsWarmUp
+from steadyvoice.service.fast_lane.output_relay import OutputRelay, ResumeRelay
 from steadyvoice.service.fast_lane.plan import RelayPlan
 from steadyvoice.service.fast_lane.relay import AwaitedConnection, Relay, RelayClient, open_connection, start_relay
 from steadyvoice.service.fast_lane.relay_set import RelaySet
-from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
 from steadyvoice.service.fleet_membership import FleetMembership
 from steadyvoice.service.log_messages import log_utterance
 from steadyvoice.service.observers import UtteranceObserver, UtteranceObservers
@@ -439,7 +439,7 @@ class AsyncTTSService:
         if plan is None:
             return None
         kind = ResumeRelay if plan.resumes else Relay
-        return start_relay(kind, plan, text, self._relays.services, client, connecting)
+        return start_relay(kind, plan, text, self._relays.services, client, connecting, OutputRelay)
 
     def open_connection(self, text: str, options: ResolvedOptions) -> AwaitedConnection | None:
         """Open a connection for a usual request, if only that was missing when `relay` returned None."""

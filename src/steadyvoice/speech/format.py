@@ -96,6 +96,11 @@ class AudioFormat:
         return None
 
     @property
+    def samples(self) -> AudioFormat:
+        """Format from which this one is made by a header alone: samples for a WAV, and any other itself."""
+        return AudioFormat(Codec.PCM, self.sample_rate) if self.codec is Codec.WAV else self
+
+    @property
     def is_concatenable(self) -> bool:
         """True if two pieces, concatenated, are again valid audio of this format."""
         return self.codec in (Codec.PCM, Codec.ULAW, Codec.ALAW, Codec.MP3, Codec.AAC)

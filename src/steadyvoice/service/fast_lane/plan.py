@@ -11,6 +11,7 @@ from steadyvoice.providers.base import SynthesisOffer
 from steadyvoice.providers.http.client import PreparedHTTPRequest
 from steadyvoice.service.options import UtteranceTemplate
 from steadyvoice.service.pipeline.candidates import Candidate, Candidates
+from steadyvoice.service.pipeline.response_call import is_as_asked, is_rewritten
 from steadyvoice.service.pipeline.speech_rate import SpeechStyle, style_of
 from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE
 from steadyvoice.service.resilience.error_handler import TTSErrorHandler
@@ -38,6 +39,8 @@ class Choice:
     first_audio: float
     extra: float
     """Seconds for the first audio for each character of the text."""
+    rewritten: bool
+    """Whether audio that is passed through has to be unpacked, or written behind a header."""
 
 
 @dataclass(slots=True)
@@ -108,13 +111,10 @@ class RelayPlan:
         candidate, request = self.candidates[step.index], self.template.request
         handler, prepared = candidate.guarded.handler, candidate.prepared
         limits = handler.account_limits
-        if self.resumes and not _is_timed_as_asked(candidate.offer, _samples_behind_header(request.format)):
-            return None
-        if self.holds and not _is_timed_as_asked(candidate.offer, request.format):
-            return None
         if candidate.guarded.provider.local or not isinstance(prepared, PreparedHTTPRequest):
             return None
-        if prepared.is_packed and not (self.resumes or self.holds):
+        cuts = self.resumes or self.holds
+        if cuts and not (prepared.is_packed and _can_be_cut(candidate.offer, request.format)):
             return None
         # Ids of other accounts' requests are removed by the pipeline, and which are foreign changes.
         if request.options and limits.request_ids.without_foreign_ids(limits.account, request) is not request:
@@ -130,18 +130,13 @@ class RelayPlan:
             policy.own_deadline,
             candidate.guarded.timeouts.first_audio_while(others=step.others),
             extra,
+            rewritten=not cuts and (prepared.is_packed or is_rewritten(request.format)),
         )
 
 
-def _samples_behind_header(format: AudioFormat) -> AudioFormat:
-    """Return the format from which this one is made by a header alone: samples for a WAV, and any other itself."""
-    return AudioFormat(Codec.PCM, format.sample_rate) if format.codec is Codec.WAV else format
-
-
-def _is_timed_as_asked(offer: SynthesisOffer, format: AudioFormat) -> bool:
+def _can_be_cut(offer: SynthesisOffer, format: AudioFormat) -> bool:
     """Return whether words can be cut out of the bytes that come, which are delivered as they are."""
-    as_asked = offer.format == format and offer.gain == 1.0 and offer.speed is None
-    return offer.timed and as_asked and format.codec in _CUT_AS_BYTES
+    return offer.timed and is_as_asked(offer, format) and offer.format.codec in _CUT_AS_BYTES
 
 
 _CUT_AS_BYTES = (Codec.MP3, Codec.PCM, Codec.ULAW, Codec.ALAW)

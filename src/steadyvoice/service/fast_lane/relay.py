@@ -37,6 +37,7 @@ from steadyvoice.service.result import RelayedSpeech, UtteranceFacts
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.duration_estimate import is_surely_complete
 from steadyvoice.speech.errors import TTSError, TTSHoldError
+from steadyvoice.speech.format import Codec
 from steadyvoice.speech.request import SpeechRequest
 
 EARLY = 0.1
@@ -427,6 +428,8 @@ class Relay:
         """
         if not (self._begun and self._validator.ends_well):
             return False
+        if self._odd_bytes and self._plan.template.request.format.codec is Codec.PCM:  # half a sample has to be added
+            return False
         text = self._text
         is_complete = is_surely_complete(text, seconds)
         return is_complete or self._services.rates.is_whole(self._choice.style, text, seconds)
@@ -520,10 +523,11 @@ def start_relay(
     services: RelayServices,
     client: RelayClient,
     connecting: float = 0.0,
+    rewriting: type[Relay] | None = None,
 ) -> Relay | None:
     """Send a usual request to the chosen candidate; None, and nothing has happened, if the request is not usual.
 
-    It was `connecting` for so many seconds.
+    It was `connecting` for so many seconds. `rewriting` is the kind of relay for audio that is rewritten.
     """
     admission, now = services.admission, services.clock()
     choice = None if admission.is_behind else plan.choose(text)
@@ -552,4 +556,6 @@ def start_relay(
     if before := plan.handlers[: choice.step.index]:  # counted by their circuits
         refusals = [*map(_count_refusal, before, plan.offers, repeat(length))]
     started.start(text)
+    if choice.rewritten and rewriting:
+        kind = rewriting
     return kind(plan, choice, text, services, now, permit, entry, refusals, started, client, connecting)

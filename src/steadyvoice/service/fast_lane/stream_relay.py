@@ -14,9 +14,9 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from steadyvoice.providers.base import Accepted
+from steadyvoice.service.fast_lane.output_relay import ResumeRelay
 from steadyvoice.service.fast_lane.plan import RelayPlan
 from steadyvoice.service.fast_lane.relay import NEVER_PAUSED, Relay, RelayServices, start_relay
-from steadyvoice.service.fast_lane.resume_relay import ResumeRelay
 from steadyvoice.service.pipeline.prefetch import PrefetchBuffer
 from steadyvoice.service.pipeline.response_call import InFlightRequest
 from steadyvoice.service.pipeline.utterance import SpeechResources, Utterance

@@ -11,19 +11,20 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
-from steadyvoice.audio.thread_pool import AudioThreadPool
+from steadyvoice.audio.wav import wav_bytes
 from steadyvoice.providers.base import Accepted
+from steadyvoice.service.fast_lane.output_relay import READ_INTERVAL, ResumeRelay
 from steadyvoice.service.fast_lane.relay import Relay
-from steadyvoice.service.fast_lane.resume_relay import READ_INTERVAL, ResumeRelay
 from steadyvoice.service.fast_lane.stream_relay import RelayWatcher
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE
-from steadyvoice.service.pipeline.output import Output
 from steadyvoice.service.pipeline.response_call import InFlightRequest
 from steadyvoice.service.result import RelayedSpeech, UtteranceReport
 from steadyvoice.service.stream import AsyncSpeechStream
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError
 from steadyvoice.speech.format import Codec
+
+_SAMPLES = (Codec.PCM, Codec.WAV)
 
 
 class CollectingRelay(ResumeRelay):
@@ -85,22 +86,19 @@ class CollectingRelay(ResumeRelay):
         self._client.begin(name, name, self._accepted)
 
     def _ends_well(self, seconds: float) -> bool:
-        is_odd = self._request.format.codec is Codec.PCM and self._collected.tell() % 2 == 1
+        is_odd = self._collected.tell() % 2 == 1 and self._plan.template.request.format.codec in _SAMPLES
         is_plain = not is_odd and not self._validator.misreports_length(sole=True)
         return self._first_sound is not None and is_plain and super()._ends_well(seconds)
 
     def _end_audio(self, seconds: float) -> Alignment | None:
         """Give the caller all of the audio, and return the times of the text."""
         self._services.on_muted(False)
-        self._client.write(self._collected.getvalue())
+        audio, format = self._collected.getvalue(), self._plan.template.request.format
+        self._client.write(wav_bytes(audio, format.sample_rate) if format.codec is Codec.WAV else audio)
         return self._words.complete_times(seconds)
 
     def _in_flight(self, error: TTSError | None) -> InFlightRequest:
-        request, policy, candidate = self._request, self._plan.template.policy, self._choice.candidate
-        workers: AudioThreadPool = self._services.workers
-        self._output = Output(request.format, workers, remembers=True, max_bytes=policy.most_bytes)
-        voice = candidate.voice if policy.resumes else None
-        self._output.begin(candidate.offer.format, sole=True, voice=voice, gain=candidate.offer.gain)
+        super()._begin_output()
         if self._collected.tell():
             self._held.append(self._collected.getvalue())
         in_flight = super()._in_flight(error)

@@ -27,6 +27,7 @@ from steadyvoice.service.pipeline.response_call import (
     InFlightRequest,
     PackedCall,
     ResponseCall,
+    is_rewritten,
     prepare_request,
 )
 from steadyvoice.service.pipeline.speech_rate import SpeechRates
@@ -141,11 +142,11 @@ class ProviderAttempt:
         if self._paused:
             self._paused = False
             permit.resume()
-        if isinstance(self.call, PackedCall):
-            held = self.delivery.mode is DeliveryMode.WHOLE
-            passed: AudioSink | None = HeldSink(self.delivery, permit) if held else None
-        else:
+        passed: AudioSink | None = None
+        if isinstance(self.delivery, PassthroughDelivery):
             passed = sink and PassthroughSink(sink, self.output, permit)
+        elif isinstance(self.call, PackedCall) and self.delivery.mode is DeliveryMode.WHOLE:
+            passed = HeldSink(self.delivery, permit)
         if (data := await self.call.next(passed)) is None:
             self._ended = True
             await self.call.aclose()
@@ -335,7 +336,7 @@ class AttemptFactory:
         # Prepared requests of other packages may lack the property, which is newer than they are.
         if getattr(prepared, "is_packed", offer.timed):
             return PackedCall
-        # The answer's bytes are the very ones that the caller wants, so that they can be passed through.
+        # The answer's bytes are those that the caller wants, perhaps but for a header.
         return PassthroughCall if self._accounting.broken_starts < MAX_BROKEN_STARTS else ProviderCall
 
     def _delivery(
@@ -345,7 +346,8 @@ class AttemptFactory:
         # that the next word is the right one whatever happens (decision 5).
         mode, begin = self._mode(candidate), self._accounting.begin
         place = range(begin, text_piece.sent.end if text_piece.sent else begin + len(call.request.text))
-        return (PassthroughDelivery if isinstance(call, PassthroughCall) else Delivery)(
+        is_unchanged = isinstance(call, PassthroughCall) and not is_rewritten(call.request.format)
+        return (PassthroughDelivery if is_unchanged else Delivery)(
             call,
             output,
             mode,

@@ -128,6 +128,11 @@ class AudioValidator:
         """Return whether the audio's header states another length than it has. See AudioMeter.misreports_length."""
         return self._meter is not None and self._meter.misreports_length(sole=sole)
 
+    @property
+    def is_coded(self) -> bool:
+        """True if the audio is known to be anything else than 16-bit mono samples."""
+        return self._counts or (self._meter is not None and self._meter.is_coded)
+
     async def validate(self, data: bytes) -> bytes:
         """Take bytes and return those that are valid, possibly none yet. Raises TTSError.
 
@@ -197,13 +202,13 @@ class AudioValidator:
             raise self._make_error(TTSNotAudioError, message)
         return b""
 
-    def evaluate_nowait(self) -> bytes:
+    def evaluate_nowait(self, *, as_samples: bool = False) -> bytes:
         """Return the bytes so far if they are surely valid; none if more are needed, or if they must be decoded first.
 
-        Raises TTSError.
+        With `as_samples`, whatever is not 16-bit mono samples must be. Raises TTSError.
         """
         self.has_audio = self.has_audio or self._is_audio()
-        if not (self.has_audio and self._audible):
+        if not (self.has_audio and self._audible) or (as_samples and self.is_coded):
             return b""
         head, self._head = self._head or b"", None
         return bytes(head)

@@ -430,18 +430,20 @@ class Output:
         self.has_output = True
         self._at_start = False
         self._half_sample ^= format.codec is Codec.PCM and len(data) % 2 == 1
-        self._remember(format, data)
+        if self._remembers:
+            self._remember(format, data)
 
     def _remember(self, format: AudioFormat, data: bytes) -> None:
         """Keep the last seconds, in case another voice has to continue them."""
-        if self._remembers and format.is_concatenable:
+        if format.is_concatenable:
             self._note_unnoted()
             self._echo.add(format, data)
 
     def _note_unnoted(self) -> None:
         if self._unnoted:
             data, self._unnoted, self._unnoted_bytes = b"".join(self._unnoted), [], 0
-            self._remember(self.target, data)
+            if self._remembers:
+                self._remember(self.target, data)
 
     def _encode(self, samples: array[int]) -> bytes:
         if self._encoder is None:

@@ -26,18 +26,30 @@ from steadyvoice.service.pipeline.word_delivery import WordProgress
 from steadyvoice.service.resilience.concurrency import QueueSlot
 from steadyvoice.service.resilience.failover import TryProvider
 from steadyvoice.speech.errors import TTSError, TTSRequestError
-from steadyvoice.speech.format import Codec
+from steadyvoice.speech.format import AudioFormat, Codec
 from steadyvoice.speech.request import SpeechRequest
 
 
-def prepare_request(provider: Provider, request: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:
-    """Return the prepared request of a provider whose audio comes with timestamps, or is the very bytes that the caller
-    wants; else None.
+def is_as_asked(offer: SynthesisOffer, format: AudioFormat) -> bool:
+    """Return whether the audio of an offer is what a caller of this format wants, but perhaps for a header."""
+    # A vendor's FLAC has to be decoded and encoded again: its header may be wrong about its length and its samples.
+    is_format = offer.format in (format, format.samples) and format.codec is not Codec.FLAC
+    return is_format and offer.gain == 1.0 and offer.speed is None
+
+
+def is_rewritten(format: AudioFormat) -> bool:
+    """Return whether audio as asked is written behind a header of our own: a vendor's may be wrong about its length and
+    its samples.
     """
-    # A vendor's WAV and FLAC have to be parsed: their headers may be wrong about their length and their samples.
-    as_asked = offer.format == request.format and offer.gain == 1.0 and offer.speed is None
-    as_asked = as_asked and request.format.codec not in (Codec.WAV, Codec.FLAC)
-    if not ((as_asked or offer.timed) and offer.for_any_text and isinstance(provider, SupportsPrepare)):
+    return format.codec is Codec.WAV
+
+
+def prepare_request(provider: Provider, request: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:
+    """Return the prepared request of a provider whose audio comes with timestamps, or as the caller wants it; else
+    None.
+    """
+    usable = offer.timed or is_as_asked(offer, request.format)
+    if not (usable and offer.for_any_text and isinstance(provider, SupportsPrepare)):
         return None
     try:
         return provider.prepare(request, offer)
@@ -46,8 +58,8 @@ def prepare_request(provider: Provider, request: SpeechRequest, offer: Synthesis
 
 
 @dataclass(slots=True)
-class DeliveredWords:
-    """State of a delivery word by word: the progress, the output, and whether any audio was delivered.
+class DeliveryState:
+    """State of a delivery by way of an output: that, the words so far, and whether any audio was delivered.
 
     `held_back` is the number of seconds that the first audio waited to be delivered. `offer` is the one that was made.
     """
@@ -72,7 +84,7 @@ class InFlightRequest:
     - `first_sound`: seconds until the first valid audio; None before. What is passed through is sent from there on.
     - `odd_bytes`: whether an odd number of bytes was sent to the caller.
     - `error`: error of a chunk that was read and not sent.
-    - `delivered`: delivery word by word; None if audio is passed through.
+    - `delivered`: delivery by way of an output; None if the vendor's bytes are passed through.
     - `unread`: most seconds for which the caller left the response unread.
     """
 
@@ -93,7 +105,7 @@ class InFlightRequest:
     first_sound: float | None = None
     odd_bytes: bool = False
     error: TTSError | None = None
-    delivered: DeliveredWords | None = None
+    delivered: DeliveryState | None = None
     unread: float = 0.0
 
     @property

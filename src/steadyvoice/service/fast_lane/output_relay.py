@@ -1,7 +1,8 @@
-"""Relay of a usual request in the mode `resume`: audio goes to the client word by word, as the timestamps tell.
+"""Relays of usual requests whose audio goes through the pipeline's `Output`: unpacked, rewritten, or word by word.
 
-It holds what the pipeline's delivery holds, and decides by the same rules (`WordProgress`). So the pipeline can take
-the request over at any moment, and another provider goes on with the next word.
+They hold what the pipeline's delivery holds, and decide by the same rules (`WordProgress`). So the pipeline can take a
+request over at any moment: no header is sent twice, no sample is lost, and in the mode `resume` another provider goes
+on with the next word.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from steadyvoice.service.fast_lane.relay import MAX_HELD, Relay
 from steadyvoice.service.pipeline.audio_validation import MAX_LEADING_SILENCE
 from steadyvoice.service.pipeline.delivery import buffer_limit_error
 from steadyvoice.service.pipeline.output import Output
-from steadyvoice.service.pipeline.response_call import DeliveredWords, InFlightRequest
+from steadyvoice.service.pipeline.response_call import DeliveryState, InFlightRequest
 from steadyvoice.service.pipeline.word_delivery import ReceivedTimes, WordProgress
 from steadyvoice.speech.alignment import Alignment
 from steadyvoice.speech.errors import TTSError, TTSNotAudioError
+from steadyvoice.speech.format import Codec
 
 READ_INTERVAL = 0.1
 """Most seconds for which chunks of a burst are left unread. The first words are read at once."""
@@ -29,38 +31,133 @@ _ENOUGH = 0.25
 """Seconds of audio that the listener has still to hear from which on a burst may wait."""
 
 
-class ResumeRelay(Relay):
+class OutputRelay(Relay):
+    """Relay of one request whose audio is sent as it comes, but unpacked from its JSON, or written behind a header."""
+
+    FLUSHES = True
+
+    __slots__ = ("_begun_at", "_decoder", "_is_wav", "_output", "_words")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._decoder: AudioDecoder | None = None  # of a packed response
+        self._begun_at = 0.0  # clock reading at which the first audio was sent
+        self._is_wav = self._choice.candidate.offer.format.codec is Codec.WAV  # whose samples may be of any kind
+        self._words = WordProgress(self._text, None, ReceivedTimes(), self._validator, self._choice.candidate.name)
+        self._begin_output()
+
+    def _begin_output(self) -> None:
+        """Prepare the output, as the pipeline does for the only piece of an utterance."""
+        candidate, template = self._choice.candidate, self._plan.template
+        request, policy, offer = template.request, template.policy, candidate.offer
+        self._output = output = Output(
+            request.format, self._services.workers, remembers=request.timestamps, max_bytes=policy.most_bytes
+        )
+        voice = candidate.voice if policy.resumes else None
+        output.begin(offer.format, sole=True, breakable=self._plan.resumes, voice=voice, gain=offer.gain)
+
+    def _accept(self) -> bool:
+        if not super()._accept():
+            return False
+        assert self._accepted is not None  # noqa: S101 - it has just been set
+        self._decoder = self._started.decoder(self._accepted)
+        return True
+
+    def _pass_on(self, data: bytes) -> bool:
+        """Send the audio of what was read; return whether all of it is usual. Raises TTSError."""
+        decoder, words = self._decoder, self._words
+        self._received += len(data)
+        if decoder is None:
+            return self._send_audio(data)
+        is_usual = True
+        for chunk in decoder.feed(data):
+            if problem := words.times.take(self._text, chunk.alignment, chunk.normalized):
+                raise self._errors(TTSNotAudioError, problem)
+            if chunk.data:
+                is_usual &= self._send_audio(chunk.data)
+        error, decoder.error = decoder.error, None
+        if error:
+            raise error  # its traceback is dropped where it is handed over
+        return is_usual
+
+    def _send_audio(self, data: bytes) -> bool:
+        """Send what is ready of some audio; return whether all of it is usual. Raises TTSError."""
+        validator, output, is_wav = self._validator, self._output, self._is_wav
+        valid = validator.take(data)
+        if valid is None:
+            valid = validator.evaluate_nowait(as_samples=is_wav)
+        self._add_audio()
+        if not valid:
+            # Long silence has to be decoded, as has a WAV of other samples, and a large head to be refused.
+            must_decode = validator.seconds >= MAX_LEADING_SILENCE or (is_wav and validator.is_coded)
+            return not must_decode and self._received < MAX_HELD
+        if self._first_sound is None:
+            self._first_sound = self._waited
+        try:
+            output.feed(valid)
+        except BufferLimitError as error:
+            raise self._limit_error(error) from None
+        if ready := output.emit():
+            if not self._begun:
+                self._start_response()
+            self._client.write(ready)
+        return not is_wav or output.is_trivial
+
+    def _start_response(self) -> None:
+        self._held_back = self._waited - (self._first_audio or 0.0)
+        self._begun_at = self._since
+        self._begin()
+
+    def _limit_error(self, error: BufferLimitError) -> TTSError:
+        provider, request_id = self._choice.candidate.name, self._errors.request_id
+        return buffer_limit_error(error, self._request, self._validator.seconds, provider, request_id)
+
+    def _ends_well(self, seconds: float) -> bool:
+        """Return whether a response of so many seconds is complete, by its timestamps if it has any."""
+        if self._decoder and not self._decoder.is_between_chunks:
+            return False
+        times = self._words.times
+        if not (times.alignments or times.normalized):
+            return super()._ends_well(seconds)
+        self._words.read()
+        return self._begun and self._validator.ends_well and self._words.ends_within(seconds)
+
+    def _end_audio(self, seconds: float) -> Alignment | None:
+        """Send what the output still holds, and return the times of the text."""
+        if rest := self._output.end(last=True):
+            if not self._begun:
+                self._start_response()
+            self._client.write(rest)
+        self._output.close()
+        return self._words.complete_times(seconds)
+
+    def _in_flight(self, error: TTSError | None) -> InFlightRequest:
+        request = super()._in_flight(error)
+        self._output.deadline = request.deadline
+        if request.response:
+            request.response.decoder = self._decoder
+        request.delivered = DeliveryState(
+            self._words, self._output, self._choice.candidate.offer, self._begun, self._held_back
+        )
+        return request
+
+
+class ResumeRelay(OutputRelay):
     """Relay of one request whose audio is delivered by the word.
 
     A vendor sends most of an answer faster than it is played. Once the listener has enough to hear, chunks that follow
     each other closely are read together, because each read costs some twenty calls however much it brings.
     """
 
-    FLUSHES = True
-
-    __slots__ = (
-        "_begun_at", "_decoder", "_held", "_held_size", "_output", "_sent", "_unread_until", "_usual", "_words",
-    )  # fmt: skip
+    __slots__ = ("_held", "_held_size", "_sent", "_unread_until", "_usual")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        candidate = self._choice.candidate
-        self._decoder: AudioDecoder | None = None
-        self._words = WordProgress(self._text, None, ReceivedTimes(), self._validator, candidate.name)
         self._usual = True  # whether every chunk was
         self._held: list[bytes] = []  # audio that came since the last word, and that the output has not received
         self._held_size = 0
         self._sent = 0.0  # seconds of audio
-        self._begun_at = 0.0  # clock reading at which the first audio was sent
         self._unread_until = 0.0  # clock reading until which chunks are left unread
-        self._begin_output()
-
-    def _begin_output(self) -> None:
-        """Prepare the output for audio that is released by the word."""
-        candidate, policy = self._choice.candidate, self._plan.template.policy
-        self._output = output = Output(self._request.format, self._services.workers, max_bytes=policy.most_bytes)
-        offer = candidate.offer
-        output.begin(offer.format, sole=True, breakable=True, voice=candidate.voice, gain=offer.gain)
 
     def response_changed(self) -> None:
         """Pass on what came from the vendor, or leave it in the connection for a moment."""
@@ -90,13 +187,6 @@ class ResumeRelay(Relay):
         """Have `check_time` called at this reading of the clock."""
         self.due = time
 
-    def _accept(self) -> bool:
-        if not super()._accept():
-            return False
-        assert self._accepted is not None  # noqa: S101 - it has just been set
-        self._decoder = self._started.decoder(self._accepted)
-        return self._decoder is not None
-
     def _pass_on(self, data: bytes) -> bool:
         """Send the words that a chunk completes; return whether all of it is usual. Raises TTSError."""
         decoder, words, validator = self._decoder, self._words, self._validator
@@ -122,7 +212,7 @@ class ResumeRelay(Relay):
             if boundary := words.advance(validator.seconds):
                 self._send(boundary.end)
             elif self._held_size > MAX_HELD:
-                self._feed()
+                self._feed_held()
         error, decoder.error = decoder.error, None
         if error:
             raise error  # its traceback is dropped where it is handed over
@@ -130,7 +220,7 @@ class ResumeRelay(Relay):
         self._unread_until = self._since + min(READ_INTERVAL, unheard / 4) if unheard > _ENOUGH else 0.0
         return self._usual
 
-    def _feed(self) -> None:
+    def _feed_held(self) -> None:
         """Give the output all of the audio that came since the last word, in one piece. Raises TTSError."""
         held, self._held, self._held_size = self._held, [], 0
         try:
@@ -151,15 +241,6 @@ class ResumeRelay(Relay):
             self._client.write(ready)
             self._sent = seconds
 
-    def _start_response(self) -> None:
-        self._held_back = self._waited - (self._first_audio or 0.0)
-        self._begun_at = self._since
-        self._begin()
-
-    def _limit_error(self, error: BufferLimitError) -> TTSError:
-        provider, request_id = self._choice.candidate.name, self._errors.request_id
-        return buffer_limit_error(error, self._request, self._validator.seconds, provider, request_id)
-
     def _ends_well(self, seconds: float) -> bool:
         """Return whether the timestamps prove that the response is complete. Raises TTSError."""
         assert self._decoder is not None  # noqa: S101 - the response was accepted
@@ -172,25 +253,13 @@ class ResumeRelay(Relay):
     def _end_audio(self, seconds: float) -> Alignment | None:
         """Send the audio behind the last boundary, and return the times of the text."""
         if self._held:
-            self._feed()
-        if rest := self._output.end(last=True):
-            if not self._begun:
-                self._start_response()
-            self._client.write(rest)
-        self._output.close()
-        return self._words.complete_times(seconds)
+            self._feed_held()
+        return super()._end_audio(seconds)
 
     def _in_flight(self, error: TTSError | None) -> InFlightRequest:
         if self._held:
             try:
-                self._feed()
+                self._feed_held()
             except TTSError as exceeded:
                 error = error or exceeded.with_traceback(None)
-        request = super()._in_flight(error)
-        self._output.deadline = request.deadline
-        if request.response:
-            request.response.decoder = self._decoder
-        request.delivered = DeliveredWords(
-            self._words, self._output, self._choice.candidate.offer, self._begun, self._held_back
-        )
-        return request
+        return super()._in_flight(error)
