@@ -403,6 +403,14 @@ async def test_unusual_request_does_not_take_the_fast_lane(path: str, body: dict
             assert not await took_the_fast_lane(at)
 
 
+async def test_packed_audio_that_has_to_be_encoded_does_not_take_the_fast_lane() -> None:
+    async with Simulator(voice="tones") as sim:
+        vendor = ElevenLabs("any", base_url=sim.url, timestamps=True)
+        async with warm_gateway(vendor, path=OPENAI, format="flac") as at:
+            await at.fetch("POST", OPENAI, json=openai_body(response_format="flac"))
+            assert not await took_the_fast_lane(at)
+
+
 async def test_unusual_settings_keep_requests_from_the_fast_lane(tmp_path: Path) -> None:
     for settings in ({"on_midstream": "restart"}, {"cache": tmp_path}, {"hedging": HedgeConfig()}):
         async with warm_gateway(**settings) as at:

@@ -16,7 +16,7 @@ from steadyvoice.service.pipeline.speech_rate import SpeechStyle, style_of
 from steadyvoice.service.pipeline.text_splitting import MAX_SENTENCE
 from steadyvoice.service.resilience.error_handler import TTSErrorHandler
 from steadyvoice.service.resilience.failover import CandidateStatus, TryProvider, next_step
-from steadyvoice.speech.format import AudioFormat, Codec
+from steadyvoice.speech.format import Codec
 from steadyvoice.speech.markup import parse_markup
 from steadyvoice.speech.word_timing import longest_word_length
 from steadyvoice.speech.writing_systems import is_latin
@@ -113,8 +113,10 @@ class RelayPlan:
         limits = handler.account_limits
         if candidate.guarded.provider.local or not isinstance(prepared, PreparedHTTPRequest):
             return None
+        if not is_as_asked(candidate.offer, request.format):
+            return None
         cuts = self.resumes or self.holds
-        if cuts and not (prepared.is_packed and _can_be_cut(candidate.offer, request.format)):
+        if cuts and not (prepared.is_packed and _can_be_cut(candidate.offer)):
             return None
         # Ids of other accounts' requests are removed by the pipeline, and which are foreign changes.
         if request.options and limits.request_ids.without_foreign_ids(limits.account, request) is not request:
@@ -134,9 +136,9 @@ class RelayPlan:
         )
 
 
-def _can_be_cut(offer: SynthesisOffer, format: AudioFormat) -> bool:
+def _can_be_cut(offer: SynthesisOffer) -> bool:
     """Return whether words can be cut out of the bytes that come, which are delivered as they are."""
-    return offer.timed and is_as_asked(offer, format) and offer.format.codec in _CUT_AS_BYTES
+    return offer.timed and offer.format.codec in _CUT_AS_BYTES
 
 
 _CUT_AS_BYTES = (Codec.MP3, Codec.PCM, Codec.ULAW, Codec.ALAW)
