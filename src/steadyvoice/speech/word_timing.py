@@ -124,6 +124,7 @@ class _Entries:
         return islice(zip(self.places, self.starts, self.ends, strict=True), count)
 
 
+_NO_TIMES = Alignment()
 _NEW_BOUNDARY = partial(tuple.__new__, WordBoundary)  # no Python call for each word
 _BEGIN_OF_MATCH = methodcaller("start")
 
@@ -169,7 +170,7 @@ class WordTiming:
         marked = sent.marked if sent and sent.marked.text == text else parse_markup(text)
         self._markup = _MarkupPlaces(marked) if marked else None
         self._reached = TimestampsEnd()  # of those that came since they are not trusted any more
-        self._last = Alignment()  # the latest ones, while they are trusted
+        self._last = _NO_TIMES  # the latest ones, while they are trusted
         if marked or sent:
             begins = word_boundaries(text, marked)
             if sent:
@@ -184,7 +185,7 @@ class WordTiming:
         self._marks: deque[WordBoundary] = deque()
         self._passed = WordBoundary()
         self._entries = _Entries()
-        self._cached = Alignment()  # of the first `_cached_count` entries
+        self._cached = _NO_TIMES  # of the first `_cached_count` entries
         self._cached_count = 0
         self._place = 0  # characters that have timestamps
         self._letters = 0  # letters and digits among them
@@ -401,7 +402,7 @@ class WordTiming:
         # From here on only the end of the timestamps is of interest. The last words may be spread over two alignments.
         self._reached.take(self._last)
         self._reached.take(alignment)
-        self._last = Alignment()
+        self._last = _NO_TIMES
 
     def _take(self, characters: str, start: float, end: float) -> None:
         before = self._place

@@ -184,7 +184,7 @@ class Output:
         self._buffer = buffer = self._buffer_for(source, sole, breakable)
         plain = isinstance(buffer, SampleBuffer) and buffer.is_plain_pcm and source.sample_rate == self._rate
         self.counts_as_validated = plain or isinstance(buffer, Mp3FrameBuffer | CompandedBuffer)
-        return self._flush() if self._buffer.unmodified else b""
+        return self._flush() if self._encoder and buffer.unmodified else b""
 
     def rewrite(self) -> None:
         """Rewrite this piece from its samples or frames, because a header in it would mislead players."""
