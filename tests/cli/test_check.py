@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from io import StringIO
@@ -35,7 +34,6 @@ from steadyvoice.fleet import FleetConfig
 from steadyvoice.simulator import Fault, Simulator
 from steadyvoice.simulator.fault_injection.actions import Refuse
 from tests.fleet.redis_server import RedisServer
-from tests.required_tools import require_tool
 from tests.vendors.test_key_check import ENDPOINTS
 
 from .shell import Shell
@@ -384,7 +382,6 @@ def test_reader_that_closes_the_pipe_is_no_failed_check(shell: Shell) -> None:
 
 @pytest.mark.slow
 async def test_store_is_joined_for_a_moment_and_a_wrong_password_fails(tmp_path: Path) -> None:
-    require_tool(shutil.which("redis-server") is not None, "redis-server")
     server = RedisServer(tmp_path, "--requirepass", "secret-password")
     try:
         right = await check_fleet(FleetConfig(server.url.replace("//", "//:secret-password@")), seconds=5)

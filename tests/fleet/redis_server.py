@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,11 +18,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from tests.required_tools import require_tool
+
 
 class RedisServer:
-    """Running server; `arguments` are those of its command line."""
+    """Running server; `arguments` are those of its command line. The test is skipped where it is not installed."""
 
     def __init__(self, folder: Path, *arguments: str, program: str = "redis-server") -> None:
+        require_tool(shutil.which(program) is not None, program)
         self.port = free_port()
         self._command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
         self._command += ["--save", "", "--appendonly", "no", *arguments]
@@ -98,6 +102,7 @@ def tls_server(folder: Path) -> Iterator[tuple[RedisServer, Path]]:
 @contextmanager
 def redis_cluster(folder: Path) -> Iterator[list[RedisServer]]:
     """Run a cluster of three primaries."""
+    require_tool(shutil.which("redis-cli") is not None, "redis-cli")
     with ExitStack() as stack:
         nodes = []
         for number in range(3):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -14,8 +13,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-
-from tests.required_tools import require_tool
 
 from .redis_server import redis_server
 
@@ -50,7 +47,6 @@ async def gateway(fleet_url: str, log: Path) -> AsyncIterator[str]:
 
 
 async def test_composed_replicas_share_and_obey_orders(tmp_path: Path) -> None:
-    require_tool(shutil.which("redis-server") is not None, "redis-server")
     headers = {"authorization": f"Bearer {TOKEN}"}
     with redis_server(tmp_path, "--requirepass", "secret", "--maxmemory-policy", "noeviction") as server:
         fleet_url = f"redis://:secret@127.0.0.1:{server.port}/0"

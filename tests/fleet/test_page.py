@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from steadyvoice.breaker import CircuitRegistry
 from steadyvoice.fleet import Fleet
 from tests.promises.documentation import blocks
-from tests.required_tools import require_tool
 
 from .redis_server import RedisServer, redis_server
 
@@ -24,7 +22,6 @@ EXAMPLES = [block.code for block in blocks("docs/fleet.md", PAGE) if block.langu
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    require_tool(shutil.which("redis-server") is not None, "redis-server")
     with redis_server(tmp_path_factory.mktemp("redis")) as running:
         yield running
 

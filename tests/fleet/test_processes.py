@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.required_tools import require_tool
 
 from .redis_server import RedisServer, redis_server
 
@@ -47,7 +44,6 @@ class Processes:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    require_tool(shutil.which("redis-server") is not None, "redis-server")
     with redis_server(tmp_path) as running:
         yield running
 

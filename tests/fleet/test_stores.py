@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import threading
 import time
@@ -20,7 +19,6 @@ from steadyvoice.fleet.redis_store import RedisStore
 from steadyvoice.fleet.testing import InMemoryFleet
 from steadyvoice.gateway.workers.channel import encode_message, take_message
 from steadyvoice.gateway.workers.fleet_store import StoreServer, WorkerStore
-from tests.required_tools import require_tool
 
 from .redis_server import DelayingProxy, RedisServer, redis_server
 
@@ -31,7 +29,6 @@ Connect = Callable[[], FleetStore]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    require_tool(shutil.which("redis-server") is not None, "redis-server")
     with redis_server(tmp_path_factory.mktemp("redis")) as running:
         yield running
 

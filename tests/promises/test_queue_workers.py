@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +13,6 @@ import pytest
 
 from tests.conformance.background_simulator import BackgroundSimulator, background_simulator
 from tests.fleet.redis_server import RedisServer, redis_server
-from tests.required_tools import require_tool
 
 from .followed_pages import steps
 from .layers import ROOT
@@ -40,7 +38,6 @@ def python(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    require_tool(shutil.which("redis-server") is not None, "redis-server")
     with redis_server(tmp_path) as running:
         yield running
 
