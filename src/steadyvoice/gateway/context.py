@@ -26,13 +26,13 @@ log = logging.getLogger("steadyvoice.gateway")
 class FinishedCall(NamedTuple):
     """Request for speech that one provider has spoken; `api` is its dialect's name.
 
-    `speech` has the numbers of its report, which is made when the `account` is asked for it.
+    `speech` has the numbers of its report, which is made when the `utterance` is asked for it.
     """
 
     request: RequestContext
     api: str
     order: GatewaySpeechRequest
-    account: ReportedUtterance
+    utterance: ReportedUtterance
     speech: RelayedSpeech
 
 
@@ -40,7 +40,7 @@ class RequestObserver:
     """Observer of finished requests: metrics, the access log, the list of recent calls."""
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, utterance: ReportedUtterance
     ) -> None:
         """Record a finished utterance, successful or not. `api` is the dialect's name."""
 
@@ -53,7 +53,7 @@ class RequestObserver:
         Observers of every request override it to take fewer steps for many of them.
         """
         for call in calls:
-            self.speech_finished(call.request, call.api, call.order, call.account)
+            self.speech_finished(call.request, call.api, call.order, call.utterance)
             self.request_finished(call.request)
 
 
@@ -167,11 +167,11 @@ class GatewayContext:
             callback(server)
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, utterance: ReportedUtterance
     ) -> None:
         """Notify all observers of a finished utterance."""
         for observer in self.observers:
-            observer.speech_finished(request, api, order, account)
+            observer.speech_finished(request, api, order, utterance)
 
     def seconds_until_retry(self) -> float | None:
         """Return the seconds until a provider may be tried again; None if one may be now, or if it is unknown."""

@@ -162,8 +162,8 @@ def acting_as(actor: Actor | None) -> Iterator[None]:
         _current_actor.reset(token)
 
 
-def client_outcome(request: RequestContext, account: ReportedUtterance) -> Outcome:
+def client_outcome(request: RequestContext, utterance: ReportedUtterance) -> Outcome:
     """Return the outcome as the client saw it: `interrupted` when it left before the end of the response."""
-    if account.report.error is None and not request.complete:
+    if utterance.report.error is None and not request.complete:
         return "interrupted"
-    return account.outcome
+    return utterance.outcome

@@ -146,14 +146,14 @@ class SpeechHandler:
         self,
         request: RequestContext,
         order: GatewaySpeechRequest,
-        account: ReportedUtterance,
+        utterance: ReportedUtterance,
         *,
         length: int | None = None,
     ) -> None:
         headers = {
             "content-type": order.content_type,
-            **outcome_headers(account.outcome, account.provider),
-            **self.dialect.audio_headers(order, account, request.request_id),
+            **outcome_headers(utterance.outcome, utterance.provider),
+            **self.dialect.audio_headers(order, utterance, request.request_id),
             **({} if length is None else {"content-length": str(length)}),
         }
         await request.send({"type": "http.response.start", "status": 200, "headers": raw_headers(headers)})
@@ -235,7 +235,7 @@ def short_silence(order: GatewaySpeechRequest) -> bytes:
 
 
 async def buffered_body(
-    audio: bytes, account: ReportedUtterance, order: GatewaySpeechRequest
+    audio: bytes, utterance: ReportedUtterance, order: GatewaySpeechRequest
 ) -> tuple[int, Iterator[bytes]]:
     """Return the length of a finished utterance's body, and the body in parts.
 
@@ -243,7 +243,7 @@ async def buffered_body(
     """
     if order.body_format is not BodyFormat.TIMESTAMPS:
         return len(audio), _slices(audio, _SEND_SIZE)
-    begin, end = _DOCUMENT_BEGIN, await _document_end(account.alignment)
+    begin, end = _DOCUMENT_BEGIN, await _document_end(utterance.alignment)
     length = len(begin) + 4 * ((len(audio) + 2) // 3) + sum(map(len, end))
     encoded = (b64encode(piece) for piece in _slices(audio, _ENCODE_SIZE))
     return length, chain([begin], encoded, end)
@@ -330,8 +330,8 @@ async def _json_lines(stream: AsyncSpeechStream) -> AsyncGenerator[bytes, None]:
 class _NewTimestamps:
     """Cursor over an utterance's timestamps: each character's are taken once, as soon as they are final."""
 
-    def __init__(self, account: ReportedUtterance) -> None:
-        self._report = account.report
+    def __init__(self, utterance: ReportedUtterance) -> None:
+        self._report = utterance.report
         self._pieces = self._characters = 0  # taken: whole pieces, and characters of the current one
 
     def take(self) -> Alignment:
@@ -346,10 +346,10 @@ class _NewTimestamps:
         return Alignment.joined(new)
 
 
-def _usage_event(order: GatewaySpeechRequest, account: ReportedUtterance) -> AudioDone:
+def _usage_event(order: GatewaySpeechRequest, utterance: ReportedUtterance) -> AudioDone:
     """Return the final event, with token counts estimated from characters and seconds: the gateway has no tokenizer."""
     input_tokens = len(order.text) // _CHARACTERS_PER_TOKEN + 1
-    return AudioDone(input_tokens, round(account.duration / _SECONDS_PER_TOKEN))
+    return AudioDone(input_tokens, round(utterance.duration / _SECONDS_PER_TOKEN))
 
 
 def _json_line(audio: bytes, times: Alignment | None) -> bytes:

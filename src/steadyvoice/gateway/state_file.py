@@ -204,10 +204,10 @@ class StateFile(RequestObserver):
         self._writer.write(self._content())
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, utterance: ReportedUtterance
     ) -> None:
         """Save the states when a vendor has refused a credential during the call."""
-        for attempt in account.report.attempts:
+        for attempt in utterance.report.attempts:
             if attempt.error and attempt.error.meaning.scope is FailureScope.CREDENTIAL and not attempt.refused:
                 self._writer.write_soon(self._content())
 

@@ -83,7 +83,9 @@ class SayDialect(GatewayDialect):
         options = SynthesisOptions(voice=body.voice, format=body.format) | header_options(request.headers)
         return GatewaySpeechRequest(text, ResolvedOptions.resolve(options))
 
-    def audio_headers(self, order: GatewaySpeechRequest, account: ReportedUtterance, request_id: str) -> dict[str, str]:
+    def audio_headers(
+        self, order: GatewaySpeechRequest, utterance: ReportedUtterance, request_id: str
+    ) -> dict[str, str]:
         """Return a header that keeps the audio out of caches."""
         return {"cache-control": "no-store"}
 

@@ -37,7 +37,9 @@ class Dialect(ErrorDialect, Protocol):
         """True if responses may be bare audio that is sent as it arrives."""
         ...
 
-    def audio_headers(self, order: GatewaySpeechRequest, account: ReportedUtterance, request_id: str) -> dict[str, str]:
+    def audio_headers(
+        self, order: GatewaySpeechRequest, utterance: ReportedUtterance, request_id: str
+    ) -> dict[str, str]:
         """Return the response headers besides the content type, as far as they are known before the audio."""
         ...
 

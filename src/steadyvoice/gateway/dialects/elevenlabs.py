@@ -50,18 +50,20 @@ class ElevenLabsDialect:
             text, ResolvedOptions.resolve(options), body_format, buffered=not self._form.streams
         )
 
-    def audio_headers(self, order: GatewaySpeechRequest, account: ReportedUtterance, request_id: str) -> dict[str, str]:
+    def audio_headers(
+        self, order: GatewaySpeechRequest, utterance: ReportedUtterance, request_id: str
+    ) -> dict[str, str]:
         """Return the vendor's billing headers, and in any case a request id.
 
         With the id, a client asks for continuous prosody in its next request. It is the vendor's own where the vendor
         alone is heard in the response, as far as that is known when it begins.
         """
-        speaker = account.report.current_speaker
+        speaker = utterance.report.current_speaker
         first = speaker.first
         if first is None:
             return {"request-id": own_request_id(request_id)}
         is_whole = speaker.characters == len(order.text)
-        return self.vendor_headers(first, request_id, is_sole=account.report.sole_speaker, is_whole=is_whole)
+        return self.vendor_headers(first, request_id, is_sole=utterance.report.sole_speaker, is_whole=is_whole)
 
     def vendor_headers(
         self, accepted: Accepted, request_id: str, *, is_sole: bool = True, is_whole: bool = True

@@ -32,7 +32,9 @@ class OpenAIDialect:
     def __init__(self) -> None:
         self.parse = SpeechOrderParser("input", _order).parse
 
-    def audio_headers(self, order: GatewaySpeechRequest, account: ReportedUtterance, request_id: str) -> dict[str, str]:
+    def audio_headers(
+        self, order: GatewaySpeechRequest, utterance: ReportedUtterance, request_id: str
+    ) -> dict[str, str]:
         """Return no headers: OpenAI's responses have none of their own."""
         return {}
 

@@ -99,7 +99,7 @@ class FinishedSpeech(ReportedUtterance, msgspec.Struct):
 class ExchangeOwner(Protocol):
     """Fast lane, as its exchanges see it."""
 
-    def completed(self, exchange: Exchange, account: FinishedSpeech) -> None:
+    def completed(self, exchange: Exchange, utterance: FinishedSpeech) -> None:
         """Note that a response was sent to its end."""
         ...
 
@@ -209,8 +209,8 @@ class Exchange(RequestContext):
         self._send_now((*self._parts, b"0\r\n\r\n"))
         self.complete = True
         self._connection = self._lane = self.relay = None
-        account = FinishedSpeech(speech, text, alignment, speech.outcome, speech.provider)
-        lane.completed(self, account)
+        utterance = FinishedSpeech(speech, text, alignment, speech.outcome, speech.provider)
+        lane.completed(self, utterance)
         connection.exchange_completed()
 
     def hand_over(self, request: InFlightRequest) -> None:

@@ -176,12 +176,12 @@ class FastLane:
 
     # ---------------------------------------------------------------- end
 
-    def completed(self, exchange: Exchange, account: FinishedSpeech) -> None:
+    def completed(self, exchange: Exchange, utterance: FinishedSpeech) -> None:
         """Note that a response was sent to its end."""
         self.running.discard(exchange)
         exchange.finished_at = self._context.clock()
         self._finished.append(
-            _finished_call((exchange, exchange.dialect.name, exchange.order, account, account.speech))
+            _finished_call((exchange, exchange.dialect.name, exchange.order, utterance, utterance.speech))
         )
         if len(self._finished) >= _MAX_UNRECORDED:
             self.record_finished()
@@ -202,13 +202,13 @@ class FastLane:
             if logs_successes():
                 for call in finished:
                     token = current_request_id.set(call.request.request_id)
-                    log_utterance(call.account.report)
+                    log_utterance(call.utterance.report)
                     current_request_id.reset(token)
             for observer in self._context.observers:
                 observer.usual_calls_finished(finished)
             if watching := self._context.service.observers:
                 for call in finished:
-                    watching.report_ended(call.account.report, ended=call.request.finished_at)
+                    watching.report_ended(call.utterance.report, ended=call.request.finished_at)
 
     def _set_timer(self) -> None:
         if self._timer is None:

@@ -33,14 +33,14 @@ class AccessLog(RequestObserver):
         self._context = context
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, utterance: ReportedUtterance
     ) -> None:
         """Add the fields of an utterance to its request's line, which is written soon after.
 
         A turn has a line of its own.
         """
         if self._enabled:
-            request.log_fields |= _speech_fields(request, api, order, account)
+            request.log_fields |= _speech_fields(request, api, order, utterance)
             if self._context.server.log_texts:
                 request.log_fields["text"] = order.text[:_MAX_TEXT]
         if request.is_turn:
@@ -102,17 +102,17 @@ class AccessLog(RequestObserver):
 
 
 def _speech_fields(
-    request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
+    request: RequestContext, api: str, order: GatewaySpeechRequest, utterance: ReportedUtterance
 ) -> dict[str, Any]:
-    error = account.report.error
+    error = utterance.report.error
     return {
         "api": api,
-        "outcome": client_outcome(request, account),
-        "provider": account.provider,
+        "outcome": client_outcome(request, utterance),
+        "provider": utterance.provider,
         "error": error.kind.value if isinstance(error, TTSError) else None,
-        "attempts": len(account.report.attempts),
+        "attempts": len(utterance.report.attempts),
         "characters": len(order.text),
-        "audio_seconds": round(account.duration, 3),
+        "audio_seconds": round(utterance.duration, 3),
     }
 
 

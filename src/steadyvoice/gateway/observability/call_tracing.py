@@ -30,13 +30,13 @@ class CallTracing(RequestObserver):
         self._tracing.is_deferred = False
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, utterance: ReportedUtterance
     ) -> None:
         """Make the spans of a finished turn; those of an utterance, when its response is sent as well."""
         if request.is_turn:
-            self._export(request, api, order, account)
+            self._export(request, api, order, utterance)
         else:
-            self._spoken[request] = api, order, account
+            self._spoken[request] = api, order, utterance
 
     def request_finished(self, request: RequestContext) -> None:
         """Make the spans of the utterance that a request was for."""
@@ -44,19 +44,19 @@ class CallTracing(RequestObserver):
             self._export(request, *spoken)
 
     def _export(
-        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, utterance: ReportedUtterance
     ) -> None:
         context, tracing = self._context, self._tracing
         now = context.clock()
         end = context.wall_clock() - (now - (now if request.finished_at is None else request.finished_at))
-        call = account.call if isinstance(account.call, CallTrace) else None
+        call = utterance.call if isinstance(utterance.call, CallTrace) else None
         export = partial(
             tracing.export,
             call,
-            account.report,
+            utterance.report,
             end - request.seconds_at(now),
             end,
-            {**(call.facts if call else {}), **_facts(request, api, order, account)},
+            {**(call.facts if call else {}), **_facts(request, api, order, utterance)},
             kind="internal" if request.is_turn else "server",
             name=names.TURN if request.is_turn else names.UTTERANCE,
             context=tracing.remote_context(request.headers),
@@ -70,13 +70,13 @@ class CallTracing(RequestObserver):
 
 
 def _facts(
-    request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
+    request: RequestContext, api: str, order: GatewaySpeechRequest, utterance: ReportedUtterance
 ) -> dict[str, Value]:
     synthesis = order.style.request
     facts: dict[str, Value] = {
         names.API: api,
         names.REQUEST_ID: request.request_id,
-        names.OUTCOME: client_outcome(request, account),
+        names.OUTCOME: client_outcome(request, utterance),
         names.FORMAT: order.format.name,
         names.CHARACTERS: len(order.text),
     }

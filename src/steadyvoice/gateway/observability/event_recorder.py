@@ -98,12 +98,12 @@ class EventRecorder(RequestObserver):
         context.on_stopped.append(context.subscribe(self._circuit_event))
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, utterance: ReportedUtterance
     ) -> None:
         """Record a finished utterance."""
         context = self._context
         now, wall_time, text = context.clock(), context.wall_clock(), context.server.log_texts
-        call = self.calls.add(request, api, order, account, now=now, wall_time=wall_time, text=text)
+        call = self.calls.add(request, api, order, utterance, now=now, wall_time=wall_time, text=text)
         self.statistics.add_call(call)
         self._call_recorder.add(call)
 

@@ -84,16 +84,16 @@ class Metrics(RequestObserver):
         context.on_stopped.append(context.service.close_metrics if own else service.close)
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, utterance: ReportedUtterance
     ) -> None:
         """Count a finished utterance."""
-        self._requests.add((api, account.provider or NO_PROVIDER, client_outcome(request, account)))
+        self._requests.add((api, utterance.provider or NO_PROVIDER, client_outcome(request, utterance)))
         self._duration.add((api,), request.seconds_at(self._context.clock()))
         if (seconds := first_audio(request)) is not None:
             self._first_audio.add((api,), seconds)
-        if api != _TEST_CALLS and (level := service_level(request, order, account, self._context.server)):
+        if api != _TEST_CALLS and (level := service_level(request, order, utterance, self._context.server)):
             self._count_levels({(api, level): 1})
-        self._service.count(account.report)
+        self._service.count(utterance.report)
 
     def request_finished(self, request: RequestContext) -> None:
         """Count a finished request of any kind."""
@@ -184,14 +184,14 @@ class Metrics(RequestObserver):
 
 
 def service_level(
-    request: RequestContext, order: GatewaySpeechRequest, account: ReportedUtterance, settings: ServerConfig
+    request: RequestContext, order: GatewaySpeechRequest, utterance: ReportedUtterance, settings: ServerConfig
 ) -> str | None:
     """Return the result of an utterance for its caller; None if the caller left, or made a mistake.
 
     An answer that is sent whole is late by the audio that it has: it may take as much longer.
     """
-    error, seconds = account.report.error, first_audio(request)
-    match client_outcome(request, account):
+    error, seconds = utterance.report.error, first_audio(request)
+    match client_outcome(request, utterance):
         case "interrupted":
             return None
         # A call's own deadline is no mistake: a vendor that hangs makes all of them expire.
@@ -204,7 +204,7 @@ def service_level(
         case "substituted" | "resumed":
             return "substituted"
         case _:
-            allowed = settings.first_audio_objective + (account.duration if order.buffered else 0.0)
+            allowed = settings.first_audio_objective + (utterance.duration if order.buffered else 0.0)
             return "late" if seconds is None or seconds > allowed else "good"
 
 

@@ -152,7 +152,7 @@ class RecentCalls:
         request: RequestContext,
         api: str,
         order: GatewaySpeechRequest,
-        account: ReportedUtterance,
+        utterance: ReportedUtterance,
         *,
         now: float,
         wall_time: float,
@@ -160,15 +160,15 @@ class RecentCalls:
     ) -> RecentCall:
         """Add a call that has just finished. `now` is the gateway's clock, `wall_time` the time of day, in seconds."""
         self._number += 1
-        report, synthesis, seconds = account.report, order.style.request, request.seconds_at(now)
+        report, synthesis, seconds = utterance.report, order.style.request, request.seconds_at(now)
         too_many = max(0, len(report.attempts) - _MAX_PARTS) + max(0, len(report.spans) - _MAX_PARTS)
         call = RecentCall(
             number=self._number,
             at=datetime.fromtimestamp(wall_time - seconds, UTC),
             request_id=request.request_id,
             api=api,
-            outcome=client_outcome(request, account),
-            provider=account.provider,
+            outcome=client_outcome(request, utterance),
+            provider=utterance.provider,
             voice=_truncated(synthesis.voice),
             model=_truncated(synthesis.model),
             format=order.format.name,
