@@ -16,8 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from typing import cast as typed
+from typing import TYPE_CHECKING, Any, cast
 
 from steadyvoice.cli.errors import ExitStatus, UsageError
 from steadyvoice.cli.standard_streams import redirect_to_null
@@ -114,7 +113,7 @@ def _supervise(options: ServeOptions, server: ServerConfig, plan: ServiceArgumen
     if sys.platform != "linux":
         raise UsageError("workers: only Linux distributes the connections of one port among processes; use 1")
     settings = {name: value for name, value in plan.items() if name != "providers"}
-    validate_settings(plan["providers"], typed(ServiceSettings, settings))
+    validate_settings(plan["providers"], cast(ServiceSettings, settings))
     with ExitStack() as reserved:
         port = _reserve_port(server, reserved)
         command = _worker_command(options, server.host, port)
@@ -204,7 +203,7 @@ def _serve_as_worker(
 
 def _joined(plan: ServiceArguments, store: WorkerStore) -> ServiceArguments:
     """Return the arguments with the workers' own fleet, unless they name another."""
-    return plan if plan.get("fleet") else typed(ServiceArguments, {**plan, "fleet": store})
+    return plan if plan.get("fleet") else cast(ServiceArguments, {**plan, "fleet": store})
 
 
 def _name_worker_in_log(number: int) -> None:

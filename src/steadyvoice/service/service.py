@@ -10,8 +10,7 @@ from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mappi
 from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
-from typing import cast as typed
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 from steadyvoice.audio.thread_pool import AudioThreadPool
 from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, Listener
@@ -245,7 +244,7 @@ class AsyncTTSService:
 
         # Held back, because bytes cannot announce that a sentence which broke off is spoken again.
         own = {"format": "mp3_44100_128", **options, "muted": self.settings["muted"], "hold_back": True}
-        conversation = self.open_conversation(typed("ConversationOptions", own), paced=False)
+        conversation = self.open_conversation(cast("ConversationOptions", own), paced=False)
         stream = AsyncSpeechStream(TurnUtterance(conversation, pieces), self._open.stream_of_turn_ended)
         self._open.add_stream(stream)
         return stream

@@ -76,8 +76,8 @@ class CartesiaWebSocketRoutes(WebSocketRoutes):
         try:
             if isinstance(action, Refuse):
                 raise RequestRejectedError(Rejection.from_action(action))
-            call = SocketParameters(inactivity_timeout=IDLE_TIMEOUT)
-            ending = await session.run(form, "", call, authenticated=True)
+            parameters = SocketParameters(inactivity_timeout=IDLE_TIMEOUT)
+            ending = await session.run(form, "", parameters, authenticated=True)
             await connection.close(ending)
             return ending
         except RequestRejectedError as error:

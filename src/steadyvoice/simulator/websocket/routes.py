@@ -84,11 +84,11 @@ class WebSocketRoutes:
             response = self._dialect.not_found(request.method, request.path, (), entry.request_id or "")
             return await self._reject(request, entry, response)
         try:
-            act = self._select_action(request, entry)
+            action = self._select_action(request, entry)
         except FaultError as error:
             response = json_response({"error": f"{FAULT_HEADER}: {error}"}, status=400)
             return await self._reject(request, entry, response)
-        match act:
+        match action:
             case Hang():
                 await sleep_or_hang(None)
             case Reset(None):
@@ -96,10 +96,10 @@ class WebSocketRoutes:
                 self._vendor.ledger.end(entry, Ending.CUT)
                 return web.Response()
             case Refuse(None):
-                response = self._dialect.error_response(Rejection.from_action(act), entry.request_id or "")
+                response = self._dialect.error_response(Rejection.from_action(action), entry.request_id or "")
                 return await self._reject(request, entry, response)
             case Html() | Json():
-                response = apply_body_action(bytes_response(b"", "audio/mpeg"), act)
+                response = apply_body_action(bytes_response(b"", "audio/mpeg"), action)
                 return await self._reject(request, entry, response)
         try:
             self._check_upgrade(request)
@@ -108,9 +108,9 @@ class WebSocketRoutes:
             return await self._reject(request, entry, response)
         await socket.prepare(request)
         entry.status = 101
-        if isinstance(act, HalfOpen):
+        if isinstance(action, HalfOpen):
             await sleep_or_hang(None)
-        self._vendor.ledger.end(entry, await self._run_session(form, request, socket, entry, act))
+        self._vendor.ledger.end(entry, await self._run_session(form, request, socket, entry, action))
         return socket
 
     def _select_action(self, request: web.Request, entry: LedgerEntry) -> FaultAction | None:
@@ -136,10 +136,10 @@ class WebSocketRoutes:
         try:
             if isinstance(action, Refuse):
                 raise RequestRejectedError(Rejection.from_action(action))
-            call, authenticated = self._parse(request, entry)
-            conversation = WebSocketSession(self._vendor, socket, connection, entry, action)
+            parameters, authenticated = self._parse(request, entry)
+            session = WebSocketSession(self._vendor, socket, connection, entry, action)
             voice = request.match_info.get("voice")
-            ending = await conversation.run(form, voice, call, authenticated=authenticated)
+            ending = await session.run(form, voice, parameters, authenticated=authenticated)
             await connection.close(ending)
             return ending
         except RequestRejectedError as error:
@@ -151,18 +151,18 @@ class WebSocketRoutes:
         dialect = self._vendor.elevenlabs
         voice = request.match_info.get("voice")
         if voice is None:
-            call = dialect.parse_dialogue_socket_query(request.query)
+            parameters = dialect.parse_dialogue_socket_query(request.query)
         else:
-            call = dialect.parse_socket_query(voice, request.query)
-        entry.model = call.model_id
+            parameters = dialect.parse_socket_query(voice, request.query)
+        entry.model = parameters.model_id
         key = (
             get_header(request.headers, elevenlabs_speech.KEY_HEADER)
             or get_header(request.headers, "authorization")
-            or call.api_key
+            or parameters.api_key
         )
         if key:
             dialect.check_socket_key(key)
-        return call, bool(key)
+        return parameters, bool(key)
 
     async def _reject(
         self, request: web.Request, entry: LedgerEntry, response: SimulatedResponse
