@@ -42,10 +42,10 @@ class UtterancePolicy:
 
     `deadline` is the caller's own, in seconds. With `hold` no audio is delivered before its piece is complete, which
     costs nothing where the whole is wanted anyway. `announced`: the outcome was sent with the first byte and cannot
-    change, so that silence after speech would pass for the whole. At most `most_bytes` of audio are held. `segment`:
-    the text is a segment of a turn, whose output goes on behind it; audio without timestamps is then delivered as it
-    comes, and a segment that breaks off is spoken again from its start, unless `hold_back` has it wait until it is
-    complete. `recorded` is played instead of silence, where `muted` allows that.
+    change, so that silence after speech would pass for the whole. At most `max_audio_bytes` of audio are held.
+    `segment`: the text is a segment of a turn, whose output goes on behind it; audio without timestamps is then
+    delivered as it comes, and a segment that breaks off is spoken again from its start, unless `hold_back` has it wait
+    until it is complete. `recorded` is played instead of silence, where `muted` allows that.
     """
 
     timeouts: TimeoutConfig
@@ -56,7 +56,7 @@ class UtterancePolicy:
     deadline: float | None = None
     hold: bool = False
     announced: bool = False
-    most_bytes: int = MAX_AUDIO_BYTES
+    max_audio_bytes: int = MAX_AUDIO_BYTES
     segment: bool = False
     hold_back: bool = False
     recorded: RecordedMessage | None = None
@@ -394,7 +394,7 @@ class SettingsInForce:
             deadline=options.deadline,
             hold=hold,
             announced=announced,
-            most_bytes=self.max_audio_bytes,
+            max_audio_bytes=self.max_audio_bytes,
             recorded=self.recorded,
         )
 
@@ -407,7 +407,7 @@ class SettingsInForce:
             voice_substitution=options.voice_substitution or self.voice_substitution,
             max_attempts=self.retry.max_attempts,
             deadline=options.deadline,
-            most_bytes=self.max_audio_bytes,
+            max_audio_bytes=self.max_audio_bytes,
             segment=True,
             recorded=self.recorded,
         )

@@ -314,7 +314,7 @@ class AsyncTTSService:
     def follow_fleet(self, listener: Callable[[Announcement], object]) -> Callable[[], None]:
         """Call `listener` with the announcements of other replicas, those in force included; return its end.
 
-        It is called in the thread that beats, also after a change of the fleet.
+        It is called in the thread of the fleet's heartbeat, also after a change of the fleet.
         """
         return self._membership.follow(listener)
 
@@ -415,18 +415,20 @@ class AsyncTTSService:
         return self._providers.subscribe(listener)
 
     def observe(self, observer: UtteranceObserver) -> Callable[[], None]:
-        """Tell an observer of every utterance and turn that ends from now on; return a function that ends it.
+        """Call `observer` with every utterance and turn that ends from now on; return a function that ends it.
 
-        Utterances that nobody observes cost nothing for it. Those of the gateway's usual requests are told of up to
-        50 ms later.
+        Without observers, utterances cost nothing more. Those of the gateway's usual requests are reported up to 50 ms
+        after their end.
         """
         return self.observers.observe(observer)
 
-    def relay(self, text: str, options: ResolvedOptions, client: RelayClient, connecting: float = 0.0) -> Relay | None:
-        """Send a usual request whose audio is passed through; None, and nothing has happened, for any other.
+    def relay(
+        self, text: str, options: ResolvedOptions, client: RelayClient, connect_seconds: float = 0.0
+    ) -> Relay | None:
+        """Send a usual request for a stream of bare audio; None, and nothing has happened, for any other.
 
-        `text` is clean. What becomes unusual later is handed over to the client, to be continued by `open_stream`. A
-        request that has waited for `open_connection` was `connecting` for so many seconds.
+        `text` is clean. What becomes unusual later is handed over to the client, to be continued by `open_stream`.
+        `connect_seconds` is the time that the request has waited for `open_connection`.
         """
         # What is known is looked up here, because each method would be a call for every request.
         template = options.templates.get((False, True)) if options.settings is self._in_force else None
@@ -438,7 +440,7 @@ class AsyncTTSService:
         if plan is None:
             return None
         kind = ResumeRelay if plan.resumes else Relay
-        return start_relay(kind, plan, text, self._relays.services, client, connecting, OutputRelay)
+        return start_relay(kind, plan, text, self._relays.services, client, connect_seconds, OutputRelay)
 
     def open_connection(self, text: str, options: ResolvedOptions) -> AwaitedConnection | None:
         """Open a connection for a usual request, if only that was missing when `relay` returned None."""

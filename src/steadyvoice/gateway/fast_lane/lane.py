@@ -1,8 +1,8 @@
 """Fast lane of one gateway: recognises usual requests by their head, starts them, and passes on their records later.
 
-A request is usual if its audio is passed through, and nothing about its head, its body or the state of the providers
-asks for more than a relay does (service/fast_lane). All others go to the ASGI application, as does a request in the
-fast lane that becomes unusual.
+A request is usual if it asks for a stream of bare audio, and nothing about its head, its body or the state of the
+providers needs more than a relay does (service/fast_lane). All others go to the ASGI application, as does a request in
+the fast lane that becomes unusual.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class FastLane:
         self._awaited = set[ExchangeConnection]()  # connections whose body is incomplete, since the last tick
         self._awaited_before = set[ExchangeConnection]()
         self._timer: asyncio.TimerHandle | None = None
-        self._connecting = 0.0  # seconds for which the request that is being started has waited for a connection
+        self._connect_seconds = 0.0  # seconds for which the request that is being started has waited for a connection
         self.running: set[Exchange] = set()
         context.record_finished = self.record_finished
         context.on_stop.append(self._hand_over_all)
@@ -93,23 +93,23 @@ class FastLane:
             return False
         is_usual = not order.buffered and order.body_format is BodyFormat.AUDIO
         if is_usual and len(order.text) <= limits.max_text_characters:
-            connecting, clock = self._connecting, context.clock
-            exchange = Exchange(self, connection, target, headers, order, clock() - connecting, clock=clock)
-            exchange.relay = context.service.relay(order.text, order.style, exchange, connecting)
+            waited, clock = self._connect_seconds, context.clock
+            exchange = Exchange(self, connection, target, headers, order, clock() - waited, clock=clock)
+            exchange.relay = context.service.relay(order.text, order.style, exchange, waited)
             if exchange.relay:
                 self.running.add(exchange)
                 if self._timer is None:
                     self._set_timer()
                 connection.begin_exchange(exchange)
                 return True
-            if self._awaits_connection(connection, order, data):
+            if self._wait_for_connection(connection, order, data):
                 return True
         connection.parsed_order = order
         return False
 
-    def _awaits_connection(self, connection: ExchangeConnection, order: GatewaySpeechRequest, data: bytes) -> bool:
-        """Wait for a connection to the vendor, if a request lacks nothing else; return whether it waits."""
-        if self._connecting or not (awaited := self._context.service.open_connection(order.text, order.style)):
+    def _wait_for_connection(self, connection: ExchangeConnection, order: GatewaySpeechRequest, data: bytes) -> bool:
+        """Have a request wait for a connection to the vendor, if it lacks nothing else; return whether it waits."""
+        if self._connect_seconds or not (awaited := self._context.service.open_connection(order.text, order.style)):
             return False
         connection.keep_request(data)
         timer = asyncio.get_running_loop().call_later(awaited.seconds, _give_up, connection, data)
@@ -129,11 +129,11 @@ class FastLane:
         if connection.held is not data:  # left to the application meanwhile
             return
         if not opened.cancelled() and opened.exception() is None:
-            connection.held, self._connecting = b"", self._context.clock() - begun
+            connection.held, self._connect_seconds = b"", self._context.clock() - begun
             try:
                 is_started = self.receive(connection, data)
             finally:
-                self._connecting = 0.0
+                self._connect_seconds = 0.0
             if is_started:
                 return
             connection.held = data

@@ -103,7 +103,7 @@ class SpeechCache:
 
     def _max_bytes(self, caller: CachedUtterance) -> int:
         """Return the most bytes that are kept of an utterance, to be stored and for others to join."""
-        return min(self._store.largest, caller.policy.most_bytes)
+        return min(self._store.largest, caller.policy.max_audio_bytes)
 
     async def _load(self, keys: Mapping[str, str]) -> dict[str, Recording]:
         entries: dict[str, CacheEntry] = await self._run_on_disk(self._store.get, list(keys.values()), otherwise={})

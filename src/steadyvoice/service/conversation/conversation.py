@@ -116,9 +116,9 @@ class AsyncConversation:
         with suppress(TTSError):
             for guarded in self._services.resources(self._timeouts).providers()[:1]:
                 if isinstance(guarded.provider, SupportsTextStreaming) and not guarded.handler.refuses():
-                    connecting = guarded.timeouts.connection_timeout
+                    timeout = guarded.timeouts.connection_timeout
                     offer = guarded.provider.offer(request)
-                    await guarded.provider.prewarm(request, offer, connection_timeout=connecting)
+                    await guarded.provider.prewarm(request, offer, connection_timeout=timeout)
 
     def update(self, **options: Unpack[ConversationOptions]) -> None:
         """Change options from the next turn on; others stay. Raises TypeError, TTSConfigurationError and TTSError."""

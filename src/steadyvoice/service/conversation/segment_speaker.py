@@ -74,7 +74,7 @@ class SegmentSpeaker:
         # Segments are put together as samples where the format cannot be concatenated.
         form = target if target.is_concatenable else AudioFormat(Codec.PCM, target.sample_rate)
         self._request = replace(request, format=form, timestamps=True)
-        self._output = Output(target, resources.speech.workers, max_bytes=policy.most_bytes)
+        self._output = Output(target, resources.speech.workers, max_bytes=policy.max_audio_bytes)
         self._failures = TurnFailures(memory)
         self._voices: dict[str, Candidate] = {}  # as they spoke first, so that no voice changes within the turn
         self._heard_provider: str | None = None
@@ -154,8 +154,8 @@ class SegmentSpeaker:
             return None
         previous = ledger.clean[max(0, begin - _CONTEXT_CHARACTERS) : begin].strip()
         request = replace(self._request.with_text(""), previous_text=previous or self._request.previous_text)
-        connecting = candidate.guarded.timeouts.connection_timeout
-        stream = provider.open_text_stream(request, candidate.offer, connection_timeout=connecting)
+        timeout = candidate.guarded.timeouts.connection_timeout
+        stream = provider.open_text_stream(request, candidate.offer, connection_timeout=timeout)
         if stream is None:
             self._without_streams.add(candidate.name)
             return None
@@ -249,7 +249,7 @@ class SegmentSpeaker:
             attempt_timeouts,
             stream,
             stopwatch,
-            connecting=timeouts.connection_timeout,
+            connection_timeout=timeouts.connection_timeout,
             clock=resources.speech.clock,
             lag=resources.speech.lag,
             on_accepted=slot.accepted,

@@ -31,13 +31,20 @@ class TextStreamCall(ProviderCall):
         stream: TextStream,
         stopwatch: Stopwatch,
         *,
-        connecting: float,
+        connection_timeout: float,
         clock: Callable[[], float],
         lag: LoopLag,
         on_accepted: Callable[[Accepted], None],
     ) -> None:
         super().__init__(
-            provider, request, offer, timeouts, connecting=connecting, clock=clock, lag=lag, on_accepted=on_accepted
+            provider,
+            request,
+            offer,
+            timeouts,
+            connection_timeout=connection_timeout,
+            clock=clock,
+            lag=lag,
+            on_accepted=on_accepted,
         )
         self.stream, self._stopwatch = stream, stopwatch
         self.characters = 0

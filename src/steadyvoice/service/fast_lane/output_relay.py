@@ -28,7 +28,7 @@ _MAX_UNREAD = 32 * 1024
 """Bytes that are left unread: the connection stops reading beyond 64 KiB."""
 
 _ENOUGH = 0.25
-"""Seconds of audio that the listener has still to hear from which on a burst may wait."""
+"""Seconds of audio sent ahead of the listener from which on a burst may wait."""
 
 
 class OutputRelay(Relay):
@@ -51,7 +51,7 @@ class OutputRelay(Relay):
         candidate, template = self._choice.candidate, self._plan.template
         request, policy, offer = template.request, template.policy, candidate.offer
         self._output = output = Output(
-            request.format, self._services.workers, remembers=request.timestamps, max_bytes=policy.most_bytes
+            request.format, self._services.workers, remembers=request.timestamps, max_bytes=policy.max_audio_bytes
         )
         voice = candidate.voice if policy.resumes else None
         output.begin(offer.format, sole=True, breakable=self._plan.resumes, voice=voice, gain=offer.gain)
@@ -153,10 +153,10 @@ class ResumeRelay(OutputRelay):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._usual = True  # whether every chunk was
+        self._usual = True  # whether every chunk so far was usual
         self._held: list[bytes] = []  # audio that came since the last word, and that the output has not received
         self._held_size = 0
-        self._sent = 0.0  # seconds of audio
+        self._sent = 0.0  # seconds of audio that were sent
         self._unread_until = 0.0  # clock reading until which chunks are left unread
 
     def response_changed(self) -> None:
@@ -171,7 +171,7 @@ class ResumeRelay(OutputRelay):
             and self._services.clock() < unread_until
         ):
             if self.due > unread_until:
-                self._look_at(unread_until)
+                self._schedule_check(unread_until)
             return
         super().response_changed()
 
@@ -183,7 +183,7 @@ class ResumeRelay(OutputRelay):
         if self._connection is not None:
             super().check_time()
 
-    def _look_at(self, time: float) -> None:
+    def _schedule_check(self, time: float) -> None:
         """Have `check_time` called at this reading of the clock."""
         self.due = time
 

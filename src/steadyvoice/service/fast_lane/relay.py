@@ -129,7 +129,7 @@ class Relay:
     MIN_RATE = REAL_TIME
     """Least acceptable seconds of audio per second."""
     FLUSHES = False
-    """Whether what was written is sent once all that has come was passed on."""
+    """Whether writes are batched: sent by one `flush` after each read from the vendor."""
 
     def __init__(
         self,
@@ -143,19 +143,18 @@ class Relay:
         refusals: Sequence[ProviderRefusal | None],
         started: StartedHTTPRequest,
         client: RelayClient,
-        connecting: float,
+        connect_seconds: float,
     ) -> None:
         self._plan, self._choice, self._text, self._services = plan, choice, text, services
         self._permit, self._entry, self._refusals = permit, entry, refusals
         self._started, self._client = started, client
         self._connection: HTTPConnection | None = started.connection
-        self._started_at, self._since = now - connecting, now
-        self._sent_at = services.wall_clock() - connecting
+        self._started_at, self._since = now - connect_seconds, now
+        self._sent_at = services.wall_clock() - connect_seconds
         self._beat, self._lost = services.lag.beat, 0.0
-        # Seconds that the provider took so far, and until the last bytes, the last audio and the first audio had come;
-        # and seconds of audio.
-        self._waited, self._arrived, self._heard, self._audio = connecting, 0.0, 0.0, 0.0
-        self._first_audio: float | None = None
+        # Seconds that the provider has taken: so far, until its last bytes, and until its last audio. Seconds of audio.
+        self._waited, self._arrived, self._heard, self._audio = connect_seconds, 0.0, 0.0, 0.0
+        self._first_audio: float | None = None  # seconds that the provider took until its first audio
         # Timeouts are made when one may pass, while the caller has nothing left to play, and when handed over.
         self._timeouts: AttemptTimeouts | None = None
         candidate = choice.candidate
@@ -164,11 +163,11 @@ class Relay:
         self._accepted: Accepted | None = None
         self._answered: float | None = None
         self._first_sound: float | None = None
-        self._held_back = 0.0  # seconds for which the first audio was
+        self._held_back = 0.0  # seconds for which the first audio was held back
         self._received, self._odd_bytes, self._progress_at = 0, False, 0.0
-        self._begun = False  # whether the response has
+        self._begun = False  # whether the head of the response was written
         self.due = self._started_at + min(choice.first_audio + choice.extra * len(text), choice.seconds) - EARLY
-        """Clock reading at which `check_time` may have something to do."""
+        """Clock reading from which on `check_time` is called."""
         started.connection.observer = self
         services.running.add(self)
 
@@ -395,7 +394,8 @@ class Relay:
         self._begun = True
         if self._timeouts:
             self._timeouts.utterance_deadline.stopwatch.extends = True
-        # The limits are others from now on: `check_time` sets it, unless the response ends before.
+        # The stall timeout now applies in place of the first-audio timeout. Computing it is left to `check_time`, which
+        # a response that ends within one tick never needs.
         self.due = self._since
         assert self._accepted is not None  # noqa: S101 - audio has come
         first_choice, provider = self._plan.candidates[0].guarded, self._choice.candidate.guarded
@@ -522,12 +522,12 @@ def start_relay(
     text: str,
     services: RelayServices,
     client: RelayClient,
-    connecting: float = 0.0,
+    connect_seconds: float = 0.0,
     rewriting: type[Relay] | None = None,
 ) -> Relay | None:
     """Send a usual request to the chosen candidate; None, and nothing has happened, if the request is not usual.
 
-    It was `connecting` for so many seconds. `rewriting` is the kind of relay for audio that is rewritten.
+    `connect_seconds` is the time that it has waited for its connection. `rewriting` is the kind of relay for audio that is rewritten.
     """
     admission, now = services.admission, services.clock()
     choice = None if admission.is_behind else plan.choose(text)
@@ -558,4 +558,4 @@ def start_relay(
     started.start(text)
     if choice.rewritten and rewriting:
         kind = rewriting
-    return kind(plan, choice, text, services, now, permit, entry, refusals, started, client, connecting)
+    return kind(plan, choice, text, services, now, permit, entry, refusals, started, client, connect_seconds)

@@ -66,10 +66,10 @@ class StreamingRelay(ResumeRelay):
         self._restart_clocks()
         super().hand_over(error)
 
-    def _look_at(self, time: float) -> None:
-        super()._look_at(time)
+    def _schedule_check(self, time: float) -> None:
+        super()._schedule_check(time)
         assert isinstance(self._client, RelayedUtterance)  # noqa: S101 - as above
-        self._client.look_later()
+        self._client.schedule_check()
 
     def _restart_clocks(self) -> None:
         paused_at, self._paused_at = self._paused_at, None
@@ -102,7 +102,7 @@ class StreamingRelay(ResumeRelay):
 
 
 class RelayWatcher:
-    """Client of a relay in the library: looks at it when one of its timeouts may be near."""
+    """Client of a relay in the library: checks its timeouts when one of them may be near."""
 
     __slots__ = ("_handle", "_relay")
 
@@ -114,29 +114,29 @@ class RelayWatcher:
         self._handle: asyncio.TimerHandle | None = None
 
     def _watch(self, relay: Relay) -> None:
-        """Look at a relay from now on."""
+        """Check the timeouts of a relay from now on."""
         self._relay = relay
-        self._look()
+        self._check()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._relay:
             self._relay.check_time()
         if self._relay:  # it was not handed over by that
-            self.look_later()
+            self.schedule_check()
 
-    def look_later(self) -> None:
-        """Look when the relay is due, which has changed."""
-        self._look_no_more()
+    def schedule_check(self) -> None:
+        """Set the timer for the relay's next check, whose time has changed."""
+        self._cancel_check()
         remaining = self._relay.remaining if self._relay else math.inf
         if remaining < math.inf:
-            self._handle = asyncio.get_running_loop().call_later(max(0.0, remaining), self._look)
+            self._handle = asyncio.get_running_loop().call_later(max(0.0, remaining), self._check)
 
     def _release(self) -> None:
         """Forget the relay, which refers to its client."""
         self._relay = None
-        self._look_no_more()
+        self._cancel_check()
 
-    def _look_no_more(self) -> None:
+    def _cancel_check(self) -> None:
         if self._handle:
             self._handle.cancel()
             self._handle = None
@@ -220,9 +220,9 @@ class RelayedUtterance(RelayWatcher):
     # ---------------------------------------------------------------- client of the relay
 
     def begin(self, first_choice: str, provider: str, accepted: Accepted) -> None:
-        """Note the speaker, and look at the other timeouts from now on."""
+        """Note the speaker; from now on the other timeouts apply."""
         self.report.current_speaker.start(provider, accepted, len(self._text))
-        self._look()
+        self._check()
 
     def flush(self) -> None:
         """Wake the caller, and have the relay pause while the caller has enough."""
@@ -230,8 +230,8 @@ class RelayedUtterance(RelayWatcher):
         buffer.wake()
         if buffer.size >= buffer.max_bytes and isinstance(self._relay, StreamingRelay) and not self._relay.is_paused:
             self._relay.pause()
-            self._look_no_more()
-            buffer.on_room = self._read_on
+            self._cancel_check()
+            buffer.on_room = self._resume_reading
 
     def write_now(self, data: bytes) -> None:
         """Give audio to the caller."""
@@ -251,7 +251,7 @@ class RelayedUtterance(RelayWatcher):
         self._buffer.on_room = None
         self._continue(request)
 
-    def _read_on(self) -> None:
+    def _resume_reading(self) -> None:
         if isinstance(self._relay, StreamingRelay):
             self._relay.resume()
-            self._look()
+            self._check()

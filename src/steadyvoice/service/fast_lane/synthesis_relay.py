@@ -77,10 +77,10 @@ class CollectingRelay(ResumeRelay):
             self._unread_until = self._since + READ_INTERVAL
         # Long silence has to be decoded, and the pipeline judges what is too much to be held.
         begun = self._first_sound is not None or validator.seconds < MAX_LEADING_SILENCE
-        return begun and audio.tell() <= self._plan.template.policy.most_bytes
+        return begun and audio.tell() <= self._plan.template.policy.max_audio_bytes
 
     def _start_watching(self) -> None:
-        """Have the caller look at the other timeouts from now on."""
+        """Have the caller check the timeouts that apply from now on."""
         assert self._accepted is not None  # noqa: S101 - audio has come
         name = self._choice.candidate.name
         self._client.begin(name, name, self._accepted)
@@ -142,8 +142,8 @@ class SpeechCollector(RelayWatcher):
     # ---------------------------------------------------------------- client of the relay
 
     def begin(self, first_choice: str, provider: str, accepted: Accepted) -> None:
-        """Look at the other timeouts from now on."""
-        self._look()
+        """Check the timeouts that apply from now on."""
+        self._check()
 
     def write(self, data: bytes) -> None:
         """Take the audio."""

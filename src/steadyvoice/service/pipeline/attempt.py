@@ -276,7 +276,9 @@ class AttemptFactory:
         by_sentence = self._mode(candidate) is DeliveryMode.WHOLE and not self._policy.hold
         ids = self._accounting.stitching_ids(candidate.name)
         request, policy = self._request, self._policy
-        max_characters = characters_that_fit(request.format, request.speed, policy.most_bytes) if policy.hold else None
+        max_characters = (
+            characters_that_fit(request.format, request.speed, policy.max_audio_bytes) if policy.hold else None
+        )
         begin, marked = self._accounting.begin, self._marked
         text_piece = next_piece(
             candidate, request, begin, marked=marked, by_sentence=by_sentence, ids=ids, max_characters=max_characters
@@ -315,7 +317,7 @@ class AttemptFactory:
             piece,
             offer,
             attempt_timeouts,
-            connecting=timeouts.connection_timeout,
+            connection_timeout=timeouts.connection_timeout,
             clock=self._clock,
             lag=self._lag,
             on_accepted=lambda accepted: handler.accepted(slot, accepted, piece, offer),

@@ -219,7 +219,7 @@ class HedgeScheduler:
                 self._request.format,
                 self._factory.workers,
                 remembers=self._request.timestamps,
-                max_bytes=self._policy.most_bytes,
+                max_bytes=self._policy.max_audio_bytes,
                 deadline=deadline,
             ),
             deadline,

@@ -71,8 +71,8 @@ Servers and proxies close connections that nothing was read from for about a min
 class ProviderCall:
     """Call of one provider: begin it once, read with `next()` until it returns None, and close it.
 
-    The other properties can be read at any time. `connecting` bounds connecting, in seconds; `on_accepted` is called
-    when the vendor has accepted the request.
+    The other properties can be read at any time. `connection_timeout` is in seconds; `on_accepted` is called when the
+    vendor has accepted the request.
 
     Its timeouts run from the moment that `next()` is called until it returns, whatever arrives meanwhile; only what the
     event loop lost (`lag`) while it waited is not the provider's. So a provider whose bytes keep this process busy
@@ -86,7 +86,7 @@ class ProviderCall:
         offer: SynthesisOffer,
         timeouts: AttemptTimeouts,
         *,
-        connecting: float,
+        connection_timeout: float,
         clock: Callable[[], float],
         lag: LoopLag,
         on_accepted: Callable[[Accepted], None],
@@ -105,7 +105,8 @@ class ProviderCall:
         )
         self._beat: tuple[float, float] | None = None  # heartbeat of the event loop at the end of the last wait
         self._limit_moved = False  # whether the end of the present wait moved: time was lost, or audio went to the sink
-        self._timeouts, self._connecting, self._clock, self._on_accepted = timeouts, connecting, clock, on_accepted
+        self._timeouts, self._connection_timeout = timeouts, connection_timeout
+        self._clock, self._on_accepted = clock, on_accepted
         self._lag = lag
         self._make_error = CallErrors(provider.name)
         self.validator = AudioValidator(request, offer.format, self._make_error)
@@ -235,8 +236,8 @@ class ProviderCall:
         return bytes(data[:CHUNK_SIZE])
 
     def _begin(self) -> None:
-        connecting = self._connecting
-        self._source = self.provider.speak(self.request, self.offer, connection_timeout=connecting)
+        timeout = self._connection_timeout
+        self._source = self.provider.speak(self.request, self.offer, connection_timeout=timeout)
 
     async def _aclose(self) -> None:
         if self.sent:

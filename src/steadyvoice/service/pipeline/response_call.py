@@ -155,10 +155,10 @@ class ResponseCall(ProviderCall):
     async def _open(self, left: float) -> AudioResponse | None:
         """Return the response within `left` seconds; None if there was nothing to pronounce."""
         if self._started:
-            opening = self._started.response(connection_timeout=self._connecting)
+            opening = self._started.response(connection_timeout=self._connection_timeout)
         else:
             assert self.prepared is not None  # noqa: S101 - only requests that can be prepared are read like this
-            opening = self.prepared.send(self.request.text, connection_timeout=self._connecting)
+            opening = self.prepared.send(self.request.text, connection_timeout=self._connection_timeout)
         self._reply = reply = await self._in_time(opening, left)
         if reply is not None:
             self._accept(reply.accepted)

@@ -112,7 +112,7 @@ class Utterance:
             self.stopwatch.extends = policy.hold and not policy.own_deadline
             deadline = Deadline(policy.total, self.stopwatch)
         self._deadline = deadline
-        max_bytes = policy.most_bytes
+        max_bytes = policy.max_audio_bytes
         self._output = output or Output(
             request.format, workers, remembers=request.timestamps, max_bytes=max_bytes, deadline=deadline
         )
