@@ -110,9 +110,9 @@ class Witness(RequestObserver):
         self.calls: asyncio.Queue[tuple[RequestContext, ReportedUtterance]] = asyncio.Queue()
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, utterance: ReportedUtterance
     ) -> None:
-        self.calls.put_nowait((request, account))
+        self.calls.put_nowait((request, utterance))
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,12 @@ async def run_case(setup: Setup, case: FaultCase, local: Provider, *, fast: bool
             await witness.calls.get()
             sim.faults.set(case.act)
             status, headers, body, complete = await _post(client, gateway, case.format, fast=fast)
-            request, account = await witness.calls.get()
+            request, utterance = await witness.calls.get()
             async with client.get(f"{gateway.url}/metrics") as scraped:
                 metrics = await scraped.text()
             await vendor.aclose()
             await sim.idle()
-            report = account.report
+            report = utterance.report
             state = tts.get_error_state()
         asked = [entry for entry in sim.ledger if entry.characters]
         attempts = [
@@ -158,7 +158,7 @@ async def run_case(setup: Setup, case: FaultCase, local: Provider, *, fast: bool
             "beginning": body[:1000] if status == 200 and report.outcome in ("spoken", "failed") else b"",
             "headers in the body": body.count(b"RIFF"),
             "words": heard_words(body, case.format) if setup.mode == "resume" and status == 200 else [],
-            "outcome": account.outcome,
+            "outcome": utterance.outcome,
             "error": type(report.error),
             "attempts": attempts,
             "spans": [(span.provider, span.begin, span.voice, span.exact) for span in report.spans],

@@ -43,9 +43,9 @@ class CallWitness(RequestObserver):
         self.calls: asyncio.Queue[tuple[RequestContext, ReportedUtterance]] = asyncio.Queue()
 
     def speech_finished(
-        self, request: RequestContext, api: str, order: GatewaySpeechRequest, account: ReportedUtterance
+        self, request: RequestContext, api: str, order: GatewaySpeechRequest, utterance: ReportedUtterance
     ) -> None:
-        self.calls.put_nowait((request, account))
+        self.calls.put_nowait((request, utterance))
 
 
 @dataclass
