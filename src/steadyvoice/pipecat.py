@@ -63,6 +63,8 @@ class _Reply:
     """Seconds of audio of former turns."""
 
 
+# Named after the base class of its framework, as `steadyvoice.livekit.TTS` is, so that a pipeline reads as with any
+# other plugin. `steadyvoice.TTSService` is the synchronous service; no program needs both, because Pipecat is async.
 class TTSService(pipecat.TTSService):
     """Text-to-speech of a pipeline: one conversation of a service, which stays its creator's to close.
 
