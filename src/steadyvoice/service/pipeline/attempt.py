@@ -62,8 +62,8 @@ class ProviderAttempt:
     """Prepared request to one candidate, and the handling of its answer.
 
     Enter it once and read with `next()` until it returns None; `open()` it before that if another attempt runs
-    meanwhile. `deadline` is the utterance's, which audio delivered here extends, `output` where the audio goes, `at`
-    the time of day.
+    meanwhile. `deadline` is the utterance's, which audio delivered here extends; `output` joins the audio to that of
+    other attempts; `at` is the time of day. With `probe`, another provider can take its place if it is late.
     """
 
     def __init__(
@@ -273,16 +273,7 @@ class AttemptFactory:
     def _call(
         self, candidate: Candidate, step: TryProvider, deadline: Deadline, *, queues: bool, acquired: QueueSlot | None
     ) -> tuple[ProviderCall, QueueSlot, TextPiece]:
-        by_sentence = self._mode(candidate) is DeliveryMode.WHOLE and not self._policy.hold
-        ids = self._accounting.stitching_ids(candidate.name)
-        request, policy = self._request, self._policy
-        max_characters = (
-            characters_that_fit(request.format, request.speed, policy.max_audio_bytes) if policy.hold else None
-        )
-        begin, marked = self._accounting.begin, self._marked
-        text_piece = next_piece(
-            candidate, request, begin, marked=marked, by_sentence=by_sentence, ids=ids, max_characters=max_characters
-        )
+        text_piece = self._next_piece(candidate)
         piece, offer = text_piece.request, text_piece.offer
         guarded = candidate.guarded
         handler, timeouts = guarded.handler, guarded.timeouts
@@ -292,21 +283,13 @@ class AttemptFactory:
         if piece.options:
             piece = handler.account_limits.request_ids.without_foreign_ids(handler.account_limits.account, piece)
         first_audio, extra = first_audio_limit(timeouts, step, offer, len(piece.text))
-        # A candidate that is given all the remaining time is the last that can speak: it may wait in the queue until
-        # the end.
-        last = step.time_limit >= deadline.remaining
-        queue = step.time_limit if last else min(step.time_limit, first_audio)
-        # A listener in the middle of an utterance should not hear a wait.
-        is_continuation = self._accounting.begin > 0 and not self._policy.hold
-        limit = queue if queues else 0.0
-        slot = acquired or handler.queue_slot(limit, waits_anyway=last and queues, is_continuation=is_continuation)
-        min_rate = self._min_rate(candidate, step)
+        slot = acquired or self._queue_slot(candidate, step, deadline, first_audio, queues=queues)
         attempt_timeouts = AttemptTimeouts(
             timeouts,
             attempt_deadline,
             deadline,
             own_deadline=self._policy.own_deadline,
-            min_rate=min_rate,
+            min_rate=self._min_rate(candidate, step),
             usual=handler.silence_limits.for_offer(offer),
             first_audio=first_audio,
             extra=extra,
@@ -325,6 +308,34 @@ class AttemptFactory:
         if isinstance(call, ResponseCall):
             call.prepared = prepared
         return call, slot, text_piece
+
+    def _next_piece(self, candidate: Candidate) -> TextPiece:
+        """Return the text of the next request to this candidate."""
+        request, policy = self._request, self._policy
+        max_bytes = policy.max_audio_bytes
+        return next_piece(
+            candidate,
+            request,
+            self._accounting.begin,
+            marked=self._marked,
+            by_sentence=self._mode(candidate) is DeliveryMode.WHOLE and not policy.hold,
+            ids=self._accounting.stitching_ids(candidate.name),
+            max_characters=characters_that_fit(request.format, request.speed, max_bytes) if policy.hold else None,
+        )
+
+    def _queue_slot(
+        self, candidate: Candidate, step: TryProvider, deadline: Deadline, first_audio: float, *, queues: bool
+    ) -> QueueSlot:
+        """Return a slot of the concurrency limit; its attempt waits in the queue only if it `queues`."""
+        # A candidate that is given all the remaining time is the last that can speak: it may wait in the queue until
+        # the end.
+        last = step.time_limit >= deadline.remaining
+        limit = step.time_limit if last else min(step.time_limit, first_audio)
+        # A listener in the middle of an utterance should not hear a wait.
+        is_continuation = self._accounting.begin > 0 and not self._policy.hold
+        return candidate.guarded.handler.queue_slot(
+            limit if queues else 0.0, waits_anyway=last and queues, is_continuation=is_continuation
+        )
 
     def _prepared(self, candidate: Candidate, piece: SpeechRequest, offer: SynthesisOffer) -> PreparedRequest | None:
         """Return the prepared request for a piece, if its response can be read directly."""
