@@ -246,7 +246,7 @@ class ClientConnection(HttpToolsProtocol):
         self._output.disconnect()
 
     def _set_on_disconnect(self, callback: Callable[[], None] | None) -> None:
-        """Set the function to call when the client disconnects; only the running request sets one."""
+        """Set the function to call when the client disconnects, for the request that is running."""
         self._on_disconnect = callback
         if callback:
             # A paused transport does not notice that its client leaves.
@@ -425,7 +425,7 @@ class ClientConnection(HttpToolsProtocol):
             # A response without its end must not look complete: the client would take half an utterance for the whole.
             if not (cycle.response_complete or cycle.disconnected):
                 self._abort_response(cycle)
-            cycle.on_response = _nothing  # it would keep this connection alive
+            cycle.on_response = _do_nothing  # it would keep this connection alive
             _break_cycles(cycle.scope)
             if self._running is cycle:
                 self._running = None
@@ -516,8 +516,8 @@ class ClientConnection(HttpToolsProtocol):
         """Reset the connection, which the client sees as an error."""
         self._enter(ConnectionPhase.CLOSING)
         with contextlib.suppress(OSError):  # the socket may be gone
-            line: socket.socket = self.transport.get_extra_info("socket")
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+            connected: socket.socket = self.transport.get_extra_info("socket")
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         self.transport.abort()
 
     def hold(self) -> None:
@@ -629,4 +629,4 @@ def _is_short(headers: Iterable[tuple[bytes, bytes]], limit: int) -> bool:
     return b"expect" not in found and int(found.get(b"content-length", limit + 1)) <= limit
 
 
-def _nothing() -> None: ...
+def _do_nothing() -> None: ...

@@ -27,9 +27,8 @@ from steadyvoice.speech.word_timing import word_boundaries
 _MAX_BATCH = 256 * 1024
 """Most bytes that wait together for a thread."""
 
-_MAX_DRIFT = (
-    0.025  # share of the audio by which they may, if nothing sounds cut: some vendors' times drift by a percent
-)
+_MAX_DRIFT = 0.025
+"""Share of the audio by which timestamps may exceed it, if nothing sounds cut: some vendors' drift by a percent."""
 
 
 class DeliveryMode(Enum):
@@ -110,7 +109,7 @@ class Delivery:
 
     @property
     def call(self) -> ProviderCall:
-        """Call whose audio it hands out."""
+        """Call whose audio is delivered."""
         return self._call
 
     def begin(self) -> None:
@@ -153,7 +152,7 @@ class Delivery:
         on_validated()
         if self.mode is DeliveryMode.WHOLE and self._call.misreports_length(sole=self._sole):
             self._output.rewrite()
-        # One turn of a thread for all that is left, because the listener waits for nothing else any more.
+        # One run of a thread for all that is left, because the listener waits for nothing else any more.
         run = self._output.run_in_thread if self._waiting else self._output.run
         self.rest = self._pending + await run(self._end, self._with_waiting())
         self._complete = True
@@ -217,9 +216,8 @@ class Delivery:
         """Shift of the piece, and an alignment of the characters that were delivered completely."""
         if self._complete:  # before the last audio is handed out, so that no time comes later than its word
             speech = self.completed
-            return speech.shift, speech.alignment.times if isinstance(
-                speech.alignment, EstimatedAlignment
-            ) else speech.alignment
+            times = speech.alignment
+            return speech.shift, times.times if isinstance(times, EstimatedAlignment) else times
         match self.mode:
             case DeliveryMode.WHOLE:
                 return 0.0, Alignment()
@@ -259,10 +257,10 @@ class Delivery:
         return self._sent.original(characters) - self._sent.begin if self._sent else characters
 
     def _may_wait(self, data: bytes) -> bool:
-        """Return whether this audio may wait for more: while the threads are busy, each turn of theirs is expensive.
+        """Return whether this audio may wait for more: while the threads are busy, each run of one is expensive.
 
-        A chunk of 32 KiB holds a third of a second of samples: with one turn for each, audio came slower than it is
-        played as soon as turns took longer than that.
+        A chunk of 32 KiB holds a third of a second of samples: with one run for each, audio came slower than it is
+        played as soon as runs took longer than that.
         """
         if not self._output.threads_busy or self.mode is DeliveryMode.IMMEDIATE:
             return False

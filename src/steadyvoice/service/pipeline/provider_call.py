@@ -100,9 +100,8 @@ class ProviderCall:
         self.lost = 0.0
         """Seconds that the event loop lost while this call waited for the provider."""
         self._since: float | None = None  # start of the time not counted yet; None while the consumer has its audio
-        self._lost: float | None = (
-            None  # seconds that the event loop had lost by `_since`, during a wait for the provider
-        )
+        # Seconds that the event loop had lost by `_since`, during a wait for the provider.
+        self._lost: float | None = None
         self._beat: tuple[float, float] | None = None  # heartbeat of the event loop at the end of the last wait
         self._limit_moved = False  # whether the end of the present wait moved: time was lost, or audio went to the sink
         self._timeouts, self._connection_timeout = timeouts, connection_timeout

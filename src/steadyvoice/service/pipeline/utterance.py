@@ -75,9 +75,10 @@ class SpeechResources:
 class Utterance:
     """Synthesis of one request by the first candidate that can speak it, with failover to the next.
 
-    `marked` is its text, if there is markup in it. All positions are positions in the caller's text. The `output` of a
-    turn is given to each of its segments, and stays open behind them. A given `report` is the
-    one that is filled, and a given `prefetch` buffer the one that its owner fetches the `audio()` into.
+    `marked` is its text, if there is markup in it. All positions are positions in the caller's text. `in_flight` is a
+    request that was sent already, to be continued. The `output` of a turn is given to each of its segments, and stays
+    open behind them. A given `report` is the one that is filled, and a given `prefetch` buffer the one that its owner
+    fetches the `audio()` into.
 
     Construction sends nothing. Raises TTSUnsupportedScriptError when no candidate can read the text.
     """
@@ -203,7 +204,7 @@ class Utterance:
             self._sink = sink
 
     def _takes_several_requests(self, first: Candidate) -> bool:
-        """Return whether several requests are likely, so that the next can be made while the audio plays."""
+        """Return whether several requests are likely, so that the next can be sent while the audio plays."""
         if self._policy.hold or self._policy.segment:  # a turn has a buffer of its own
             return False
         return self._policy.resumes or len(self._request.text) > (first.max_characters or len(self._request.text))
@@ -247,7 +248,7 @@ class Utterance:
                             async for data in chunks:
                                 yield data
                     case WaitForProvider():
-                        pass  # the retry loop has slept, and decides again
+                        pass  # the retry loop has waited; the next iteration decides again
                     case GiveUp() if silent := self._silent_candidate():
                         async for data in self._pause(silent):
                             yield data
@@ -284,6 +285,7 @@ class Utterance:
         if request.has_delivered:
             self._record_delivery(candidate, attempt.call, attempt.delivery)
         if request.first_sound is not None and not request.delivered:
+            # Only whether the bytes end within a sample matters: one byte stands for any odd number of them.
             self._output.note_passthrough(b"-" if request.odd_bytes else b"")
         return self._deliver(attempt)
 
