@@ -72,7 +72,7 @@ class Delivery:
     `voice` identifies the voice, so that it is made as loud as the one before; None leaves its level. `sole` tells that
     the piece is the whole utterance, `breakable` that another voice may follow any part of it. `validator` decides by
     its length whether the answer is complete, unless the vendor's timestamps do. If the text was `sent` in place of
-    another, with less markup, positions refer to the other. `words` is given if some of them were delivered already.
+    another, with less markup, positions refer to the other.
     """
 
     def __init__(
@@ -86,14 +86,13 @@ class Delivery:
         voice: str | None = None,
         validator: LengthValidator,
         sent: Rendering | None = None,
-        words: WordProgress | None = None,
     ) -> None:
         self.length = sent.end - sent.begin if sent else len(call.request.text)
         """Characters of the caller's text that this call speaks for."""
         self.mode = mode
         self.has_delivered = False
         self.held_back = 0.0
-        self.words = words or WordProgress(call.request.text, sent, call.times, call.validator, call.provider.name)
+        self.words = WordProgress(call.request.text, sent, call.times, call.validator, call.provider.name)
         """Words of the text that the audio so far contains."""
         self.rest = b""
         """Audio that is ready at a valid end, to be delivered once the call is settled."""
