@@ -36,11 +36,11 @@ class DialoguePart:
 
     text: str
     options: SynthesisOptions
-    style: ResolvedOptions
+    resolved: ResolvedOptions
 
 
 class DialogueOrder(GatewaySpeechRequest, frozen=True):
-    """Dialogue that a request asks for. Its text and style are those of all parts together, and of the first one."""
+    """Dialogue that a request asks for. Its text is that of all parts together, its options are those of the first."""
 
     parts: tuple[DialoguePart, ...] = ()
 
@@ -60,7 +60,7 @@ def _parse(request: RawRequest) -> DialogueOrder:
         text = validated_text(" ".join(line.text for line in lines), "inputs")
         options = turn_options(options_from_request(decode_request(_speech_call(call), voice)), request.headers)
         parts.append(DialoguePart(text, options, ResolvedOptions.resolve(options)))
-    return DialogueOrder(" ".join(part.text for part in parts), parts[0].style, parts=tuple(parts))
+    return DialogueOrder(" ".join(part.text for part in parts), parts[0].resolved, parts=tuple(parts))
 
 
 def _speech_call(call: DialogueRequest) -> ElevenLabsSpeechRequest:
@@ -106,7 +106,7 @@ class DialogueHandler(SpeechHandler):
     ) -> None:
         conversation.update(**part.options)
         turn, complete = conversation.turn(), False
-        record = TurnRecord(self._context, request, number, part.style, turn, API)
+        record = TurnRecord(self._context, request, number, part.resolved, turn, API)
         try:
             turn.push(part.text)
             turn.end()

@@ -91,14 +91,14 @@ class SpeechHandler:
         self, order: GatewaySpeechRequest, request: RequestContext, scope: Scope, receive: Receive
     ) -> None:
         service = self._context.service
-        synthesis, max_bytes = order.style.request, service.max_audio_bytes
+        synthesis, max_bytes = order.options.request, service.max_audio_bytes
         # A response that could exceed the memory limit is streamed instead of buffered; its status and headers go out
         # before its end is known.
         buffer = order.buffered and fits(order.text, synthesis.format, synthesis.speed, max_bytes)
         if request.continued:
             stream = request.continued.stream
         else:
-            stream = service.open_stream(order.text, order.style, hold=buffer, announced=not buffer)
+            stream = service.open_stream(order.text, order.options, hold=buffer, announced=not buffer)
         try:
             async with CancelOnDisconnect(scope, receive), stream:
                 if buffer:
@@ -198,7 +198,7 @@ class SpeechHandler:
         """
         if error.kind not in (FailureKind.MODEL_UNKNOWN, FailureKind.VOICE_UNKNOWN):
             return False
-        synthesis = order.style.request
+        synthesis = order.options.request
         for provider in self._context.service.providers:
             if provider.name == error.provider:
                 with contextlib.suppress(TTSError):

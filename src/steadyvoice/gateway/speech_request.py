@@ -50,14 +50,14 @@ class GatewaySpeechRequest(msgspec.Struct, frozen=True):
     """
 
     text: str
-    style: ResolvedOptions
+    options: ResolvedOptions
     body_format: BodyFormat = BodyFormat.AUDIO
     buffered: bool = False
 
     @property
     def format(self) -> AudioFormat:
         """Audio format."""
-        return self.style.request.format
+        return self.options.request.format
 
     @property
     def content_type(self) -> str:
@@ -102,7 +102,7 @@ class SpeechOrderParser:
         # The oldest entry goes; dictionaries keep insertion order.
         if len(self._cache) >= _MAX_CACHED:
             del self._cache[next(iter(self._cache))]
-        self._cache[key] = (order.style, order.body_format, order.buffered)
+        self._cache[key] = (order.options, order.body_format, order.buffered)
 
 
 def validated_text(text: str, field: str) -> str:

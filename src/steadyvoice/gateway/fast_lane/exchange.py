@@ -176,7 +176,7 @@ class Exchange(RequestContext):
         connection = self._connection
         assert connection is not None  # noqa: S101 - the relay runs
         self.status, self.response_started_at = 200, self._clock()
-        lines = _fixed_lines(self.order.style.request.format, first_choice, provider)
+        lines = _fixed_lines(self.order.options.request.format, first_choice, provider)
         headers = self.dialect.vendor_headers(accepted, self.request_id)
         lines += "".join(map("%s: %s\r\n".__mod__, headers.items())).encode("latin-1", "replace")
         self._parts.append(connection.response_head(lines + b"".join(map(b"%b: %b\r\n".__mod__, self._extra))))

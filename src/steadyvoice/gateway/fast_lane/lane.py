@@ -95,7 +95,7 @@ class FastLane:
         if is_usual and len(order.text) <= limits.max_text_characters:
             waited, clock = self._connect_seconds, context.clock
             exchange = Exchange(self, connection, target, headers, order, clock() - waited, clock=clock)
-            exchange.relay = context.service.relay(order.text, order.style, exchange, waited)
+            exchange.relay = context.service.relay(order.text, order.options, exchange, waited)
             if exchange.relay:
                 self.running.add(exchange)
                 if self._timer is None:
@@ -109,7 +109,7 @@ class FastLane:
 
     def _wait_for_connection(self, connection: ExchangeConnection, order: GatewaySpeechRequest, data: bytes) -> bool:
         """Have a request wait for a connection to the vendor, if it lacks nothing else; return whether it waits."""
-        if self._connect_seconds or not (awaited := self._context.service.open_connection(order.text, order.style)):
+        if self._connect_seconds or not (awaited := self._context.service.open_connection(order.text, order.options)):
             return False
         connection.keep_request(data)
         timer = asyncio.get_running_loop().call_later(awaited.seconds, _give_up, connection, data)
@@ -191,7 +191,7 @@ class FastLane:
         self.running.discard(exchange)
         order = exchange.order
         stream = self._context.service.open_stream(
-            order.text, order.style, hold=False, announced=True, in_flight=request
+            order.text, order.options, hold=False, announced=True, in_flight=request
         )
         return ContinuedSpeech(exchange.handler, order, stream)
 

@@ -72,7 +72,7 @@ class CallTracing(RequestObserver):
 def _facts(
     request: RequestContext, api: str, order: GatewaySpeechRequest, utterance: ReportedUtterance
 ) -> dict[str, Value]:
-    synthesis = order.style.request
+    synthesis = order.options.request
     facts: dict[str, Value] = {
         names.API: api,
         names.REQUEST_ID: request.request_id,

@@ -160,7 +160,7 @@ class RecentCalls:
     ) -> RecentCall:
         """Add a call that has just finished. `now` is the gateway's clock, `wall_time` the time of day, in seconds."""
         self._number += 1
-        report, synthesis, seconds = utterance.report, order.style.request, request.seconds_at(now)
+        report, synthesis, seconds = utterance.report, order.options.request, request.seconds_at(now)
         too_many = max(0, len(report.attempts) - _MAX_PARTS) + max(0, len(report.spans) - _MAX_PARTS)
         call = RecentCall(
             number=self._number,
@@ -193,7 +193,7 @@ class RecentCalls:
         added: list[UsualCall] = []
         for request, api, order, _, speech in calls:
             self._number += 1
-            synthesis = order.style.request
+            synthesis = order.options.request
             finished, received = request.finished_at or now, request.received_at
             fields = (
                 self._number, wall_time - (now - finished), finished - received,

@@ -158,7 +158,7 @@ class SocketTurns:
         self._model_given = "model_id" in query or voice is None
         # Those of a dialogue are validated with any voice, before there is one.
         options = self._options({}, voice if voice is not None else VOICES["George"])
-        self._style = ResolvedOptions.resolve(options)
+        self._resolved = ResolvedOptions.resolve(options)
         self._latest: tuple[str | None, str] = (None, repr({}))  # voice and settings of the latest turn
         self.max_text_characters = context.server.max_text_characters
         timeouts = context.service.settings["timeouts"]
@@ -185,14 +185,14 @@ class SocketTurns:
         if (key := (voice, repr(settings))) != self._latest:
             options = self._options(settings, voice or self.voice or "")
             self._conversation.update(**options)
-            self._style, self._latest = ResolvedOptions.resolve(options), key
+            self._resolved, self._latest = ResolvedOptions.resolve(options), key
         return self._conversation.turn()
 
     def record(self, turn: AsyncTurn) -> TurnRecord:
         """Return the record of a turn that begins."""
         self.count += 1
         api = DIALOGUE_API if self.voice is None else API
-        return TurnRecord(self._context, self._request, self.count, self._style, turn, api)
+        return TurnRecord(self._context, self._request, self.count, self._resolved, turn, api)
 
     async def close(self) -> None:
         """End the turns that are open."""
@@ -235,11 +235,11 @@ class TurnRecord:
         context: GatewayContext,
         request: RequestContext,
         number: int,
-        style: ResolvedOptions,
+        options: ResolvedOptions,
         turn: AsyncTurn,
         api: str,
     ) -> None:
-        self._context, self._style, self._turn, self._api = context, style, turn, api
+        self._context, self._options, self._turn, self._api = context, options, turn, api
         self._call = call = RequestContext(request.scope, request.send, clock=context.clock)
         call.route_class, call.request_id, call.is_turn = request.route_class, f"{request.request_id}/{number}", True
 
@@ -254,7 +254,7 @@ class TurnRecord:
         """Report the turn to all observers, unless nothing was to be spoken."""
         turn, self._call.complete = self._turn, complete
         if text := turn.text.strip():
-            self._context.speech_finished(self._call, self._api, GatewaySpeechRequest(text, self._style), turn)
+            self._context.speech_finished(self._call, self._api, GatewaySpeechRequest(text, self._options), turn)
 
 
 async def _no_body() -> Any:
