@@ -527,7 +527,8 @@ def start_relay(
 ) -> Relay | None:
     """Send a usual request to the chosen candidate; None, and nothing has happened, if the request is not usual.
 
-    `connect_seconds` is the time that it has waited for its connection. `rewriting` is the kind of relay for audio that is rewritten.
+    `connect_seconds` is the time that it has waited for its connection, `rewriting` the kind of relay for audio that is
+    rewritten.
     """
     admission, now = services.admission, services.clock()
     choice = None if admission.is_behind else plan.choose(text)
