@@ -175,6 +175,15 @@ def test_validated_bytes_do_not_depend_on_chunk_sizes(name: str, hush: float, cu
 
 
 @pytest.mark.looptime
+async def test_rejected_answer_is_reported_with_the_vendors_request_id(make_service: MakeService) -> None:
+    vendor = ScriptedProvider([Send(pcm(6.0, 0))], name="vendor")
+    speech = await make_service(vendor, ScriptedProvider(name="second")).synthesize("Good morning", format="pcm_8000")
+    error = speech.attempts[0].error
+    assert error is not None
+    assert error.request_id == "request-1"
+
+
+@pytest.mark.looptime
 async def test_silence_of_a_replaced_vendor_is_not_delivered(make_service: MakeService) -> None:
     vendor = ScriptedProvider([Send(pcm(6.0, 0))], name="vendor")
     tts = make_service(vendor, ScriptedProvider(name="second"))
