@@ -285,11 +285,11 @@ def test_undelivered_events_are_delivered_by_the_next_call_of_a_healthy_circuit(
 
 
 REAL = """
-import json, random, signal, sys, threading
+import builtins, json, random, signal, sys, threading
 from itertools import pairwise
 from steadyvoice.breaker import *
 
-class SoftTimeLimitError(Exception):
+class SoftTimeLimitError(getattr(builtins, sys.argv[2])):
     pass
 
 def handler(number, frame):
@@ -327,7 +327,7 @@ def work():
     permit.success()
 
 random = random.Random(1)
-interrupted = lost = 0
+interrupted = lost = seen = 0
 signal.signal(signal.SIGALRM, handler)
 while interrupted < int(sys.argv[1]):
     try:
@@ -336,7 +336,8 @@ while interrupted < int(sys.argv[1]):
             work()
         lost += 1
     except SoftTimeLimitError:
-        interrupted += 1
+        interrupted += len(first) > seen  # on a busy machine, many signals come before anything has happened
+        seen = len(first)
 signal.setitimer(signal.ITIMER_REAL, 0)
 signal.signal(signal.SIGALRM, signal.SIG_DFL)
 work()
@@ -349,9 +350,10 @@ held = closing.is_alive()
 breaker.force_open()
 chain = [event for event in first if isinstance(event, StateChanged)]
 holes = sum(a.to_state != b.from_state for a, b in pairwise(chain))
-print(json.dumps([holes, first == second, held, in_flight or 0, lost, len(first) > 2 * interrupted, breaker.state]))
+print(json.dumps([holes, first == second, held, in_flight or 0, lost, breaker.state]))
 """
 
 
-async def test_real_signals_lose_no_event_lock_or_permit() -> None:
-    assert await run_script(dedent(REAL), "1500") == [0, True, False, 0, 0, True, "forced_open"]
+@pytest.mark.parametrize("kind", ["Exception", "BaseException"])
+async def test_real_signals_lose_no_event_lock_or_permit(kind: str) -> None:
+    assert await run_script(dedent(REAL), "1500", kind) == [0, True, False, 0, 0, "forced_open"]
