@@ -457,6 +457,12 @@ async def test_invalid_key_and_body_are_refused_as_usual() -> None:
         assert broken.status == 422
 
 
+async def test_body_over_the_limit_is_refused_as_usual() -> None:
+    async with warm_gateway(only_elevenlabs=True, server={"max_body_bytes": 200}) as at:
+        for text, status in ((TEXT, 200), (TEXT * 5, 413)):
+            assert (await at.fetch("POST", STREAM, json=elevenlabs_body(text))).status == status
+
+
 async def test_second_provider_speaks_in_the_fast_lane_while_the_first_is_refused() -> None:
     async with Simulator(voice="tones") as sim:
         first, second = (ElevenLabs(name, name=name, base_url=sim.url) for name in ("first", "second"))
