@@ -162,6 +162,32 @@ async def test_wav_that_may_be_resumed_takes_the_fast_lane() -> None:
         assert (isinstance(request, Exchange), request.continued, account.outcome) == (True, None, "spoken")
 
 
+async def test_words_that_the_timestamps_place_in_silence_are_spoken_by_the_next_provider() -> None:
+    """The vendor's audio ends in four seconds of silence, in which its timestamps go on."""
+    text = "These words are heard, and all of the others are lost in a silence of four seconds."
+    sound, rate = bytes(range(1, 255)) * 500, 24_000
+    audio = sound + bytes(2 * rate * 4)
+    times = Alignment.spread(text, len(audio) / 2 / rate)
+    line = json.dumps(timed_audio_body(TimedAudio(audio, times, times))).encode() + b"\n"
+    whole = Alignment.spread(TEXT, len(sound) / 2 / rate)
+    usual = json.dumps(timed_audio_body(TimedAudio(sound, whole, whole))).encode() + b"\n"
+    async with scripted_vendor() as vendor:
+        for lines in (usual, line):
+            vendor.enqueue(chunked_response(lines, content_type="application/json"))
+        first = ElevenLabs("any", base_url=vendor.url, name="first")
+        path = f"{STREAM}?output_format=pcm_24000"
+        async with warm_gateway(first, Tone(), path=path, on_midstream="resume", muted=False) as at:
+            await at.fetch("POST", path, json=elevenlabs_body(text))
+            request, account = await at.next_call()
+            assert isinstance(request, Exchange)
+            assert account.outcome != "spoken"
+            failed, *_ = account.report.attempts
+            assert failed.provider == "first"
+            assert failed.error is not None
+            assert "where its timestamps place words" in failed.error.message
+            assert account.alignment.text == text
+
+
 BREAKS: list[Callable[[float], actions.FaultAction]] = [
     actions.Cut, actions.CutTerminated, actions.CutClose, actions.HalfLine, actions.Reset,
     lambda after: actions.ErrorLine(after=after),
