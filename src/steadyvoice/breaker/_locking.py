@@ -174,7 +174,7 @@ class LockedStateMachine:
 
     def _collect_late_ticks(self, era: Era) -> None:
         """Collect a tick that came too late for the locked section that collected the others."""
-        self._run_locked(CallLifecycle.collect_ticks, era)
+        self._run_locked(CallLifecycle.collect_late_ticks, era)
 
     # ---------------------------------------------------------------- a locked section
 

@@ -196,6 +196,8 @@ class CallLifecycle(StateMachine):
 
     def fail_lock_free_call(self, now: float, era: Era, failure: Failure) -> None:
         """Count the failure of a call for which no call object was made: it began while its era was lock-free."""
+        if now >= self.next_timer_at:
+            self.run_timers(now)
         if self.warned:
             self.recheck_warning(now)
         if era is self.era:
@@ -298,6 +300,12 @@ class CallLifecycle(StateMachine):
             del quiet.silences[: recorded.silences]
         del era.failed[: recorded.ticked]
         self.recorded = NOTHING_RECORDED
+
+    def collect_late_ticks(self, now: float, era: Era) -> None:
+        """Count ticks that came behind the section that collected the others of their era: the ends of calls."""
+        if now >= self.next_timer_at:
+            self.run_timers(now)
+        self.collect_ticks(now, era)
 
     def collect_ticks(self, now: float, era: Era) -> None:
         """Count the ticks that callers left on an era: refusals of an open one, results of any other."""

@@ -318,6 +318,7 @@ class InFlightCalls:
 
     def reclassify(self, now: float, threshold: float | None) -> None:
         """Decide anew which calls hang, by another threshold in seconds; None: no call does."""
+        self._restore_order()  # pauses that were noted on the calls alone: a paused call does not hang
         excused = [call for call in self.hung if call not in self.hung_in_streak]
         self.paused = {call: None for call in self.paused if not call.settled}
         self.running = _in_order(call for call in (*self.hung, *self.running) if not call.settled)

@@ -5,13 +5,16 @@ What several threads do within one moment is done here one after the other, in t
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 
-from steadyvoice.breaker import CircuitBreakerConfig, StateChanged
+from steadyvoice.breaker import CircuitBreaker, CircuitBreakerConfig, StateChanged
 from steadyvoice.breaker.call_lifecycle import CallLifecycle
 from steadyvoice.breaker.events import NO_WALL_TIME
 from steadyvoice.breaker.failure_classification import make_failure
 from steadyvoice.breaker.in_flight_calls import InFlightCall
+from steadyvoice.breaker.testing import VirtualClock
 
 
 def machine_with(failures: int, config: CircuitBreakerConfig) -> CallLifecycle:
@@ -37,6 +40,30 @@ def test_success_that_completes_the_minimum_is_evaluated_and_later_ones_are_late
     assert isinstance(opened, StateChanged)
     assert (opened.to_state, opened.calls, opened.failures, opened.at) == ("open", judged, failures, 7.0)
     assert (machine.results.successes, machine.results.late) == (judged - failures, 4 - (judged - failures))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_late_end_of_a_call_runs_the_timer_of_a_probe(fails: bool) -> None:
+    clock = VirtualClock()
+    breaker = CircuitBreaker("voice", CircuitBreakerConfig(window_size=1, half_open_timeout=2.0), clock=clock)
+    late = breaker.call_async(lambda: _Answer())
+    late.send(None)
+    breaker.acquire().failure(trip=True)
+    clock.advance(breaker.retry_after or 0.0)
+    probe = breaker.acquire()
+    clock.advance(2.0)
+    assert breaker.state == "half_open"
+    with pytest.raises((StopIteration, OSError)):
+        late.throw(OSError("down")) if fails else late.send(None)
+    assert breaker.state == "open"
+    assert breaker.snapshot().totals.late == 1
+    probe.ignore()
+
+
+class _Answer:
+    def __await__(self) -> Generator[None, None, str]:
+        yield
+        return "Hello"
 
 
 def test_late_results_add_up() -> None:

@@ -279,6 +279,10 @@ HISTORIES: dict[str, tuple[CircuitBreakerConfig, list[tuple[Any, ...]]]] = {
         [*SLOW * 100, *QUICK * 99, ("acquire", 8), ("wait", 2.5), *SUCCEEDS, ACQUIRE, ("look",), *SUCCEEDS],
     ),
     "calls hang": (ADAPTIVE, [*SUCCEEDS, ("acquire", 8), ("wait", 60.0), ACQUIRE]),
+    "paused before a change": (
+        replace(SENSITIVE, hung_after=2.0, hung_factor=1.5),
+        [("acquire", 6), ("pause", 0), ("wait", 2.5), ("update", replace(NO_FACTOR, hung_after=2.0))],
+    ),
     "dropped": (ADAPTIVE, [*SUCCEEDS, ("acquire", 2), ("drop", 0), ACQUIRE, ("look",), SUCCESS]),
     "dropped before an end": (ADAPTIVE, [*SUCCEEDS, ("acquire", 2), ("drop", 0), SUCCESS, ("look",)]),
     "late success": (ADAPTIVE, [*SUCCEEDS, ACQUIRE, ("reset",), ("look",), SUCCESS, ("look",)]),

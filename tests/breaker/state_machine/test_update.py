@@ -199,6 +199,27 @@ def test_paused_call_stays_in_flight_after_an_update(clock: VirtualClock) -> Non
     assert breaker.snapshot().in_flight == 0
 
 
+@pytest.mark.parametrize("has_delivered", [False, True])
+def test_streams_with_busy_consumers_do_not_hang_by_a_new_threshold(clock: VirtualClock, has_delivered: bool) -> None:
+    config = replace(LENIENT, hung_after=60.0)
+    breaker = after(clock, "", config)
+    waiting, *permits = [breaker.acquire() for _ in range(7)]
+    for permit in permits:
+        if has_delivered:
+            permit.progress()
+        permit.pause()
+    clock.advance(10)
+    breaker.update(replace(config, hung_after=5.0))
+    assert breaker.state == "closed"
+    assert (breaker.snapshot().hung_calls, breaker.snapshot().in_flight) == (1, 7)
+    waiting.ignore()
+    for permit in permits:
+        permit.resume()
+    clock.advance(5)
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+
+
 def test_removed_rule_no_longer_opens_the_circuit(clock: VirtualClock) -> None:
     breaker = after(clock, "", replace(LENIENT, slow_call_duration=1))
     for _ in range(4):
