@@ -10,6 +10,7 @@ from .page import PAGE, Row, rows, updated_page
 from .synthetic_answers import UNSURE
 
 DEEP = 40 if os.environ.get("STEADYVOICE_DEEP") else 1
+pytestmark = pytest.mark.timeout(60 * DEEP)
 NUMBERS = {language.name for language in UNSURE}
 
 
