@@ -113,11 +113,13 @@ def test_bytes_of_an_idle_circuit() -> None:
         return [CircuitBreaker("voice", CircuitBreakerConfig.adaptive()) for _ in range(number)]
 
     make(1)  # so that imports and caches are not measured
-    gc.collect()
-    tracemalloc.start()
-    kept = make(TIMES)
-    gc.collect()
-    size, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    # Among 10,000 it is 1,160. The set of what a fork renews grows in steps, which may fall into a measurement or not.
-    assert size / len(kept) <= 1_200 * 1.05
+    kept, sizes = list[list[CircuitBreaker]](), list[float]()
+    for _ in range(3):
+        gc.collect()
+        tracemalloc.start()
+        kept.append(make(TIMES))
+        gc.collect()
+        sizes.append(tracemalloc.get_traced_memory()[0] / TIMES)
+        tracemalloc.stop()
+    # Among 10,000 it is 1,160. The set of what a fork renews grows in steps, of which one may fall into a measurement.
+    assert min(sizes) <= 1_200, sizes

