@@ -191,11 +191,13 @@ class TimedLineDecoder(Generic[T]):
             if starts[0] < end - _OVERLAP or not len(characters) == len(starts) == len(ends):
                 raise _UnusualLineError
             end = ends[-1]
+        if len(audio) == 1:
+            alignment = Alignment(characters, starts, ends)
+        else:
+            alignment = Alignment(tuple(chain(*all_characters)), tuple(chain(*all_starts)), tuple(chain(*all_ends)))
+        # Nothing is noted before all of it is known to be usual: otherwise, the lines are read again one by one.
         timeline.begun, timeline.end = True, end
         self._without_audio = 0
-        if len(audio) == 1:
-            return self._make_chunk(audio[0], Alignment(characters, starts, ends), None)
-        alignment = Alignment(tuple(chain(*all_characters)), tuple(chain(*all_starts)), tuple(chain(*all_ends)))
         return self._make_chunk(b"".join(audio), alignment, None)
 
     def finish(self) -> Sequence[T]:
